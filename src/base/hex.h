@@ -1,0 +1,18 @@
+/* Text forms of bytes: hex (lower case), base64 (RFC 4648, padded). Decoders reject every other
+ * byte and a wrong length. */
+#ifndef EMAC_BASE_HEX_H
+#define EMAC_BASE_HEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+void emac_hex(char *out /* 2n+1 */, const uint8_t *data, size_t n);
+bool emac_unhex(uint8_t *out /* n */, size_t n, const char *text); /* text must be 2n digits */
+
+#define EMAC_BASE64_LEN(n) (((n) + 2) / 3 * 4)
+void emac_base64(char *out /* EMAC_BASE64_LEN(n)+1 */, const uint8_t *data, size_t n);
+/* Decodes len characters; *n is the capacity on entry and the size on return. */
+bool emac_unbase64(uint8_t *out, size_t *n, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,59 @@
+/* safetensors: named tensors in one file (u64 LE header length, JSON header,
+ * data). A "bundle" is the canonical form that EMAC writes, so that equal
+ * tensors give equal bytes and one CID:
+ *   - header keys: "__metadata__":{"format":"pt"} first, then the tensors in
+ *     byte order of their names; no white space; numbers in shortest form;
+ *   - the header is padded with spaces so that 8 + its length is a multiple of
+ *     64; the data follow in the same order, each tensor directly after the one
+ *     before (the format allows no holes), so data are 4-byte aligned only.
+ * The reader accepts any valid safetensors file, keeps to the format's limits
+ * (header <= 100 MB, no holes, no overlap, no duplicate names) and checks
+ * every size before it allocates. */
+#ifndef EMAC_CODEC_SAFETENSORS_H
+#define EMAC_CODEC_SAFETENSORS_H
+
+#include "base/buf.h"
+#include "base/status.h"
+
+#define ST_NAME_MAX 256
+#define ST_RANK_MAX 8
+#define ST_HEADER_MAX (100u << 20)
+#define ST_TENSORS_MAX 65536
+
+enum st_dtype { ST_F32, ST_F16, ST_BF16, ST_F64, ST_I64, ST_I32, ST_I16, ST_I8, ST_U8, ST_BOOL };
+
+struct st_tensor {
+    char *name;
+    enum st_dtype dtype;
+    uint32_t rank; /* 0 = scalar */
+    uint64_t dim[ST_RANK_MAX];
+    uint64_t begin, end; /* bytes, relative to the start of the data */
+};
+
+struct st_index {
+    uint64_t data_offset; /* 8 + header length: where the data start in the file */
+    uint64_t file_size;
+    size_t count;
+    struct st_tensor *tensor; /* in order of `begin` */
+};
+
+size_t st_dtype_bytes(enum st_dtype dtype);
+const char *st_dtype_name(enum st_dtype dtype); /* "F32" */
+/* Parse the header of a file of which `n` bytes are at data and `file_size` in all (n may be less
+ * than file_size as long as the header is in it). */
+enum emac_status st_index_parse(struct st_index *out, const void *data, size_t n,
+                                uint64_t file_size, struct emac_err *err);
+void st_index_release(struct st_index *idx);
+/* NULL when absent */
+const struct st_tensor *st_index_find(const struct st_index *idx, const char *name);
+
+/* Lay out a canonical bundle. `tensor` holds name, dtype, rank, dim, in any order; it is sorted by
+ * name and gets begin/end; data_offset, file_size are set; the header's bytes are appended to
+ * `header`. Duplicate names: INVALID. */
+enum emac_status st_bundle_layout(struct st_index *idx, struct emac_buf *header,
+                                  struct emac_err *err);
+/* Add a tensor to an index that is being built (init with {0}). Name is copied. */
+enum emac_status st_index_add(struct st_index *idx, const char *name, enum st_dtype dtype,
+                              uint32_t rank, const uint64_t *dim, struct emac_err *err);
+
+#endif

@@ -1,0 +1,63 @@
+/* The Llama architecture (Touvron et al. 2023; grouped-query attention:
+ * Ainslie et al. 2023) as graphs, from a Hugging Face config.json. Parameter
+ * names are Hugging Face's ("model.layers.0.self_attn.q_proj.weight", weights
+ * stored [out,in]); with tied embeddings there is no "lm_head.weight". */
+#ifndef EMAC_MODEL_LLAMA_H
+#define EMAC_MODEL_LLAMA_H
+
+#include "graph/graph.h"
+
+#define LLAMA_LAYERS_MAX 1024
+
+struct llama_config {
+    uint32_t vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim;
+    uint32_t max_positions;
+    double rope_theta, norm_eps;
+    bool tie_embeddings;
+};
+
+/* Sizes are checked (positive, heads divide, head_dim even, product of all < 2^40). */
+enum emac_status llama_config_check(const struct llama_config *c, struct emac_err *err);
+/* From / to the text of config.json. Reading requires model_type "llama", hidden_act "silu", no
+ * biases, no rope scaling; unknown keys are ignored as Hugging Face does. Writing gives what
+ * transformers' LlamaForCausalLM loads. */
+enum emac_status llama_config_read(struct llama_config *out, const char *json, size_t n,
+                                   struct emac_err *err);
+enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,
+                                    struct emac_err *err);
+
+/* Parameters, in byte order of their names. */
+struct llama_param {
+    char name[128];
+    struct shape shape;
+    double init_std; /* 0: filled with ones (norms) */
+    bool decay;      /* weight decay applies (matrices, embeddings) */
+};
+struct llama_init {
+    double embed_std, linear_std; /* residual outputs (o_proj, down_proj): linear_std/sqrt(2*layers) */
+};
+uint32_t llama_param_count(const struct llama_config *c);
+void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
+                    struct llama_param *out);
+uint64_t llama_param_elements(const struct llama_config *c); /* total number of weights */
+
+/* Graphs (caller frees).
+ * init:  no inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros).
+ * train: inputs "params/<name>", "tables/cos" and "tables/sin" [T,E/2], "batch/tokens" and
+ *        "batch/targets" i32[B*T]; outputs "sum/grad.<name>" (of the mean loss of the micro-batch)
+ *        and "sum/loss" [1] (mean over its tokens, nats).
+ * eval:  same inputs; output "sum/loss" only.
+ * forward: inputs as eval but no targets; output "out/logits" [B*T,V]. */
+enum emac_status llama_graph_init(const struct llama_config *c, const struct llama_init *init,
+                                  uint64_t seed, struct graph **out, struct emac_err *err);
+enum emac_status llama_graph_train(const struct llama_config *c, uint32_t batch, uint32_t seq,
+                                   struct graph **out, struct emac_err *err);
+enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, uint32_t seq,
+                                  struct graph **out, struct emac_err *err);
+enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batch, uint32_t seq,
+                                     struct graph **out, struct emac_err *err);
+
+/* Rotary tables [seq, head_dim/2] as binary32 (computed in binary64, rule 10). */
+void llama_rope_tables(const struct llama_config *c, uint32_t seq, float *cos, float *sin);
+
+#endif

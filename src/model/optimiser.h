@@ -1,0 +1,30 @@
+/* Optimisers are graphs too. AdamW (Loshchilov & Hutter 2019) with global-norm
+ * clipping; warm-up and cosine schedule are host-side (rule 10) and enter as
+ * the input "args/hyper". */
+#ifndef EMAC_MODEL_OPTIMISER_H
+#define EMAC_MODEL_OPTIMISER_H
+
+#include "model/llama.h"
+
+struct adamw_recipe {
+    double lr, min_lr; /* peak and floor */
+    uint32_t warmup_steps, steps;
+    double beta1, beta2, eps, weight_decay;
+    double clip_norm; /* 0: no clipping */
+};
+
+/* Inputs: "params/<name>", "opt/m.<name>", "opt/v.<name>", "sum/grad.<name>", "sum/loss" [1] (tree
+ * sums over all micro-batches of the step), "args/count_inv" [1] = 1 / number of micro-batches,
+ * "args/hyper" [8] and "args/hyper_nodecay" [8] (weight_decay 0), "args/clip" [1].
+ * Outputs: "params/<name>", "opt/m.<name>", "opt/v.<name>", and "metrics/loss" [1] (mean nats),
+ * "metrics/grad_norm" [1]. */
+enum emac_status adamw_graph(const struct llama_config *c, bool clip, struct graph **out,
+                             struct emac_err *err);
+/* Learning rate of step t (0-based): linear warm-up to lr, then cosine to min_lr. */
+double adamw_lr(const struct adamw_recipe *r, uint32_t t);
+/* The 8 numbers of OP_ADAMW's `hyper` for step t. */
+void adamw_hyper(const struct adamw_recipe *r, uint32_t t, bool decay, float out[8]);
+/* Sum of evaluation: input "sum/loss" [1], "args/count_inv" [1]; output "metrics/loss" [1]. */
+enum emac_status mean_loss_graph(struct graph **out, struct emac_err *err);
+
+#endif

@@ -1,0 +1,34 @@
+/* Child processes, signals, and what the machine is. */
+#ifndef EMAC_OS_PROCESS_H
+#define EMAC_OS_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/status.h"
+
+/* Start argv[0] (an absolute path), stdout+stderr appended to `log_path` (inherited when NULL). The
+ * child is killed when the parent dies. */
+enum emac_status os_process_start(char *const argv[], const char *log_path, pid_t *out,
+                                  struct emac_err *err);
+/* true when the child has ended; *code = exit status or 128 + signal. */
+bool os_process_poll(pid_t pid, int *code);
+void os_process_signal(pid_t pid, int sig);
+/* Absolute path of the running program. */
+enum emac_status os_process_self(char *out, size_t cap, struct emac_err *err);
+
+/* SIGINT and SIGTERM set the flag that os_stop_requested reads; SIGPIPE is ignored. A second SIGINT
+ * ends the process at once. os_stop_fd becomes readable on the first. */
+void os_stop_install(void);
+bool os_stop_requested(void);
+int os_stop_fd(void);
+void os_stop_request(void);
+
+uint32_t os_cpu_count(void);    /* those this process may use (affinity) */
+uint64_t os_memory_bytes(void); /* physical memory, or the cgroup's limit when lower */
+uint64_t os_memory_available(void);
+void os_host_name(char *out, size_t cap);
+void os_cpu_model(char *out, size_t cap); /* e.g. "Intel(R) Xeon(R) Processor" */
+
+#endif
