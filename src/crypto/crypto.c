@@ -1,0 +1,59 @@
+#include "crypto/crypto.h"
+
+#include <limits.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/sha.h>
+#include <sodium.h>
+
+#include "base/assert.h"
+
+void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n)
+{
+    static const uint8_t nothing;
+    SHA256(n > 0 ? data : &nothing, n, out);
+}
+
+void crypto_hmac_sha256(uint8_t out[SHA256_BYTES], const void *key, size_t key_n, const void *data,
+                        size_t n)
+{
+    EMAC_ASSERT(key_n <= INT_MAX);
+    /* HMAC takes a NULL key for "the key of before", so hand it a place even for an empty one. */
+    static const uint8_t nothing;
+    unsigned len = 0;
+    unsigned char *p = HMAC(EVP_sha256(), key_n > 0 ? key : &nothing, (int)key_n,
+                            n > 0 ? data : &nothing, n, out, &len);
+    EMAC_ASSERT(p != NULL && len == SHA256_BYTES);
+}
+
+void crypto_ed25519_keypair(uint8_t public_key[ED25519_PUBLIC_BYTES],
+                            uint8_t secret_key[ED25519_SECRET_BYTES],
+                            const uint8_t seed[ED25519_SEED_BYTES])
+{
+    int rc = crypto_sign_ed25519_seed_keypair(public_key, secret_key, seed);
+    EMAC_ASSERT(rc == 0);
+}
+
+void crypto_ed25519_sign(uint8_t sig[ED25519_SIGNATURE_BYTES], const void *msg, size_t n,
+                         const uint8_t secret_key[ED25519_SECRET_BYTES])
+{
+    unsigned long long len = 0;
+    int rc = crypto_sign_ed25519_detached(sig, &len, msg, n, secret_key);
+    EMAC_ASSERT(rc == 0 && len == ED25519_SIGNATURE_BYTES);
+}
+
+bool crypto_ed25519_verify(const uint8_t sig[ED25519_SIGNATURE_BYTES], const void *msg, size_t n,
+                           const uint8_t public_key[ED25519_PUBLIC_BYTES])
+{
+    return crypto_sign_ed25519_verify_detached(sig, msg, n, public_key) == 0;
+}
+
+bool crypto_equal(const void *a, const void *b, size_t n)
+{
+    return sodium_memcmp(a, b, n) == 0;
+}
+
+void crypto_wipe(void *p, size_t n)
+{
+    sodium_memzero(p, n);
+}

@@ -1,0 +1,88 @@
+/* Double-entry ledger over the database. Money is int64 units, 1 EMAC = 10^9
+ * units; every amount and sum is checked. Each function must run inside the
+ * caller's db transaction, so that money and job state change together.
+ *
+ * INV-1  The entries of a posting sum to zero.
+ * INV-2  No balance is below its account's floor (0; the faucet of a
+ *        development network has none).
+ * INV-3  An idempotency key posts once: doing it again with the same entries is
+ *        OK and changes nothing, with others CONFLICT.
+ * INV-4  The stored balances equal the sums of the entries (replay).
+ * INV-5  The journal is append-only and hash-chained: hash_n = SHA-256(hash_{n-1}
+ *        ‖ canonical bytes of posting n). No row is ever changed or deleted.
+ * INV-6  For each open job: balance(escrow:job) >= what is owed to open leases;
+ *        a closed job's escrow is 0.
+ * INV-7  A receipt (task, rig) is paid at most once.
+ * ledger_post asserts 1, 2 after writing; ledger_audit proves all.
+ *
+ * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
+ * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),
+ * "escrow:<job>", "fee", "royalty:<asset cid>", "faucet". */
+#ifndef EMAC_LEDGER_LEDGER_H
+#define EMAC_LEDGER_LEDGER_H
+
+#include "crypto/crypto.h"
+#include "db/db.h"
+
+#define LEDGER_UNITS_PER_EMAC INT64_C(1000000000)
+#define LEDGER_ACCOUNT_MAX 192
+#define LEDGER_ENTRIES_MAX 16
+
+struct ledger_entry {
+    char account[LEDGER_ACCOUNT_MAX];
+    int64_t amount_units; /* > 0 credit, < 0 debit, never 0 */
+};
+
+struct ledger_posting {
+    const char *key;    /* idempotency key, e.g. "pay:<task cid>:<did>" */
+    const char *cause;  /* "escrow", "pay", "settle", "void", "refund", "fee", "faucet" */
+    const char *job;    /* job id or "" */
+    const char *detail; /* task or receipt CID, licence, ... or "" */
+    uint64_t at_ms;
+    size_t count;
+    struct ledger_entry entry[LEDGER_ENTRIES_MAX];
+};
+
+extern const struct db_migration LEDGER_MIGRATIONS[];
+extern const size_t LEDGER_MIGRATION_COUNT;
+
+/* Add an entry to a posting under construction (asserts room; ignores amount 0). */
+void ledger_entry_add(struct ledger_posting *p, int64_t amount_units, const char *account_fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* PAYMENT when an account would pass its floor, naming account, balance and need. *posted is false
+ * when the key was there already. */
+enum emac_status ledger_post(struct db *db, const struct ledger_posting *p, bool *posted,
+                             struct emac_err *err);
+enum emac_status ledger_balance(struct db *db, const char *account, int64_t *out,
+                                struct emac_err *err);
+
+/* Visit balances (accounts with the given prefix, sorted) or journal lines (from posting number
+ * `after`, at most limit). */
+enum emac_status ledger_balances(struct db *db, const char *prefix,
+                                 void (*each)(void *ctx, const char *account, int64_t units),
+                                 void *ctx, struct emac_err *err);
+struct ledger_line {
+    int64_t posting;
+    uint64_t at_ms;
+    const char *key, *cause, *job, *detail, *account;
+    int64_t amount_units;
+    const char *hash_hex; /* of the posting */
+};
+enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
+                                void (*each)(void *ctx, const struct ledger_line *line), void *ctx,
+                                struct emac_err *err);
+
+struct ledger_audit {
+    int64_t postings, accounts, total_units; /* total of all balances: must be 0 */
+    uint32_t broken;                         /* invariants found broken */
+    struct emac_buf report;                  /* one sentence a finding */
+};
+/* Checks INV-1 to INV-5 here; the coordinator adds INV-6, INV-7, which need its tables. Opens its own
+ * read transaction when none is open. Release out->report. */
+enum emac_status ledger_audit(struct db *db, struct ledger_audit *out, struct emac_err *err);
+
+/* "12.5" -> units; at most 9 decimals; refuses everything else. And back, shortest: "0.000000001". */
+enum emac_status ledger_amount_parse(const char *text, int64_t *units, struct emac_err *err);
+void ledger_amount_text(char out[32], int64_t units);
+
+#endif

@@ -1,0 +1,108 @@
+/* The block store: bytes by CID, on disk and in memory, thread-safe.
+ *
+ * INV-1  A block that is handed out has been hashed against its CID since it
+ *        was last outside our memory (verify on read); one that fails is
+ *        deleted and reported CORRUPT, as if never there.
+ * INV-2  A block file appears whole or not at all (temporary file, rename).
+ * INV-3  Bytes on disk never pass the quota; a put that would fails with
+ *        NO_SPACE after garbage collection could not make room.
+ * INV-4  A pinned root's whole DAG survives garbage collection. Unpinned blocks
+ *        may vanish at any gc, oldest use first.
+ *
+ * Two kinds of content:
+ *   blocks  at most 2 MiB, on disk under blocks/<2 chars>/<base32 cid>;
+ *   values  whole UnixFS files (tensor bundles) held in memory as one
+ *           contiguous piece, addressed by the root CID; their leaf blocks are
+ *           served out of it. Short-lived values never touch a disk.
+ *           A value is reference-counted and immutable.
+ * A file may be on disk as blocks, in memory as a value, or both; the
+ * functions below find it in either. */
+#ifndef EMAC_STORE_STORE_H
+#define EMAC_STORE_STORE_H
+
+#include "codec/cid.h"
+#include "codec/unixfs.h"
+#include "os/os.h"
+
+struct store;
+struct store_config {
+    struct os *os;
+    const char *dir;        /* NULL: memory only */
+    uint64_t disk_quota;    /* bytes; 0: 1 TiB */
+    uint64_t memory_quota;  /* bytes of unheld values kept; 0: a quarter of physical memory */
+    uint32_t hash_threads;  /* >= 1: leaves of one file are hashed in parallel */
+};
+
+enum emac_status store_open(const struct store_config *cfg, struct store **out,
+                            struct emac_err *err);
+void store_close(struct store *s);
+
+/* ---- blocks ---- */
+enum emac_status store_block_put(struct store *s, enum cid_codec codec, const void *data, size_t n,
+                                 struct cid *out, struct emac_err *err);
+/* Refuses data whose hash is not `cid` (CORRUPT). */
+enum emac_status store_block_put_as(struct store *s, const struct cid *cid, const void *data,
+                                    size_t n, struct emac_err *err);
+/* Replaces the contents of out. NOT_FOUND, CORRUPT. Finds leaves and inner blocks of values. */
+enum emac_status store_block_get(struct store *s, const struct cid *cid, struct emac_buf *out,
+                                 struct emac_err *err);
+bool store_block_has(struct store *s, const struct cid *cid, uint64_t *size /* may be NULL */);
+
+/* ---- values: files in memory ---- */
+struct store_value {
+    struct cid cid;
+    uint64_t tree_size;  /* Tsize of a link to it */
+    size_t size;
+    const uint8_t *data; /* 64-byte aligned, read-only */
+};
+/* Take ownership of `data` (from emac_alloc_aligned), hash it, and keep it in memory. The returned
+ * value is held: give it back with store_value_drop. When the store has it already, data is freed
+ * and the old one returned. */
+enum emac_status store_value_adopt(struct store *s, uint8_t *data, size_t size,
+                                   const struct store_value **out, struct emac_err *err);
+/* Find in memory, else assemble (and verify) from blocks on disk. NOT_FOUND names the first missing
+ * block. TOO_LARGE over max_size. Held. */
+enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_t max_size,
+                                 const struct store_value **out, struct emac_err *err);
+const struct store_value *store_value_hold(struct store *s, const struct store_value *v);
+void store_value_drop(struct store *s, const struct store_value *v);
+/* Write the value's blocks to disk (checkpoints, models). */
+enum emac_status store_value_persist(struct store *s, const struct cid *cid, struct emac_err *err);
+
+/* ---- files and DAGs ---- */
+/* Add a file of the file system as UnixFS blocks, streaming. */
+enum emac_status store_file_add(struct store *s, const char *path, struct cid *root, uint64_t *size,
+                                struct emac_err *err);
+/* Write the file `root` to `path` (atomically: a failed export leaves nothing). */
+enum emac_status store_file_export(struct store *s, const struct cid *root, const char *path,
+                                   struct emac_err *err);
+/* Bytes [offset, offset+n) of a file, reading only the blocks needed. */
+enum emac_status store_file_read(struct store *s, const struct cid *root, uint64_t offset,
+                                 void *out, size_t n, struct emac_err *err);
+enum emac_status store_file_size(struct store *s, const struct cid *root, uint64_t *size,
+                                 struct emac_err *err);
+/* Visit the blocks of the DAG under root depth-first, each once (present ones: present=true). Follows
+ * dag-pb links, and CIDs inside dag-cbor. */
+enum emac_status store_dag_walk(struct store *s, const struct cid *root,
+                                enum emac_status (*each)(void *ctx, const struct cid *cid,
+                                                         bool present),
+                                void *ctx, struct emac_err *err);
+/* First missing blocks, at most `cap`; *count = 0 means complete. */
+enum emac_status store_dag_missing(struct store *s, const struct cid *root, struct cid *out,
+                                   size_t cap, size_t *count, struct emac_err *err);
+
+/* ---- pins, gc, figures ---- */
+/* Pins are named (job id, "data", ...), persist with the store, and nest: a root stays pinned while
+ * any name pins it. */
+enum emac_status store_pin(struct store *s, const char *name, const struct cid *root,
+                           struct emac_err *err);
+enum emac_status store_unpin(struct store *s, const char *name, const struct cid *root,
+                             struct emac_err *err);
+enum emac_status store_gc(struct store *s, uint64_t target_bytes, uint64_t *freed,
+                          struct emac_err *err);
+struct store_stats {
+    uint64_t disk_bytes, disk_blocks, disk_quota, memory_bytes, values;
+};
+void store_stats(struct store *s, struct store_stats *out);
+
+#endif
