@@ -7,9 +7,9 @@
 #include "base/assert.h"
 #include "base/checked.h"
 
-#define ARENA_ALIGN 16u
+#define ARENA_ALIGN       16u
 #define ARENA_CHUNK_LEAST 4096u
-#define ARENA_CHUNK_MOST (1u << 20) /* larger only for one large piece */
+#define ARENA_CHUNK_MOST  (1u << 20) /* larger only for one large piece */
 
 struct arena_chunk {
     struct arena_chunk *next;

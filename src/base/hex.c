@@ -17,11 +17,7 @@ static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; /* one text for one value: no upper case */
 }
 
 bool emac_unhex(uint8_t *out, size_t n, const char *text)

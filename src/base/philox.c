@@ -3,10 +3,10 @@
 #include "base/assert.h"
 
 /* Constants of the paper: two multipliers and the Weyl steps of the key schedule. */
-#define PHILOX_M0 0xD2511F53u
-#define PHILOX_M1 0xCD9E8D57u
-#define PHILOX_W0 0x9E3779B9u
-#define PHILOX_W1 0xBB67AE85u
+#define PHILOX_M0     0xD2511F53u
+#define PHILOX_M1     0xCD9E8D57u
+#define PHILOX_W0     0x9E3779B9u
+#define PHILOX_W1     0xBB67AE85u
 #define PHILOX_ROUNDS 10
 
 void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])

@@ -50,7 +50,7 @@ enum emac_status emac_wrap(struct emac_err *err, const char *fmt, ...)
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     size_t at = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-    snprintf(text + at, sizeof text - at, ": %s", err->text);
+    snprintf(text + at, sizeof text - at, ": %.*s", EMAC_ERR_TEXT_MAX - 3, err->text);
     memcpy(err->text, text, sizeof text);
     return err->status;
 }

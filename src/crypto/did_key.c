@@ -6,9 +6,9 @@
 /* base58btc counts in base 58 over the whole byte string as one big-endian number; each leading
  * zero byte becomes one '1'. did:key prefixes the key with the multicodec varint of ed25519-pub. */
 
-#define DID_PREFIX "did:key:z"
+#define DID_PREFIX     "did:key:z"
 #define DID_PREFIX_LEN (sizeof DID_PREFIX - 1)
-#define DID_BYTES (2 + ED25519_PUBLIC_BYTES)
+#define DID_BYTES      (2 + ED25519_PUBLIC_BYTES)
 #define DID_DIGITS_MAX 48 /* 34 bytes need at most 47 digits */
 
 static const char BASE58_DIGITS[] = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";

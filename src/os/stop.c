@@ -1,0 +1,67 @@
+/* Asking the process to stop. The flag is set once and never cleared; the event descriptor gets
+ * readable with it and nobody reads it, so every poller sees it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "os/process.h"
+
+static atomic_bool stop_flag;
+static atomic_int stop_event = -1;
+
+static void stop_announce(void)
+{
+    int fd = atomic_load(&stop_event);
+    uint64_t one = 1;
+    if (fd >= 0 && write(fd, &one, sizeof one) < 0)
+        return; /* EAGAIN: it is readable already */
+}
+
+/* Runs in signal context: lock-free atomics, write and _exit only. */
+static void stop_on_signal(int sig)
+{
+    int saved = errno;
+    bool again = atomic_exchange(&stop_flag, true);
+    if (again && sig == SIGINT)
+        _exit(128 + SIGINT);
+    stop_announce();
+    errno = saved;
+}
+
+void os_stop_install(void)
+{
+    if (atomic_load(&stop_event) < 0) {
+        int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        EMAC_ASSERT(fd >= 0);
+        atomic_store(&stop_event, fd);
+    }
+    struct sigaction stop = {.sa_handler = stop_on_signal};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigemptyset(&stop.sa_mask);
+    sigemptyset(&ignore.sa_mask);
+    int rc = sigaction(SIGINT, &stop, NULL);
+    rc |= sigaction(SIGTERM, &stop, NULL);
+    rc |= sigaction(SIGPIPE, &ignore, NULL);
+    EMAC_ASSERT(rc == 0);
+    if (atomic_load(&stop_flag))
+        stop_announce();
+}
+
+bool os_stop_requested(void)
+{
+    return atomic_load_explicit(&stop_flag, memory_order_relaxed);
+}
+
+int os_stop_fd(void)
+{
+    return atomic_load(&stop_event);
+}
+
+void os_stop_request(void)
+{
+    atomic_store(&stop_flag, true);
+    stop_announce();
+}
