@@ -1,0 +1,46 @@
+/* Runs tasks (work/task.h) on a device against a store: loads inputs, feeds the
+ * graph, sums map results in the tree, gathers outputs into bundles. Used by
+ * the rig agent and by `emac train --local` alike.
+ *
+ * Compiled programs (graph and memory plan) are cached by CID, bounded. Inputs
+ * that the store lacks are asked from `fetch`. One thread at a time. */
+#ifndef EMAC_NODE_EXEC_H
+#define EMAC_NODE_EXEC_H
+
+#include "store/store.h"
+#include "work/task.h"
+
+#define EXEC_PROGRAMS_MAX 64
+#define EXEC_INLINE_MAX 4096 /* outputs up to this size may travel inside the receipt message */
+
+struct exec;
+struct exec_config {
+    struct os *os;
+    struct store *store;
+    struct device *dev;
+    uint64_t memory_max; /* bytes a task may need; 0: half of physical memory */
+    /* Bring `cid` into the store: a file as value in memory (bundle) or as blocks (the corpus), or
+     * a single dag-cbor block. NULL: nothing can be fetched. */
+    enum emac_status (*fetch)(void *ctx, const struct cid *cid, bool to_memory,
+                              struct emac_err *err);
+    void *fetch_ctx;
+    /* Asked between micro-batches; true ends the task with CANCELLED. May be NULL. */
+    bool (*cancelled)(void *ctx);
+    void *cancelled_ctx;
+};
+enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, struct emac_err *err);
+void exec_free(struct exec *x);
+
+struct exec_result {
+    uint32_t output_count;
+    struct task_output output[TASK_OUTPUTS_MAX];          /* sorted by name */
+    const struct store_value *value[TASK_OUTPUTS_MAX];    /* held */
+    uint64_t compute_ns, total_ns;
+};
+/* INVALID for a task that does not fit its program (the sentence names the port), NUMERIC for NaN,
+ * TOO_LARGE over memory_max. */
+enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_result *out,
+                          struct emac_err *err);
+void exec_result_release(struct exec *x, struct exec_result *r);
+
+#endif

@@ -1,0 +1,76 @@
+/* A job: what a user wants trained, complete with seed and every
+ * hyperparameter, in one file (YAML, or JSON with the same keys; annotated in
+ * examples/ and docs/job.md). The canonical form is dag-cbor; the job's id is
+ * "job-" and the last 12 characters of its CID. Defaults are filled in before
+ * the canonical form is made, so the object says everything.
+ *
+ *   name: kjv                     # [a-z0-9-]{1,40}
+ *   kind: train
+ *   seed: 1
+ *   model: {architecture: llama, vocab_size: 256, hidden_size, intermediate_size, layers, heads,
+ *           kv_heads, tie_embeddings, rope_theta, norm_eps, embed_std, linear_std}
+ *   data: {cid: bafy...}  or  {file: path}  (path: relative to the job file; the CLI adds it and
+ *           puts in cid) , heldout: 0.05, size is filled in
+ *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, min_lr,
+ *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
+ *           eval_batches}
+ *   policy: {check: 0.1, state_copies: 2}
+ *   price: {per_tflop: "0.0001"}  # EMAC a 10^12 flops
+ *   budget: "5"                   # EMAC
+ */
+#ifndef EMAC_WORK_JOB_H
+#define EMAC_WORK_JOB_H
+
+#include <jansson.h>
+
+#include "codec/cid.h"
+#include "crypto/crypto.h"
+#include "model/optimiser.h"
+
+#define JOB_ID_MAX 24
+#define JOB_NAME_MAX 40
+#define JOB_STEPS_MAX 10000000u
+#define JOB_MICRO_BATCHES_MAX 65536u
+
+struct job {
+    char name[JOB_NAME_MAX + 1];
+    uint64_t seed;
+    struct llama_config model; /* max_positions = seq_len */
+    struct llama_init init;
+    struct cid data;
+    uint64_t data_size;   /* bytes of the corpus */
+    double heldout;       /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
+    uint32_t seq_len;     /* T */
+    uint32_t micro_batch; /* B sequences */
+    uint32_t micro_batches; /* M a step */
+    struct adamw_recipe adamw; /* .steps = number of optimiser steps */
+    uint32_t checkpoint_every; /* steps; the last step always is one */
+    uint32_t eval_batches;     /* micro-batches of held-out windows, cut to what there is */
+    double check;              /* share of gradient tasks executed by a second rig */
+    uint32_t state_copies;     /* rigs that run each optimiser step (>= 1) */
+    int64_t price_units_per_tflop, budget_units;
+    /* filled at submission; empty for --local */
+    char owner[DID_KEY_MAX];
+    uint64_t nonce; /* distinguishes two submissions of one file */
+};
+
+/* Parse and check a job object; `data_file` receives data.file when the job names a file instead of
+ * a CID (out->data is then none). Unknown fields, wrong types, absurd sizes: INVALID, naming the
+ * field by its path ("recipe.lr"), what is wrong and what is allowed. */
+enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, size_t data_file_cap,
+                               struct emac_err *err);
+json_t *job_to_json(const struct job *job); /* complete, defaults filled in */
+/* Checks that need the corpus size: heldout part and training part hold at least one window. */
+enum emac_status job_check(const struct job *job, struct emac_err *err);
+enum emac_status job_encode(const struct job *job, struct emac_buf *out, struct cid *cid,
+                            struct emac_err *err);
+enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err);
+void job_id(char out[JOB_ID_MAX], const struct cid *job_cid);
+
+/* Byte ranges of the corpus: training [0, train_end), held-out [train_end, size). */
+uint64_t job_train_end(const struct job *job);
+/* Held-out micro-batches: min(eval_batches, what fits), may be 0. */
+uint32_t job_eval_batches(const struct job *job);
+uint64_t job_tokens_per_step(const struct job *job);
+
+#endif

@@ -1,0 +1,102 @@
+/* The planner: a pure function from (job, results so far) to the tasks wanted
+ * next. Which rig runs what, in which order and pieces, changes no result.
+ *
+ * Synchronous data-parallel training:
+ *   init                     -> params, opt
+ *   for step s = 0..S-1:
+ *     grad s/first+count     -> sum         (aligned ranges covering [0,M))
+ *     step s                 -> params, opt, metrics
+ *   eval first+count         -> sum         (held-out windows, ranges covering [0,E))
+ *   score                    -> metrics {loss}
+ * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
+ * "eval/0+8", "score". */
+#ifndef EMAC_WORK_PLANNER_H
+#define EMAC_WORK_PLANNER_H
+
+#include "work/job.h"
+#include "work/task.h"
+#include "work/tree.h"
+
+#define SLOT_MAX 48
+
+/* Everything that is derived from the job once: programs, constant inputs, and the files of the
+ * model directory. All are blocks to be put into a store (the depot) before work starts. */
+struct job_block {
+    struct cid cid;
+    uint8_t *data;
+    size_t len;
+};
+struct job_plan {
+    struct job job;
+    struct cid init_program, grad_program, step_program, eval_program, score_program;
+    struct cid tables;           /* bundle {cos, sin} */
+    uint64_t init_flops, grad_flops /* one micro-batch */, step_flops, eval_flops, score_flops;
+    uint64_t params_bytes, opt_bytes, grads_bytes; /* sizes of the bundles */
+    size_t block_count;
+    struct job_block *block;     /* programs, graphs, tables (single blocks or UnixFS trees) */
+};
+enum emac_status job_plan_new(const struct job *job, struct job_plan **out, struct emac_err *err);
+void job_plan_free(struct job_plan *p);
+
+enum plan_phase { PLAN_INIT, PLAN_TRAIN, PLAN_EVAL, PLAN_DONE };
+
+/* Results so far, as far as the next tasks depend on them. */
+struct plan_part {
+    struct tree_range range;
+    struct cid cid;
+};
+struct plan_state {
+    bool has_state;          /* init is done */
+    uint32_t step;           /* optimiser steps done */
+    struct cid params, opt;  /* after `step` steps */
+    uint32_t part_count;     /* accepted sums of the step under way (or of eval) */
+    struct plan_part *part;
+    bool scored;
+};
+enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st);
+
+enum task_kind { TASK_INIT, TASK_GRAD, TASK_STEP, TASK_EVAL, TASK_SCORE };
+const char *task_kind_name(enum task_kind kind);
+
+struct plan_want {
+    char slot[SLOT_MAX];
+    enum task_kind kind;
+    struct tree_range range; /* grad, eval */
+    uint32_t owner;          /* index of the worker this range was sized for */
+    uint64_t flops;
+    struct task task;        /* owned */
+};
+/* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` wants.
+ * For grad and eval it lists the ranges still missing: if nothing of the step is done or
+ * `open` (ranges already handed out), shares by speed over [0,total); else the ranges of `open` that
+ * are not done, and shares of what neither covers. */
+enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
+                           const struct tree_range *open, uint32_t open_count, const double *speed,
+                           uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
+                           struct emac_err *err);
+void plan_wants_release(struct plan_want *w, uint32_t count);
+
+bool plan_is_checkpoint(const struct job *job, uint32_t step);
+/* Price of a task: ceil(flops * units_per_tflop / 10^12), at least 1, checked. */
+enum emac_status plan_price(const struct job *job, uint64_t flops, int64_t *units,
+                            struct emac_err *err);
+/* Flops and price of the whole job when nothing is done twice. */
+enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *units,
+                            struct emac_err *err);
+/* Is task `cid` of this kind to be executed by a second rig? HMAC-SHA-256(secret, cid) against
+ * job.check: unpredictable to rigs, repeatable for auditors. */
+bool plan_is_checked(const struct job *job, const uint8_t secret[32], const struct cid *task);
+
+/* The model directory (UnixFS: config.json, generation_config.json, model.safetensors = the params
+ * bundle, special_tokens_map.json, tokenizer.json, tokenizer_config.json): its CID depends on the
+ * params' CID alone. Blocks other than the params' are returned to be stored; release them with
+ * job_blocks_free. */
+enum emac_status plan_model(const struct job_plan *p, const struct cid *params, struct cid *model,
+                            struct job_block **block, size_t *count, struct emac_err *err);
+void job_blocks_free(struct job_block *block, size_t count);
+
+/* Read tensor `name` of one f32 element out of a metrics bundle (<= 4 KiB). */
+enum emac_status metrics_read(const void *bundle, size_t n, const char *name, double *out,
+                              struct emac_err *err);
+
+#endif

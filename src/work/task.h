@@ -1,0 +1,116 @@
+/* Programs, tasks, receipts: dag-cbor objects named by their CIDs.
+ *
+ * program: {graph: CID, kind: "map" | "apply", numerics: 1, sampler?: {...}}
+ *   map    for each index i in [first, first+count) the sampler makes the micro-batch ("batch/tokens",
+ *          "batch/targets") out of input file `data`; the graph runs; its "sum/..." outputs are added
+ *          over the indices in the fixed binary tree of numerics rule 6: the range must be aligned
+ *          (count a power of two, first a multiple of it). Output: bundle "sum".
+ *   apply  the graph runs once. If it has "sum/..." inputs they come from the task's `parts`:
+ *          bundles of aligned ranges that together cover [0, total) exactly, combined in the tree.
+ * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come from
+ * the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
+ *
+ * The tree over [0, total): with P the least power of two >= total, node [0,P) = left half + right
+ * half; an absent half (past total) is left out, not added as zero.
+ *
+ * task: {args: {name: [f64, ...]}, first, count, total, step, inputs: {name: CID},
+ *        parts: [{cid, count, first}], program: CID}
+ * receipt: {ended, lease, node, outputs: {name: CID}, started, task}, signed: the ed25519 signature of
+ *        its bytes goes beside it. */
+#ifndef EMAC_WORK_TASK_H
+#define EMAC_WORK_TASK_H
+
+#include "codec/cid.h"
+#include "crypto/crypto.h"
+#include "graph/graph.h"
+
+#define TASK_INPUTS_MAX 8
+#define TASK_OUTPUTS_MAX 8
+#define TASK_ARGS_MAX 8
+#define TASK_ARG_WIDTH_MAX 16
+#define TASK_PARTS_MAX 4096
+#define TASK_NAME_MAX 32
+
+enum program_kind { PROGRAM_MAP, PROGRAM_APPLY };
+enum sampler_kind {
+    SAMPLER_RANDOM, /* windows at uniformly random offsets of [begin, end) */
+    SAMPLER_ORDERED /* window w at begin + w * seq */
+};
+
+struct sampler {
+    enum sampler_kind kind;
+    uint32_t batch, seq;
+    uint64_t begin, end; /* bytes of the data file */
+    uint64_t seed;
+};
+
+struct program {
+    enum program_kind kind;
+    struct cid graph;
+    bool has_sampler;
+    struct sampler sampler;
+};
+
+struct task_input {
+    char name[TASK_NAME_MAX];
+    struct cid cid;
+};
+struct task_part {
+    uint32_t first, count;
+    struct cid cid;
+};
+struct task_arg {
+    char name[TASK_NAME_MAX];
+    uint32_t width;
+    float value[TASK_ARG_WIDTH_MAX];
+};
+
+struct task {
+    struct cid program;
+    uint32_t first, count; /* map */
+    uint32_t total;        /* apply with parts: micro-batches in the tree */
+    uint32_t step;         /* sampler's step */
+    uint32_t input_count, part_count, arg_count;
+    struct task_input input[TASK_INPUTS_MAX]; /* sorted by name */
+    struct task_part *part;                   /* sorted by first; owned */
+    struct task_arg arg[TASK_ARGS_MAX];       /* sorted by name */
+};
+
+struct task_output {
+    char name[TASK_NAME_MAX];
+    struct cid cid;
+};
+
+struct receipt {
+    struct cid task;
+    char lease[40];
+    char node[DID_KEY_MAX];
+    uint64_t started_ms, ended_ms;
+    uint32_t output_count;
+    struct task_output output[TASK_OUTPUTS_MAX]; /* sorted by name */
+};
+
+enum emac_status program_encode(const struct program *p, struct emac_buf *out, struct cid *cid,
+                                struct emac_err *err);
+enum emac_status program_decode(struct program *out, const void *data, size_t n,
+                                struct emac_err *err);
+enum emac_status task_encode(const struct task *t, struct emac_buf *out, struct cid *cid,
+                             struct emac_err *err);
+/* Release with task_release. */
+enum emac_status task_decode(struct task *out, const void *data, size_t n, struct emac_err *err);
+void task_release(struct task *t);
+enum emac_status task_copy(struct task *out, const struct task *t, struct emac_err *err);
+const struct cid *task_input_find(const struct task *t, const char *name); /* NULL when absent */
+
+enum emac_status receipt_encode(const struct receipt *r, struct emac_buf *out, struct cid *cid,
+                                struct emac_err *err);
+enum emac_status receipt_decode(struct receipt *out, const void *data, size_t n,
+                                struct emac_err *err);
+/* Same outputs, name by name? */
+bool receipt_agrees(const struct receipt *a, const struct receipt *b);
+
+/* Offset in the data file of row `row` of micro-batch `index` at `step`: a pure function
+ * (Philox, PHILOX_DATA). The window is seq+1 bytes: tokens [0,seq), targets [1,seq]. */
+uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row);
+
+#endif
