@@ -30,6 +30,15 @@ struct os {
     /* As file_write without the two fsyncs: for blocks that can be fetched again. */
     enum emac_status (*file_write_fast)(struct os *os, const char *path, const void *data, size_t n,
                                         int mode, struct emac_err *err);
+    /* Add to the end of a file, created when missing; neither atomic nor durable. For large files:
+     * append pieces to a temporary, file_sync it, file_rename it, file_sync the new name. */
+    enum emac_status (*file_append)(struct os *os, const char *path, const void *data, size_t n,
+                                    int mode, struct emac_err *err);
+    /* Make the file's bytes and its name survive a loss of power (fsync of it and its directory). */
+    enum emac_status (*file_sync)(struct os *os, const char *path, struct emac_err *err);
+    /* Replace `to` by `from` atomically. */
+    enum emac_status (*file_rename)(struct os *os, const char *from, const char *to,
+                                    struct emac_err *err);
     enum emac_status (*file_pread)(struct os *os, const char *path, uint64_t offset, void *out,
                                    size_t n, struct emac_err *err);
     enum emac_status (*file_size)(struct os *os, const char *path, uint64_t *out,

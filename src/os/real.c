@@ -256,6 +256,36 @@ static enum emac_status real_file_write_fast(struct os *os, const char *path, co
     return replace_file(path, data, n, mode, false, err);
 }
 
+static enum emac_status real_file_append(struct os *os, const char *path, const void *data,
+                                         size_t n, int mode, struct emac_err *err)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, (mode_t)mode);
+    if (fd < 0)
+        return emac_fail_errno(err, errno, "open", path);
+    enum emac_status st = write_all(fd, path, data, n, err);
+    if (close(fd) != 0 && st == EMAC_OK)
+        st = emac_fail_errno(err, errno, "write", path);
+    return st;
+}
+
+static enum emac_status real_file_sync(struct os *os, const char *path, struct emac_err *err)
+{
+    int fd;
+    enum emac_status st = open_read(&fd, path, err);
+    if (st != EMAC_OK)
+        return st;
+    if (fsync(fd) != 0)
+        st = emac_fail_errno(err, errno, "sync", path);
+    close(fd);
+    return st == EMAC_OK ? sync_dir_of(path, err) : st;
+}
+
+static enum emac_status real_file_rename(struct os *os, const char *from, const char *to,
+                                         struct emac_err *err)
+{
+    return rename(from, to) != 0 ? emac_fail_errno(err, errno, "replace", to) : EMAC_OK;
+}
+
 static enum emac_status make_one(const char *path, struct emac_err *err)
 {
     struct stat s;
@@ -371,6 +401,9 @@ static struct os REAL = {
     .file_read = real_file_read,
     .file_write = real_file_write,
     .file_write_fast = real_file_write_fast,
+    .file_append = real_file_append,
+    .file_sync = real_file_sync,
+    .file_rename = real_file_rename,
     .file_pread = real_file_pread,
     .file_size = real_file_size,
     .file_remove = real_file_remove,
