@@ -1,0 +1,49 @@
+# What a newcomer types. Meson does the building; this file only names the ways in.
+BUILD ?= build
+MESON ?= meson
+
+.PHONY: all setup build demo test bench soak interop lint format install clean
+
+all: build
+
+setup:
+	@tools/setup
+
+$(BUILD)/build.ninja: | setup
+	@$(MESON) setup $(BUILD) >/dev/null
+
+build: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+# The main job, start to end: coordinator, three rigs, one killed, one joining, model, money.
+demo: build
+	@tests/e2e/demo.sh $(BUILD)/emac
+
+# Every test; closes with "N passed, N failed". Under 20 minutes on 2 cores.
+test: build
+	@tests/run $(BUILD)
+
+# Figures against named peers: a table, and build/bench.json.
+bench: build
+	@bench/run $(BUILD)
+
+# Long campaigns: 200 random kills, longer fuzzing, exhaustive function checks.
+soak: build
+	@tests/soak.sh $(BUILD)
+
+# Real peers (PyTorch, transformers, openai clients, IPFS tools), installed by script.
+interop: build
+	@tests/interop/run $(BUILD)
+
+lint: setup
+	@tools/tidy
+	@tools/format --check
+
+format:
+	@tools/format
+
+install: build
+	@$(MESON) install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) build-*
