@@ -4,7 +4,8 @@
  * Every float result is defined bit for bit by numerics version 1
  * (docs/numerics.md); "rule n" below refers to it. No operator allocates; a
  * kernel may use the device's scratch memory. Inputs and outputs never
- * overlap, except where `in_place` says that output 0 may be input 0.
+ * overlap, but where op_info's `in_place` is true output i may lie exactly on
+ * input i.
  *
  * Letters: N tokens (rows), B sequences, T positions (N = B*T), D model width,
  * H heads, G kv heads (H % G == 0), E head width, F feed-forward width, V
@@ -96,6 +97,7 @@ struct op_info {
     uint32_t inputs, outputs, attrs;
     char attr_kind[OP_ATTR_MAX]; /* 'i' or 'f' */
     const char *attr_name[OP_ATTR_MAX];
+    bool in_place; /* output i may have the data pointer of input i */
 };
 
 const struct op_info *op_info(enum op op);

@@ -1,0 +1,360 @@
+/* Shape inference. Inputs and attributes come from programs that anybody may
+ * have written: each is checked here, so that kernels may rely on all of it. */
+#include <math.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/checked.h"
+#include "compute/op.h"
+
+#define SHAPE_TEXT_MAX 96
+
+/* One call of op_infer. The first failure stays; the helpers below do nothing after it. */
+struct infer {
+    const struct op_info *info;
+    const struct op_attrs *attrs;
+    const struct tensor *in;
+    struct tensor *out;
+    enum emac_status status;
+    struct emac_err *err;
+};
+
+static bool ok(const struct infer *c)
+{
+    return c->status == EMAC_OK;
+}
+
+static void fail_input(struct infer *c, uint32_t i, const char *want)
+{
+    char text[SHAPE_TEXT_MAX];
+    if (!ok(c))
+        return;
+    shape_text(text, sizeof text, c->in[i].dtype, &c->in[i].shape);
+    c->status = emac_fail(c->err, EMAC_INVALID,
+                          "input %u of operator '%s' is %s; it must be %s", i, c->info->name, text,
+                          want);
+}
+
+static void fail_attr(struct infer *c, uint32_t i, const char *want)
+{
+    if (ok(c))
+        c->status = emac_fail(c->err, EMAC_INVALID, "attribute '%s' of operator '%s' must be %s",
+                              c->info->attr_name[i], c->info->name, want);
+}
+
+/* Input i has this dtype, this rank and sizes that can be multiplied. */
+static void need(struct infer *c, uint32_t i, enum dtype dtype, uint32_t rank)
+{
+    size_t bytes;
+    if (!ok(c))
+        return;
+    if (!shape_bytes(&c->in[i].shape, &bytes))
+        fail_input(c, i, "of rank 1 to 4 with sizes of at least 1 and fit memory");
+    else if (c->in[i].dtype != dtype)
+        fail_input(c, i, dtype == DTYPE_F32 ? "f32" : "i32");
+    else if (rank != 0 && c->in[i].shape.rank != rank)
+        fail_input(c, i, rank == 1 ? "of rank 1" : rank == 2 ? "of rank 2" : "of rank 3");
+}
+
+/* Input i is f32 of exactly this shape. */
+static void need_shape(struct infer *c, uint32_t i, struct shape want)
+{
+    char text[SHAPE_TEXT_MAX];
+    need(c, i, DTYPE_F32, want.rank);
+    if (!ok(c) || shape_equal(&c->in[i].shape, &want))
+        return;
+    shape_text(text, sizeof text, DTYPE_F32, &want);
+    fail_input(c, i, text);
+}
+
+static void need_same(struct infer *c, uint32_t i, uint32_t as)
+{
+    need(c, as, DTYPE_F32, 0);
+    if (ok(c))
+        need_shape(c, i, c->in[as].shape);
+}
+
+static void need_ids(struct infer *c, uint32_t i, size_t n)
+{
+    need(c, i, DTYPE_I32, 1);
+    if (ok(c) && c->in[i].shape.dim[0] != n)
+        fail_input(c, i, "one id for each row");
+}
+
+static size_t dim(const struct infer *c, uint32_t i, uint32_t axis)
+{
+    return ok(c) ? c->in[i].shape.dim[axis] : 1;
+}
+
+static int64_t attr_int(struct infer *c, uint32_t i, int64_t least, int64_t most)
+{
+    int64_t v = c->attrs->at[i].i;
+    if (v >= least && v <= most)
+        return v;
+    fail_attr(c, i, most == 1 ? "0 or 1" : "a positive number that fits the inputs");
+    return least;
+}
+
+static void attr_finite(struct infer *c, uint32_t i, bool negative_too)
+{
+    float v = c->attrs->at[i].f;
+    if (!isfinite(v) || (v < 0 && !negative_too))
+        fail_attr(c, i, negative_too ? "finite" : "finite and not negative");
+}
+
+static void give(struct infer *c, uint32_t i, struct shape shape)
+{
+    size_t bytes;
+    if (!ok(c))
+        return;
+    if (!shape_bytes(&shape, &bytes)) {
+        c->status = emac_fail(c->err, EMAC_INVALID, "output %u of operator '%s' is too large", i,
+                              c->info->name);
+        return;
+    }
+    c->out[i].dtype = DTYPE_F32;
+    c->out[i].shape = shape;
+}
+
+static void give_as(struct infer *c, uint32_t i, uint32_t input)
+{
+    if (ok(c))
+        give(c, i, c->in[input].shape);
+}
+
+/* [dim0] or [dim0, dim1] from attributes 0 and 1 */
+static struct shape attr_shape(struct infer *c)
+{
+    size_t dim0 = (size_t)attr_int(c, 0, 1, INT64_MAX), dim1 = (size_t)attr_int(c, 1, 0, INT64_MAX);
+    return dim1 ? SHAPE2(dim0, dim1) : SHAPE1(dim0);
+}
+
+static void infer_embed(struct infer *c)
+{
+    need(c, 0, DTYPE_I32, 1);
+    need(c, 1, DTYPE_F32, 2);
+    give(c, 0, SHAPE2(dim(c, 0, 0), dim(c, 1, 1)));
+}
+
+static void infer_embed_grad(struct infer *c)
+{
+    size_t vocab = (size_t)attr_int(c, 0, 1, INT32_MAX);
+    need(c, 1, DTYPE_F32, 2);
+    need_ids(c, 0, dim(c, 1, 0));
+    give(c, 0, SHAPE2(vocab, dim(c, 1, 1)));
+}
+
+static void infer_matmul(struct infer *c)
+{
+    int64_t trans_a = attr_int(c, 0, 0, 1), trans_b = attr_int(c, 1, 0, 1);
+    need(c, 0, DTYPE_F32, 2);
+    need(c, 1, DTYPE_F32, 2);
+    if (dim(c, 0, trans_a ? 0 : 1) != dim(c, 1, trans_b ? 1 : 0))
+        fail_input(c, 1, "as long as input 0 along the summed dimension");
+    give(c, 0, SHAPE2(dim(c, 0, trans_a ? 1 : 0), dim(c, 1, trans_b ? 0 : 1)));
+}
+
+static void infer_pair(struct infer *c)
+{
+    need_same(c, 1, 0);
+    give_as(c, 0, 0);
+}
+
+static void infer_scale(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 0);
+    need_shape(c, 1, SHAPE1(1));
+    give_as(c, 0, 0);
+}
+
+static void infer_rmsnorm(struct infer *c)
+{
+    attr_finite(c, 0, false);
+    need(c, 0, DTYPE_F32, 2);
+    need_shape(c, 1, SHAPE1(dim(c, 0, 1)));
+    give_as(c, 0, 0);
+    give(c, 1, SHAPE1(dim(c, 0, 0)));
+}
+
+static void infer_rmsnorm_grad(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 2);
+    need_same(c, 1, 0);
+    need_shape(c, 2, SHAPE1(dim(c, 0, 1)));
+    need_shape(c, 3, SHAPE1(dim(c, 0, 0)));
+    give_as(c, 0, 0);
+    give(c, 1, SHAPE1(dim(c, 0, 1)));
+}
+
+static void infer_rope(struct infer *c)
+{
+    size_t heads = (size_t)attr_int(c, 0, 1, INT32_MAX), half;
+    attr_int(c, 1, 0, 1);
+    need(c, 0, DTYPE_F32, 2);
+    need(c, 1, DTYPE_F32, 2);
+    need_same(c, 2, 1);
+    half = dim(c, 1, 1);
+    if (dim(c, 0, 1) % heads != 0 || dim(c, 0, 1) / heads % 2 != 0 ||
+        dim(c, 0, 1) / heads / 2 != half)
+        fail_input(c, 0, "[N, heads * 2 * columns of the tables]");
+    give_as(c, 0, 0);
+}
+
+/* q at `first`, then k, v: q[B*T, H*E], k[B*T, G*E], v[B*T, G*E] */
+static void need_qkv(struct infer *c, uint32_t first)
+{
+    size_t batch = (size_t)attr_int(c, 0, 1, INT32_MAX);
+    size_t heads = (size_t)attr_int(c, 1, 1, INT32_MAX);
+    size_t kv_heads = (size_t)attr_int(c, 2, 1, INT32_MAX);
+    attr_finite(c, 3, true);
+    if (heads % kv_heads != 0)
+        fail_attr(c, 2, "a divisor of 'heads'");
+    need(c, first, DTYPE_F32, 2);
+    if (dim(c, first, 0) % batch != 0 || dim(c, first, 1) % heads != 0)
+        fail_input(c, first, "[batch * T, heads * E]");
+    for (uint32_t i = 1; i <= 2; i++)
+        need_shape(c, first + i,
+                   SHAPE2(dim(c, first, 0), dim(c, first, 1) / heads * kv_heads));
+}
+
+/* [B, H, T] */
+static struct shape stats_shape(struct infer *c, uint32_t q)
+{
+    size_t batch = (size_t)attr_int(c, 0, 1, INT32_MAX);
+    size_t heads = (size_t)attr_int(c, 1, 1, INT32_MAX);
+    return SHAPE3(batch, heads, dim(c, q, 0) / batch);
+}
+
+static void infer_attention(struct infer *c)
+{
+    need_qkv(c, 0);
+    give_as(c, 0, 0);
+    give(c, 1, stats_shape(c, 0));
+    give(c, 2, stats_shape(c, 0));
+}
+
+/* do, q, k, v, o, max, sum */
+static void infer_attention_grad(struct infer *c)
+{
+    need_qkv(c, 1);
+    need_same(c, 0, 1);
+    need_same(c, 4, 1);
+    need_shape(c, 5, stats_shape(c, 1));
+    need_shape(c, 6, stats_shape(c, 1));
+    for (uint32_t i = 0; i < 3; i++)
+        give_as(c, i, i + 1);
+}
+
+static void infer_swiglu_grad(struct infer *c)
+{
+    need_same(c, 1, 0);
+    need_same(c, 2, 0);
+    give_as(c, 0, 0);
+    give_as(c, 1, 0);
+}
+
+static void infer_xent(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 2);
+    need_ids(c, 1, dim(c, 0, 0));
+    give(c, 0, SHAPE1(dim(c, 0, 0)));
+    give(c, 1, SHAPE2(dim(c, 0, 0), 2));
+}
+
+static void infer_xent_grad(struct infer *c)
+{
+    need_shape(c, 0, SHAPE1(1));
+    need(c, 1, DTYPE_F32, 2);
+    need_ids(c, 2, dim(c, 1, 0));
+    need_shape(c, 3, SHAPE2(dim(c, 1, 0), 2));
+    give_as(c, 0, 1);
+}
+
+static void infer_total(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 0);
+    give(c, 0, SHAPE1(1));
+}
+
+static void infer_clip_coef(struct infer *c)
+{
+    need_shape(c, 0, SHAPE1(1));
+    need_shape(c, 1, SHAPE1(1));
+    give(c, 0, SHAPE1(1));
+}
+
+static void infer_sqrt(struct infer *c)
+{
+    need_shape(c, 0, SHAPE1(1));
+    give(c, 0, SHAPE1(1));
+}
+
+/* p, m, v, g, gscale, hyper */
+static void infer_adamw(struct infer *c)
+{
+    for (uint32_t i = 1; i < 4; i++)
+        need_same(c, i, 0);
+    need_shape(c, 4, SHAPE1(1));
+    need_shape(c, 5, SHAPE1(8));
+    for (uint32_t i = 0; i < 3; i++)
+        give_as(c, i, 0);
+}
+
+static void infer_fill(struct infer *c)
+{
+    attr_finite(c, 2, true);
+    give(c, 0, attr_shape(c));
+}
+
+static void infer_randn(struct infer *c)
+{
+    attr_int(c, 3, 0, UINT32_MAX);
+    attr_finite(c, 4, false);
+    give(c, 0, attr_shape(c));
+}
+
+static void infer_reshape(struct infer *c)
+{
+    size_t before = 0, after = 0;
+    struct shape s = attr_shape(c);
+    need(c, 0, DTYPE_F32, 0);
+    give(c, 0, s);
+    if (ok(c) && (!shape_count(&c->in[0].shape, &before) || !shape_count(&s, &after) ||
+                  before != after))
+        fail_input(c, 0, "of as many elements as the new shape");
+}
+
+static void (*const infer_table[OP_COUNT])(struct infer *) = {
+    [OP_EMBED] = infer_embed,
+    [OP_EMBED_GRAD] = infer_embed_grad,
+    [OP_MATMUL] = infer_matmul,
+    [OP_ADD] = infer_pair,
+    [OP_MUL] = infer_pair,
+    [OP_SCALE] = infer_scale,
+    [OP_RMSNORM] = infer_rmsnorm,
+    [OP_RMSNORM_GRAD] = infer_rmsnorm_grad,
+    [OP_ROPE] = infer_rope,
+    [OP_ATTENTION] = infer_attention,
+    [OP_ATTENTION_GRAD] = infer_attention_grad,
+    [OP_SWIGLU] = infer_pair,
+    [OP_SWIGLU_GRAD] = infer_swiglu_grad,
+    [OP_XENT] = infer_xent,
+    [OP_XENT_GRAD] = infer_xent_grad,
+    [OP_SUM] = infer_total,
+    [OP_SUMSQ] = infer_total,
+    [OP_CLIP_COEF] = infer_clip_coef,
+    [OP_SQRT] = infer_sqrt,
+    [OP_ADAMW] = infer_adamw,
+    [OP_FILL] = infer_fill,
+    [OP_RANDN] = infer_randn,
+    [OP_RESHAPE] = infer_reshape,
+};
+
+enum emac_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor *in,
+                          struct tensor *out, struct emac_err *err)
+{
+    struct infer c = {op_info(op), attrs, in, out, EMAC_OK, err};
+    EMAC_ASSERT(infer_table[op] != NULL);
+    infer_table[op](&c);
+    return c.status;
+}

@@ -1,0 +1,96 @@
+/* RMS normalisation (Zhang & Sennrich 2019) and the loss. */
+#include "compute/fn.h"
+#include "compute/ref/ref.h"
+
+/* y = (x rstd) w, rstd = 1/sqrt(mean of squares + eps). The mean multiplies by the binary32 of
+ * 1/D. */
+enum emac_status ref_rmsnorm(const struct op_attrs *attrs, const struct tensor *in,
+                             struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[0].shape.dim[0], d = in[0].shape.dim[1];
+    const float *w = in[1].data; // (D)
+    float *rstd = out[1].data;   // (N)
+    float inv_d = fn_div(1.0f, (float)d);
+    for (size_t n = 0; n < n_rows; n++) {
+        const float *x = (const float *)in[0].data + n * d; // (D)
+        float *y = (float *)out[0].data + n * d;            // (D)
+        struct ref_sum squares;
+        ref_sum_init(&squares);
+        for (size_t j = 0; j < d; j++)
+            ref_sum_add(&squares, x[j] * x[j]);
+        rstd[n] = fn_rsqrt(ref_sum_end(&squares) * inv_d + attrs->at[0].f);
+        for (size_t j = 0; j < d; j++)
+            y[j] = x[j] * rstd[n] * w[j];
+    }
+    return EMAC_OK;
+}
+
+/* With h = x rstd and g = dy w:  dx = (g - h mean(g h)) rstd,  dw = sum over rows of dy h. */
+enum emac_status ref_rmsnorm_grad(const struct op_attrs *attrs, const struct tensor *in,
+                                  struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[0].shape.dim[0], d = in[0].shape.dim[1];
+    const float *dy = in[0].data, *x = in[1].data; // (N, D)
+    const float *w = in[2].data, *rstd = in[3].data; // (D), (N)
+    float *dx = out[0].data, *dw = out[1].data;      // (N, D), (D)
+    float inv_d = fn_div(1.0f, (float)d);
+    struct ref_sum sum;
+    for (size_t n = 0; n < n_rows; n++) {
+        const float *dyn = dy + n * d, *xn = x + n * d; // (D)
+        ref_sum_init(&sum);
+        for (size_t j = 0; j < d; j++)
+            ref_sum_add(&sum, dyn[j] * w[j] * (xn[j] * rstd[n]));
+        float mean = ref_sum_end(&sum) * inv_d;
+        for (size_t j = 0; j < d; j++)
+            dx[n * d + j] = (dyn[j] * w[j] - xn[j] * rstd[n] * mean) * rstd[n];
+    }
+    for (size_t j = 0; j < d; j++) {
+        ref_sum_init(&sum);
+        for (size_t n = 0; n < n_rows; n++)
+            ref_sum_add(&sum, dy[n * d + j] * (x[n * d + j] * rstd[n]));
+        dw[j] = ref_sum_end(&sum);
+    }
+    return EMAC_OK;
+}
+
+/* loss = log(sum exp(l - max)) + max - l[target] */
+enum emac_status ref_xent(const struct op_attrs *attrs, const struct tensor *in,
+                          struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[0].shape.dim[0], vocab = in[0].shape.dim[1];
+    const int32_t *target = in[1].data;               // (N)
+    float *loss = out[0].data, *stats = out[1].data; // (N), (N, 2)
+    for (size_t n = 0; n < n_rows; n++) {
+        const float *l = (const float *)in[0].data + n * vocab; // (V)
+        float max = ref_max(l, vocab), sum;
+        struct ref_sum s;
+        ref_sum_init(&s);
+        for (size_t j = 0; j < vocab; j++)
+            ref_sum_add(&s, fn_exp(l[j] - max));
+        sum = ref_sum_end(&s);
+        loss[n] = fn_log(sum) + max - l[target[n]];
+        stats[2 * n] = max;
+        stats[2 * n + 1] = sum;
+    }
+    return EMAC_OK;
+}
+
+/* dl = (softmax(l) - onehot(target)) dloss */
+enum emac_status ref_xent_grad(const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[1].shape.dim[0], vocab = in[1].shape.dim[1];
+    const float *dloss = in[0].data;    // (1)
+    const int32_t *target = in[2].data; // (N)
+    const float *stats = in[3].data;    // (N, 2)
+    for (size_t n = 0; n < n_rows; n++) {
+        const float *l = (const float *)in[1].data + n * vocab; // (V)
+        float *dl = (float *)out[0].data + n * vocab;           // (V)
+        float max = stats[2 * n], inv_sum = fn_div(1.0f, stats[2 * n + 1]);
+        for (size_t j = 0; j < vocab; j++) {
+            float p = fn_exp(l[j] - max) * inv_sum;
+            dl[j] = (p - ((size_t)target[n] == j ? 1.0f : 0.0f)) * dloss[0];
+        }
+    }
+    return EMAC_OK;
+}

@@ -1,0 +1,27 @@
+#include "compute/ref/ref.h"
+
+ref_fn *const ref_table[OP_COUNT] = {
+    [OP_EMBED] = ref_embed,
+    [OP_EMBED_GRAD] = ref_embed_grad,
+    [OP_MATMUL] = ref_matmul,
+    [OP_ADD] = ref_add,
+    [OP_MUL] = ref_mul,
+    [OP_SCALE] = ref_scale,
+    [OP_RMSNORM] = ref_rmsnorm,
+    [OP_RMSNORM_GRAD] = ref_rmsnorm_grad,
+    [OP_ROPE] = ref_rope,
+    [OP_ATTENTION] = ref_attention,
+    [OP_ATTENTION_GRAD] = ref_attention_grad,
+    [OP_SWIGLU] = ref_swiglu,
+    [OP_SWIGLU_GRAD] = ref_swiglu_grad,
+    [OP_XENT] = ref_xent,
+    [OP_XENT_GRAD] = ref_xent_grad,
+    [OP_SUM] = ref_sumall,
+    [OP_SUMSQ] = ref_sumsq,
+    [OP_CLIP_COEF] = ref_clip_coef,
+    [OP_SQRT] = ref_sqrt,
+    [OP_ADAMW] = ref_adamw,
+    [OP_FILL] = ref_fill,
+    [OP_RANDN] = ref_randn,
+    [OP_RESHAPE] = ref_reshape,
+};
