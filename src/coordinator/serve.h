@@ -1,0 +1,68 @@
+/* Generation requests on their way from a client to a rig and back. The gateway
+ * submits; a rig's lease poll takes; its pieces come back in order.
+ *
+ * Life of a ticket: queued -> leased -> done | failed. A rig that is lost before
+ * its first piece puts the ticket back into the queue; after a piece it fails
+ * (what was sent cannot be unsaid). At most SERVE_QUEUE_MAX tickets wait. */
+#ifndef EMAC_COORDINATOR_SERVE_H
+#define EMAC_COORDINATOR_SERVE_H
+
+#include "codec/cid.h"
+#include "coordinator/coordinator.h"
+
+#define SERVE_QUEUE_MAX      64
+#define SERVE_STOP_MAX       4
+#define SERVE_STOP_BYTES     256
+#define SERVE_PROMPT_MAX     (256u << 10)
+#define SERVE_TEXT_MAX       (1u << 20) /* text waiting to be read by the client */
+#define SERVE_WAIT_MS        60000      /* without a rig: UNAVAILABLE */
+#define SERVE_TRIES_MAX      3
+#define SERVE_MODEL_NAME_MAX 128
+
+struct serve_request {
+    struct cid model, params;
+    const char *prompt; /* UTF-8 */
+    uint32_t max_tokens;
+    double temperature, top_p;
+    uint32_t top_k;
+    uint64_t seed;
+    uint32_t stop_count;
+    char stop[SERVE_STOP_MAX][SERVE_STOP_BYTES + 1];
+};
+
+struct serve_ticket;
+
+/* BUSY when the queue is full. */
+enum emac_status serve_submit(struct coordinator *c, const struct serve_request *req,
+                              struct serve_ticket **out, struct emac_err *err);
+
+struct serve_piece {
+    struct emac_buf text; /* new text since the last call; the caller inits and releases it */
+    bool done;
+    char finish_reason[16]; /* "stop" or "length" when done */
+    uint32_t prompt_tokens, completion_tokens;
+};
+/* Wait up to wait_ms for text or the end; OK with no text and !done means nothing came.
+ * UNAVAILABLE: no rig in time, or the rig was lost or failed. */
+enum emac_status serve_next(struct coordinator *c, struct serve_ticket *t, uint32_t wait_ms,
+                            struct serve_piece *piece, struct emac_err *err);
+/* Ends the generation if it goes on still. */
+void serve_close(struct coordinator *c, struct serve_ticket *t);
+
+/* A trained model by its CID, a job's id or a job's name (the newest that succeeded). NOT_FOUND. */
+struct serve_model {
+    struct cid model, params;
+    char job[24], name[48], owner[64];
+    uint64_t created_ms;
+};
+enum emac_status serve_model_find(struct coordinator *c, const char *name, struct serve_model *out,
+                                  struct emac_err *err);
+/* Newest first. */
+enum emac_status serve_models_each(struct coordinator *c, uint32_t limit,
+                                   void (*each)(void *ctx, const struct serve_model *m), void *ctx,
+                                   struct emac_err *err);
+/* Clock and entropy of the coordinator; true once it is stopping. */
+struct os *serve_os(struct coordinator *c);
+bool serve_stopping(struct coordinator *c);
+
+#endif
