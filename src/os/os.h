@@ -11,7 +11,8 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-#define OS_PATH_MAX 4096
+#define OS_PATH_MAX   4096
+#define OS_TMP_PREFIX ".emac-tmp-" /* names of temporaries; one that is left over may be removed */
 
 struct os {
     void *ctx;
