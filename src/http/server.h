@@ -1,7 +1,16 @@
 /* HTTP/1.1 server over libmicrohttpd, one thread a connection. Routes are a
  * table; a handler runs on the connection's thread and may block (long poll)
- * up to the server's stop. Limits: body_max per route, connections_max, header
- * bytes, and a time limit for slow senders.
+ * up to the server's stop.
+ *
+ * Limits: connections_max; 64 headers in 32 KiB (431); body_max per route. A
+ * Content-Length over body_max is answered 413 at once and the connection is
+ * closed; a chunked body that passes it is thrown away as it comes, answered
+ * 413 at its end, and cut when it goes on for another MiB. An idle connection,
+ * a client that stops reading, and one whose header is not whole are cut after
+ * 60 s; a body may take 60 s plus one second for each 16 KiB received.
+ *
+ * Every response carries x-request-id: the client's own (1-64 of A-Za-z0-9._-)
+ * or a new one.
  *
  * Errors become JSON: {"error": {"message", "type", "param": null, "code"}}
  * (OpenAI's shape, used for the whole API) with the status of
@@ -11,8 +20,11 @@
 
 #include "http/message.h"
 
+#define HTTP_CONNECTIONS_DEFAULT 512
+#define HTTP_RESPONSE_MAX (64u << 20) /* bytes of a response's body that is not streamed */
+#define HTTP_ARENA_MAX (64u << 20)    /* bytes of a request's arena */
+
 struct http_server;
-struct http_stream;
 
 /* A response under construction. Default: 200, no body. */
 struct http_response {
@@ -21,37 +33,55 @@ struct http_response {
     struct http_headers headers;
     struct emac_buf body;
     /* Streaming: when set, body is ignored; called repeatedly on the connection's thread to produce
-     * bytes (chunked, or with content_length >= 0). Return false to end. `stream_free` always runs
-     * once at the end. */
+     * bytes (chunked, or with content_length >= 0). Append to chunk, which comes empty; each chunk
+     * is sent at once. Return false to end (what this last call appended is still sent); a stream
+     * that ends before its content_length cuts the connection, so the client sees it. `stream_free`
+     * always runs once at the end, while the request's arena still lives; it is skipped only
+     * when `stream` is NULL. */
     bool (*stream)(void *ctx, struct emac_buf *chunk);
     void (*stream_free)(void *ctx);
     void *stream_ctx;
-    int64_t content_length; /* -1: unknown */
+    int64_t content_length; /* -1: unknown. A HEAD may set it alone, with neither body nor stream */
 };
+/* What the server does before and after a handler; tests of handlers call these themselves. Release
+ * ends a stream that was never started. */
+void http_response_init(struct http_response *res);
+void http_response_release(struct http_response *res);
 
 typedef enum emac_status http_handler(void *ctx, const struct http_request *req,
                                       struct http_response *res, struct emac_err *err);
 
+/* A literal segment wins over {x}, {x} over {x*}. Escapes are decoded segment by segment, so "%2F"
+ * stays inside its segment. */
 struct http_route {
     const char *method; /* "GET"; HEAD is answered by GET routes without body */
-    const char *path;   /* "/v1/jobs/{id}": {x} matches one segment, a final {x*} the rest */
+    const char *path;   /* "/v1/jobs/{id}": {x} matches one segment (not an empty one), a final {x*}
+                           the rest (may be empty) */
     size_t body_max;    /* bytes; larger requests get 413 before they are read whole */
     http_handler *handler;
 };
 /* Value of a path parameter in the current request; NULL when absent. */
 const char *http_path_param(const struct http_request *req, const char *name);
+/* The route of the table for req's method and path (target must be set), with the path parameters in
+ * *params. NULL when there is none: *err says NOT_FOUND, or INVALID for a known path with another
+ * method, then `allow` (cap bytes) lists the methods, else it is "". */
+const struct http_route *http_route_find(const struct http_route *routes, size_t count,
+                                         const struct http_request *req,
+                                         struct http_path_params *params, char *allow, size_t cap,
+                                         struct emac_err *err);
 
 struct http_server_config {
     const char *address; /* "127.0.0.1", "0.0.0.0", "::" */
     uint16_t port;       /* 0: any free one */
     uint32_t connections_max; /* 0: 512 */
-    const struct http_route *routes;
+    const struct http_route *routes; /* borrowed: must outlive the server */
     size_t route_count;
     void *ctx; /* handed to each handler */
     /* Runs before each handler; a failure is the response (authentication, quotas). May be NULL. */
     enum emac_status (*before)(void *ctx, const struct http_route *route,
                                const struct http_request *req, struct emac_err *err);
-    /* After each response, for logs and figures. May be NULL. */
+    /* After each response, for logs and figures; route is NULL when none matched, status 0 when the
+     * request ended without a response. May be NULL. */
     void (*after)(void *ctx, const struct http_route *route, const struct http_request *req,
                   int status, uint64_t duration_us);
 };
@@ -65,9 +95,9 @@ bool http_server_stopping(const struct http_server *s);
 /* Waits for running handlers (they see http_server_stopping), then frees. */
 void http_server_stop(struct http_server *s);
 
-/* Append one server-sent event: "data: <text>\n\n". */
+/* Append one server-sent event: "data: <text>\n\n", one data line for each line of text. */
 enum emac_status http_sse_event(struct emac_buf *out, const char *text, struct emac_err *err);
-/* Fill res with the error JSON. */
+/* Fill res with the error JSON and the status; a body or stream it had is dropped, headers stay. */
 void http_response_error(struct http_response *res, const struct emac_err *err);
 
 #endif
