@@ -17,6 +17,7 @@
 /*  name           text              http exit retry */
 #define EMAC_STATUS_TABLE(X)                                                                       \
     X(OK, "ok", 200, 0, false)                                                                     \
+    X(FAILED, "failed", 422, 1, false)             /* asked whether, and the answer is no */       \
     X(INVALID, "invalid", 400, 2, false)           /* malformed input or argument */               \
     X(UNAUTHORIZED, "unauthorized", 401, 3, false) /* missing, bad, stale or replayed signature */ \
     X(PAYMENT, "payment_required", 402, 4, false)  /* escrow or balance too small */               \

@@ -1,0 +1,134 @@
+/* Calls to the coordinator, and files from it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "codec/yaml.h"
+#include "exchange/exchange.h"
+#include "os/process.h"
+#include "work/job.h"
+
+#define JOB_FILE_MAX (1u << 20)
+#define CALL_TIMEOUT_MS 60000
+
+static bool stop_asked(void *ctx)
+{
+    return os_stop_requested();
+}
+
+static enum emac_status parse_reply(struct cli *c, const char *url, struct http_reply *r,
+                                    json_t **reply)
+{
+    if (!reply)
+        return EMAC_OK;
+    json_error_t e;
+    *reply = json_loadb((const char *)r->body.data, r->body.len, JSON_REJECT_DUPLICATES, &e);
+    if (*reply)
+        return EMAC_OK;
+    return emac_fail(&c->err, EMAC_CORRUPT,
+                     "the answer of '%s' is not JSON (%s): is this an EMAC coordinator?", url,
+                     e.text);
+}
+
+enum emac_status cli_call(struct cli *c, const char *method, const char *path, json_t *body,
+                          bool sign, json_t **reply)
+{
+    if (reply)
+        *reply = NULL;
+    struct http_client *http;
+    char *url = emac_asprintf("%s%s", c->url, path);
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct http_reply r = {0};
+    enum emac_status st;
+    EMAC_TRY(st, cli_http(c, &http));
+    if (sign)
+        EMAC_TRY(st, cli_identity(c));
+    struct http_call call = {.method = method,
+                             .url = url,
+                             .body = EMAC_SLICE(text, text ? strlen(text) : 0),
+                             .timeout_ms = CALL_TIMEOUT_MS,
+                             .signer = sign ? &c->identity.signer : NULL,
+                             .cancelled = stop_asked};
+    st = http_client_call(http, &call, &r, &c->err);
+    if (st == EMAC_OK)
+        st = parse_reply(c, url, &r, reply);
+    http_reply_release(&r);
+    if (st == EMAC_UNAVAILABLE && !c->url_given)
+        emac_wrap(&c->err, "no coordinator at the default address; name one by --url or EMAC_URL, "
+                           "or start one by 'emac up'");
+out:
+    free(text);
+    free(url);
+    return st;
+}
+
+enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid)
+{
+    struct cid missing;
+    size_t count = 0;
+    enum emac_status st = store_dag_missing(s, cid, &missing, 1, &count, &c->err);
+    if (st != EMAC_OK || count == 0)
+        return st;
+    struct http_client *http;
+    st = cli_http(c, &http);
+    if (st != EMAC_OK)
+        return st;
+    uint64_t bytes = 0;
+    struct exchange_source source = {.base_url = c->url};
+    return exchange_fetch(s, http, cid, &source, 1, false, UINT64_C(1) << 40, &bytes, &c->err);
+}
+
+/* `file` of a job file, relative to the job file's own folder. */
+static enum emac_status resolve(struct cli *c, const char *job_path, const char *file, char *out,
+                                size_t cap)
+{
+    const char *slash = strrchr(job_path, '/');
+    int n = file[0] == '/' || !slash
+                ? snprintf(out, cap, "%s", file)
+                : snprintf(out, cap, "%.*s/%s", (int)(slash - job_path), job_path, file);
+    if (n < 0 || (size_t)n >= cap)
+        return emac_fail(&c->err, EMAC_INVALID, "the path of data.file '%s' is too long", file);
+    return EMAC_OK;
+}
+
+static enum emac_status add_data(struct cli *c, struct store *s, const char *job_path,
+                                 const char *file, struct job *job)
+{
+    char path[OS_PATH_MAX];
+    enum emac_status st = resolve(c, job_path, file, path, sizeof(path));
+    if (st == EMAC_OK)
+        st = store_file_add(s, path, &job->data, &job->data_size, &c->err);
+    if (st == EMAC_OK)
+        st = store_pin(s, "data", &job->data, &c->err);
+    return st == EMAC_OK ? st : emac_wrap(&c->err, "data.file of '%s'", job_path);
+}
+
+enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
+{
+    char file[OS_PATH_MAX];
+    json_t *root = NULL;
+    struct emac_buf text;
+    emac_buf_init(&text, JOB_FILE_MAX);
+    enum emac_status st;
+    EMAC_TRY(st, c->os->file_read(c->os, path, &text, &c->err));
+    st = yaml_to_json(emac_buf_str(&text), text.len, &root, &c->err);
+    if (st == EMAC_OK)
+        st = job_from_json(out, root, file, sizeof(file), &c->err);
+    if (st != EMAC_OK) {
+        emac_wrap(&c->err, "job file '%s'", path);
+        goto out;
+    }
+    if (cid_is_none(&out->data)) {
+        EMAC_TRY(st, add_data(c, s, path, file, out));
+    } else {
+        EMAC_TRY(st, cli_fetch(c, s, &out->data));
+        EMAC_TRY(st, store_file_size(s, &out->data, &out->data_size, &c->err));
+    }
+    st = job_check(out, &c->err);
+    if (st != EMAC_OK)
+        emac_wrap(&c->err, "job file '%s'", path);
+out:
+    json_decref(root);
+    emac_buf_release(&text);
+    return st;
+}

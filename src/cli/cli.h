@@ -1,0 +1,107 @@
+/* What every subcommand shares: options, the home directory, the user's key,
+ * calls to the coordinator, and output. A subcommand is one file cmd_<name>.c
+ * with one function, its manual docs/cli/<name>.md (embedded: it is what
+ * --help prints) and its test tests/cli/<name>.sh; CLI_COMMANDS below lists
+ * them once.
+ *
+ * Output rules: results on stdout, talk on stderr; with --json the last line
+ * of stdout is one JSON object and nothing else goes there; colours and
+ * progress lines only on a terminal; exit code by emac_status_exit. */
+#ifndef EMAC_CLI_CLI_H
+#define EMAC_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include "http/client.h"
+#include "http/identity.h"
+#include "os/os.h"
+#include "store/store.h"
+
+/* X(name, one line for the overview) in the order of `emac help` */
+#define CLI_COMMANDS(X)                                                                            \
+    X(train, "run a training job in this process, without a network")                              \
+    X(up, "run a coordinator and some rigs on this machine")                                       \
+    X(job, "submit, list, show, cancel and follow jobs")                                           \
+    X(data, "add and get files by content address")                                                \
+    X(model, "export a trained model for Hugging Face tools")                                      \
+    X(generate, "let a model continue a text")                                                     \
+    X(node, "run one rig: earn by computing")                                                      \
+    X(coordinator, "run a coordinator")                                                            \
+    X(doctor, "is this machine fit to join, and what would it earn")                               \
+    X(wallet, "make and show your key and balance")                                                \
+    X(ledger, "balances, journal and audit of the ledger")
+
+struct cli {
+    struct os *os;
+    const char *command; /* "train" */
+    bool json, quiet, verbose, colour;
+    bool result_given; /* the JSON object was printed */
+    const char *home; /* --home, $EMAC_HOME, ~/.emac */
+    const char *url;  /* --url, $EMAC_URL, http://127.0.0.1:7070 */
+    bool url_given;   /* by flag or environment */
+    struct http_client *http; /* made on first use */
+    struct identity identity; /* loaded on first use */
+    bool has_identity;
+    struct emac_err err;
+};
+
+enum cli_option_kind { OPT_FLAG, OPT_TEXT, OPT_U64, OPT_F64 };
+struct cli_option {
+    const char *name; /* "seed": --seed N or --seed=N */
+    char letter;      /* 'p' or 0 */
+    enum cli_option_kind kind;
+    void *target; /* bool *, const char **, uint64_t *, double * */
+};
+#define CLI_POSITIONALS_MAX 8
+
+/* Parse argv[1..]: the command's options and the common ones (--json --help --home --url --quiet
+ * --verbose). Positional arguments go to pos (fewer than CLI_POSITIONALS_MAX); their number must be
+ * within [least, most]. CANCELLED after --help was printed; INVALID with the sentence. */
+enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cli_option *options,
+                           size_t count, const char **pos, int least, int most);
+
+/* The manual of a command, embedded from docs/cli. NULL when unknown. */
+const char *cli_manual(const char *name);
+
+/* Path inside the home directory, which is made when missing. */
+enum emac_status cli_home_path(struct cli *c, const char *name, char *out, size_t cap);
+enum emac_status cli_store(struct cli *c, struct store **out);
+/* The user's key, made on first use. */
+enum emac_status cli_identity(struct cli *c);
+enum emac_status cli_http(struct cli *c, struct http_client **out);
+
+/* Call the coordinator: path below the URL, JSON in and out (body may be NULL; *reply is owned, may
+ * be asked for with NULL). sign: with the user's key. */
+enum emac_status cli_call(struct cli *c, const char *method, const char *path, json_t *body,
+                          bool sign, json_t **reply);
+/* Make the DAG under cid complete in `s`: fetched from the coordinator when blocks are missing. */
+enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid);
+/* Read and parse a job file; data.file is added to the store and its CID put in. */
+struct job;
+enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out);
+
+/* stdout text unless --json or --quiet; printf-like. */
+void cli_say(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Progress: on a terminal rewrites one line on stderr, else prints a line at most every 10 s. */
+void cli_progress(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cli_progress_end(struct cli *c);
+/* With --json: print the object as the last line of stdout, once: a failure after it adds none.
+ * Takes the reference. */
+void cli_result(struct cli *c, json_t *object);
+/* Human forms: "12.3 MiB", "1h02m", did shortened to 20 characters. */
+void cli_bytes(char out[24], uint64_t bytes);
+void cli_duration(char out[24], double seconds);
+
+/* Member access with defaults, for replies. */
+const char *cli_str(json_t *o, const char *key);
+double cli_num(json_t *o, const char *key);
+
+#define X(name, line) enum emac_status cmd_##name(struct cli *c, int argc, char **argv);
+CLI_COMMANDS(X)
+#undef X
+
+#endif

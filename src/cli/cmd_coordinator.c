@@ -1,0 +1,70 @@
+#include <string.h>
+
+#include "cli/cli.h"
+#include "coordinator/coordinator.h"
+#include "os/process.h"
+
+struct coordinator_args {
+    const char *dir, *address;
+    uint64_t port;
+    bool dev;
+};
+
+/* "<dir>/url" tells scripts and `emac up` where the coordinator listens. */
+static enum emac_status write_url(struct cli *c, const char *dir, const char *url)
+{
+    char path[OS_PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/url", dir);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", dir);
+    return c->os->file_write(c->os, path, url, strlen(url), 0600, &c->err);
+}
+
+static enum emac_status serve(struct cli *c, const struct coordinator_config *cfg)
+{
+    struct coordinator *co = NULL;
+    enum emac_status st = coordinator_start(cfg, &co, &c->err);
+    if (st != EMAC_OK)
+        return st;
+    char url[160];
+    snprintf(url, sizeof(url), "http://%s:%u", cfg->address, coordinator_port(co));
+    cli_say(c, "EMAC_URL=%s", url);
+    st = write_url(c, cfg->dir, url);
+    while (st == EMAC_OK && !os_stop_requested())
+        c->os->sleep_ms(c->os, 100);
+    coordinator_stop(co);
+    cli_result(c, json_pack("{s:s}", "url", url));
+    return st;
+}
+
+enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
+{
+    struct coordinator_args a = {.address = "127.0.0.1", .port = 7070};
+    const struct cli_option options[] = {
+        {"dir", 0, OPT_TEXT, &a.dir},
+        {"address", 0, OPT_TEXT, &a.address},
+        {"port", 0, OPT_U64, &a.port},
+        {"dev", 0, OPT_FLAG, &a.dev},
+    };
+    const char *pos[CLI_POSITIONALS_MAX];
+    char dir[OS_PATH_MAX];
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);
+    if (st != EMAC_OK)
+        return st;
+    if (a.port > 65535)
+        return emac_fail(&c->err, EMAC_INVALID, "port goes up to 65535");
+    if (a.dir) {
+        if (!emac_strcpy(dir, sizeof(dir), a.dir))
+            return emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", a.dir);
+        st = c->os->dir_make(c->os, dir, &c->err);
+    } else {
+        st = cli_home_path(c, "coordinator", dir, sizeof(dir));
+        if (st == EMAC_OK)
+            st = c->os->dir_make(c->os, dir, &c->err);
+    }
+    if (st != EMAC_OK)
+        return st;
+    const struct coordinator_config cfg = {
+        .os = c->os, .dir = dir, .address = a.address, .port = (uint16_t)a.port, .dev = a.dev};
+    return serve(c, &cfg);
+}

@@ -1,0 +1,240 @@
+/* Is this machine fit to join? One row a question: what was found, and where it
+ * is not good enough the reason and what to do. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hex.h"
+#include "cli/cli.h"
+#include "compute/device.h"
+#include "ledger/ledger.h"
+#include "os/process.h"
+
+#define ROWS_MAX 24
+#define MEMORY_LEAST (UINT64_C(1) << 30)
+#define DISK_LEAST (UINT64_C(2) << 30)
+#define CLOCK_MS_MOST 30000
+#define BENCH_MS 1500
+
+enum verdict { GOOD, WARN, BAD };
+
+struct row {
+    const char *what;
+    enum verdict verdict;
+    char found[256];
+};
+
+struct doctor {
+    struct cli *c;
+    struct row row[ROWS_MAX];
+    size_t count;
+    struct device_speed speed;
+    double price_per_tflop; /* EMAC, of the newest job; < 0 when unknown */
+    bool reachable;
+};
+
+static void add(struct doctor *d, const char *what, enum verdict v, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void add(struct doctor *d, const char *what, enum verdict v, const char *fmt, ...)
+{
+    EMAC_ASSERT(d->count < ROWS_MAX);
+    struct row *r = &d->row[d->count++];
+    r->what = what;
+    r->verdict = v;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(r->found, sizeof(r->found), fmt, ap);
+    va_end(ap);
+}
+
+static uint64_t bench_clock(void *ctx)
+{
+    struct os *os = ctx;
+    return os->mono_ns(os);
+}
+
+static void check_machine(struct doctor *d)
+{
+    char model[128], host[128], memory[24], available[24];
+    os_cpu_model(model, sizeof(model));
+    os_host_name(host, sizeof(host));
+    add(d, "machine", GOOD, "%s: %s, %u usable cores", host, model, os_cpu_count());
+    uint64_t bytes = os_memory_bytes();
+    cli_bytes(memory, bytes);
+    cli_bytes(available, os_memory_available());
+    add(d, "memory", bytes >= MEMORY_LEAST ? GOOD : BAD, "%s, %s available%s", memory, available,
+        bytes >= MEMORY_LEAST ? "" : "; at least 1 GiB is needed");
+    char found[128] = "";
+    for (int i = ISA_PORTABLE; i < ISA_COUNT; i++)
+        if (isa_supported((enum isa)i))
+            snprintf(found + strlen(found), sizeof(found) - strlen(found), "%s%s",
+                     found[0] ? ", " : "", isa_name((enum isa)i));
+    add(d, "instructions", isa_supported(ISA_AVX2) ? GOOD : WARN, "%s%s", found,
+        isa_supported(ISA_AVX2) ? "" : "; without AVX2 this machine is slow and earns little");
+}
+
+static void check_conformance(struct doctor *d, struct device *dev)
+{
+    uint8_t digest[32];
+    char hex[65];
+    enum emac_status st = device_conformance(dev, digest, &d->c->err);
+    if (st != EMAC_OK) {
+        add(d, "conformance", BAD, "cannot run: %s", d->c->err.text);
+        return;
+    }
+    emac_hex(hex, digest, sizeof(digest));
+    bool same = strcmp(hex, CONFORMANCE_DIGEST) == 0;
+    add(d, "conformance", same ? GOOD : BAD, "%.16s... %s", hex,
+        same ? "is the published digest"
+             : "differs from the published digest: this device does not hold numerics version 1 "
+               "and gets no paid work");
+}
+
+static void check_devices(struct doctor *d)
+{
+    struct device *dev = NULL;
+    if (device_cpu_open(ISA_BEST, os_cpu_count(), &dev, &d->c->err) != EMAC_OK) {
+        add(d, "device", BAD, "%s", d->c->err.text);
+        return;
+    }
+    add(d, "device", GOOD, "%s", device_name(dev));
+    check_conformance(d, dev);
+    device_benchmark(dev, bench_clock, d->c->os, BENCH_MS, &d->speed);
+    add(d, "matrix product", d->speed.gemm_gflops >= 1 ? GOOD : BAD, "%.1f GFLOP/s in f32%s",
+        d->speed.gemm_gflops, d->speed.gemm_gflops >= 1 ? "" : "; at least 1 is needed");
+    add(d, "memory speed", GOOD, "%.1f GB/s", d->speed.memory_gbs);
+    device_close(dev);
+}
+
+static void check_disk(struct doctor *d)
+{
+    char path[OS_PATH_MAX], text[24];
+    uint64_t free_bytes = 0;
+    struct os *os = d->c->os;
+    if (cli_home_path(d->c, "doctor.tmp", path, sizeof(path)) != EMAC_OK ||
+        os->file_write(os, path, "x", 1, 0600, &d->c->err) != EMAC_OK) {
+        add(d, "disk", BAD, "%s", d->c->err.text);
+        return;
+    }
+    enum emac_status st = os->disk_free(os, path, &free_bytes, &d->c->err);
+    os->file_remove(os, path, NULL);
+    if (st != EMAC_OK) {
+        add(d, "disk", BAD, "%s", d->c->err.text);
+        return;
+    }
+    cli_bytes(text, free_bytes);
+    add(d, "disk", free_bytes >= DISK_LEAST ? GOOD : BAD, "%s free, writable%s", text,
+        free_bytes >= DISK_LEAST ? "" : "; at least 2 GiB is needed: free some, or --home elsewhere");
+}
+
+/* What the newest job pays, in EMAC a TFLOP. */
+static void ask_price(struct doctor *d)
+{
+    json_t *reply = NULL, *job, *price;
+    d->price_per_tflop = -1;
+    if (cli_call(d->c, "GET", "/v1/jobs?limit=1", NULL, false, &reply) != EMAC_OK)
+        return;
+    job = json_array_get(json_object_get(reply, "jobs"), 0);
+    char *path = emac_asprintf("/v1/jobs/%s", job ? cli_str(job, "id") : "");
+    json_t *full = NULL;
+    if (job && cli_call(d->c, "GET", path, NULL, false, &full) == EMAC_OK) {
+        price = json_object_get(json_object_get(full, "job"), "price");
+        int64_t units;
+        if (ledger_amount_parse(cli_str(price, "per_tflop"), &units, NULL) == EMAC_OK)
+            d->price_per_tflop = (double)units / (double)LEDGER_UNITS_PER_EMAC;
+    }
+    json_decref(full);
+    json_decref(reply);
+    free(path);
+}
+
+static void check_coordinator(struct doctor *d)
+{
+    json_t *reply = NULL;
+    uint64_t before = d->c->os->wall_ms(d->c->os);
+    if (cli_call(d->c, "GET", "/v1/status", NULL, false, &reply) != EMAC_OK) {
+        add(d, "coordinator", d->c->url_given ? BAD : WARN, "%s", d->c->err.text);
+        add(d, "clock", WARN, "not compared: no coordinator");
+        return;
+    }
+    d->reachable = true;
+    uint64_t after = d->c->os->wall_ms(d->c->os);
+    add(d, "coordinator", GOOD, "%s answers in %llu ms, version %s", d->c->url,
+        (unsigned long long)(after - before), cli_str(reply, "version"));
+    json_t *now = json_object_get(reply, "now_ms");
+    double skew = json_number_value(now) - (double)(before + (after - before) / 2);
+    if (!json_is_number(now))
+        add(d, "clock", WARN, "not compared: the coordinator does not tell its time");
+    else
+        add(d, "clock", skew < CLOCK_MS_MOST && skew > -CLOCK_MS_MOST ? GOOD : BAD,
+            "%+.3f s against the coordinator%s", -skew / 1000,
+            skew < CLOCK_MS_MOST && skew > -CLOCK_MS_MOST
+                ? ""
+                : "; requests would be refused as stale: set the clock (timedatectl set-ntp on)");
+    json_decref(reply);
+}
+
+static void check_earnings(struct doctor *d)
+{
+    if (d->reachable)
+        ask_price(d);
+    if (!d->reachable || d->price_per_tflop < 0) {
+        add(d, "earnings", WARN, "unknown: %s",
+            d->reachable ? "no job has been offered yet" : "no coordinator to ask for prices");
+        return;
+    }
+    double hour = d->speed.gemm_gflops / 1000 * 3600 * d->price_per_tflop;
+    add(d, "earnings", GOOD, "up to %.4f EMAC an hour at the newest job's price (%.6f a TFLOP)",
+        hour, d->price_per_tflop);
+}
+
+static json_t *rows_json(const struct doctor *d)
+{
+    static const char *const names[] = {"good", "warning", "bad"};
+    json_t *rows = json_array();
+    for (size_t i = 0; i < d->count; i++)
+        json_array_append_new(rows, json_pack("{s:s,s:s,s:s}", "check", d->row[i].what, "verdict",
+                                              names[d->row[i].verdict], "found",
+                                              d->row[i].found));
+    return rows;
+}
+
+static void show(const struct doctor *d)
+{
+    static const char *const mark[] = {"ok", "note", "BAD"};
+    static const char *const colour[] = {"\033[32m", "\033[33m", "\033[31m"};
+    for (size_t i = 0; i < d->count; i++) {
+        const struct row *r = &d->row[i];
+        bool paint = d->c->colour;
+        cli_say(d->c, "%s%-4s%s %-15s %s", paint ? colour[r->verdict] : "", mark[r->verdict],
+                paint ? "\033[0m" : "", r->what, r->found);
+    }
+}
+
+enum emac_status cmd_doctor(struct cli *c, int argc, char **argv)
+{
+    const char *pos[CLI_POSITIONALS_MAX];
+    enum emac_status st = cli_parse(c, argc, argv, NULL, 0, pos, 0, 0);
+    if (st != EMAC_OK)
+        return st;
+    struct doctor d = {.c = c, .price_per_tflop = -1};
+    check_machine(&d);
+    check_devices(&d);
+    check_disk(&d);
+    check_coordinator(&d);
+    check_earnings(&d);
+    show(&d);
+    const struct row *bad = NULL;
+    for (size_t i = 0; i < d.count; i++)
+        if (d.row[i].verdict == BAD && !bad)
+            bad = &d.row[i];
+    cli_result(c, json_pack("{s:b,s:o,s:f,s:f}", "fit", bad == NULL, "rows", rows_json(&d),
+                            "gemm_gflops", d.speed.gemm_gflops, "memory_gbs",
+                            d.speed.memory_gbs));
+    if (!bad) {
+        cli_say(c, "this machine is fit to join: emac node --url %s", c->url);
+        return EMAC_OK;
+    }
+    return emac_fail(&c->err, EMAC_FAILED, "not fit: %s: %s", bad->what, bad->found);
+}

@@ -1,0 +1,258 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "exchange/exchange.h"
+#include "ledger/ledger.h"
+#include "os/process.h"
+#include "work/job.h"
+
+#define POLL_MS 500
+
+struct job_args {
+    bool wait;
+    uint64_t limit, after;
+};
+
+static bool job_ended(const char *state)
+{
+    return strcmp(state, "succeeded") == 0 || strcmp(state, "failed") == 0 ||
+           strcmp(state, "cancelled") == 0;
+}
+
+static void show_progress(struct cli *c, json_t *j)
+{
+    char eta[24], moved[24];
+    cli_duration(eta, cli_num(j, "eta_seconds"));
+    cli_bytes(moved, (uint64_t)cli_num(j, "bytes_moved"));
+    cli_progress(c, "%s %s  step %.0f/%.0f  loss %.4f  %.0f tokens/s  rigs %.0f  moved %s  left %s",
+                 cli_str(j, "name"), cli_str(j, "phase"), cli_num(j, "step"), cli_num(j, "steps"),
+                 cli_num(j, "loss"), cli_num(j, "tokens_per_second"), cli_num(j, "rigs"), moved,
+                 eta);
+}
+
+static void show_job(struct cli *c, json_t *j)
+{
+    char spent[32], escrow[32];
+    ledger_amount_text(spent, (int64_t)strtoll(cli_str(j, "spent_units"), NULL, 10));
+    ledger_amount_text(escrow, (int64_t)strtoll(cli_str(j, "escrow_units"), NULL, 10));
+    cli_say(c, "job        %s  (%s)", cli_str(j, "id"), cli_str(j, "name"));
+    cli_say(c, "state      %s%s%s", cli_str(j, "state"), *cli_str(j, "reason") ? ": " : "",
+            cli_str(j, "reason"));
+    cli_say(c, "progress   step %.0f of %.0f, loss %.4f nats", cli_num(j, "step"),
+            cli_num(j, "steps"), cli_num(j, "loss"));
+    if (json_is_number(json_object_get(j, "loss_bits_per_byte")))
+        cli_say(c, "held out   %.4f bits per byte", cli_num(j, "loss_bits_per_byte"));
+    if (*cli_str(j, "model"))
+        cli_say(c, "model      %s", cli_str(j, "model"));
+    cli_say(c, "money      spent %s EMAC, in escrow %s EMAC", spent, escrow);
+}
+
+/* The job succeeded? Says why not in c->err. */
+static enum emac_status judge(struct cli *c, json_t *j)
+{
+    const char *state = cli_str(j, "state");
+    if (strcmp(state, "failed") == 0)
+        return emac_fail(&c->err, EMAC_INTERNAL, "the job failed: %s", cli_str(j, "reason"));
+    if (strcmp(state, "cancelled") == 0)
+        return emac_fail(&c->err, EMAC_CANCELLED, "the job was cancelled");
+    return EMAC_OK;
+}
+
+/* Follow until the end; a coordinator that is away for a while is waited for. */
+static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "/v1/jobs/%s", id);
+    while (!os_stop_requested()) {
+        json_t *j = NULL;
+        enum emac_status st = cli_call(c, "GET", path, NULL, false, &j);
+        if (st == EMAC_OK) {
+            if (job_ended(cli_str(j, "state"))) {
+                *out = j;
+                return EMAC_OK;
+            }
+            show_progress(c, j);
+        } else if (!emac_status_retryable(st)) {
+            return st;
+        } else {
+            cli_progress(c, "waiting for the coordinator: %s", c->err.text);
+        }
+        json_decref(j);
+        c->os->sleep_ms(c->os, POLL_MS);
+    }
+    return emac_fail(&c->err, EMAC_CANCELLED,
+                     "stopped waiting; the job goes on: see 'emac job show %s'", id);
+}
+
+static enum emac_status push_data(struct cli *c, struct store *s, const struct cid *cid)
+{
+    struct http_client *http;
+    uint64_t bytes = 0;
+    enum emac_status st = cli_identity(c);
+    if (st == EMAC_OK)
+        st = cli_http(c, &http);
+    if (st == EMAC_OK)
+        st = exchange_push(s, http, cid, c->url, &c->identity.signer, &bytes, &c->err);
+    return st;
+}
+
+/* The same object is sent again when the coordinator did not answer: submitting is idempotent. */
+static enum emac_status post_job(struct cli *c, const struct job *job, json_t **reply)
+{
+    json_t *body = job_to_json(job);
+    enum emac_status st = EMAC_OK;
+    for (int attempt = 0; attempt < 5; attempt++) {
+        st = cli_call(c, "POST", "/v1/jobs", body, true, reply);
+        if (st != EMAC_UNAVAILABLE || os_stop_requested())
+            break;
+        c->os->sleep_ms(c->os, POLL_MS << attempt);
+    }
+    json_decref(body);
+    return st;
+}
+
+static enum emac_status job_submit(struct cli *c, const char *path, const struct job_args *a)
+{
+    struct job job;
+    struct store *s = NULL;
+    json_t *reply = NULL, *end = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, cli_store(c, &s));
+    EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    EMAC_TRY(st, push_data(c, s, &job.data));
+    emac_strcpy(job.owner, sizeof(job.owner), c->identity.did);
+    c->os->entropy(c->os, &job.nonce, sizeof(job.nonce));
+    job.nonce &= INT64_MAX; /* JSON integers are signed */
+    EMAC_TRY(st, post_job(c, &job, &reply));
+    const char *id = cli_str(reply, "id");
+    if (!a->wait) {
+        cli_say(c, "%s", id);
+        cli_result(c, json_incref(reply));
+        goto out;
+    }
+    if (!c->json && !c->quiet)
+        fprintf(stderr, "submitted %s\n", id);
+    EMAC_TRY(st, wait_job(c, id, &end));
+    show_job(c, end);
+    st = judge(c, end);
+    cli_result(c, json_incref(end));
+out:
+    json_decref(reply);
+    json_decref(end);
+    store_close(s);
+    return st;
+}
+
+static enum emac_status job_list(struct cli *c, const struct job_args *a)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "/v1/jobs?limit=%llu", (unsigned long long)a->limit);
+    json_t *reply, *j;
+    size_t i;
+    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
+    if (st != EMAC_OK)
+        return st;
+    json_array_foreach(json_object_get(reply, "jobs"), i, j)
+        cli_say(c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"),
+                cli_str(j, "state"), cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"),
+                cli_str(j, "name"));
+    cli_result(c, reply);
+    return EMAC_OK;
+}
+
+static enum emac_status job_show(struct cli *c, const char *id, const struct job_args *a)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "/v1/jobs/%.200s", id);
+    json_t *reply = NULL;
+    enum emac_status st =
+        a->wait ? wait_job(c, id, &reply) : cli_call(c, "GET", path, NULL, false, &reply);
+    if (st != EMAC_OK)
+        return st;
+    show_job(c, reply);
+    cli_result(c, reply);
+    return EMAC_OK;
+}
+
+static enum emac_status job_cancel(struct cli *c, const char *id)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "/v1/jobs/%.200s/cancel", id);
+    json_t *reply;
+    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
+    if (st != EMAC_OK)
+        return st;
+    cli_say(c, "cancelled %s; what was not earned goes back to you", id);
+    cli_result(c, reply);
+    return EMAC_OK;
+}
+
+static enum emac_status print_logs(struct cli *c, const char *id, uint64_t *after, json_t *all)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "/v1/jobs/%.200s/logs?after=%llu&limit=1000", id,
+             (unsigned long long)*after);
+    json_t *reply, *line;
+    size_t i;
+    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
+    if (st != EMAC_OK)
+        return st;
+    json_array_foreach(json_object_get(reply, "logs"), i, line)
+    {
+        cli_say(c, "%-5s %s", cli_str(line, "level"), cli_str(line, "text"));
+        *after = (uint64_t)cli_num(line, "id");
+        json_array_append(all, line);
+    }
+    json_decref(reply);
+    return EMAC_OK;
+}
+
+static enum emac_status job_logs(struct cli *c, const char *id, const struct job_args *a)
+{
+    uint64_t after = a->after, before;
+    json_t *all = json_array();
+    enum emac_status st;
+    do {
+        before = after;
+        st = print_logs(c, id, &after, all);
+    } while (st == EMAC_OK && after != before);
+    if (st == EMAC_OK)
+        cli_result(c, json_pack("{s:O}", "logs", all));
+    json_decref(all);
+    return st;
+}
+
+enum emac_status cmd_job(struct cli *c, int argc, char **argv)
+{
+    struct job_args a = {.limit = 100};
+    const struct cli_option options[] = {
+        {"wait", 'w', OPT_FLAG, &a.wait},
+        {"limit", 0, OPT_U64, &a.limit},
+        {"after", 0, OPT_U64, &a.after},
+    };
+    const char *pos[CLI_POSITIONALS_MAX];
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
+    if (st != EMAC_OK)
+        return st;
+    if (strcmp(pos[0], "list") == 0)
+        return job_list(c, &a);
+    static const char *const actions[] = {"submit", "show", "cancel", "logs"};
+    bool known = false;
+    for (size_t i = 0; i < EMAC_COUNT(actions); i++)
+        known = known || strcmp(pos[0], actions[i]) == 0;
+    if (!known)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown action '%s': job knows submit, list, show, cancel and logs",
+                         pos[0]);
+    if (!pos[1])
+        return emac_fail(&c->err, EMAC_INVALID, "which one? 'emac job %s' needs %s", pos[0],
+                         strcmp(pos[0], "submit") == 0 ? "a job file" : "a job's id");
+    if (strcmp(pos[0], "submit") == 0)
+        return job_submit(c, pos[1], &a);
+    if (strcmp(pos[0], "show") == 0)
+        return job_show(c, pos[1], &a);
+    if (strcmp(pos[0], "cancel") == 0)
+        return job_cancel(c, pos[1]);
+    return job_logs(c, pos[1], &a);
+}

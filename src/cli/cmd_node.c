@@ -1,0 +1,119 @@
+#include <string.h>
+
+#include "cli/cli.h"
+#include "node/agent.h"
+#include "os/process.h"
+#include "os/thread.h"
+
+struct node_args {
+    const char *dir, *name, *address, *public_url, *isa;
+    uint64_t port, threads, memory_mb, disk_mb;
+    bool unreachable, no_sandbox, once;
+};
+
+/* Turns the stop flag of the signal handler into node_stop. */
+struct watcher {
+    struct os_thread thread;
+    struct cli *c;
+    struct node *node;
+    bool done;
+};
+
+static void *watch(void *arg)
+{
+    struct watcher *w = arg;
+    while (!__atomic_load_n(&w->done, __ATOMIC_ACQUIRE)) {
+        if (os_stop_requested()) {
+            node_stop(w->node);
+            break;
+        }
+        w->c->os->sleep_ms(w->c->os, 100);
+    }
+    return NULL;
+}
+
+static enum emac_status node_dir(struct cli *c, const char *given, char *out, size_t cap)
+{
+    if (!given)
+        return cli_home_path(c, "node", out, cap);
+    if (!emac_strcpy(out, cap, given))
+        return emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", given);
+    return c->os->dir_make(c->os, out, &c->err);
+}
+
+static void say_end(struct cli *c, struct node *n)
+{
+    struct node_figures f;
+    node_figures(n, &f);
+    char units[32];
+    snprintf(units, sizeof(units), "%lld", (long long)f.paid_units);
+    cli_result(c, json_pack("{s:s,s:I,s:I,s:s}", "did", node_did(n), "tasks_done",
+                            (json_int_t)f.tasks_done, "tasks_failed", (json_int_t)f.tasks_failed,
+                            "paid_units", units));
+}
+
+static enum emac_status run(struct cli *c, const struct node_config *cfg)
+{
+    struct node *n = NULL;
+    enum emac_status st = node_open(cfg, &n, &c->err);
+    if (st != EMAC_OK)
+        return st;
+    cli_say(c, "EMAC_NODE=%s", node_did(n));
+    struct watcher w = {.c = c, .node = n};
+    os_thread_start(&w.thread, watch, &w);
+    st = node_run(n, &c->err);
+    __atomic_store_n(&w.done, true, __ATOMIC_RELEASE);
+    os_thread_join(&w.thread);
+    say_end(c, n);
+    node_close(n);
+    return st;
+}
+
+enum emac_status cmd_node(struct cli *c, int argc, char **argv)
+{
+    struct node_args a = {.isa = "best"};
+    const struct cli_option options[] = {
+        {"dir", 0, OPT_TEXT, &a.dir},
+        {"name", 0, OPT_TEXT, &a.name},
+        {"address", 0, OPT_TEXT, &a.address},
+        {"port", 0, OPT_U64, &a.port},
+        {"public-url", 0, OPT_TEXT, &a.public_url},
+        {"unreachable", 0, OPT_FLAG, &a.unreachable},
+        {"isa", 0, OPT_TEXT, &a.isa},
+        {"threads", 0, OPT_U64, &a.threads},
+        {"memory-mb", 0, OPT_U64, &a.memory_mb},
+        {"disk-mb", 0, OPT_U64, &a.disk_mb},
+        {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
+        {"once", 0, OPT_FLAG, &a.once},
+    };
+    const char *pos[CLI_POSITIONALS_MAX];
+    char dir[OS_PATH_MAX];
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);
+    if (st != EMAC_OK)
+        return st;
+    enum isa isa = isa_find(a.isa);
+    if (isa == ISA_COUNT)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown instruction set '%s': best, ref, portable, avx2, avx512", a.isa);
+    if (a.port > 65535 || a.threads > 1024 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "port goes up to 65535, threads to 1024, memory-mb and disk-mb to 2^30");
+    st = node_dir(c, a.dir, dir, sizeof(dir));
+    if (st != EMAC_OK)
+        return st;
+    const struct node_config cfg = {.os = c->os,
+                                    .coordinator = c->url,
+                                    .dir = dir,
+                                    .name = a.name,
+                                    .address = a.address,
+                                    .port = (uint16_t)a.port,
+                                    .public_url = a.public_url,
+                                    .unreachable = a.unreachable,
+                                    .isa = isa,
+                                    .threads = (uint32_t)a.threads,
+                                    .memory_quota = a.memory_mb << 20,
+                                    .disk_quota = a.disk_mb << 20,
+                                    .sandbox = !a.no_sandbox,
+                                    .forever = !a.once};
+    return run(c, &cfg);
+}

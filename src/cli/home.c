@@ -1,0 +1,65 @@
+/* The home directory ($EMAC_HOME, ~/.emac): wallet.key, store/. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static enum emac_status home_dir(struct cli *c, char *out, size_t cap)
+{
+    const char *user = getenv("HOME");
+    int n = c->home && *c->home ? snprintf(out, cap, "%s", c->home)
+                                : snprintf(out, cap, "%s/.emac", user && *user ? user : ".");
+    if (n < 0 || (size_t)n >= cap)
+        return emac_fail(&c->err, EMAC_INVALID, "the home directory's path is too long");
+    return c->os->dir_make(c->os, out, &c->err);
+}
+
+enum emac_status cli_home_path(struct cli *c, const char *name, char *out, size_t cap)
+{
+    char dir[OS_PATH_MAX];
+    enum emac_status st = home_dir(c, dir, sizeof(dir));
+    if (st != EMAC_OK)
+        return st;
+    int n = snprintf(out, cap, "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= cap)
+        return emac_fail(&c->err, EMAC_INVALID, "the path of '%s' is too long", name);
+    return EMAC_OK;
+}
+
+enum emac_status cli_store(struct cli *c, struct store **out)
+{
+    char dir[OS_PATH_MAX];
+    enum emac_status st = cli_home_path(c, "store", dir, sizeof(dir));
+    if (st != EMAC_OK)
+        return st;
+    struct store_config cfg = {.os = c->os, .dir = dir, .hash_threads = 1};
+    return store_open(&cfg, out, &c->err);
+}
+
+enum emac_status cli_identity(struct cli *c)
+{
+    if (c->has_identity)
+        return EMAC_OK;
+    char path[OS_PATH_MAX];
+    enum emac_status st = cli_home_path(c, "wallet.key", path, sizeof(path));
+    if (st != EMAC_OK)
+        return st;
+    st = identity_load(c->os, path, &c->identity, &c->err);
+    if (st == EMAC_NOT_FOUND) {
+        st = identity_create(c->os, path, &c->identity, &c->err);
+        if (st == EMAC_OK && !c->quiet)
+            fprintf(stderr, "emac: made a new wallet %s in '%s'; keep a copy of that file\n",
+                    c->identity.did, path);
+    }
+    c->has_identity = st == EMAC_OK;
+    return st;
+}
+
+enum emac_status cli_http(struct cli *c, struct http_client **out)
+{
+    enum emac_status st = EMAC_OK;
+    if (!c->http)
+        st = http_client_new(&c->http, &c->err);
+    *out = c->http;
+    return st;
+}

@@ -1,0 +1,20 @@
+/* A model as users name it: a CID, or a directory in Hugging Face's form. */
+#ifndef EMAC_CLI_MODEL_DIR_H
+#define EMAC_CLI_MODEL_DIR_H
+
+#include "cli/cli.h"
+#include "model/llama.h"
+
+/* Write every file of the model directory `cid` into `dir` (made; existing files are replaced). */
+enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
+                                  const char *dir);
+
+struct model_files {
+    struct llama_config config;
+    struct emac_buf weights; /* the whole model.safetensors */
+};
+/* From a directory, or from a CID (fetched when not in the store). Release with model_files_release. */
+enum emac_status model_files_load(struct cli *c, const char *name, struct model_files *out);
+void model_files_release(struct model_files *m);
+
+#endif

@@ -1,0 +1,98 @@
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static bool progress_open;   /* a rewritten line stands on the terminal */
+static uint64_t progress_at; /* mono ns of the last line printed elsewhere */
+
+void cli_say(struct cli *c, const char *fmt, ...)
+{
+    if (c->json || c->quiet)
+        return;
+    cli_progress_end(c);
+    va_list ap;
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+    fflush(stdout);
+}
+
+void cli_progress(struct cli *c, const char *fmt, ...)
+{
+    if (c->quiet)
+        return;
+    bool terminal = isatty(2);
+    uint64_t now = c->os->mono_ns(c->os);
+    if (!terminal && progress_at && now - progress_at < UINT64_C(10000000000))
+        return;
+    progress_at = now;
+    va_list ap;
+    va_start(ap, fmt);
+    if (terminal)
+        fputs("\r\033[K", stderr);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    if (!terminal)
+        fputc('\n', stderr);
+    progress_open = terminal;
+    fflush(stderr);
+}
+
+void cli_progress_end(struct cli *c)
+{
+    if (progress_open)
+        fputc('\n', stderr);
+    progress_open = false;
+}
+
+void cli_result(struct cli *c, json_t *object)
+{
+    if (c->json && !c->result_given) {
+        json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
+        putchar('\n');
+        fflush(stdout);
+        c->result_given = true;
+    }
+    json_decref(object);
+}
+
+void cli_bytes(char out[24], uint64_t bytes)
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double v = (double)bytes;
+    size_t u = 0;
+    while (v >= 1024 && u + 1 < sizeof(unit) / sizeof(unit[0])) {
+        v /= 1024;
+        u++;
+    }
+    snprintf(out, 24, u == 0 ? "%.0f %s" : "%.1f %s", v, unit[u]);
+}
+
+void cli_duration(char out[24], double seconds)
+{
+    if (!(seconds >= 0) || seconds > 1e9) {
+        snprintf(out, 24, "?");
+        return;
+    }
+    unsigned s = (unsigned)seconds;
+    if (s < 60)
+        snprintf(out, 24, "%us", s);
+    else if (s < 3600)
+        snprintf(out, 24, "%um%02us", s / 60, s % 60);
+    else
+        snprintf(out, 24, "%uh%02um", s / 3600, s / 60 % 60);
+}
+
+const char *cli_str(json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s ? s : "";
+}
+
+double cli_num(json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}

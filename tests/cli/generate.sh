@@ -1,0 +1,20 @@
+. "$(dirname "$0")/../lib.sh"
+small_text "$WORK/text"
+sed "s|file: .*|file: $WORK/text|" "$ROOT/examples/tiny.yaml" >"$WORK/job.yaml"
+check "train" "$EMAC" train "$WORK/job.yaml" --local --json
+model=$(json .model)
+check "generate from the CID" "$EMAC" generate "$model" -p "one and two" --seed 3 -n 40 --json
+one=$(json .text)
+check "export" "$EMAC" model export "$model" "$WORK/m"
+check "generate from the directory" "$EMAC" generate "$WORK/m" -p "one and two" --seed 3 -n 40 --json --threads 2 --isa portable
+same "same text on another instruction set" "$one" "$(json .text)"
+check "another seed" "$EMAC" generate "$WORK/m" -p "one and two" --seed 4 -n 40 --json
+[ "$one" != "$(json .text)" ] && pass "gives another text" || fail "same text for another seed"
+check "past the window" "$EMAC" generate "$WORK/m" -p "one" -n 300 --json
+expect "no prompt" 2 'prompt' "$EMAC" generate "$WORK/m"
+expect "no such model" 5 'nothing' "$EMAC" generate "$WORK/nothing" -p x
+head -c 1000 "$WORK/m/model.safetensors" >"$WORK/cut" && cp -r "$WORK/m" "$WORK/m2" && cp "$WORK/cut" "$WORK/m2/model.safetensors"
+expect "truncated weights are told" '[27]' . "$EMAC" generate "$WORK/m2" -p x
+expect "bad temperature" 2 'temperature' "$EMAC" generate "$WORK/m" -p x -t -1
+expect "help" 0 'EMAC GENERATE' "$EMAC" generate --help
+finish

@@ -1,0 +1,18 @@
+. "$(dirname "$0")/../lib.sh"
+expect "unknown instruction set" 2 "unknown instruction set 'mmx'" "$EMAC" node --isa mmx
+expect "bad port" 2 'port' "$EMAC" node --port 70000
+expect "no coordinator, asked to give up" 13 '127\.0\.0\.1:9' timeout 60 "$EMAC" node --once --url http://127.0.0.1:9 --dir "$WORK/n0"
+up "$WORK/net" 1
+"$EMAC" node --dir "$WORK/n1" --name second >"$WORK/n1.out" 2>"$WORK/n1.err" &
+n1=$!
+for _ in $(seq 1 100); do
+    curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && break
+    sleep 0.1
+done
+expect "both rigs are admitted" 0 'second' curl -s "$EMAC_URL/v1/status"
+expect "two agents on one directory" 6 'n1' "$EMAC" node --dir "$WORK/n1"
+kill -TERM "$n1"
+wait "$n1"
+same "Ctrl-C stops cleanly" 0 $?
+expect "help" 0 'EMAC NODE' "$EMAC" node --help
+finish

@@ -1,0 +1,18 @@
+. "$(dirname "$0")/../lib.sh"
+up "$WORK/net" 2
+first=$EMAC_URL
+check "healthz" curl -sf "$EMAC_URL/healthz"
+check "faucet" "$EMAC" wallet faucet
+expect "one network a directory" 6 'net' "$EMAC" up --dir "$WORK/net" --nodes 1
+kill -9 "$(cat "$WORK/net/coordinator/pid")"
+for _ in $(seq 1 100); do sleep 0.1; curl -sf "$EMAC_URL/healthz" >/dev/null && break; done
+check "a killed coordinator is back on its port" curl -sf "$EMAC_URL/healthz"
+down
+up "$WORK/net" 2
+same "the same URL after a restart" "$first" "$EMAC_URL"
+check "wallet" "$EMAC" wallet show --json
+same "and the money is still there" 1000000000000 "$(json .units)"
+down
+expect "bad node count" 2 'nodes' "$EMAC" up --nodes 0
+expect "help" 0 'EMAC UP' "$EMAC" up --help
+finish

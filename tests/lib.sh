@@ -1,0 +1,102 @@
+# Shared by the shell tests. Use: . "$(dirname "$0")/../lib.sh"   (EMAC names the binary.)
+# Each case is one `check NAME COMMAND...`; a failing one prints what it ran and saw, and how to
+# run the file again. The file ends with `finish`.
+set -u
+EMAC=${EMAC:-$(cd "$(dirname "$0")/../.." && pwd)/build/emac}
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/emac-test.XXXXXX")
+export EMAC_HOME=$WORK/home
+unset EMAC_URL
+PASSED=0
+FAILED=0
+UP_PID=''
+
+cleanup() {
+    [ -z "$UP_PID" ] || { kill "$UP_PID" 2>/dev/null; wait "$UP_PID" 2>/dev/null; }
+    for p in $(jobs -p); do kill "$p" 2>/dev/null; done
+    [ -n "${KEEP:-}" ] || rm -rf "$WORK"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+pass() { PASSED=$((PASSED + 1)); echo "ok - $1"; }
+fail() {
+    FAILED=$((FAILED + 1))
+    echo "not ok - $1"
+    shift
+    [ $# -eq 0 ] || printf '    %s\n' "$@"
+}
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+    name=$1
+    shift
+    if "$@" >"$WORK/out" 2>"$WORK/err"; then
+        pass "$name"
+    else
+        fail "$name" "command: $*" "exit: $?" "out: $(tail -c 400 "$WORK/out")" \
+            "err: $(tail -c 400 "$WORK/err")"
+    fi
+}
+
+# expect NAME CODE PATTERN COMMAND...: an exit code that CODE (an ERE) matches, and PATTERN (ERE)
+# on stderr or stdout.
+expect() {
+    name=$1 code=$2 pattern=$3
+    shift 3
+    "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+    got=$?
+    if echo "$got" | grep -Eqx -- "$code" && cat "$WORK/out" "$WORK/err" | grep -Eq -- "$pattern"; then
+        pass "$name"
+    else
+        fail "$name" "command: $*" "exit $got, wanted $code; wanted to see: $pattern" \
+            "out: $(tail -c 400 "$WORK/out")" "err: $(tail -c 400 "$WORK/err")"
+    fi
+}
+
+# same NAME A B: two texts are equal and not empty.
+same() {
+    if [ -n "$2" ] && [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "first:  $2" "second: $3"; fi
+}
+
+# json FILTER: of the last line of $WORK/out.
+json() { tail -n 1 "$WORK/out" | jq -r "$1"; }
+
+# up DIR NODES [OPTION...]: start a network in the background, set EMAC_URL.
+up() {
+    updir=$1 upnodes=$2
+    shift 2
+    "$EMAC" up --dir "$updir" --nodes "$upnodes" "$@" >"$WORK/up.out" 2>"$WORK/up.err" &
+    UP_PID=$!
+    for _ in $(seq 1 200); do
+        EMAC_URL=$(sed -n '1s/^EMAC_URL=//p' "$WORK/up.out")
+        [ -n "$EMAC_URL" ] && break
+        kill -0 "$UP_PID" 2>/dev/null || break
+        sleep 0.1
+    done
+    export EMAC_URL
+    [ -n "$EMAC_URL" ] || { echo "not ok - the network did not start"; cat "$WORK/up.err"; exit 1; }
+}
+
+down() {
+    [ -z "$UP_PID" ] || { kill -TERM "$UP_PID"; wait "$UP_PID"; }
+    UP_PID=''
+}
+
+# The demo's corpus: the King James Bible of Debian's bible-kjv, one text.
+corpus() { bible 'gen1:1-rev22:21' >"$1"; }
+
+# A small text that needs no package: numbers in words, deterministic.
+small_text() {
+    awk -v n="${2:-2000}" 'BEGIN {
+        split("one two three four five six seven eight nine ten", w, " ")
+        for (i = 0; i < n; i++) printf "%s and %s make %s%s", w[i % 10 + 1], w[int(i / 7) % 10 + 1],
+            w[(i + int(i / 7)) % 10 + 1], (i % 4 == 3 ? ".\n" : ", ")
+    }' >"$1"
+}
+
+finish() {
+    echo "# $(basename "$0"): $PASSED passed, $FAILED failed"
+    [ "$FAILED" -eq 0 ] || { echo "# again: EMAC=$EMAC KEEP=1 sh $0"; exit 1; }
+    exit 0
+}
