@@ -19,12 +19,13 @@ struct db_stmt;
 
 /* path of the SQLite file (created, mode 0600); takes an exclusive lock on "<path>.lock": CONFLICT
  * "another coordinator (pid N) uses database '...'" when held. WAL, synchronous=FULL,
- * foreign_keys=on. A failed fsync stops the process (assert) rather than lose an acknowledged write. */
+ * foreign_keys=on. A failed fsync stops the process (assert) rather than lose an acknowledged
+ * write. */
 enum emac_status db_open(const char *path, struct db **out, struct emac_err *err);
 void db_close(struct db *db);
 
-/* Apply migrations[0..count) that were not applied yet, each in its own transaction; CONFLICT when the
- * database is newer than the program, CORRUPT when an applied one has other text than ours. */
+/* Apply migrations[0..count) that were not applied yet, each in its own transaction; CONFLICT when
+ * the database is newer than the program, CORRUPT when an applied one has other text than ours. */
 struct db_migration {
     const char *name; /* "001_ledger" */
     const char *sql;

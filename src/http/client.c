@@ -23,8 +23,8 @@
 #define HEADER_LINE_MAX   (8u << 10)
 #define ORIGIN_MAX        300
 
-/* A curl handle keeps its connections; it goes back to the pool under the origin it spoke to last, so
- * that the next call there finds the connection open. */
+/* A curl handle keeps its connections; it goes back to the pool under the origin it spoke to last,
+ * so that the next call there finds the connection open. */
 struct handle {
     CURL *curl;
     char origin[ORIGIN_MAX];
@@ -324,7 +324,9 @@ static enum emac_status transfer_result(struct transfer *t, CURLcode rc, struct 
                          "'%.150s' sends us on to '%.150s': use that address, redirects are not "
                          "followed", t->url.text, where != NULL ? where : "nowhere");
     }
-    return status < 400 ? EMAC_OK : http_error_parse((int)status, &t->reply->body, t->url.text, err);
+    if (status >= 400)
+        return http_error_parse((int)status, &t->reply->body, t->url.text, err);
+    return EMAC_OK;
 }
 
 static bool method_ok(const char *m)

@@ -1,5 +1,5 @@
-/* An open-addressing table of 128-bit digests of (did, nonce), each with the time at which it may be
- * forgotten.
+/* An open-addressing table of 128-bit digests of (did, nonce), each with the time at which it may
+ * be forgotten.
  *
  * INV-1  cap is a power of two and at most three quarters of it is used, so a probe ends.
  * INV-2  A slot with expires_ms == 0 was never used since the last rebuild; no slot is emptied

@@ -170,8 +170,8 @@ bool http_server_stopping(const struct http_server *s)
     return atomic_load(&s->stopping);
 }
 
-/* Running handlers and the responses they queued get STOP_LIMIT_MS; then sockets are shut, which ends
- * streams at their next chunk, and MHD waits for its threads. */
+/* Running handlers and the responses they queued get STOP_LIMIT_MS; then sockets are shut, which
+ * ends streams at their next chunk, and MHD waits for its threads. */
 void http_server_stop(struct http_server *s)
 {
     if (s == NULL)

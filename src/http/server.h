@@ -62,8 +62,8 @@ struct http_route {
 };
 /* Value of a path parameter in the current request; NULL when absent. */
 const char *http_path_param(const struct http_request *req, const char *name);
-/* The route of the table for req's method and path (target must be set), with the path parameters in
- * *params. NULL when there is none: *err says NOT_FOUND, or INVALID for a known path with another
+/* The route of the table for req's method and path (target must be set), with the path parameters
+ * in *params. NULL when there is none: *err says NOT_FOUND, or INVALID for a known path with another
  * method, then `allow` (cap bytes) lists the methods, else it is "". */
 const struct http_route *http_route_find(const struct http_route *routes, size_t count,
                                          const struct http_request *req,

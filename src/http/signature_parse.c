@@ -231,7 +231,8 @@ static enum emac_status value_append(const struct http_signed_message *m, const 
     if (strcmp(name, "@path") == 0)
         return emac_buf_append(out, m->target, path_n, err);
     if (strcmp(name, "@query") == 0) /* "?" even without a query (2.2.7) */
-        return emac_buf_printf(out, err, "%s", m->target[path_n] != '\0' ? m->target + path_n : "?");
+        return emac_buf_printf(out, err, "%s",
+                               m->target[path_n] != '\0' ? m->target + path_n : "?");
     return field_append(m->headers, name, out, err);
 }
 

@@ -9,10 +9,12 @@
  * INV-3  The turn is freed by whoever drops the last of `refs` (completion, and the stream). */
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "base/assert.h"
 #include "base/hex.h"
@@ -25,6 +27,7 @@
 #define REQUEST_ID_MAX    64
 #define STREAM_BLOCK      (64u << 10)
 #define STREAM_CHUNK_MAX  (16u << 20)
+#define LINGER_MS         2000 /* for a peer still sending when it was refused */
 #define NS_PER_S          UINT64_C(1000000000)
 
 struct turn {
@@ -40,7 +43,7 @@ struct turn {
     char allow[64], peer[INET6_ADDRSTRLEN + 8], request_id[REQUEST_ID_MAX + 1];
     uint64_t started_ns, body_seen, discarded;
     int status; /* of the queued response; 0: none yet */
-    bool begun, running;
+    bool begun, running, early; /* early: answered before the body came */
     atomic_int refs;
 };
 
@@ -142,8 +145,8 @@ static bool decimal_u64(const char *s, uint64_t *out)
     return true;
 }
 
-/* Length of the declared body; *chunked when it is not said beforehand. Two lengths, or a length and
- * chunks, are how requests get smuggled past a proxy: refused. */
+/* Length of the declared body; *chunked when it is not said beforehand. Two lengths, or a length
+ * and chunks, are how requests get smuggled past a proxy: refused. */
 static enum emac_status body_declared(const struct http_headers *h, uint64_t *length, bool *chunked,
                                       struct emac_err *err)
 {
@@ -209,8 +212,9 @@ static enum MHD_Result turn_begin(struct turn *t, const char *method)
         route_set(t);
     if (t->refusal.status == EMAC_OK && length > t->route->body_max)
         refuse_too_large(t);
+    t->early = t->refusal.status != EMAC_OK && length > BODY_DISCARD_MAX;
     if (t->refusal.status != EMAC_OK)
-        return length > BODY_DISCARD_MAX ? turn_refuse(t) : MHD_YES;
+        return t->early ? turn_refuse(t) : MHD_YES;
     emac_buf_init(&t->body, t->route->body_max);
     size_t first = length < BODY_RESERVE_MOST ? (size_t)length : BODY_RESERVE_MOST;
     if (first > 0)
@@ -286,8 +290,8 @@ struct stream {
     bool ended;
 };
 
-/* MHD asks for at most `max` bytes; the handler appends as many as it likes. While the handler makes
- * the next chunk the connection has no time limit; setting one again starts it anew. */
+/* MHD asks for at most `max` bytes; the handler appends as many as it likes. While the handler
+ * makes the next chunk the connection has no time limit; setting one again starts it anew. */
 static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t max)
 {
     struct stream *s = cls;
@@ -422,6 +426,24 @@ enum MHD_Result turn_advance(void *cls, struct MHD_Connection *connection, const
     return turn_handle(t);
 }
 
+/* MHD is about to close a socket on which a refused body still arrives; the kernel would answer that
+ * with a reset, which can overtake our response. So read it away, for a short while. */
+static void linger(struct turn *t)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(t->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == NULL || shutdown(info->connect_fd, SHUT_WR) != 0)
+        return;
+    char waste[16 << 10];
+    struct pollfd p = {.fd = info->connect_fd, .events = POLLIN};
+    uint64_t end = now_ns() + LINGER_MS * (NS_PER_S / 1000);
+    for (uint64_t now = now_ns(); now < end; now = now_ns()) {
+        if (poll(&p, 1, (int)((end - now) / 1000000) + 1) <= 0 ||
+            recv(p.fd, waste, sizeof waste, MSG_DONTWAIT) <= 0)
+            return;
+    }
+}
+
 void turn_completed(void *cls, struct MHD_Connection *connection, void **turn,
                     enum MHD_RequestTerminationCode why)
 {
@@ -433,5 +455,7 @@ void turn_completed(void *cls, struct MHD_Connection *connection, void **turn,
     if (t->begun && cfg->after != NULL)
         cfg->after(cfg->ctx, t->route, &t->req, t->status, (now_ns() - t->started_ns) / 1000);
     running_set(t, false);
+    if (t->early)
+        linger(t);
     turn_unref(t);
 }

@@ -77,11 +77,12 @@ struct ledger_audit {
     uint32_t broken;                         /* invariants found broken */
     struct emac_buf report;                  /* one sentence a finding */
 };
-/* Checks INV-1 to INV-5 here; the coordinator adds INV-6, INV-7, which need its tables. Opens its own
- * read transaction when none is open. Release out->report. */
+/* Checks INV-1 to INV-5 here; the coordinator adds INV-6, INV-7, which need its tables. Opens its
+ * own read transaction when none is open. Release out->report. */
 enum emac_status ledger_audit(struct db *db, struct ledger_audit *out, struct emac_err *err);
 
-/* "12.5" -> units; at most 9 decimals; refuses everything else. And back, shortest: "0.000000001". */
+/* "12.5" -> units; at most 9 decimals; refuses everything else. And back, shortest:
+ * "0.000000001". */
 enum emac_status ledger_amount_parse(const char *text, int64_t *units, struct emac_err *err);
 void ledger_amount_text(char out[32], int64_t units);
 

@@ -22,6 +22,7 @@
 struct app {
     struct http_server *server;
     atomic_int freed, after, waiting;
+    pthread_mutex_t lock; /* guards what follows */
     int last_status;
     char last_path[64];
 };
@@ -47,8 +48,8 @@ static enum emac_status rest(void *ctx, const struct http_request *req, struct h
                            req->path);
 }
 
-static enum emac_status failing(void *ctx, const struct http_request *req, struct http_response *res,
-                             struct emac_err *err)
+static enum emac_status failing(void *ctx, const struct http_request *req,
+                                struct http_response *res, struct emac_err *err)
 {
     http_header_add(&res->headers, "Retry-After", "7");
     emac_buf_printf(&res->body, NULL, "half an answer");
@@ -156,14 +157,17 @@ static void after(void *ctx, const struct http_route *route, const struct http_r
                   int status, uint64_t duration_us)
 {
     struct app *app = ctx;
+    pthread_mutex_lock(&app->lock);
     app->last_status = status;
     emac_strcpy(app->last_path, sizeof app->last_path, route != NULL ? route->path : "none");
+    pthread_mutex_unlock(&app->lock);
     atomic_fetch_add(&app->after, 1);
 }
 
 static void app_start(struct app *app, uint32_t connections_max)
 {
     struct emac_err err;
+    pthread_mutex_init(&app->lock, NULL);
     struct http_server_config cfg = {.address = "127.0.0.1",
                                      .connections_max = connections_max,
                                      .routes = ROUTES,
