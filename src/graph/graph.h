@@ -18,10 +18,12 @@
 #include "codec/dagcbor.h"
 #include "compute/device.h"
 
-#define GRAPH_NODES_MAX 65536
-#define GRAPH_NAME_MAX 256
-#define GRAPH_BYTES_MAX ((size_t)1 << 40)
-#define NUMERICS_VERSION 1
+#define GRAPH_NODES_MAX   65536
+#define GRAPH_PORTS_MAX   65536 /* inputs; as many outputs */
+#define GRAPH_NAME_MAX    256   /* with the terminating zero */
+#define GRAPH_BYTES_MAX   ((size_t)1 << 40)
+#define GRAPH_ENCODED_MAX ((size_t)32 << 20)
+#define NUMERICS_VERSION  1
 
 struct graph;
 typedef uint32_t value_id;
@@ -31,19 +33,25 @@ struct graph *graph_new(void);
 void graph_free(struct graph *g);
 
 /* Building. Each is sticky: after the first failure every call returns VALUE_NONE and
- * graph_status tells the sentence; so builders need no check per line. */
+ * graph_status tells the sentence; so builders need no check per line. A name is
+ * "bundle/tensor" in printable ASCII without spaces; float attributes are finite; `attrs` may be
+ * NULL for an operator that has none. */
 value_id graph_input(struct graph *g, const char *name, enum dtype dtype, struct shape shape);
 /* Returns the first output; further outputs are id+1, id+2, ... */
 value_id graph_op(struct graph *g, enum op op, const struct op_attrs *attrs, uint32_t n,
                   const value_id *in);
 void graph_output(struct graph *g, const char *name, value_id v);
+/* The first failure of building; INVALID when two inputs or two outputs share a name. */
 enum emac_status graph_status(const struct graph *g, struct emac_err *err);
+/* Shape of rank 0 for VALUE_NONE. */
 void graph_value_info(const struct graph *g, value_id v, enum dtype *dtype, struct shape *shape);
 
 /* Reverse-mode automatic differentiation. Appends the nodes that compute d loss / d wrt[i] into
  * grad[i]; `loss` has shape [1] and its own gradient is the input or value `seed` (shape [1]).
  * VALUE_NONE in grad[i] when loss does not depend on wrt[i]. Fan-in gradients are added in the
- * order in which the forward nodes used the value. */
+ * order in which the forward nodes used the value. UNSUPPORTED, naming the node, when an operator
+ * on the way has no gradient: the *_GRAD operators, clip_coef, sqrt, adamw; saved statistics; xent
+ * unless its losses go through sum. The graph is unusable after a failure. */
 enum emac_status graph_grad(struct graph *g, value_id loss, value_id seed, uint32_t n,
                             const value_id *wrt, value_id *grad, struct emac_err *err);
 
@@ -60,34 +68,44 @@ struct graph_port graph_input_at(const struct graph *g, uint32_t i);
 struct graph_port graph_output_at(const struct graph *g, uint32_t i);
 uint64_t graph_flops(const struct graph *g);
 
-/* Canonical form: a dag-cbor map {nodes: [...], inputs: [...], outputs: [...], numerics: 1}. Equal
- * graphs built in the same order have equal bytes. */
+/* Canonical form: a dag-cbor map {nodes: [{in: [value], op: name, attrs: {name: number}}], inputs:
+ * [{name, dtype: "f32" | "i32", shape: [n]}], outputs: [{name, value}], numerics: 1}. Values are
+ * numbered inputs first, then the nodes' outputs in order. Equal graphs built in the same order
+ * have equal bytes, and decoding then encoding gives the same bytes. Decoding checks everything:
+ * INVALID and a sentence for a bad program, UNSUPPORTED for an operator or numerics version not
+ * known here. */
 enum emac_status graph_encode(const struct graph *g, struct emac_buf *out, struct emac_err *err);
 enum emac_status graph_decode(struct graph **out, const void *data, size_t n, struct emac_err *err);
 
-/* Cut into `stages` consecutive pieces of about equal flops. Piece s takes, beside original inputs,
- * the values made by earlier pieces as inputs named "cut/<id>", and gives those that later pieces
- * need as outputs of that name. Running the pieces one after the other gives the same bits. */
+/* Cut into `stages` consecutive pieces of about equal flops; near an ideal boundary the one with
+ * the fewest bytes to hand over is taken. Piece s takes, beside the original inputs it needs, the
+ * values made by earlier pieces as inputs named "cut/<id>" (canonical number), and gives those that
+ * later pieces need as outputs of that name. Dead nodes are dropped. Running the pieces one after
+ * the other gives the same bits. INVALID when there are fewer nodes than stages. The caller frees
+ * out[0..stages-1]; none on failure. */
 enum emac_status graph_cut(const struct graph *g, uint32_t stages, struct graph **out,
                            struct emac_err *err);
 
 /* A plan places every value in one block of memory by its live range (inputs and outputs are
  * bound by the caller and lie outside), then runs it any number of times. Not thread-safe. The
- * graph must outlive the plan. Dead nodes are dropped. */
+ * graph must outlive the plan. Dead nodes are dropped. The block is allocated by the first run, so
+ * that a caller can look at graph_plan_bytes of a stranger's program first. */
 struct graph_plan;
 enum emac_status graph_plan_new(const struct graph *g, struct graph_plan **out,
                                 struct emac_err *err);
 void graph_plan_free(struct graph_plan *p);
 size_t graph_plan_bytes(const struct graph_plan *p); /* intermediate memory */
-/* Bind the data of input / output i. Pointers must stay valid through graph_run. An output that is
- * directly an input is copied. */
+/* Bind the data of input / output i, 4-byte aligned. Pointers must stay valid through graph_run;
+ * outputs overlap neither inputs nor each other. An output that is directly an input is copied.
+ * Every output, and every input that the outputs depend on, must be bound (asserted). */
 void graph_bind_input(struct graph_plan *p, uint32_t i, const void *data);
 void graph_bind_output(struct graph_plan *p, uint32_t i, void *data);
 /* Run. When an f32 output holds NaN or infinity: NUMERIC, naming the first operator (node number
  * and name) whose result is not finite, found by running once more with checks. */
 enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac_err *err);
 
-/* Trace: the SHA-256 of each node's outputs in order, for disputes and tests. */
+/* Run and report each needed node in order with the SHA-256 over the concatenated SHA-256 digests
+ * of its outputs' bytes (little-endian): for disputes and tests. */
 enum emac_status graph_trace(struct graph_plan *p, struct device *dev,
                              void (*each)(void *ctx, uint32_t node, enum op op,
                                           const uint8_t digest[32]),

@@ -7,7 +7,8 @@
 
 #include "graph/graph.h"
 
-#define LLAMA_LAYERS_MAX 1024
+#define LLAMA_LAYERS_MAX       1024
+#define LLAMA_CONFIG_BYTES_MAX (1 << 20)
 
 struct llama_config {
     uint32_t vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim;
@@ -16,11 +17,13 @@ struct llama_config {
     bool tie_embeddings;
 };
 
-/* Sizes are checked (positive, heads divide, head_dim even, product of all < 2^40). */
+/* Sizes are checked: each 1 to 2^24, heads a multiple of kv_heads, head_dim even, fewer than 2^40
+ * weights in all; rope_theta 1 to 1e12, norm_eps 1e-12 to 1. */
 enum emac_status llama_config_check(const struct llama_config *c, struct emac_err *err);
 /* From / to the text of config.json. Reading requires model_type "llama", hidden_act "silu", no
- * biases, no rope scaling; unknown keys are ignored as Hugging Face does. Writing gives what
- * transformers' LlamaForCausalLM loads. */
+ * biases, no rope scaling, no quantisation (UNSUPPORTED otherwise); unknown keys are ignored and
+ * absent ones have Hugging Face's defaults. Writing gives what transformers' LlamaForCausalLM
+ * loads. */
 enum emac_status llama_config_read(struct llama_config *out, const char *json, size_t n,
                                    struct emac_err *err);
 enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,
@@ -34,15 +37,18 @@ struct llama_param {
     bool decay;      /* weight decay applies (matrices, embeddings) */
 };
 struct llama_init {
-    double embed_std, linear_std; /* residual outputs (o_proj, down_proj): linear_std/sqrt(2*layers) */
+    double embed_std,
+        linear_std; /* residual outputs (o_proj, down_proj): linear_std/sqrt(2*layers) */
 };
+/* `init` may be NULL: init_std is 0 then. */
 uint32_t llama_param_count(const struct llama_config *c);
 void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
                     struct llama_param *out);
 uint64_t llama_param_elements(const struct llama_config *c); /* total number of weights */
 
 /* Graphs (caller frees).
- * init:  no inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros).
+ * init:  no inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's
+ *        RANDN has `seed` and, as tensor number, the parameter's number.
  * train: inputs "params/<name>", "tables/cos" and "tables/sin" [T,E/2], "batch/tokens" and
  *        "batch/targets" i32[B*T]; outputs "sum/grad.<name>" (of the mean loss of the micro-batch)
  *        and "sum/loss" [1] (mean over its tokens, nats).
@@ -57,7 +63,8 @@ enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, 
 enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batch, uint32_t seq,
                                      struct graph **out, struct emac_err *err);
 
-/* Rotary tables [seq, head_dim/2] as binary32 (computed in binary64, rule 10). */
+/* Rotary tables [seq, head_dim/2] as binary32: cos and sin of t * theta^(-2j/head_dim), computed in
+ * binary64 (rule 10). */
 void llama_rope_tables(const struct llama_config *c, uint32_t seq, float *cos, float *sin);
 
 #endif

@@ -17,12 +17,19 @@ struct adamw_recipe {
  * sums over all micro-batches of the step), "args/count_inv" [1] = 1 / number of micro-batches,
  * "args/hyper" [8] and "args/hyper_nodecay" [8] (weight_decay 0), "args/clip" [1].
  * Outputs: "params/<name>", "opt/m.<name>", "opt/v.<name>", and "metrics/loss" [1] (mean nats),
- * "metrics/grad_norm" [1]. */
+ * "metrics/grad_norm" [1].
+ *
+ * Exactly: total = the SUMSQ of each summed gradient, added one after the other in order of the
+ * parameters' names; grad_norm = sqrt(total) * count_inv; clip coefficient = CLIP_COEF((total *
+ * count_inv) * count_inv, clip); every gradient is scaled by count_inv * coefficient. Without
+ * `clip` it is scaled by count_inv, and the input "args/clip" is there but unused. */
 enum emac_status adamw_graph(const struct llama_config *c, bool clip, struct graph **out,
                              struct emac_err *err);
-/* Learning rate of step t (0-based): linear warm-up to lr, then cosine to min_lr. */
+/* Learning rate of step t (0-based): lr * (t+1) / warmup_steps while t < warmup_steps, then a
+ * cosine from lr to min_lr over the steps that are left; min_lr from step `steps` on. Binary64. */
 double adamw_lr(const struct adamw_recipe *r, uint32_t t);
-/* The 8 numbers of OP_ADAMW's `hyper` for step t. */
+/* The 8 numbers of OP_ADAMW's `hyper` for step t (0-based; its own t is one more), each computed in
+ * binary64 and rounded once. */
 void adamw_hyper(const struct adamw_recipe *r, uint32_t t, bool decay, float out[8]);
 /* Sum of evaluation: input "sum/loss" [1], "args/count_inv" [1]; output "metrics/loss" [1]. */
 enum emac_status mean_loss_graph(struct graph **out, struct emac_err *err);

@@ -6,7 +6,8 @@
 
 #include "base/buf.h"
 
-/* The texts of tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json. */
+/* The texts of tokenizer.json, tokenizer_config.json, special_tokens_map.json,
+ * generation_config.json. */
 enum emac_status byte_tokenizer_json(struct emac_buf *out, struct emac_err *err);
 enum emac_status byte_tokenizer_config_json(struct emac_buf *out, uint32_t max_positions,
                                             struct emac_err *err);

@@ -1,0 +1,164 @@
+/* One small function per operator: given the gradient of the operator's first output, the nodes
+ * that make the gradients of its inputs. Capital letters as in compute/op.h. */
+#include "base/assert.h"
+#include "graph/graph_internal.h"
+
+static value_id op1(struct graph *g, enum op op, value_id a)
+{
+    return graph_op(g, op, NULL, 1, &a);
+}
+
+static value_id op2(struct graph *g, enum op op, value_id a, value_id b)
+{
+    value_id in[] = {a, b};
+
+    return graph_op(g, op, NULL, 2, in);
+}
+
+static value_id matmul(struct graph *g, value_id a, value_id b, bool trans_a, bool trans_b)
+{
+    struct op_attrs attrs = {.at = {{.i = trans_a}, {.i = trans_b}}};
+    value_id in[] = {a, b};
+
+    return graph_op(g, OP_MATMUL, &attrs, 2, in);
+}
+
+static struct shape shape_of(const struct graph *g, value_id v)
+{
+    enum dtype dtype;
+    struct shape shape;
+
+    graph_value_info(g, v, &dtype, &shape);
+    return shape;
+}
+
+/* table[V,D] gets the sum of the rows of dy over the tokens that used each. */
+static void embed(struct grad_step *s)
+{
+    struct shape table = shape_of(s->g, s->node.in[1]);
+    struct op_attrs attrs = {.at = {{.i = (int64_t)table.dim[0]}}};
+    value_id in[] = {s->node.in[0], s->dy};
+
+    s->din[1] = graph_op(s->g, OP_EMBED_GRAD, &attrs, 2, in);
+}
+
+/* C = op(A) op(B): dop(A) = dC op(B)^T and dop(B) = op(A)^T dC; a transposed operand gets the
+ * transpose of that, (XY)^T = Y^T X^T, so flags are enough and nothing is transposed in memory. */
+static void matmul_grad(struct grad_step *s)
+{
+    value_id a = s->node.in[0], b = s->node.in[1], dc = s->dy;
+    bool ta = s->node.attrs.at[0].i != 0, tb = s->node.attrs.at[1].i != 0;
+
+    if (s->want[0])
+        s->din[0] = ta ? matmul(s->g, b, dc, tb, true) : matmul(s->g, dc, b, false, !tb);
+    if (s->want[1])
+        s->din[1] = tb ? matmul(s->g, dc, a, true, ta) : matmul(s->g, a, dc, !ta, false);
+}
+
+static void add(struct grad_step *s)
+{
+    s->din[0] = s->dy;
+    s->din[1] = s->dy;
+}
+
+static void mul(struct grad_step *s)
+{
+    if (s->want[0])
+        s->din[0] = op2(s->g, OP_MUL, s->dy, s->node.in[1]);
+    if (s->want[1])
+        s->din[1] = op2(s->g, OP_MUL, s->dy, s->node.in[0]);
+}
+
+static void scale(struct grad_step *s)
+{
+    if (s->want[0])
+        s->din[0] = op2(s->g, OP_SCALE, s->dy, s->node.in[1]);
+    if (s->want[1])
+        s->din[1] = op1(s->g, OP_SUM, op2(s->g, OP_MUL, s->dy, s->node.in[0]));
+}
+
+/* rstd was saved by the forward node as its second output. */
+static void rmsnorm(struct grad_step *s)
+{
+    value_id in[] = {s->dy, s->node.in[0], s->node.in[1], s->node.out + 1};
+    value_id dx = graph_op(s->g, OP_RMSNORM_GRAD, NULL, 4, in);
+
+    s->din[0] = dx;
+    s->din[1] = dx == VALUE_NONE ? dx : dx + 1;
+}
+
+/* A rotation's gradient is the rotation back. */
+static void rope(struct grad_step *s)
+{
+    struct op_attrs attrs = s->node.attrs;
+    value_id in[] = {s->dy, s->node.in[1], s->node.in[2]};
+
+    attrs.at[1].i = !attrs.at[1].i;
+    s->din[0] = graph_op(s->g, OP_ROPE, &attrs, 3, in);
+}
+
+static void attention(struct grad_step *s)
+{
+    value_id o = s->node.out;
+    value_id in[] = {s->dy, s->node.in[0], s->node.in[1], s->node.in[2], o, o + 1, o + 2};
+    value_id dq = graph_op(s->g, OP_ATTENTION_GRAD, &s->node.attrs, 7, in);
+
+    for (uint32_t i = 0; i < 3; i++)
+        s->din[i] = dq == VALUE_NONE ? dq : dq + i;
+}
+
+static void swiglu(struct grad_step *s)
+{
+    value_id in[] = {s->dy, s->node.in[0], s->node.in[1]};
+    value_id dg = graph_op(s->g, OP_SWIGLU_GRAD, NULL, 3, in);
+
+    s->din[0] = dg;
+    s->din[1] = dg == VALUE_NONE ? dg : dg + 1;
+}
+
+/* The operator takes one scalar for all tokens: dy is uniform. */
+static void xent(struct grad_step *s)
+{
+    value_id in[] = {s->dy, s->node.in[0], s->node.in[1], s->node.out + 1};
+
+    s->din[0] = graph_op(s->g, OP_XENT_GRAD, NULL, 4, in);
+}
+
+static void sum(struct grad_step *s)
+{
+    s->din[0] = s->dy;
+    s->din_uniform = true;
+}
+
+/* d(sum x^2) = 2 x dy; dy + dy is exactly 2 dy. */
+static void sumsq(struct grad_step *s)
+{
+    s->din[0] = op2(s->g, OP_SCALE, s->node.in[0], op2(s->g, OP_ADD, s->dy, s->dy));
+}
+
+static void reshape(struct grad_step *s)
+{
+    struct shape to = shape_of(s->g, s->node.in[0]);
+    struct op_attrs attrs = {
+        .at = {{.i = (int64_t)to.dim[0]}, {.i = to.rank == 2 ? (int64_t)to.dim[1] : 0}}};
+
+    if (to.rank > 2)
+        graph_fail(s->g, EMAC_UNSUPPORTED, "gradient of reshape from rank %u; at most 2", to.rank);
+    s->din[0] = graph_op(s->g, OP_RESHAPE, &attrs, 1, &s->dy);
+}
+
+static const struct grad_rule rules[OP_COUNT] = {
+    [OP_EMBED] = {embed, 1u << 1, false}, [OP_MATMUL] = {matmul_grad, 3, false},
+    [OP_ADD] = {add, 3, false},           [OP_MUL] = {mul, 3, false},
+    [OP_SCALE] = {scale, 3, false},       [OP_RMSNORM] = {rmsnorm, 3, false},
+    [OP_ROPE] = {rope, 1, false},         [OP_ATTENTION] = {attention, 7, false},
+    [OP_SWIGLU] = {swiglu, 3, false},     [OP_XENT] = {xent, 1, true},
+    [OP_SUM] = {sum, 1, false},           [OP_SUMSQ] = {sumsq, 1, false},
+    [OP_RESHAPE] = {reshape, 1, false},
+};
+
+const struct grad_rule *graph_grad_rule(enum op op)
+{
+    EMAC_ASSERT((unsigned)op < OP_COUNT);
+    return &rules[op];
+}

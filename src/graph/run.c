@@ -1,0 +1,126 @@
+/* Running a plan: addresses, the nodes one by one, and the check of what came out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "graph/plan_internal.h"
+
+void graph_bind_input(struct graph_plan *p, uint32_t i, const void *data)
+{
+    EMAC_ASSERT(i < p->g->inputs);
+    p->input[i] = data;
+}
+
+void graph_bind_output(struct graph_plan *p, uint32_t i, void *data)
+{
+    EMAC_ASSERT(i < p->g->outputs);
+    p->output[i] = data;
+}
+
+enum emac_status plan_ready(struct graph_plan *p, struct emac_err *err)
+{
+    if (p->block == NULL && p->bytes > 0 && emac_alloc_aligned(&p->block, p->bytes, err) != EMAC_OK)
+        return emac_wrap(err, "%zu bytes for the intermediate values of a graph", p->bytes);
+    for (uint32_t i = 0; i < p->g->outputs; i++)
+        EMAC_ASSERT(p->output[i] != NULL);
+    for (value_id v = 0; v < p->g->values; v++) {
+        struct plan_value *val = &p->value[v];
+        const struct plan_value *root = &p->value[val->root];
+
+        /* Operators only read their inputs; the device's interface has one kind of tensor. */
+        if (root->place == PLACE_INPUT)
+            val->tensor.data = (void *)(uintptr_t)p->input[root->port];
+        else if (root->place == PLACE_OUTPUT)
+            val->tensor.data = p->output[root->port];
+        else if (root->place == PLACE_BLOCK)
+            val->tensor.data = p->block + root->offset;
+        else
+            val->tensor.data = NULL; /* made by a dead node */
+    }
+    return EMAC_OK;
+}
+
+enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
+                           struct emac_err *err)
+{
+    const struct graph_node *n = &p->g->node[p->step[s]];
+    const struct op_info *info = op_info(n->op);
+    struct tensor in[OP_IN_MAX], out[OP_OUT_MAX];
+
+    for (uint32_t k = 0; k < info->inputs; k++) {
+        in[k] = p->value[n->in[k]].tensor;
+        EMAC_ASSERT(in[k].data != NULL); /* an input was not bound */
+    }
+    for (uint32_t k = 0; k < info->outputs; k++)
+        out[k] = p->value[n->out + k].tensor;
+    if (n->op == OP_RESHAPE)
+        return EMAC_OK; /* its output lies where its input does */
+    if (device_run(dev, n->op, &n->attrs, in, out, err) != EMAC_OK)
+        return emac_wrap(err, "node %u (%s)", p->step[s], info->name);
+    return EMAC_OK;
+}
+
+static bool tensor_finite(struct device *dev, const struct tensor *t)
+{
+    size_t count = 0;
+    bool ok = shape_count(&t->shape, &count);
+
+    EMAC_ASSERT(ok);
+    return t->dtype != DTYPE_F32 || device_check_finite(dev, t->data, count) == count;
+}
+
+static void outputs_copy(struct graph_plan *p)
+{
+    for (uint32_t i = 0; i < p->g->outputs; i++) {
+        const struct tensor *t = &p->value[p->g->output[i].value].tensor;
+
+        EMAC_ASSERT(t->data != NULL);
+        if (t->data != p->output[i])
+            memcpy(p->output[i], t->data, graph_value_bytes(p->g, p->g->output[i].value));
+    }
+}
+
+/* The numbers of an output are not finite: run again, looking at every value, and name the first
+ * that is not. */
+static enum emac_status find_culprit(struct graph_plan *p, struct device *dev, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+
+    for (uint32_t i = 0; i < p->g->inputs; i++) {
+        const struct tensor *t = &p->value[p->g->input[i].value].tensor;
+
+        if (t->data != NULL && !tensor_finite(dev, t))
+            return emac_fail(err, EMAC_NUMERIC, "input '%s' holds NaN or infinity",
+                             p->g->input[i].name);
+    }
+    for (uint32_t s = 0; s < p->steps && st == EMAC_OK; s++) {
+        const struct graph_node *n = &p->g->node[p->step[s]];
+        const struct op_info *info = op_info(n->op);
+
+        st = plan_step(p, dev, s, err);
+        for (uint32_t k = 0; k < info->outputs && st == EMAC_OK; k++)
+            if (!tensor_finite(dev, &p->value[n->out + k].tensor))
+                return emac_fail(err, EMAC_NUMERIC, "node %u (%s) gave NaN or infinity", p->step[s],
+                                 info->name);
+    }
+    if (st == EMAC_OK)
+        st = emac_fail(err, EMAC_INTERNAL,
+                       "an output was not finite, but a second run gave finite "
+                       "values; the device does not repeat its results");
+    return st;
+}
+
+enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac_err *err)
+{
+    enum emac_status st;
+
+    EMAC_TRY(st, plan_ready(p, err));
+    for (uint32_t s = 0; s < p->steps; s++)
+        EMAC_TRY(st, plan_step(p, dev, s, err));
+    outputs_copy(p);
+    for (uint32_t i = 0; i < p->g->outputs; i++)
+        if (!tensor_finite(dev, &p->value[p->g->output[i].value].tensor))
+            return find_culprit(p, dev, err);
+out:
+    return st;
+}

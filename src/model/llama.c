@@ -1,0 +1,290 @@
+/* Llama as graphs. Letters as in compute/op.h; weights are stored [out,in], so a linear layer is
+ * Y[N,out] = X[N,in] W^T. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "compute/host_math.h"
+#include "model/llama_internal.h"
+
+struct builder {
+    struct graph *g;
+    const struct llama_config *c;
+    uint32_t batch, seq;
+    value_id *param; /* by llama_cell */
+    value_id cos, sin, tokens, targets;
+};
+
+static value_id op(struct builder *b, enum op which, const struct op_attrs *attrs, uint32_t n,
+                   const value_id *in)
+{
+    return graph_op(b->g, which, attrs, n, in);
+}
+
+static value_id op2(struct builder *b, enum op which, value_id x, value_id y)
+{
+    value_id in[] = {x, y};
+
+    return op(b, which, NULL, 2, in);
+}
+
+static value_id fill(struct graph *g, struct shape shape, float value)
+{
+    struct op_attrs attrs = {.at = {{.i = (int64_t)shape.dim[0]},
+                                    {.i = shape.rank == 2 ? (int64_t)shape.dim[1] : 0},
+                                    {.f = value}}};
+
+    return graph_op(g, OP_FILL, &attrs, 0, NULL);
+}
+
+static value_id param(const struct builder *b, enum llama_kind kind, uint32_t layer)
+{
+    return b->param[llama_cell(kind, layer)];
+}
+
+static value_id linear(struct builder *b, value_id x, value_id w)
+{
+    struct op_attrs attrs = {.at = {{.i = 0}, {.i = 1}}};
+    value_id in[] = {x, w};
+
+    return op(b, OP_MATMUL, &attrs, 2, in);
+}
+
+static value_id rmsnorm(struct builder *b, value_id x, value_id w)
+{
+    struct op_attrs attrs = {.at = {{.f = (float)b->c->norm_eps}}};
+    value_id in[] = {x, w};
+
+    return op(b, OP_RMSNORM, &attrs, 2, in);
+}
+
+static value_id rope(struct builder *b, value_id x, uint32_t heads)
+{
+    struct op_attrs attrs = {.at = {{.i = heads}, {.i = 0}}};
+    value_id in[] = {x, b->cos, b->sin};
+
+    return op(b, OP_ROPE, &attrs, 3, in);
+}
+
+/* x[N,D] -> x + attention(norm(x)) [N,D] */
+static value_id attention_block(struct builder *b, value_id x, uint32_t layer)
+{
+    const struct llama_config *c = b->c;
+    struct op_attrs attrs = {
+        .at = {
+            {.i = b->batch}, {.i = c->heads}, {.i = c->kv_heads}, {.f = llama_attention_scale(c)}}};
+    value_id h = rmsnorm(b, x, param(b, LLAMA_ATTN_NORM, layer));
+    value_id in[3], o;
+
+    in[0] = rope(b, linear(b, h, param(b, LLAMA_Q, layer)), c->heads);
+    in[1] = rope(b, linear(b, h, param(b, LLAMA_K, layer)), c->kv_heads);
+    in[2] = linear(b, h, param(b, LLAMA_V, layer));
+    o = op(b, OP_ATTENTION, &attrs, 3, in);
+    return op2(b, OP_ADD, x, linear(b, o, param(b, LLAMA_O, layer)));
+}
+
+/* x[N,D] -> x + mlp(norm(x)) [N,D] */
+static value_id mlp_block(struct builder *b, value_id x, uint32_t layer)
+{
+    value_id h = rmsnorm(b, x, param(b, LLAMA_MLP_NORM, layer));
+    value_id gate = linear(b, h, param(b, LLAMA_GATE, layer));
+    value_id up = linear(b, h, param(b, LLAMA_UP, layer));
+    value_id y = linear(b, op2(b, OP_SWIGLU, gate, up), param(b, LLAMA_DOWN, layer));
+
+    return op2(b, OP_ADD, x, y);
+}
+
+/* -> logits[N,V] */
+static value_id forward(struct builder *b)
+{
+    value_id embed = param(b, LLAMA_EMBED, 0);
+    value_id x = op2(b, OP_EMBED, b->tokens, embed);
+
+    for (uint32_t layer = 0; layer < b->c->layers; layer++) {
+        x = attention_block(b, x, layer);
+        x = mlp_block(b, x, layer);
+    }
+    x = rmsnorm(b, x, param(b, LLAMA_NORM, 0));
+    return linear(b, x, b->c->tie_embeddings ? embed : param(b, LLAMA_LM_HEAD, 0));
+}
+
+/* -> mean over the tokens of -log p(target), [1] */
+static value_id mean_loss(struct builder *b)
+{
+    value_id each = op2(b, OP_XENT, forward(b), b->targets);
+    value_id sum = op(b, OP_SUM, NULL, 1, &each);
+    double tokens = (double)b->batch * b->seq;
+
+    return op2(b, OP_SCALE, sum, fill(b->g, SHAPE1(1), (float)(1.0 / tokens)));
+}
+
+static enum emac_status builder_init(struct builder *b, const struct llama_config *c,
+                                     uint32_t batch, uint32_t seq, bool targets,
+                                     struct emac_err *err)
+{
+    struct llama_param p;
+    enum emac_status st;
+    size_t n;
+
+    *b = (struct builder){.c = c, .batch = batch, .seq = seq};
+    EMAC_TRY(st, llama_config_check(c, err));
+    if (batch == 0 || seq == 0 || seq > c->max_positions || batch > INT32_MAX / seq)
+        return emac_fail(err, EMAC_INVALID,
+                         "micro-batch of %u sequences of %u tokens; the model takes 1 to %u tokens "
+                         "a sequence",
+                         batch, seq, c->max_positions);
+    EMAC_TRY(st, emac_alloc(&b->param, llama_cell_count(c), sizeof(*b->param), err));
+    b->g = graph_new();
+    for (uint32_t i = 0; i < llama_param_count(c); i++) {
+        char name[GRAPH_NAME_MAX];
+        enum llama_kind kind;
+        uint32_t layer;
+
+        llama_param_at(c, NULL, i, &p);
+        llama_param_place(c, i, &kind, &layer);
+        snprintf(name, sizeof(name), "params/%s", p.name);
+        b->param[llama_cell(kind, layer)] = graph_input(b->g, name, DTYPE_F32, p.shape);
+    }
+    n = (size_t)batch * seq;
+    b->cos = graph_input(b->g, "tables/cos", DTYPE_F32, SHAPE2(seq, c->head_dim / 2));
+    b->sin = graph_input(b->g, "tables/sin", DTYPE_F32, SHAPE2(seq, c->head_dim / 2));
+    b->tokens = graph_input(b->g, "batch/tokens", DTYPE_I32, SHAPE1(n));
+    if (targets)
+        b->targets = graph_input(b->g, "batch/targets", DTYPE_I32, SHAPE1(n));
+out:
+    return st;
+}
+
+/* Hand over the graph when all went well. */
+static enum emac_status builder_end(struct builder *b, enum emac_status st, struct graph **out,
+                                    struct emac_err *err)
+{
+    if (st == EMAC_OK)
+        st = graph_status(b->g, err);
+    *out = st == EMAC_OK ? b->g : NULL;
+    if (st != EMAC_OK)
+        graph_free(b->g);
+    free(b->param);
+    return st;
+}
+
+enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batch, uint32_t seq,
+                                     struct graph **out, struct emac_err *err)
+{
+    struct builder b;
+    enum emac_status st = builder_init(&b, c, batch, seq, false, err);
+
+    if (st == EMAC_OK)
+        graph_output(b.g, "out/logits", forward(&b));
+    return builder_end(&b, st, out, err);
+}
+
+enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, uint32_t seq,
+                                  struct graph **out, struct emac_err *err)
+{
+    struct builder b;
+    enum emac_status st = builder_init(&b, c, batch, seq, true, err);
+
+    if (st == EMAC_OK)
+        graph_output(b.g, "sum/loss", mean_loss(&b));
+    return builder_end(&b, st, out, err);
+}
+
+/* Gradients of the loss with respect to all parameters, as outputs in order of their names. */
+static enum emac_status gradients(struct builder *b, value_id loss, struct emac_err *err)
+{
+    uint32_t n = llama_param_count(b->c);
+    value_id *wrt = NULL, *grad = NULL;
+    enum emac_status st;
+
+    EMAC_TRY(st, emac_alloc(&wrt, n, sizeof(*wrt), err));
+    EMAC_TRY(st, emac_alloc(&grad, n, sizeof(*grad), err));
+    for (uint32_t i = 0; i < n; i++)
+        wrt[i] = graph_input_at(b->g, i).value; /* the parameters are the first inputs */
+    EMAC_TRY(st, graph_grad(b->g, loss, fill(b->g, SHAPE1(1), 1.0f), n, wrt, grad, err));
+    for (uint32_t i = 0; i < n; i++) {
+        char name[GRAPH_NAME_MAX];
+        struct llama_param p;
+
+        llama_param_at(b->c, NULL, i, &p);
+        snprintf(name, sizeof(name), "sum/grad.%s", p.name);
+        graph_output(b->g, name, grad[i]);
+    }
+out:
+    free(wrt);
+    free(grad);
+    return st;
+}
+
+enum emac_status llama_graph_train(const struct llama_config *c, uint32_t batch, uint32_t seq,
+                                   struct graph **out, struct emac_err *err)
+{
+    struct builder b;
+    value_id loss;
+    enum emac_status st;
+
+    EMAC_TRY(st, builder_init(&b, c, batch, seq, true, err));
+    loss = mean_loss(&b);
+    EMAC_TRY(st, graph_status(b.g, err));
+    EMAC_TRY(st, gradients(&b, loss, err));
+    graph_output(b.g, "sum/loss", loss);
+out:
+    return builder_end(&b, st, out, err);
+}
+
+static value_id init_value(struct graph *g, const struct llama_param *p, uint32_t i, uint64_t seed)
+{
+    struct op_attrs attrs = {.at = {{.i = (int64_t)p->shape.dim[0]},
+                                    {.i = p->shape.rank == 2 ? (int64_t)p->shape.dim[1] : 0},
+                                    {.i = (int64_t)seed},
+                                    {.i = i},
+                                    {.f = (float)p->init_std}}};
+
+    if (p->init_std == 0)
+        return fill(g, p->shape, 1.0f);
+    return graph_op(g, OP_RANDN, &attrs, 0, NULL);
+}
+
+enum emac_status llama_graph_init(const struct llama_config *c, const struct llama_init *init,
+                                  uint64_t seed, struct graph **out, struct emac_err *err)
+{
+    static const char *const state[] = {"opt/m.", "opt/v."};
+    struct builder b = {.c = c};
+    enum emac_status st;
+
+    EMAC_TRY(st, llama_config_check(c, err));
+    if (!(init->embed_std > 0 && init->linear_std > 0)) {
+        st = emac_fail(err, EMAC_INVALID, "the deviations of the initial weights must be positive");
+        goto out;
+    }
+    b.g = graph_new();
+    for (uint32_t i = 0; i < llama_param_count(c); i++) {
+        char name[GRAPH_NAME_MAX];
+        struct llama_param p;
+
+        llama_param_at(c, init, i, &p);
+        snprintf(name, sizeof(name), "params/%s", p.name);
+        graph_output(b.g, name, init_value(b.g, &p, i, seed));
+        for (uint32_t k = 0; k < EMAC_COUNT(state); k++) {
+            snprintf(name, sizeof(name), "%s%s", state[k], p.name);
+            graph_output(b.g, name, fill(b.g, p.shape, 0.0f));
+        }
+    }
+out:
+    return builder_end(&b, st, out, err);
+}
+
+void llama_rope_tables(const struct llama_config *c, uint32_t seq, float *cos, float *sin)
+{
+    uint32_t half = c->head_dim / 2;
+
+    for (uint32_t j = 0; j < half; j++) {
+        double frequency = host_pow(c->rope_theta, -2.0 * j / c->head_dim);
+
+        for (uint32_t t = 0; t < seq; t++) {
+            cos[(size_t)t * half + j] = (float)host_cos(t * frequency);
+            sin[(size_t)t * half + j] = (float)host_sin(t * frequency);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+/* AdamW with clipping by the global norm, and its schedule. */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "compute/host_math.h"
+#include "model/optimiser.h"
+
+struct step {
+    struct graph *g;
+    const struct llama_config *c;
+    value_id count_inv, hyper, hyper_nodecay, clip, loss;
+};
+
+static value_id op1(struct graph *g, enum op op, value_id a)
+{
+    return graph_op(g, op, NULL, 1, &a);
+}
+
+static value_id op2(struct graph *g, enum op op, value_id a, value_id b)
+{
+    value_id in[] = {a, b};
+
+    return graph_op(g, op, NULL, 2, in);
+}
+
+/* Inputs stand bundle by bundle, each in order of the parameters' names: input number
+ * bundle * params + i is parameter i of the bundle. */
+enum { BUNDLE_PARAMS, BUNDLE_M, BUNDLE_V, BUNDLE_GRAD, BUNDLE_COUNT };
+static const char *const bundle_prefix[BUNDLE_COUNT] = {"params/", "opt/m.", "opt/v.", "sum/grad."};
+
+static value_id bundle_value(const struct step *s, uint32_t bundle, uint32_t i)
+{
+    return graph_input_at(s->g, bundle * llama_param_count(s->c) + i).value;
+}
+
+static void inputs_add(struct step *s)
+{
+    struct graph *g = s->g;
+
+    for (uint32_t bundle = 0; bundle < BUNDLE_COUNT; bundle++) {
+        for (uint32_t i = 0; i < llama_param_count(s->c); i++) {
+            char name[GRAPH_NAME_MAX];
+            struct llama_param p;
+
+            llama_param_at(s->c, NULL, i, &p);
+            snprintf(name, sizeof(name), "%s%s", bundle_prefix[bundle], p.name);
+            graph_input(g, name, DTYPE_F32, p.shape);
+        }
+    }
+    s->loss = graph_input(g, "sum/loss", DTYPE_F32, SHAPE1(1));
+    s->count_inv = graph_input(g, "args/count_inv", DTYPE_F32, SHAPE1(1));
+    s->hyper = graph_input(g, "args/hyper", DTYPE_F32, SHAPE1(8));
+    s->hyper_nodecay = graph_input(g, "args/hyper_nodecay", DTYPE_F32, SHAPE1(8));
+    s->clip = graph_input(g, "args/clip", DTYPE_F32, SHAPE1(1));
+}
+
+/* Sum of squares of all summed gradients, parameter by parameter. */
+static value_id total_sumsq(struct step *s)
+{
+    value_id total = op1(s->g, OP_SUMSQ, bundle_value(s, BUNDLE_GRAD, 0));
+
+    for (uint32_t i = 1; i < llama_param_count(s->c); i++)
+        total = op2(s->g, OP_ADD, total, op1(s->g, OP_SUMSQ, bundle_value(s, BUNDLE_GRAD, i)));
+    return total;
+}
+
+static void update(struct step *s, uint32_t i, value_id gscale)
+{
+    struct llama_param p;
+    value_id in[6], out;
+
+    llama_param_at(s->c, NULL, i, &p);
+    for (uint32_t bundle = 0; bundle < BUNDLE_COUNT; bundle++)
+        in[bundle] = bundle_value(s, bundle, i);
+    in[4] = gscale;
+    in[5] = p.decay ? s->hyper : s->hyper_nodecay;
+    out = graph_op(s->g, OP_ADAMW, NULL, 6, in);
+    for (uint32_t bundle = 0; bundle <= BUNDLE_V && out != VALUE_NONE; bundle++) {
+        char name[GRAPH_NAME_MAX];
+
+        snprintf(name, sizeof(name), "%s%s", bundle_prefix[bundle], p.name);
+        graph_output(s->g, name, out + bundle);
+    }
+}
+
+enum emac_status adamw_graph(const struct llama_config *c, bool clip, struct graph **out,
+                             struct emac_err *err)
+{
+    struct step s = {.c = c};
+    value_id total, gscale;
+    enum emac_status st;
+
+    *out = NULL;
+    EMAC_TRY(st, llama_config_check(c, err));
+    s.g = graph_new();
+    inputs_add(&s);
+    EMAC_TRY(st, graph_status(s.g, err));
+    total = total_sumsq(&s);
+    gscale = s.count_inv;
+    if (clip) {
+        value_id mean_sumsq = op2(s.g, OP_MUL, op2(s.g, OP_MUL, total, s.count_inv), s.count_inv);
+
+        gscale = op2(s.g, OP_MUL, s.count_inv, op2(s.g, OP_CLIP_COEF, mean_sumsq, s.clip));
+    }
+    for (uint32_t i = 0; i < llama_param_count(c); i++)
+        update(&s, i, gscale);
+    graph_output(s.g, "metrics/loss", op2(s.g, OP_MUL, s.loss, s.count_inv));
+    graph_output(s.g, "metrics/grad_norm", op2(s.g, OP_MUL, op1(s.g, OP_SQRT, total), s.count_inv));
+    EMAC_TRY(st, graph_status(s.g, err));
+    *out = s.g;
+    s.g = NULL;
+out:
+    graph_free(s.g);
+    return st;
+}
+
+enum emac_status mean_loss_graph(struct graph **out, struct emac_err *err)
+{
+    struct graph *g = graph_new();
+    value_id loss = graph_input(g, "sum/loss", DTYPE_F32, SHAPE1(1));
+    value_id count_inv = graph_input(g, "args/count_inv", DTYPE_F32, SHAPE1(1));
+    enum emac_status st;
+
+    *out = NULL;
+    graph_output(g, "metrics/loss", op2(g, OP_MUL, loss, count_inv));
+    EMAC_TRY(st, graph_status(g, err));
+    *out = g;
+    g = NULL;
+out:
+    graph_free(g);
+    return st;
+}
+
+double adamw_lr(const struct adamw_recipe *r, uint32_t t)
+{
+    static const double pi = 0x1.921fb54442d18p+1;
+    double progress;
+
+    if (t < r->warmup_steps)
+        return r->lr * ((double)t + 1.0) / (double)r->warmup_steps;
+    if (t >= r->steps || r->steps <= r->warmup_steps)
+        return r->min_lr;
+    progress = (double)(t - r->warmup_steps) / (double)(r->steps - r->warmup_steps);
+    return r->min_lr + 0.5 * (r->lr - r->min_lr) * (1.0 + host_cos(pi * progress));
+}
+
+void adamw_hyper(const struct adamw_recipe *r, uint32_t t, bool decay, float out[8])
+{
+    unsigned n = (unsigned)t + 1;
+
+    EMAC_ASSERT(t < UINT32_MAX);
+    out[0] = (float)adamw_lr(r, t);
+    out[1] = (float)r->beta1;
+    out[2] = (float)r->beta2;
+    out[3] = (float)r->eps;
+    out[4] = decay ? (float)r->weight_decay : 0.0f;
+    out[5] = (float)(1.0 / (1.0 - host_powi(r->beta1, n)));
+    out[6] = (float)(1.0 / (1.0 - host_powi(r->beta2, n)));
+    out[7] = 0.0f;
+}

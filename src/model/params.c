@@ -1,0 +1,136 @@
+/* The list of a Llama model's parameters. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "compute/host_math.h"
+#include "model/llama_internal.h"
+
+static const char *const kind_name[LLAMA_KIND_COUNT] = {
+    [LLAMA_LM_HEAD] = "lm_head.weight",    [LLAMA_EMBED] = "model.embed_tokens.weight",
+    [LLAMA_NORM] = "model.norm.weight",    [LLAMA_ATTN_NORM] = "input_layernorm.weight",
+    [LLAMA_DOWN] = "mlp.down_proj.weight", [LLAMA_GATE] = "mlp.gate_proj.weight",
+    [LLAMA_UP] = "mlp.up_proj.weight",     [LLAMA_MLP_NORM] = "post_attention_layernorm.weight",
+    [LLAMA_K] = "self_attn.k_proj.weight", [LLAMA_O] = "self_attn.o_proj.weight",
+    [LLAMA_Q] = "self_attn.q_proj.weight", [LLAMA_V] = "self_attn.v_proj.weight",
+};
+
+uint32_t llama_param_count(const struct llama_config *c)
+{
+    return c->layers * (uint32_t)LLAMA_LAYER_KINDS + 2 + (c->tie_embeddings ? 0 : 1);
+}
+
+/* The number whose decimal text follows that of `cur` in byte order, among 0..n-1: a digit is
+ * appended, or else the last digit that can still grow is raised. */
+static uint32_t decimal_next(uint32_t cur, uint32_t n)
+{
+    if (cur == 0)
+        return 1;
+    if (cur * 10 < n)
+        return cur * 10;
+    while (cur % 10 == 9 || cur + 1 >= n)
+        cur /= 10;
+    return cur + 1;
+}
+
+void llama_param_place(const struct llama_config *c, uint32_t i, enum llama_kind *kind,
+                       uint32_t *layer)
+{
+    uint32_t first = c->tie_embeddings ? 1 : 2, of_layers, k;
+
+    EMAC_ASSERT(i < llama_param_count(c));
+    of_layers = c->layers * (uint32_t)LLAMA_LAYER_KINDS;
+    *layer = 0;
+    if (i < first) {
+        *kind = i + 1 == first ? LLAMA_EMBED : LLAMA_LM_HEAD;
+        return;
+    }
+    i -= first;
+    if (i == of_layers) {
+        *kind = LLAMA_NORM;
+        return;
+    }
+    for (k = i / LLAMA_LAYER_KINDS; k > 0; k--)
+        *layer = decimal_next(*layer, c->layers);
+    *kind = (enum llama_kind)(LLAMA_ATTN_NORM + i % LLAMA_LAYER_KINDS);
+}
+
+static struct shape kind_shape(const struct llama_config *c, enum llama_kind kind)
+{
+    size_t d = c->hidden_size, f = c->intermediate_size;
+    size_t q = (size_t)c->heads * c->head_dim, kv = (size_t)c->kv_heads * c->head_dim;
+
+    switch (kind) {
+    case LLAMA_LM_HEAD:
+    case LLAMA_EMBED:
+        return SHAPE2(c->vocab_size, d);
+    case LLAMA_GATE:
+    case LLAMA_UP:
+        return SHAPE2(f, d);
+    case LLAMA_DOWN:
+        return SHAPE2(d, f);
+    case LLAMA_K:
+    case LLAMA_V:
+        return SHAPE2(kv, d);
+    case LLAMA_Q:
+        return SHAPE2(q, d);
+    case LLAMA_O:
+        return SHAPE2(d, q);
+    case LLAMA_NORM:
+    case LLAMA_ATTN_NORM:
+    case LLAMA_MLP_NORM:
+    case LLAMA_KIND_COUNT:
+        break;
+    }
+    return SHAPE1(d);
+}
+
+static double kind_std(const struct llama_config *c, const struct llama_init *init,
+                       enum llama_kind kind)
+{
+    switch (kind) {
+    case LLAMA_NORM:
+    case LLAMA_ATTN_NORM:
+    case LLAMA_MLP_NORM:
+        return 0;
+    case LLAMA_EMBED:
+        return init->embed_std;
+    case LLAMA_O:
+    case LLAMA_DOWN:
+        return init->linear_std / host_sqrt(2.0 * c->layers);
+    default:
+        return init->linear_std;
+    }
+}
+
+void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
+                    struct llama_param *out)
+{
+    enum llama_kind kind;
+    uint32_t layer;
+
+    llama_param_place(c, i, &kind, &layer);
+    memset(out, 0, sizeof(*out));
+    if (kind < LLAMA_ATTN_NORM)
+        snprintf(out->name, sizeof(out->name), "%s", kind_name[kind]);
+    else
+        snprintf(out->name, sizeof(out->name), "model.layers.%u.%s", layer, kind_name[kind]);
+    out->shape = kind_shape(c, kind);
+    out->init_std = init == NULL ? 0 : kind_std(c, init, kind);
+    out->decay = out->shape.rank == 2;
+}
+
+uint64_t llama_param_elements(const struct llama_config *c)
+{
+    uint64_t total = 0, d = c->hidden_size, f = c->intermediate_size;
+    uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
+
+    total += c->layers * (2 * d + 3 * d * f + 2 * d * q + 2 * d * kv);
+    total += (c->tie_embeddings ? 1 : 2) * c->vocab_size * d + d;
+    return total;
+}
+
+float llama_attention_scale(const struct llama_config *c)
+{
+    return (float)(1.0 / host_sqrt((double)c->head_dim));
+}
