@@ -37,10 +37,9 @@ struct llama_param {
     bool decay;      /* weight decay applies (matrices, embeddings) */
 };
 struct llama_init {
-    double embed_std,
-        linear_std; /* residual outputs (o_proj, down_proj): linear_std/sqrt(2*layers) */
+    double embed_std, linear_std;
+    double residual_std; /* o_proj and down_proj; 0: linear_std / sqrt(2 * layers) */
 };
-/* `init` may be NULL: init_std is 0 then. */
 uint32_t llama_param_count(const struct llama_config *c);
 void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
                     struct llama_param *out);

@@ -97,7 +97,8 @@ static double kind_std(const struct llama_config *c, const struct llama_init *in
         return init->embed_std;
     case LLAMA_O:
     case LLAMA_DOWN:
-        return init->linear_std / host_sqrt(2.0 * c->layers);
+        return init->residual_std > 0 ? init->residual_std
+                                      : init->linear_std / host_sqrt(2.0 * c->layers);
     default:
         return init->linear_std;
     }
