@@ -4,8 +4,9 @@
  * and its CID is its identity; the reader refuses every other form.
  *
  * Writer: appends to a buffer; keys of a map must be written in canonical
- * order (asserted). The writer is sticky: the first failure is kept and
- * returned by dagcbor_writer_end.
+ * order (asserted), as must the number of items announced. The writer is
+ * sticky: the first failure (buffer full, text not UTF-8, float not finite,
+ * too deep) is kept and returned by dagcbor_writer_end.
  * Reader: parses a whole value into an arena tree. Depth at most 32; the arena
  * bounds memory. */
 #ifndef EMAC_CODEC_DAGCBOR_H
@@ -27,6 +28,7 @@ struct dagcbor_writer {
         size_t key_at, key_len; /* last key written: offset in buf */
         bool is_map;
     } level[DAGCBOR_DEPTH_MAX];
+    bool done; /* the one root value is complete */
 };
 
 void dagcbor_writer_init(struct dagcbor_writer *w, struct emac_buf *buf);
@@ -41,6 +43,9 @@ void dagcbor_null(struct dagcbor_writer *w);
 void dagcbor_str(struct dagcbor_writer *w, const char *s);
 void dagcbor_bytes(struct dagcbor_writer *w, const void *data, size_t n);
 void dagcbor_cid(struct dagcbor_writer *w, const struct cid *c);
+/* The same for text of n bytes, which may hold NUL. */
+void dagcbor_key_n(struct dagcbor_writer *w, const char *key, size_t n);
+void dagcbor_str_n(struct dagcbor_writer *w, const char *s, size_t n);
 /* OK when everything due was written and nothing failed. */
 enum emac_status dagcbor_writer_end(struct dagcbor_writer *w, struct emac_err *err);
 
@@ -80,6 +85,9 @@ struct dagcbor_node {
 enum emac_status dagcbor_parse(struct arena *a, const void *data, size_t n,
                                const struct dagcbor_node **out, struct emac_err *err);
 
+/* Write a parsed tree again: gives the very bytes it was parsed from. */
+void dagcbor_node(struct dagcbor_writer *w, const struct dagcbor_node *node);
+
 /* Map access. The _get functions fail with "field 'x' is missing" / "... must be a ...". */
 const struct dagcbor_node *dagcbor_find(const struct dagcbor_node *map, const char *key);
 enum emac_status dagcbor_get(const struct dagcbor_node *map, const char *key,
@@ -92,6 +100,9 @@ enum emac_status dagcbor_get_f64(const struct dagcbor_node *map, const char *key
 enum emac_status dagcbor_get_str(const struct dagcbor_node *map, const char *key, const char **out,
                                  struct emac_err *err);
 enum emac_status dagcbor_get_cid(const struct dagcbor_node *map, const char *key, struct cid *out,
+                                 struct emac_err *err);
+/* As dagcbor_get_u64 for a signed integer of either sign. */
+enum emac_status dagcbor_get_i64(const struct dagcbor_node *map, const char *key, int64_t *out,
                                  struct emac_err *err);
 /* INVALID when the map holds a key that is not in the NULL-terminated list. */
 enum emac_status dagcbor_only(const struct dagcbor_node *map, const char *const *keys,

@@ -8,7 +8,8 @@
  *     before (the format allows no holes), so data are 4-byte aligned only.
  * The reader accepts any valid safetensors file, keeps to the format's limits
  * (header <= 100 MB, no holes, no overlap, no duplicate names) and checks
- * every size before it allocates. */
+ * every size before it allocates. Control characters in names are written as
+ * \u00xx, '"' and '\' with a backslash, all else as it is. */
 #ifndef EMAC_CODEC_SAFETENSORS_H
 #define EMAC_CODEC_SAFETENSORS_H
 
@@ -35,10 +36,19 @@ struct st_index {
     uint64_t file_size;
     size_t count;
     struct st_tensor *tensor; /* in order of `begin` */
+    size_t cap;               /* places at `tensor` */
+    uint32_t *by_name;        /* places in `tensor` in order of names; NULL while being built */
 };
 
 size_t st_dtype_bytes(enum st_dtype dtype);
 const char *st_dtype_name(enum st_dtype dtype); /* "F32" */
+/* Elements, and bytes, of one tensor. */
+uint64_t st_tensor_count(const struct st_tensor *t);
+uint64_t st_tensor_bytes(const struct st_tensor *t);
+/* From the first 8 bytes of a file: how many bytes st_index_parse needs (8 + header length).
+ * CORRUPT when the length is over ST_HEADER_MAX or the file. */
+enum emac_status st_header_size(const uint8_t first[8], uint64_t file_size, uint64_t *out,
+                                struct emac_err *err);
 /* Parse the header of a file of which `n` bytes are at data and `file_size` in all (n may be less
  * than file_size as long as the header is in it). */
 enum emac_status st_index_parse(struct st_index *out, const void *data, size_t n,
@@ -48,8 +58,8 @@ void st_index_release(struct st_index *idx);
 const struct st_tensor *st_index_find(const struct st_index *idx, const char *name);
 
 /* Lay out a canonical bundle. `tensor` holds name, dtype, rank, dim, in any order; it is sorted by
- * name and gets begin/end; data_offset, file_size are set; the header's bytes are appended to
- * `header`. Duplicate names: INVALID. */
+ * name and gets begin/end; data_offset, file_size are set; the header's bytes, from the length on,
+ * are appended to `header` (data_offset bytes). Duplicate names: INVALID. */
 enum emac_status st_bundle_layout(struct st_index *idx, struct emac_buf *header,
                                   struct emac_err *err);
 /* Add a tensor to an index that is being built (init with {0}). Name is copied. */

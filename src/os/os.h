@@ -35,7 +35,7 @@ struct os {
      * append pieces to a temporary, file_sync it, file_rename it, file_sync the new name. */
     enum emac_status (*file_append)(struct os *os, const char *path, const void *data, size_t n,
                                     int mode, struct emac_err *err);
-    /* Make the file's bytes and its name survive a loss of power (fsync of it and its directory). */
+    /* Make the file and its name survive a loss of power (fsync of it and of its directory). */
     enum emac_status (*file_sync)(struct os *os, const char *path, struct emac_err *err);
     /* Replace `to` by `from` atomically. */
     enum emac_status (*file_rename)(struct os *os, const char *from, const char *to,
