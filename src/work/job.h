@@ -8,7 +8,7 @@
  *   kind: train
  *   seed: 1
  *   model: {architecture: llama, vocab_size: 256, hidden_size, intermediate_size, layers, heads,
- *           kv_heads, tie_embeddings, rope_theta, norm_eps, embed_std, linear_std}
+ *           kv_heads, tie_embeddings, rope_theta, norm_eps, embed_std, linear_std, residual_std}
  *   data: {cid: bafy...}  or  {file: path}  (path: relative to the job file; the CLI adds it and
  *           puts in cid) , heldout: 0.05, size is filled in
  *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, min_lr,
@@ -27,10 +27,14 @@
 #include "crypto/crypto.h"
 #include "model/optimiser.h"
 
-#define JOB_ID_MAX 24
-#define JOB_NAME_MAX 40
-#define JOB_STEPS_MAX 10000000u
-#define JOB_MICRO_BATCHES_MAX 65536u
+#define JOB_ID_MAX            24
+#define JOB_NAME_MAX          40
+#define JOB_STEPS_MAX         10000000u
+#define JOB_MICRO_BATCHES_MAX 4096u      /* = TASK_PARTS_MAX: so a step always fits one task */
+#define JOB_TOKENS_MAX        (1u << 20) /* micro_batch * seq_len */
+#define JOB_PARAMETERS_MAX    ((uint64_t)1 << 31) /* weights of the model: fewer than this */
+#define JOB_DATA_SIZE_MAX     ((uint64_t)1 << 50)
+#define JOB_BYTES_MAX         16384 /* of the canonical form */
 
 struct job {
     char name[JOB_NAME_MAX + 1];
@@ -38,30 +42,40 @@ struct job {
     struct llama_config model; /* max_positions = seq_len */
     struct llama_init init;
     struct cid data;
-    uint64_t data_size;   /* bytes of the corpus */
-    double heldout;       /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
-    uint32_t seq_len;     /* T */
-    uint32_t micro_batch; /* B sequences */
-    uint32_t micro_batches; /* M a step */
+    uint64_t data_size;        /* bytes of the corpus */
+    double heldout;            /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
+    uint32_t seq_len;          /* T */
+    uint32_t micro_batch;      /* B sequences */
+    uint32_t micro_batches;    /* M a step */
     struct adamw_recipe adamw; /* .steps = number of optimiser steps */
     uint32_t checkpoint_every; /* steps; the last step always is one */
     uint32_t eval_batches;     /* micro-batches of held-out windows, cut to what there is */
     double check;              /* share of gradient tasks executed by a second rig */
     uint32_t state_copies;     /* rigs that run each optimiser step (>= 1) */
-    int64_t price_units_per_tflop, budget_units;
+    int64_t price_units_per_tflop;
+    int64_t budget_units; /* 0: not given; plan_budget_default says what is usual */
     /* filled at submission; empty for --local */
     char owner[DID_KEY_MAX];
     uint64_t nonce; /* distinguishes two submissions of one file */
 };
 
-/* Parse and check a job object; `data_file` receives data.file when the job names a file instead of
+/* The canonical form is a map with the sections of the file and every field, in canonical key
+ * order: {data: {cid, size, heldout}, kind, name, seed, model: {...}, nonce, owner, price:
+ * {per_tflop: units}, budget: units, policy: {...}, recipe: {...}}; real numbers are binary64,
+ * amounts are units. One table (work/job_fields.h) drives reading, writing and checking of both
+ * forms.
+ *
+ * Parse and check a job object; `data_file` receives data.file when the job names a file instead of
  * a CID (out->data is then none). Unknown fields, wrong types, absurd sizes: INVALID, naming the
- * field by its path ("recipe.lr"), what is wrong and what is allowed. */
+ * field by its path ("recipe.lr"), what is wrong and what is allowed. data.size may be absent (0
+ * then): whoever holds the corpus fills it in. */
 enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, size_t data_file_cap,
                                struct emac_err *err);
 json_t *job_to_json(const struct job *job); /* complete, defaults filled in */
-/* Checks that need the corpus size: heldout part and training part hold at least one window. */
+/* All of job_from_json's checks again, and those that need the corpus: its CID and size are set,
+ * heldout part and training part hold at least one window. */
 enum emac_status job_check(const struct job *job, struct emac_err *err);
+/* Appends to out; cid may be NULL. INVALID when the job fails its checks or data.cid is not set. */
 enum emac_status job_encode(const struct job *job, struct emac_buf *out, struct cid *cid,
                             struct emac_err *err);
 enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err);

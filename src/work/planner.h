@@ -29,11 +29,12 @@ struct job_block {
 struct job_plan {
     struct job job;
     struct cid init_program, grad_program, step_program, eval_program, score_program;
-    struct cid tables;           /* bundle {cos, sin} */
+    struct cid tables; /* bundle {cos, sin} */
     uint64_t init_flops, grad_flops /* one micro-batch */, step_flops, eval_flops, score_flops;
     uint64_t params_bytes, opt_bytes, grads_bytes; /* sizes of the bundles */
+    /* eval_program, score_program are none when job_eval_batches is 0 */
     size_t block_count;
-    struct job_block *block;     /* programs, graphs, tables (single blocks or UnixFS trees) */
+    struct job_block *block; /* programs, graphs, tables (single blocks or UnixFS trees) */
 };
 enum emac_status job_plan_new(const struct job *job, struct job_plan **out, struct emac_err *err);
 void job_plan_free(struct job_plan *p);
@@ -46,10 +47,10 @@ struct plan_part {
     struct cid cid;
 };
 struct plan_state {
-    bool has_state;          /* init is done */
-    uint32_t step;           /* optimiser steps done */
-    struct cid params, opt;  /* after `step` steps */
-    uint32_t part_count;     /* accepted sums of the step under way (or of eval) */
+    bool has_state;         /* init is done */
+    uint32_t step;          /* optimiser steps done */
+    struct cid params, opt; /* after `step` steps */
+    uint32_t part_count;    /* accepted sums of the step under way (or of eval) */
     struct plan_part *part;
     bool scored;
 };
@@ -62,14 +63,16 @@ struct plan_want {
     char slot[SLOT_MAX];
     enum task_kind kind;
     struct tree_range range; /* grad, eval */
-    uint32_t owner;          /* index of the worker this range was sized for */
+    uint32_t owner;          /* index of the worker it was sized for; the fastest for tasks that are
+                              * not shared; 0 for a range that was open already */
     uint64_t flops;
-    struct task task;        /* owned */
+    struct task task; /* owned */
 };
-/* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` wants.
+/* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` (>= 1)
+ * wants; what did not fit is wanted by the next call. Release them with plan_wants_release.
  * For grad and eval it lists the ranges still missing: if nothing of the step is done or
- * `open` (ranges already handed out), shares by speed over [0,total); else the ranges of `open` that
- * are not done, and shares of what neither covers. */
+ * `open` (ranges already handed out), shares by speed over [0,total); else the ranges of `open`
+ * that are not done, and shares of what neither covers. */
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
                            const struct tree_range *open, uint32_t open_count, const double *speed,
                            uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
@@ -80,11 +83,17 @@ bool plan_is_checkpoint(const struct job *job, uint32_t step);
 /* Price of a task: ceil(flops * units_per_tflop / 10^12), at least 1, checked. */
 enum emac_status plan_price(const struct job *job, uint64_t flops, int64_t *units,
                             struct emac_err *err);
-/* Flops and price of the whole job when nothing is done twice. */
+/* Flops and price of the whole job when nothing is done twice; the price is what it is when each
+ * micro-batch is a task of its own, the dearest way to round. */
 enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *units,
                             struct emac_err *err);
-/* Is task `cid` of this kind to be executed by a second rig? HMAC-SHA-256(secret, cid) against
- * job.check: unpredictable to rigs, repeatable for auditors. */
+/* What to put into escrow when the job names no budget: three times plan_total, rounded up to
+ * 0.01 EMAC. */
+enum emac_status plan_budget_default(const struct job_plan *p, int64_t *units,
+                                     struct emac_err *err);
+/* Is the gradient or eval task `cid` to be executed by a second rig? (init and score always are
+ * when job.check > 0; steps by state_copies rigs.) HMAC-SHA-256(secret, cid) against job.check:
+ * unpredictable to rigs, repeatable for auditors. */
 bool plan_is_checked(const struct job *job, const uint8_t secret[32], const struct cid *task);
 
 /* The model directory (UnixFS: config.json, generation_config.json, model.safetensors = the params

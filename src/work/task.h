@@ -1,22 +1,25 @@
 /* Programs, tasks, receipts: dag-cbor objects named by their CIDs.
  *
  * program: {graph: CID, kind: "map" | "apply", numerics: 1, sampler?: {...}}
- *   map    for each index i in [first, first+count) the sampler makes the micro-batch ("batch/tokens",
- *          "batch/targets") out of input file `data`; the graph runs; its "sum/..." outputs are added
- *          over the indices in the fixed binary tree of numerics rule 6: the range must be aligned
+ *   map    for each index i in [first, first+count) the sampler makes the micro-batch
+ * ("batch/tokens", "batch/targets") out of input file `data`; the graph runs; its "sum/..." outputs
+ * are added over the indices in the fixed binary tree of numerics rule 6: the range must be aligned
  *          (count a power of two, first a multiple of it). Output: bundle "sum".
  *   apply  the graph runs once. If it has "sum/..." inputs they come from the task's `parts`:
  *          bundles of aligned ranges that together cover [0, total) exactly, combined in the tree.
- * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come from
- * the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
+ * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come
+ * from the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
  *
  * The tree over [0, total): with P the least power of two >= total, node [0,P) = left half + right
- * half; an absent half (past total) is left out, not added as zero.
+ * half; an absent half (past total) is left out, not added as zero (work/tree.h).
+ * Names of inputs, args and outputs: 1 to 31 of [a-z0-9_.-]. Numbers of args are binary32 values in
+ * binary64 form. Every field is always present; decoders refuse unknown ones.
  *
+ * sampler: {batch, begin, end, kind: "random" | "ordered", seed, seq}
  * task: {args: {name: [f64, ...]}, first, count, total, step, inputs: {name: CID},
  *        parts: [{cid, count, first}], program: CID}
- * receipt: {ended, lease, node, outputs: {name: CID}, started, task}, signed: the ed25519 signature of
- *        its bytes goes beside it. */
+ * receipt: {ended, lease, node, outputs: {name: CID}, started, task}, signed: the ed25519 signature
+ * of its bytes goes beside it. */
 #ifndef EMAC_WORK_TASK_H
 #define EMAC_WORK_TASK_H
 
@@ -24,12 +27,17 @@
 #include "crypto/crypto.h"
 #include "graph/graph.h"
 
-#define TASK_INPUTS_MAX 8
-#define TASK_OUTPUTS_MAX 8
-#define TASK_ARGS_MAX 8
+#define TASK_INPUTS_MAX    8
+#define TASK_OUTPUTS_MAX   8
+#define TASK_ARGS_MAX      8
 #define TASK_ARG_WIDTH_MAX 16
-#define TASK_PARTS_MAX 4096
-#define TASK_NAME_MAX 32
+#define TASK_PARTS_MAX     4096
+#define TASK_NAME_MAX      32
+
+#define PROGRAM_BYTES_MAX  4096
+#define TASK_BYTES_MAX     (1u << 20)
+#define RECEIPT_BYTES_MAX  8192
+#define SAMPLER_TOKENS_MAX (1u << 22) /* batch * seq */
 
 enum program_kind { PROGRAM_MAP, PROGRAM_APPLY };
 enum sampler_kind {
@@ -44,6 +52,7 @@ struct sampler {
     uint64_t seed;
 };
 
+/* {graph: CID, kind, numerics: 1, sampler?}: a map has a sampler, an apply has none. */
 struct program {
     enum program_kind kind;
     struct cid graph;
@@ -90,6 +99,11 @@ struct receipt {
     struct task_output output[TASK_OUTPUTS_MAX]; /* sorted by name */
 };
 
+bool task_name_ok(const char *name);
+/* Sizes, and a range that holds at least one window. */
+enum emac_status sampler_check(const struct sampler *s, struct emac_err *err);
+
+/* PROGRAM, TASK, RECEIPT bytes are appended to `out`; `cid` may be NULL. */
 enum emac_status program_encode(const struct program *p, struct emac_buf *out, struct cid *cid,
                                 struct emac_err *err);
 enum emac_status program_decode(struct program *out, const void *data, size_t n,
@@ -101,6 +115,10 @@ enum emac_status task_decode(struct task *out, const void *data, size_t n, struc
 void task_release(struct task *t);
 enum emac_status task_copy(struct task *out, const struct task *t, struct emac_err *err);
 const struct cid *task_input_find(const struct task *t, const char *name); /* NULL when absent */
+const struct task_arg *task_arg_find(const struct task *t, const char *name);
+/* What encode and decode insist on: names fit and are in strict order, numbers are finite, ranges
+ * do not overflow, parts are in order of first and do not overlap. */
+enum emac_status task_check(const struct task *t, struct emac_err *err);
 
 enum emac_status receipt_encode(const struct receipt *r, struct emac_buf *out, struct cid *cid,
                                 struct emac_err *err);
@@ -110,7 +128,10 @@ enum emac_status receipt_decode(struct receipt *out, const void *data, size_t n,
 bool receipt_agrees(const struct receipt *a, const struct receipt *b);
 
 /* Offset in the data file of row `row` of micro-batch `index` at `step`: a pure function
- * (Philox, PHILOX_DATA). The window is seq+1 bytes: tokens [0,seq), targets [1,seq]. */
+ * (Philox, PHILOX_DATA, row number index*batch + row). The window is seq+1 bytes: tokens [0,seq),
+ * targets [1,seq]. An ordered window may lie past `end`: see sampler_batches. */
 uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row);
+/* Micro-batches that lie wholly inside [begin, end): UINT64_MAX for a random sampler. */
+uint64_t sampler_batches(const struct sampler *s);
 
 #endif

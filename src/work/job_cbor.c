@@ -1,0 +1,218 @@
+/* The canonical form of a job. */
+#include "work/job_fields.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "codec/dagcbor.h"
+
+#define JOB_ARENA_MAX (1u << 20)
+
+/* ---- writing ---- */
+
+static bool key_before(const char *a, const char *b)
+{
+    size_t m = strlen(a), n = strlen(b);
+    return m != n ? m < n : strcmp(a, b) < 0;
+}
+
+static bool in_section(const struct job_field *f, const char *section)
+{
+    if (section == NULL || f->section == NULL)
+        return section == f->section;
+    return strcmp(section, f->section) == 0;
+}
+
+/* A section's entries: its fields, and for the top level the sections too (field == NULL). */
+struct entry {
+    const char *key;
+    const struct job_field *field;
+};
+
+static uint32_t entries_of(const char *section, struct entry out[JOB_FIELDS_MAX])
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        if (in_section(&JOB_FIELDS[i], section))
+            out[n++] = (struct entry){JOB_FIELDS[i].key, &JOB_FIELDS[i]};
+    }
+    for (uint32_t i = 0; section == NULL && JOB_SECTIONS[i] != NULL; i++)
+        out[n++] = (struct entry){JOB_SECTIONS[i], NULL};
+    EMAC_ASSERT(n <= JOB_FIELDS_MAX);
+    for (uint32_t i = 1; i < n; i++) {
+        struct entry e = out[i];
+        uint32_t at = i;
+        for (; at > 0 && key_before(e.key, out[at - 1].key); at--)
+            out[at] = out[at - 1];
+        out[at] = e;
+    }
+    return n;
+}
+
+static void write_field(struct dagcbor_writer *w, const struct job_field *f, const struct job *job)
+{
+    const void *p = (const char *)job + f->offset;
+    switch (f->type) {
+    case FIELD_NAME:
+    case FIELD_OWNER:
+        dagcbor_str(w, p);
+        break;
+    case FIELD_WORD:
+        dagcbor_str(w, f->word);
+        break;
+    case FIELD_U32:
+        dagcbor_u64(w, *(const uint32_t *)p);
+        break;
+    case FIELD_U64:
+        dagcbor_u64(w, *(const uint64_t *)p);
+        break;
+    case FIELD_F64:
+        dagcbor_f64(w, *(const double *)p);
+        break;
+    case FIELD_BOOL:
+        dagcbor_bool(w, *(const bool *)p);
+        break;
+    case FIELD_AMOUNT:
+        dagcbor_u64(w, (uint64_t) * (const int64_t *)p);
+        break;
+    case FIELD_CID:
+        dagcbor_cid(w, p);
+        break;
+    }
+}
+
+static void write_section(struct dagcbor_writer *w, const char *section, const struct job *job)
+{
+    struct entry e[JOB_FIELDS_MAX];
+    uint32_t n = entries_of(section, e);
+    dagcbor_map(w, n);
+    for (uint32_t i = 0; i < n; i++) {
+        dagcbor_key(w, e[i].key);
+        if (e[i].field != NULL)
+            write_field(w, e[i].field, job);
+        else
+            write_section(w, e[i].key, job);
+    }
+}
+
+enum emac_status job_encode(const struct job *job, struct emac_buf *out, struct cid *cid,
+                            struct emac_err *err)
+{
+    enum emac_status st = job_check_fields(job, err);
+    if (st != EMAC_OK)
+        return st;
+    if (cid_is_none(&job->data))
+        return emac_fail(err, EMAC_INVALID, "data.cid is not set: add the corpus to a store first");
+    size_t start = out->len;
+    struct dagcbor_writer w;
+    dagcbor_writer_init(&w, out);
+    write_section(&w, NULL, job);
+    st = dagcbor_writer_end(&w, err);
+    if (st == EMAC_OK && cid != NULL)
+        *cid = cid_of(CID_DAG_CBOR, out->data + start, out->len - start);
+    return st;
+}
+
+/* ---- reading ---- */
+
+static enum emac_status read_text(const struct job_field *f, struct job *job,
+                                  const struct dagcbor_node *map, struct emac_err *err)
+{
+    const struct dagcbor_node *v;
+    char *p = (char *)job + f->offset;
+    enum emac_status st = dagcbor_get(map, f->key, DAGCBOR_STR, &v, err);
+    if (st != EMAC_OK)
+        return st;
+    bool whole = v->str.len == strlen(v->str.data);
+    if (f->type == FIELD_WORD && whole && strcmp(v->str.data, f->word) == 0)
+        return EMAC_OK;
+    size_t cap = f->type == FIELD_NAME ? sizeof job->name : sizeof job->owner;
+    if (f->type != FIELD_WORD && whole && emac_strcpy(p, cap, v->str.data))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
+                     f->key);
+}
+
+static enum emac_status read_field(const struct job_field *f, struct job *job,
+                                   const struct dagcbor_node *map, struct emac_err *err)
+{
+    void *p = (char *)job + f->offset;
+    const struct dagcbor_node *v;
+    uint64_t u = 0;
+    enum emac_status st = EMAC_OK;
+    switch (f->type) {
+    case FIELD_U32:
+        st = dagcbor_get_u64(map, f->key, UINT32_MAX, &u, err);
+        *(uint32_t *)p = (uint32_t)u;
+        break;
+    case FIELD_U64:
+        st = dagcbor_get_u64(map, f->key, INT64_MAX, p, err);
+        break;
+    case FIELD_AMOUNT:
+        st = dagcbor_get_u64(map, f->key, INT64_MAX, &u, err);
+        *(int64_t *)p = (int64_t)u;
+        break;
+    case FIELD_F64:
+        st = dagcbor_get_f64(map, f->key, p, err);
+        break;
+    case FIELD_BOOL:
+        st = dagcbor_get(map, f->key, DAGCBOR_BOOL, &v, err);
+        *(bool *)p = st == EMAC_OK && v->boolean;
+        break;
+    case FIELD_CID:
+        st = dagcbor_get_cid(map, f->key, p, err);
+        break;
+    case FIELD_NAME:
+    case FIELD_WORD:
+    case FIELD_OWNER:
+        st = read_text(f, job, map, err);
+        break;
+    }
+    return st;
+}
+
+static enum emac_status read_section(struct job *job, const char *section,
+                                     const struct dagcbor_node *map, struct emac_err *err)
+{
+    struct entry e[JOB_FIELDS_MAX];
+    uint32_t n = entries_of(section, e);
+    if (map->type != DAGCBOR_MAP)
+        return emac_fail(err, EMAC_INVALID, "a job must be a map");
+    if (map->seq.count != n)
+        return emac_fail(err, EMAC_INVALID, "%s of a job has %zu fields, not %u",
+                         section == NULL ? "the top level" : section, map->seq.count, n);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct dagcbor_node *inner;
+        enum emac_status st;
+        if (e[i].field != NULL) {
+            st = read_field(e[i].field, job, map, err);
+        } else {
+            st = dagcbor_get(map, e[i].key, DAGCBOR_MAP, &inner, err);
+            if (st == EMAC_OK)
+                st = read_section(job, e[i].key, inner, err);
+        }
+        if (st != EMAC_OK)
+            return st;
+    }
+    return EMAC_OK;
+}
+
+enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err)
+{
+    bool all_given[JOB_FIELDS_MAX];
+    const struct dagcbor_node *root;
+    struct arena a;
+    *out = (struct job){0};
+    if (n > JOB_BYTES_MAX)
+        return emac_fail(err, EMAC_TOO_LARGE, "a job of %zu bytes; at most %d", n, JOB_BYTES_MAX);
+    arena_init(&a, JOB_ARENA_MAX);
+    enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
+    if (st == EMAC_OK)
+        st = read_section(out, NULL, root, err);
+    arena_release(&a);
+    if (st != EMAC_OK)
+        return st;
+    memset(all_given, true, sizeof all_given);
+    job_fill_derived(out, all_given);
+    return job_check_fields(out, err);
+}

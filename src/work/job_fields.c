@@ -1,0 +1,224 @@
+#include "work/job_fields.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "ledger/ledger.h"
+
+#define AT(member) offsetof(struct job, member)
+#define INT_MOST                                                                                   \
+    9223372036854775807.0 /* INT64_MAX, rounded up: readers bound integers themselves */
+#define BILLION 1e9
+
+const struct job_field JOB_FIELDS[] = {
+    {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
+    {NULL, "kind", FIELD_WORD, NEED_DEFAULT, .word = "train"},
+    {NULL, "seed", FIELD_U64, NEED_DEFAULT, AT(seed), 0, INT_MOST, 1},
+    {"model", "architecture", FIELD_WORD, NEED_DEFAULT, .word = "llama"},
+    {"model", "vocab_size", FIELD_U32, NEED_DEFAULT, AT(model.vocab_size), 1, 1048576, 256},
+    {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(model.hidden_size), 2, 16384},
+    {"model", "intermediate_size", FIELD_U32, NEED_MUST, AT(model.intermediate_size), 1, 65536},
+    {"model", "layers", FIELD_U32, NEED_MUST, AT(model.layers), 1, LLAMA_LAYERS_MAX},
+    {"model", "heads", FIELD_U32, NEED_MUST, AT(model.heads), 1, 256},
+    {"model", "kv_heads", FIELD_U32, NEED_DERIVED, AT(model.kv_heads), 1, 256},
+    {"model", "tie_embeddings", FIELD_BOOL, NEED_DEFAULT, AT(model.tie_embeddings), .usual = 1},
+    {"model", "rope_theta", FIELD_F64, NEED_DEFAULT, AT(model.rope_theta), 1, 1e9, 10000},
+    {"model", "norm_eps", FIELD_F64, NEED_DEFAULT, AT(model.norm_eps), 1e-12, 0.1, 1e-5},
+    {"model", "embed_std", FIELD_F64, NEED_DEFAULT, AT(init.embed_std), 1e-6, 1, 0.02},
+    {"model", "linear_std", FIELD_F64, NEED_DEFAULT, AT(init.linear_std), 1e-6, 1, 0.02},
+    {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0},
+    {"data", "cid", FIELD_CID, NEED_LATER, AT(data)},
+    {"data", "size", FIELD_U64, NEED_LATER, AT(data_size), 0, (double)JOB_DATA_SIZE_MAX},
+    {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 0, 0.5, 0.05},
+    {"recipe", "optimiser", FIELD_WORD, NEED_DEFAULT, .word = "adamw"},
+    {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768},
+    {"recipe", "micro_batch", FIELD_U32, NEED_MUST, AT(micro_batch), 1, 4096},
+    {"recipe", "micro_batches", FIELD_U32, NEED_MUST, AT(micro_batches), 1, JOB_MICRO_BATCHES_MAX},
+    {"recipe", "steps", FIELD_U32, NEED_MUST, AT(adamw.steps), 1, JOB_STEPS_MAX},
+    {"recipe", "lr", FIELD_F64, NEED_MUST, AT(adamw.lr), 1e-12, 1},
+    {"recipe", "min_lr", FIELD_F64, NEED_DERIVED, AT(adamw.min_lr), 0, 1},
+    {"recipe", "warmup_steps", FIELD_U32, NEED_DERIVED, AT(adamw.warmup_steps), 0, JOB_STEPS_MAX},
+    {"recipe", "beta1", FIELD_F64, NEED_DEFAULT, AT(adamw.beta1), 0, 0.999999, 0.9},
+    {"recipe", "beta2", FIELD_F64, NEED_DEFAULT, AT(adamw.beta2), 0, 0.999999, 0.95},
+    {"recipe", "eps", FIELD_F64, NEED_DEFAULT, AT(adamw.eps), 1e-20, 1, 1e-8},
+    {"recipe", "weight_decay", FIELD_F64, NEED_DEFAULT, AT(adamw.weight_decay), 0, 1, 0.1},
+    {"recipe", "clip_norm", FIELD_F64, NEED_DEFAULT, AT(adamw.clip_norm), 0, 1e6, 1},
+    {"recipe", "checkpoint_every", FIELD_U32, NEED_DERIVED, AT(checkpoint_every), 1, JOB_STEPS_MAX},
+    {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
+     16},
+    {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
+    {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
+    {"price", "per_tflop", FIELD_AMOUNT, NEED_DEFAULT, AT(price_units_per_tflop), 1, 1e6 * BILLION,
+     100000},
+    {NULL, "budget", FIELD_AMOUNT, NEED_LATER, AT(budget_units), 0, 1e9 * BILLION},
+    {NULL, "owner", FIELD_OWNER, NEED_LATER, AT(owner)},
+    {NULL, "nonce", FIELD_U64, NEED_LATER, AT(nonce), 0, INT_MOST},
+};
+const uint32_t JOB_FIELD_COUNT = EMAC_COUNT(JOB_FIELDS);
+_Static_assert(EMAC_COUNT(JOB_FIELDS) <= JOB_FIELDS_MAX, "raise JOB_FIELDS_MAX");
+
+const char *const JOB_SECTIONS[] = {"data", "model", "price", "policy", "recipe", NULL};
+
+void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key)
+{
+    snprintf(out, JOB_PATH_MAX, "%s%s%s", section == NULL ? "" : section,
+             section == NULL ? "" : ".", key);
+}
+
+/* ---- ranges ---- */
+
+static enum emac_status name_check(const char *name, struct emac_err *err)
+{
+    size_t n = strnlen(name, JOB_NAME_MAX + 1);
+    if (n > 0 && n <= JOB_NAME_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "name must be 1 to %d lower-case letters, digits and hyphens", JOB_NAME_MAX);
+}
+
+static enum emac_status owner_check(const char *owner, struct emac_err *err)
+{
+    uint8_t key[ED25519_PUBLIC_BYTES];
+    if (owner[0] == '\0' || crypto_did_key_parse(key, owner))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID, "owner must be a did:key of an ed25519 key");
+}
+
+static enum emac_status range_check(const struct job_field *f, double v, struct emac_err *err)
+{
+    char path[JOB_PATH_MAX];
+    if (v >= f->lo && v <= f->hi && !(v == 0 && __builtin_signbit(v)))
+        return EMAC_OK;
+    job_field_path(path, f->section, f->key);
+    return emac_fail(err, EMAC_INVALID, "%s must be from %.15g to %.15g, not %.15g", path, f->lo,
+                     f->hi, v);
+}
+
+static enum emac_status amount_check(const struct job_field *f, int64_t units, struct emac_err *err)
+{
+    char path[JOB_PATH_MAX], lo[32], hi[32];
+    if (units >= (int64_t)f->lo && units <= (int64_t)f->hi)
+        return EMAC_OK;
+    job_field_path(path, f->section, f->key);
+    ledger_amount_text(lo, (int64_t)f->lo);
+    ledger_amount_text(hi, (int64_t)f->hi);
+    return emac_fail(err, EMAC_INVALID, "%s must be from \"%s\" to \"%s\" EMAC", path, lo, hi);
+}
+
+enum emac_status job_field_check(const struct job *job, const struct job_field *f,
+                                 struct emac_err *err)
+{
+    const void *p = (const char *)job + f->offset;
+    switch (f->type) {
+    case FIELD_NAME:
+        return name_check(p, err);
+    case FIELD_OWNER:
+        return owner_check(p, err);
+    case FIELD_U32:
+        return range_check(f, *(const uint32_t *)p, err);
+    case FIELD_U64:
+        return range_check(f, (double)*(const uint64_t *)p, err);
+    case FIELD_F64:
+        return range_check(f, *(const double *)p, err);
+    case FIELD_AMOUNT:
+        return amount_check(f, *(const int64_t *)p, err);
+    case FIELD_WORD:
+    case FIELD_BOOL:
+    case FIELD_CID:
+        break;
+    }
+    return EMAC_OK;
+}
+
+/* ---- between fields ---- */
+
+static bool is_given(const bool *given, size_t offset)
+{
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        if (JOB_FIELDS[i].offset == offset && JOB_FIELDS[i].need == NEED_DERIVED)
+            return given[i];
+    }
+    EMAC_ASSERT(false);
+    return false;
+}
+
+void job_fill_derived(struct job *job, const bool *given)
+{
+    struct llama_config *m = &job->model;
+    if (!is_given(given, AT(model.kv_heads)))
+        m->kv_heads = m->heads;
+    if (!is_given(given, AT(adamw.min_lr)))
+        job->adamw.min_lr = job->adamw.lr / 10;
+    if (!is_given(given, AT(adamw.warmup_steps)))
+        job->adamw.warmup_steps = job->adamw.steps / 20;
+    if (!is_given(given, AT(checkpoint_every)))
+        job->checkpoint_every = job->adamw.steps < 10 ? 1 : job->adamw.steps / 10;
+    m->head_dim = m->heads == 0 ? 0 : m->hidden_size / m->heads;
+    m->max_positions = job->seq_len;
+}
+
+static enum emac_status model_check(const struct job *job, struct emac_err *err)
+{
+    const struct llama_config *m = &job->model;
+    if (m->vocab_size != 256)
+        return emac_fail(
+            err, EMAC_INVALID,
+            "model.vocab_size must be 256, not %u: this version trains on bytes, the only "
+            "tokenizer it has",
+            m->vocab_size);
+    if (m->hidden_size % m->heads != 0 || m->hidden_size / m->heads % 2 != 0)
+        return emac_fail(err, EMAC_INVALID,
+                         "model.hidden_size %u must be an even multiple of model.heads %u",
+                         m->hidden_size, m->heads);
+    if (m->heads % m->kv_heads != 0)
+        return emac_fail(err, EMAC_INVALID,
+                         "model.heads %u must be a multiple of model.kv_heads %u", m->heads,
+                         m->kv_heads);
+    enum emac_status st = llama_config_check(m, err);
+    if (st != EMAC_OK)
+        return emac_wrap(err, "model");
+    uint64_t weights = llama_param_elements(m);
+    if (weights >= JOB_PARAMETERS_MAX)
+        return emac_fail(
+            err, EMAC_INVALID,
+            "model has %llu weights; fewer than %llu are allowed: take fewer layers or a "
+            "smaller hidden_size",
+            (unsigned long long)weights, (unsigned long long)JOB_PARAMETERS_MAX);
+    return EMAC_OK;
+}
+
+static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
+{
+    const struct adamw_recipe *r = &job->adamw;
+    if ((uint64_t)job->micro_batch * job->seq_len > JOB_TOKENS_MAX)
+        return emac_fail(err, EMAC_INVALID,
+                         "recipe.micro_batch %u times recipe.seq_len %u passes %u tokens; take a "
+                         "smaller micro_batch and more micro_batches",
+                         job->micro_batch, job->seq_len, JOB_TOKENS_MAX);
+    if (r->min_lr > r->lr)
+        return emac_fail(err, EMAC_INVALID, "recipe.min_lr %.15g must not pass recipe.lr %.15g",
+                         r->min_lr, r->lr);
+    if (r->warmup_steps > r->steps)
+        return emac_fail(err, EMAC_INVALID, "recipe.warmup_steps %u must not pass recipe.steps %u",
+                         r->warmup_steps, r->steps);
+    if (job->checkpoint_every > r->steps)
+        return emac_fail(err, EMAC_INVALID,
+                         "recipe.checkpoint_every %u must not pass recipe.steps %u",
+                         job->checkpoint_every, r->steps);
+    if (job->heldout >= 0.5)
+        return emac_fail(err, EMAC_INVALID, "data.heldout must be less than 0.5, not %.15g",
+                         job->heldout);
+    return EMAC_OK;
+}
+
+enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
+{
+    enum emac_status st;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++)
+        EMAC_TRY(st, job_field_check(job, &JOB_FIELDS[i], err));
+    EMAC_TRY(st, model_check(job, err));
+    st = recipe_check(job, err);
+out:
+    return st;
+}

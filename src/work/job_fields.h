@@ -1,0 +1,56 @@
+/* The table of a job's fields, for the files job*.c: one row a field, in the
+ * order of the documentation. Reading and writing of JSON and dag-cbor, ranges
+ * and defaults all follow from it; docs/job.md describes the same rows. */
+#ifndef EMAC_WORK_JOB_FIELDS_H
+#define EMAC_WORK_JOB_FIELDS_H
+
+#include "work/job.h"
+
+enum job_field_type {
+    FIELD_NAME, /* [a-z0-9-]{1,40} */
+    FIELD_WORD, /* one fixed word; takes no room in struct job */
+    FIELD_U32,
+    FIELD_U64, /* at most INT64_MAX, what JSON integers hold */
+    FIELD_F64,
+    FIELD_BOOL,
+    FIELD_AMOUNT, /* int64 units; decimal text of EMAC in JSON */
+    FIELD_CID,
+    FIELD_OWNER /* did:key or "" */
+};
+
+enum job_field_need {
+    NEED_MUST,    /* the file must give it */
+    NEED_DEFAULT, /* `usual` when absent */
+    NEED_DERIVED, /* from other fields when absent (job_fill_derived) */
+    NEED_LATER    /* zero when absent: filled in later */
+};
+
+struct job_field {
+    const char *section; /* NULL: top level */
+    const char *key;
+    enum job_field_type type;
+    enum job_field_need need;
+    size_t offset; /* in struct job */
+    double lo, hi,
+        usual; /* U32, U64, F64; BOOL: usual; AMOUNT in units. Integers are exact below 2^53 */
+    const char *word; /* WORD */
+};
+
+#define JOB_FIELDS_MAX 64
+extern const struct job_field JOB_FIELDS[];
+extern const uint32_t JOB_FIELD_COUNT;
+extern const char *const JOB_SECTIONS[]; /* NULL-terminated */
+
+/* Path of a field: "recipe.lr". */
+#define JOB_PATH_MAX 64
+void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key);
+/* Is the field's value within its range? */
+enum emac_status job_field_check(const struct job *job, const struct job_field *f,
+                                 struct emac_err *err);
+/* Fields computed from others when `given` (by row) is false, and the parts of struct job that have
+ * no row (head_dim, max_positions). */
+void job_fill_derived(struct job *job, const bool *given);
+/* Every row's range and what must hold between fields. */
+enum emac_status job_check_fields(const struct job *job, struct emac_err *err);
+
+#endif

@@ -1,0 +1,343 @@
+/* The JSON (and by way of codec/yaml.h the YAML) form of a job. */
+#include "work/job_fields.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "ledger/ledger.h"
+
+/* ---- reading ---- */
+
+static const char *json_kind(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        return "a map";
+    case JSON_ARRAY:
+        return "a list";
+    case JSON_STRING:
+        return "text";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a number with a fraction";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "true or false";
+    case JSON_NULL:
+        break;
+    }
+    return "nothing";
+}
+
+static enum emac_status wrong_type(const struct job_field *f, const char *want, const json_t *v,
+                                   struct emac_err *err)
+{
+    char path[JOB_PATH_MAX];
+    job_field_path(path, f->section, f->key);
+    return emac_fail(err, EMAC_INVALID, "%s must be %s, not %s", path, want, json_kind(v));
+}
+
+static enum emac_status read_integer(const struct job_field *f, void *p, const json_t *v,
+                                     struct emac_err *err)
+{
+    if (!json_is_integer(v))
+        return wrong_type(f, "an integer", v, err);
+    json_int_t i = json_integer_value(v);
+    if ((double)i < f->lo || (double)i > f->hi) {
+        char path[JOB_PATH_MAX];
+        job_field_path(path, f->section, f->key);
+        return emac_fail(err, EMAC_INVALID, "%s must be from %.15g to %.15g, not %lld", path, f->lo,
+                         f->hi, (long long)i);
+    }
+    if (f->type == FIELD_U32)
+        *(uint32_t *)p = (uint32_t)i;
+    else
+        *(uint64_t *)p = (uint64_t)i;
+    return EMAC_OK;
+}
+
+static enum emac_status read_amount(const struct job_field *f, int64_t *p, const json_t *v,
+                                    struct emac_err *err)
+{
+    char path[JOB_PATH_MAX];
+    if (!json_is_string(v))
+        return wrong_type(f, "an amount of EMAC in quotes, like \"0.5\"", v, err);
+    job_field_path(path, f->section, f->key);
+    if (ledger_amount_parse(json_string_value(v), p, err) != EMAC_OK)
+        return err == NULL ? EMAC_INVALID : emac_wrap(err, "%s", path);
+    return EMAC_OK;
+}
+
+static enum emac_status read_text(const struct job_field *f, struct job *job, const json_t *v,
+                                  struct emac_err *err)
+{
+    char path[JOB_PATH_MAX];
+    char *p = (char *)job + f->offset;
+    if (!json_is_string(v))
+        return wrong_type(f, "text", v, err);
+    const char *text = json_string_value(v);
+    bool whole = strlen(text) == json_string_length(v);
+    job_field_path(path, f->section, f->key);
+    if (f->type == FIELD_WORD) {
+        if (whole && strcmp(text, f->word) == 0)
+            return EMAC_OK;
+        return emac_fail(err, EMAC_INVALID,
+                         "%s must be '%s', the only one this version knows, not "
+                         "'%.40s'",
+                         path, f->word, text);
+    }
+    if (f->type == FIELD_CID) {
+        if (whole && cid_parse((struct cid *)(void *)p, text, NULL) == EMAC_OK)
+            return EMAC_OK;
+        return emac_fail(err, EMAC_INVALID, "%s: '%.80s' is not a CID", path, text);
+    }
+    size_t cap = f->type == FIELD_NAME ? sizeof job->name : sizeof job->owner;
+    if (!whole || !emac_strcpy(p, cap, text))
+        return emac_fail(err, EMAC_INVALID, "%s is longer than %zu characters", path, cap - 1);
+    return EMAC_OK;
+}
+
+static enum emac_status read_field(const struct job_field *f, struct job *job, const json_t *v,
+                                   struct emac_err *err)
+{
+    void *p = (char *)job + f->offset;
+    switch (f->type) {
+    case FIELD_U32:
+    case FIELD_U64:
+        return read_integer(f, p, v, err);
+    case FIELD_F64:
+        if (!json_is_number(v))
+            return wrong_type(f, "a number", v, err);
+        *(double *)p = json_number_value(v);
+        if (*(double *)p == 0)
+            *(double *)p = 0; /* -0 is not a second way to say 0 */
+        return EMAC_OK;
+    case FIELD_BOOL:
+        if (!json_is_boolean(v))
+            return wrong_type(f, "true or false", v, err);
+        *(bool *)p = json_is_true(v);
+        return EMAC_OK;
+    case FIELD_AMOUNT:
+        return read_amount(f, p, v, err);
+    case FIELD_NAME:
+    case FIELD_WORD:
+    case FIELD_CID:
+    case FIELD_OWNER:
+        break;
+    }
+    return read_text(f, job, v, err);
+}
+
+static void field_default(const struct job_field *f, struct job *job)
+{
+    void *p = (char *)job + f->offset;
+    if (f->type == FIELD_U32)
+        *(uint32_t *)p = (uint32_t)f->usual;
+    else if (f->type == FIELD_U64)
+        *(uint64_t *)p = (uint64_t)f->usual;
+    else if (f->type == FIELD_F64)
+        *(double *)p = f->usual;
+    else if (f->type == FIELD_BOOL)
+        *(bool *)p = f->usual != 0;
+    else if (f->type == FIELD_AMOUNT)
+        *(int64_t *)p = (int64_t)f->usual;
+    else
+        EMAC_ASSERT(f->type == FIELD_WORD);
+}
+
+static bool same_section(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool is_section(const char *key)
+{
+    for (uint32_t i = 0; JOB_SECTIONS[i] != NULL; i++) {
+        if (strcmp(JOB_SECTIONS[i], key) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_known(const char *section, const char *key)
+{
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        if (same_section(JOB_FIELDS[i].section, section) && strcmp(JOB_FIELDS[i].key, key) == 0)
+            return true;
+    }
+    if (section == NULL)
+        return is_section(key);
+    return strcmp(section, "data") == 0 && strcmp(key, "file") == 0;
+}
+
+static enum emac_status unknown_field(const char *section, const char *key, struct emac_err *err)
+{
+    char list[400] = "";
+    size_t at = 0;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const char *k = JOB_FIELDS[i].key;
+        if (!same_section(JOB_FIELDS[i].section, section) || at + strlen(k) + 3 > sizeof list)
+            continue;
+        memcpy(list + at, " ", 1);
+        memcpy(list + at + 1, k, strlen(k) + 1);
+        at += strlen(k) + 1;
+    }
+    if (section == NULL)
+        return emac_fail(err, EMAC_INVALID,
+                         "unknown field '%.40s'; known are model, data, recipe, "
+                         "policy, price,%s",
+                         key, list);
+    return emac_fail(err, EMAC_INVALID, "unknown field '%s.%.40s'; known in '%s' are%s", section,
+                     key, section, list);
+}
+
+static enum emac_status only_known(const char *section, json_t *map, struct emac_err *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(map, key, value)
+    {
+        if (!is_known(section, key))
+            return unknown_field(section, key, err);
+        if (section == NULL && is_section(key) && !json_is_object(value))
+            return emac_fail(err, EMAC_INVALID, "%s must be a map, not %s", key, json_kind(value));
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status read_data_file(json_t *root, const struct job *job, char *out, size_t cap,
+                                       struct emac_err *err)
+{
+    const json_t *file = json_object_get(json_object_get(root, "data"), "file");
+    if (out != NULL && cap > 0)
+        out[0] = '\0';
+    if (file == NULL) {
+        if (cid_is_none(&job->data))
+            return emac_fail(err, EMAC_INVALID,
+                             "data must name the corpus: data.file (a path) or data.cid");
+        return EMAC_OK;
+    }
+    if (!cid_is_none(&job->data))
+        return emac_fail(err, EMAC_INVALID, "data has both 'file' and 'cid'; give one of them");
+    if (!json_is_string(file) || json_string_length(file) == 0 ||
+        strlen(json_string_value(file)) != json_string_length(file))
+        return emac_fail(err, EMAC_INVALID, "data.file must be a path");
+    if (out == NULL)
+        return emac_fail(err, EMAC_INVALID,
+                         "data.file means nothing here; add the file first and "
+                         "give data.cid");
+    if (!emac_strcpy(out, cap, json_string_value(file)))
+        return emac_fail(err, EMAC_INVALID, "data.file is longer than %zu characters", cap - 1);
+    return EMAC_OK;
+}
+
+static enum emac_status read_fields(struct job *out, json_t *root, bool *given,
+                                    struct emac_err *err)
+{
+    char path[JOB_PATH_MAX];
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        json_t *map = f->section == NULL ? root : json_object_get(root, f->section);
+        const json_t *v = json_object_get(map, f->key);
+        enum emac_status st = EMAC_OK;
+        given[i] = v != NULL;
+        job_field_path(path, f->section, f->key);
+        if (v != NULL)
+            st = read_field(f, out, v, err);
+        else if (f->need == NEED_MUST)
+            st = emac_fail(err, EMAC_INVALID, "%s is missing", path);
+        else if (f->need == NEED_DEFAULT)
+            field_default(f, out);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return EMAC_OK;
+}
+
+enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, size_t data_file_cap,
+                               struct emac_err *err)
+{
+    bool given[JOB_FIELDS_MAX];
+    enum emac_status st;
+    *out = (struct job){0};
+    if (!json_is_object(root))
+        return emac_fail(err, EMAC_INVALID, "a job must be a map of fields");
+    EMAC_TRY(st, only_known(NULL, root, err));
+    for (uint32_t i = 0; JOB_SECTIONS[i] != NULL; i++) {
+        json_t *map = json_object_get(root, JOB_SECTIONS[i]);
+        if (map != NULL)
+            EMAC_TRY(st, only_known(JOB_SECTIONS[i], map, err));
+    }
+    EMAC_TRY(st, read_fields(out, root, given, err));
+    EMAC_TRY(st, read_data_file(root, out, data_file, data_file_cap, err));
+    job_fill_derived(out, given);
+    st = job_check_fields(out, err);
+out:
+    return st;
+}
+
+/* ---- writing ---- */
+
+static json_t *field_to_json(const struct job_field *f, const struct job *job)
+{
+    const void *p = (const char *)job + f->offset;
+    char text[CID_TEXT_MAX];
+    switch (f->type) {
+    case FIELD_NAME:
+    case FIELD_OWNER:
+        return json_string(p);
+    case FIELD_WORD:
+        return json_string(f->word);
+    case FIELD_U32:
+        return json_integer(*(const uint32_t *)p);
+    case FIELD_U64:
+        return json_integer((json_int_t) * (const uint64_t *)p);
+    case FIELD_F64:
+        return json_real(*(const double *)p);
+    case FIELD_BOOL:
+        return json_boolean(*(const bool *)p);
+    case FIELD_AMOUNT:
+        ledger_amount_text(text, *(const int64_t *)p);
+        return json_string(text);
+    case FIELD_CID:
+        cid_text(text, p);
+        return json_string(text);
+    }
+    EMAC_ASSERT(false);
+    return NULL;
+}
+
+/* What is filled in later and is not there yet is left out, so that reading gives the same job. */
+static bool is_absent(const struct job_field *f, const struct job *job)
+{
+    const void *p = (const char *)job + f->offset;
+    if (f->type == FIELD_CID)
+        return cid_is_none(p);
+    if (f->type == FIELD_OWNER)
+        return *(const char *)p == '\0';
+    return f->type == FIELD_AMOUNT && f->need == NEED_LATER && *(const int64_t *)p == 0;
+}
+
+json_t *job_to_json(const struct job *job)
+{
+    json_t *root = json_object();
+    EMAC_ASSERT(root != NULL);
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        json_t *map = root;
+        if (f->section != NULL) {
+            map = json_object_get(root, f->section);
+            if (map == NULL) {
+                map = json_object();
+                json_object_set_new(root, f->section, map);
+            }
+        }
+        if (!is_absent(f, job)) {
+            int rc = json_object_set_new(map, f->key, field_to_json(f, job));
+            EMAC_ASSERT(rc == 0);
+        }
+    }
+    return root;
+}

@@ -1,0 +1,22 @@
+/* A growing list of blocks, each CID once; for the files plan_*.c. */
+#ifndef EMAC_WORK_PLAN_BLOCKS_H
+#define EMAC_WORK_PLAN_BLOCKS_H
+
+#include "codec/unixfs.h"
+#include "work/planner.h"
+
+struct block_list {
+    struct job_block *block;
+    size_t count, cap;
+};
+
+/* Copies the data. */
+enum emac_status blocks_add(struct block_list *l, const struct cid *cid, const void *data, size_t n,
+                            struct emac_err *err);
+/* The same as a unixfs_block_fn; ctx is the list. */
+unixfs_block_fn blocks_emit;
+/* Add a whole file as UnixFS blocks. */
+enum emac_status blocks_add_file(struct block_list *l, const void *data, size_t n, struct cid *root,
+                                 uint64_t *tree_size, struct emac_err *err);
+
+#endif

@@ -1,0 +1,172 @@
+/* Programs and the samplers inside them. */
+#include "work/task.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/philox.h"
+
+static const char *const SAMPLER_NAMES[] = {
+    [SAMPLER_RANDOM] = "random", [SAMPLER_ORDERED] = "ordered"};
+static const char *const PROGRAM_NAMES[] = {[PROGRAM_MAP] = "map", [PROGRAM_APPLY] = "apply"};
+
+enum emac_status sampler_check(const struct sampler *s, struct emac_err *err)
+{
+    if (s->batch == 0 || s->seq == 0 || (uint64_t)s->batch * s->seq > SAMPLER_TOKENS_MAX)
+        return emac_fail(
+            err, EMAC_INVALID,
+            "a sampler of %u windows of %u tokens is not possible: 1 to %u tokens in all", s->batch,
+            s->seq, SAMPLER_TOKENS_MAX);
+    if (s->end > INT64_MAX || s->begin >= s->end || s->end - s->begin <= s->seq)
+        return emac_fail(err, EMAC_INVALID,
+                         "bytes %llu to %llu of the data do not hold one window of %u + 1 bytes",
+                         (unsigned long long)s->begin, (unsigned long long)s->end, s->seq);
+    return EMAC_OK;
+}
+
+uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row)
+{
+    EMAC_ASSERT(row < s->batch && s->end > s->begin && s->end - s->begin > s->seq);
+    uint64_t window = (uint64_t)index * s->batch + row;
+    if (s->kind == SAMPLER_ORDERED)
+        return s->begin + window * s->seq;
+    return s->begin + philox_below(s->seed, PHILOX_DATA, step, window, s->end - s->begin - s->seq);
+}
+
+uint64_t sampler_batches(const struct sampler *s)
+{
+    if (s->kind == SAMPLER_RANDOM)
+        return UINT64_MAX;
+    uint64_t bytes = s->end - s->begin;
+    return bytes <= s->seq ? 0 : (bytes - 1) / s->seq / s->batch;
+}
+
+static enum emac_status program_check(const struct program *p, struct emac_err *err)
+{
+    if (p->graph.codec != CID_DAG_CBOR)
+        return emac_fail(err, EMAC_INVALID, "a program's graph must be a dag-cbor block");
+    if (p->has_sampler != (p->kind == PROGRAM_MAP))
+        return emac_fail(err, EMAC_INVALID, "a program of kind '%s' must %s a sampler",
+                         PROGRAM_NAMES[p->kind], p->kind == PROGRAM_MAP ? "have" : "not have");
+    return p->has_sampler ? sampler_check(&p->sampler, err) : EMAC_OK;
+}
+
+enum emac_status program_encode(const struct program *p, struct emac_buf *out, struct cid *cid,
+                                struct emac_err *err)
+{
+    enum emac_status st = program_check(p, err);
+    if (st != EMAC_OK)
+        return st;
+    size_t start = out->len;
+    struct dagcbor_writer w;
+    dagcbor_writer_init(&w, out);
+    dagcbor_map(&w, p->has_sampler ? 4 : 3);
+    dagcbor_key(&w, "kind");
+    dagcbor_str(&w, PROGRAM_NAMES[p->kind]);
+    dagcbor_key(&w, "graph");
+    dagcbor_cid(&w, &p->graph);
+    if (p->has_sampler) {
+        dagcbor_key(&w, "sampler");
+        dagcbor_map(&w, 6);
+        dagcbor_key(&w, "end");
+        dagcbor_u64(&w, p->sampler.end);
+        dagcbor_key(&w, "seq");
+        dagcbor_u64(&w, p->sampler.seq);
+        dagcbor_key(&w, "kind");
+        dagcbor_str(&w, SAMPLER_NAMES[p->sampler.kind]);
+        dagcbor_key(&w, "seed");
+        dagcbor_u64(&w, p->sampler.seed);
+        dagcbor_key(&w, "batch");
+        dagcbor_u64(&w, p->sampler.batch);
+        dagcbor_key(&w, "begin");
+        dagcbor_u64(&w, p->sampler.begin);
+    }
+    dagcbor_key(&w, "numerics");
+    dagcbor_u64(&w, NUMERICS_VERSION);
+    st = dagcbor_writer_end(&w, err);
+    if (st == EMAC_OK && cid != NULL)
+        *cid = cid_of(CID_DAG_CBOR, out->data + start, out->len - start);
+    return st;
+}
+
+static enum emac_status name_decode(const struct dagcbor_node *map, const char *const *names,
+                                    uint32_t count, uint32_t *out, struct emac_err *err)
+{
+    const char *text;
+    enum emac_status st = dagcbor_get_str(map, "kind", &text, err);
+    if (st != EMAC_OK)
+        return st;
+    for (*out = 0; *out < count; (*out)++) {
+        if (strcmp(text, names[*out]) == 0)
+            return EMAC_OK;
+    }
+    return emac_fail(err, EMAC_INVALID, "unknown kind '%s'; known: '%s', '%s'", text, names[0],
+                     names[1]);
+}
+
+static enum emac_status sampler_decode(struct sampler *out, const struct dagcbor_node *map,
+                                       struct emac_err *err)
+{
+    static const char *const KEYS[] = {"end", "seq", "kind", "seed", "batch", "begin", NULL};
+    enum emac_status st;
+    uint64_t batch, seq;
+    uint32_t kind;
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "end", UINT64_MAX, &out->end, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "begin", UINT64_MAX, &out->begin, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "seed", UINT64_MAX, &out->seed, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "batch", UINT32_MAX, &batch, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "seq", UINT32_MAX, &seq, err));
+    EMAC_TRY(st, name_decode(map, SAMPLER_NAMES, EMAC_COUNT(SAMPLER_NAMES), &kind, err));
+    out->batch = (uint32_t)batch;
+    out->seq = (uint32_t)seq;
+    out->kind = (enum sampler_kind)kind;
+out:
+    return st;
+}
+
+static enum emac_status program_read(struct program *out, const struct dagcbor_node *map,
+                                     struct emac_err *err)
+{
+    static const char *const KEYS[] = {"kind", "graph", "sampler", "numerics", NULL};
+    enum emac_status st;
+    uint64_t numerics;
+    uint32_t kind;
+    const struct dagcbor_node *sampler;
+    if (map->type != DAGCBOR_MAP)
+        return emac_fail(err, EMAC_INVALID, "a program must be a map");
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "numerics", UINT64_MAX, &numerics, err));
+    if (numerics != NUMERICS_VERSION)
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "the program wants numerics version %llu, this build has %d; update emac",
+                         (unsigned long long)numerics, NUMERICS_VERSION);
+    EMAC_TRY(st, name_decode(map, PROGRAM_NAMES, EMAC_COUNT(PROGRAM_NAMES), &kind, err));
+    EMAC_TRY(st, dagcbor_get_cid(map, "graph", &out->graph, err));
+    out->kind = (enum program_kind)kind;
+    out->has_sampler = dagcbor_find(map, "sampler") != NULL;
+    if (out->has_sampler) {
+        EMAC_TRY(st, dagcbor_get(map, "sampler", DAGCBOR_MAP, &sampler, err));
+        EMAC_TRY(st, sampler_decode(&out->sampler, sampler, err));
+    }
+    st = program_check(out, err);
+out:
+    return st;
+}
+
+enum emac_status program_decode(struct program *out, const void *data, size_t n,
+                                struct emac_err *err)
+{
+    struct arena a;
+    const struct dagcbor_node *root;
+    *out = (struct program){0};
+    if (n > PROGRAM_BYTES_MAX)
+        return emac_fail(err, EMAC_TOO_LARGE, "a program of %zu bytes; at most %d", n,
+                         PROGRAM_BYTES_MAX);
+    arena_init(&a, 64 * PROGRAM_BYTES_MAX);
+    enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
+    if (st == EMAC_OK)
+        st = program_read(out, root, err);
+    arena_release(&a);
+    return st;
+}
