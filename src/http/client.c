@@ -31,7 +31,7 @@ struct handle {
 };
 
 struct http_client {
-    struct os_mutex lock; /* guards what follows */
+    struct os_mutex lock;                 /* guards what follows */
     struct handle idle[IDLE_HANDLES_MAX]; /* oldest first */
     size_t idle_count;
     uint64_t sent, received;
@@ -322,7 +322,8 @@ static enum emac_status transfer_result(struct transfer *t, CURLcode rc, struct 
         curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &where);
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "'%.150s' sends us on to '%.150s': use that address, redirects are not "
-                         "followed", t->url.text, where != NULL ? where : "nowhere");
+                         "followed",
+                         t->url.text, where != NULL ? where : "nowhere");
     }
     if (status >= 400)
         return http_error_parse((int)status, &t->reply->body, t->url.text, err);

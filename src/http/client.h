@@ -21,14 +21,14 @@ struct http_call {
     const char *method, *url;
     struct http_headers headers;
     struct emac_slice body;
-    const char *content_type; /* of the body; NULL: application/json */
-    uint32_t timeout_ms;      /* whole call; 0: no limit but the stall rule */
+    const char *content_type;         /* of the body; NULL: application/json */
+    uint32_t timeout_ms;              /* whole call; 0: no limit but the stall rule */
     const struct http_signer *signer; /* sign the request; may be NULL */
     /* Streaming receive of a reply below 400; NULL: collected in the reply's body. Failure aborts
      * the transfer and is what the call returns. */
     enum emac_status (*receive)(void *ctx, const void *data, size_t n, struct emac_err *err);
     void *receive_ctx;
-    size_t reply_max;     /* bytes, streamed ones too; 0: 16 MiB. Over it: TOO_LARGE */
+    size_t reply_max;             /* bytes, streamed ones too; 0: 16 MiB. Over it: TOO_LARGE */
     bool (*cancelled)(void *ctx); /* asked about once a second; may be NULL */
     void *cancelled_ctx;
 };
@@ -41,8 +41,8 @@ struct http_reply {
 
 enum emac_status http_client_new(struct http_client **out, struct emac_err *err);
 void http_client_free(struct http_client *c);
-/* *reply is initialised here, whatever happens; release it. UNAVAILABLE when nobody answers (the sentence names
- * the URL), TIMEOUT, or the server's error. */
+/* *reply is initialised here, whatever happens; release it. UNAVAILABLE when nobody answers (the
+ * sentence names the URL), TIMEOUT, or the server's error. */
 enum emac_status http_client_call(struct http_client *c, const struct http_call *call,
                                   struct http_reply *reply, struct emac_err *err);
 void http_reply_release(struct http_reply *r);

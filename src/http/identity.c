@@ -53,8 +53,7 @@ enum emac_status identity_create(struct os *os, const char *path, struct identit
     os->entropy(os, seed, sizeof(seed));
     emac_hex(text, seed, sizeof(seed));
     text[2 * ED25519_SEED_BYTES] = '\n';
-    enum emac_status st =
-        os->file_write(os, path, text, 2 * ED25519_SEED_BYTES + 1, 0600, err);
+    enum emac_status st = os->file_write(os, path, text, 2 * ED25519_SEED_BYTES + 1, 0600, err);
     if (st == EMAC_OK)
         identity_fill(out, os, seed);
     crypto_wipe(seed, sizeof(seed));

@@ -6,8 +6,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 
-#define HTTP_HEADERS_MAX 64
-#define HTTP_TARGET_MAX 4096
+#define HTTP_HEADERS_MAX     64
+#define HTTP_TARGET_MAX      4096
 #define HTTP_PATH_PARAMS_MAX 8
 
 struct http_header {
@@ -33,8 +33,8 @@ struct http_request {
     const char *query;     /* raw query string or "" */
     struct http_headers headers;
     struct emac_slice body;
-    const char *peer;      /* address of the client */
-    struct arena *arena;   /* dies with the request */
+    const char *peer;                      /* address of the client */
+    struct arena *arena;                   /* dies with the request */
     const struct http_path_params *params; /* set by the router; NULL: none */
 };
 

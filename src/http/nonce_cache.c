@@ -96,8 +96,8 @@ static bool room_for_one(struct nonce_cache *c, uint64_t now_ms)
     return c->used < NONCE_CACHE_MAX;
 }
 
-static enum emac_status add_locked(struct nonce_cache *c, const uint8_t id[16],
-                                   uint64_t expires_ms, uint64_t now_ms, struct emac_err *err)
+static enum emac_status add_locked(struct nonce_cache *c, const uint8_t id[16], uint64_t expires_ms,
+                                   uint64_t now_ms, struct emac_err *err)
 {
     struct slot *s = c->cap > 0 ? slot_find(c->slot, c->cap, id) : NULL;
     if (s != NULL && s->expires_ms != 0) {
@@ -108,8 +108,10 @@ static enum emac_status add_locked(struct nonce_cache *c, const uint8_t id[16],
         return EMAC_OK;
     }
     if (!room_for_one(c, now_ms))
-        return emac_fail(err, EMAC_BUSY, "%d signed requests in five minutes are the limit here: "
-                         "wait a little", NONCE_CACHE_MAX);
+        return emac_fail(err, EMAC_BUSY,
+                         "%d signed requests in five minutes are the limit here: "
+                         "wait a little",
+                         NONCE_CACHE_MAX);
     s = slot_find(c->slot, c->cap, id);
     memcpy(s->id, id, 16);
     s->expires_ms = expires_ms;
@@ -130,7 +132,8 @@ enum emac_status nonce_cache_add(struct nonce_cache *c, const char *did, const c
     free(both);
     os_mutex_lock(&c->lock);
     if (created_ms < c->not_before_ms)
-        st = emac_fail(err, EMAC_UNAUTHORIZED, "the request was signed before this server started: "
+        st = emac_fail(err, EMAC_UNAUTHORIZED,
+                       "the request was signed before this server started: "
                        "sign it again");
     else
         st = add_locked(c, digest, expires_ms, now_ms, err);

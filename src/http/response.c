@@ -64,9 +64,9 @@ void http_response_error(struct http_response *res, const struct emac_err *err)
     res->status = emac_status_http(err->status);
     res->content_type = NULL;
     res->content_length = -1;
-    json_t *j = json_pack("{s:{s:o, s:s, s:n, s:s}}", "error", "message", json_text(err->text),
-                          "type", error_type(res->status), "param", "code",
-                          emac_status_text(err->status));
+    json_t *j =
+        json_pack("{s:{s:o, s:s, s:n, s:s}}", "error", "message", json_text(err->text), "type",
+                  error_type(res->status), "param", "code", emac_status_text(err->status));
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     /* Without memory the status alone must do. */
     if (text != NULL)

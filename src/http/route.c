@@ -86,8 +86,7 @@ static bool better(const struct match *a, const struct match *b)
 
 static bool method_fits(const char *route, const char *method)
 {
-    return strcmp(route, method) == 0 ||
-           (strcmp(method, "HEAD") == 0 && strcmp(route, "GET") == 0);
+    return strcmp(route, method) == 0 || (strcmp(method, "HEAD") == 0 && strcmp(route, "GET") == 0);
 }
 
 static void allow_add(char *allow, size_t cap, const char *method)
@@ -129,8 +128,10 @@ const struct http_route *http_route_find(const struct http_route *routes, size_t
         emac_fail(err, EMAC_INVALID, "'%.200s' does not take %s: use %s", req->path, req->method,
                   allow);
     else
-        emac_fail(err, EMAC_NOT_FOUND, "there is nothing at '%.200s': see the list of routes in "
-                  "docs/api.md", req->path);
+        emac_fail(err, EMAC_NOT_FOUND,
+                  "there is nothing at '%.200s': see the list of routes in "
+                  "docs/api.md",
+                  req->path);
     return NULL;
 }
 

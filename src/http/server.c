@@ -71,9 +71,9 @@ static enum emac_status server_listen(struct http_server *s, struct emac_err *er
     char port[8];
     snprintf(port, sizeof port, "%u", s->cfg.port);
     if (getaddrinfo(s->cfg.address, port, &hints, &ai) != 0)
-        return emac_fail(err, EMAC_INVALID,
-                         "'%s' is not an address to listen on: write one like 127.0.0.1 or ::",
-                         s->cfg.address);
+        return emac_fail(
+            err, EMAC_INVALID,
+            "'%s' is not an address to listen on: write one like 127.0.0.1 or ::", s->cfg.address);
     enum emac_status st = socket_listen(&s->cfg, ai, &s->listen_fd, err);
     freeaddrinfo(ai);
     if (st == EMAC_OK)
@@ -120,8 +120,10 @@ static enum emac_status daemon_start(struct http_server *s, struct emac_err *err
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_END);
     if (s->daemon == NULL)
-        return emac_fail(err, EMAC_IO, "cannot start the HTTP server on '%s' port %u: no threads "
-                         "or file descriptors left", s->cfg.address, s->port);
+        return emac_fail(err, EMAC_IO,
+                         "cannot start the HTTP server on '%s' port %u: no threads "
+                         "or file descriptors left",
+                         s->cfg.address, s->port);
     return EMAC_OK;
 }
 

@@ -21,8 +21,8 @@
 #include "http/message.h"
 
 #define HTTP_CONNECTIONS_DEFAULT 512
-#define HTTP_RESPONSE_MAX (64u << 20) /* bytes of a response's body that is not streamed */
-#define HTTP_ARENA_MAX (64u << 20)    /* bytes of a request's arena */
+#define HTTP_RESPONSE_MAX        (64u << 20) /* bytes of a response's body that is not streamed */
+#define HTTP_ARENA_MAX           (64u << 20) /* bytes of a request's arena */
 
 struct http_server;
 
@@ -63,17 +63,17 @@ struct http_route {
 /* Value of a path parameter in the current request; NULL when absent. */
 const char *http_path_param(const struct http_request *req, const char *name);
 /* The route of the table for req's method and path (target must be set), with the path parameters
- * in *params. NULL when there is none: *err says NOT_FOUND, or INVALID for a known path with another
- * method, then `allow` (cap bytes) lists the methods, else it is "". */
+ * in *params. NULL when there is none: *err says NOT_FOUND, or INVALID for a known path with
+ * another method, then `allow` (cap bytes) lists the methods, else it is "". */
 const struct http_route *http_route_find(const struct http_route *routes, size_t count,
                                          const struct http_request *req,
                                          struct http_path_params *params, char *allow, size_t cap,
                                          struct emac_err *err);
 
 struct http_server_config {
-    const char *address; /* "127.0.0.1", "0.0.0.0", "::" */
-    uint16_t port;       /* 0: any free one */
-    uint32_t connections_max; /* 0: 512 */
+    const char *address;             /* "127.0.0.1", "0.0.0.0", "::" */
+    uint16_t port;                   /* 0: any free one */
+    uint32_t connections_max;        /* 0: 512 */
     const struct http_route *routes; /* borrowed: must outlive the server */
     size_t route_count;
     void *ctx; /* handed to each handler */

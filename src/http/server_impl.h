@@ -14,7 +14,7 @@
 #include "os/os.h"
 #include "os/thread.h"
 
-#define IDLE_LIMIT_S 60
+#define IDLE_LIMIT_S     60
 #define HEADER_BYTES_MAX (32u << 10)
 
 struct http_server {

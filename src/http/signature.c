@@ -53,7 +53,8 @@ static void input_compose(const struct http_signer *signer, bool body, char *out
     uint64_t created = signer->os->wall_ms(signer->os) / MS_PER_S;
     int n = snprintf(out, cap,
                      LABEL "=(%s);created=%llu;expires=%llu;nonce=\"%s\";keyid=\"%s\";"
-                     "alg=\"ed25519\"", body ? COVERED_BODY : COVERED, (unsigned long long)created,
+                           "alg=\"ed25519\"",
+                     body ? COVERED_BODY : COVERED, (unsigned long long)created,
                      (unsigned long long)(created + HTTP_SIGNATURE_LIFE_S), b64, signer->did);
     EMAC_ASSERT(n > 0 && (size_t)n < cap);
 }
@@ -267,8 +268,7 @@ out:
 }
 
 enum emac_status http_verify(const struct http_request *req, uint64_t now_ms,
-                             struct nonce_cache *cache, char did[DID_KEY_MAX],
-                             struct emac_err *err)
+                             struct nonce_cache *cache, char did[DID_KEY_MAX], struct emac_err *err)
 {
     return unauthorized(err, verify(req, now_ms, cache, did, err));
 }

@@ -17,11 +17,11 @@
 #include "http/message.h"
 #include "os/os.h"
 
-#define HTTP_SIGNATURE_LIFE_S 300
-#define HTTP_SIGNATURE_AHEAD_S 60
+#define HTTP_SIGNATURE_LIFE_S         300
+#define HTTP_SIGNATURE_AHEAD_S        60
 #define HTTP_SIGNATURE_COMPONENTS_MAX 16
-#define HTTP_SIGNATURE_TEXT_MAX 2048 /* bytes of a Signature-Input, Signature, Content-Digest */
-#define NONCE_CACHE_MAX 1000000
+#define HTTP_SIGNATURE_TEXT_MAX       2048 /* bytes of each of the three headers */
+#define NONCE_CACHE_MAX               1000000
 
 struct http_signer {
     struct os *os; /* clock and entropy */
@@ -58,14 +58,13 @@ struct http_signature_input {
     char label[33];
     size_t count;
     const char *component[HTTP_SIGNATURE_COMPONENTS_MAX];
-    int64_t created, expires;          /* Unix seconds; -1: absent */
-    const char *nonce, *keyid, *alg;   /* NULL: absent */
-    const char *params; /* the text after "label=": the value of "@signature-params" */
+    int64_t created, expires;        /* Unix seconds; -1: absent */
+    const char *nonce, *keyid, *alg; /* NULL: absent */
+    const char *params;              /* the text after "label=": the value of "@signature-params" */
 };
 /* INVALID with what is wrong, here and below. Strings lie in the arena. */
 enum emac_status http_signature_input_parse(struct arena *a, const char *text,
-                                            struct http_signature_input *out,
-                                            struct emac_err *err);
+                                            struct http_signature_input *out, struct emac_err *err);
 enum emac_status http_signature_parse(const char *text, const char *label,
                                       uint8_t sig[ED25519_SIGNATURE_BYTES], struct emac_err *err);
 /* Digests by other algorithms than sha-256 may stand beside it and are passed over. */

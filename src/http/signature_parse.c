@@ -100,8 +100,10 @@ static enum emac_status take_components(const char **p, struct arena *a,
                              "space between");
         const char *name = take_string(p, a);
         if (name == NULL || !component_known(name))
-            return emac_fail(err, EMAC_INVALID, "component %zu of signature-input is not one that "
-                             "is known here", out->count + 1);
+            return emac_fail(err, EMAC_INVALID,
+                             "component %zu of signature-input is not one that "
+                             "is known here",
+                             out->count + 1);
         for (size_t i = 0; i < out->count; i++) {
             if (strcmp(out->component[i], name) == 0)
                 return emac_fail(err, EMAC_INVALID, "signature-input covers '%s' twice", name);
@@ -133,8 +135,7 @@ static bool take_param(const char **p, struct arena *a, struct http_signature_in
 }
 
 enum emac_status http_signature_input_parse(struct arena *a, const char *text,
-                                            struct http_signature_input *out,
-                                            struct emac_err *err)
+                                            struct http_signature_input *out, struct emac_err *err)
 {
     const char *p = text;
     *out = (struct http_signature_input){.created = -1, .expires = -1};
@@ -167,8 +168,10 @@ enum emac_status http_signature_parse(const char *text, const char *label,
     char key[KEY_MAX + 1];
     size_t n = ED25519_SIGNATURE_BYTES;
     if (!take_key(&p, key) || !take(&p, '=') || strcmp(key, label) != 0)
-        return emac_fail(err, EMAC_INVALID, "the signature header has no '%s' but signature-input "
-                         "has", label);
+        return emac_fail(err, EMAC_INVALID,
+                         "the signature header has no '%s' but signature-input "
+                         "has",
+                         label);
     if (!take_bytes(&p, sig, &n) || n != ED25519_SIGNATURE_BYTES || *p != '\0')
         return emac_fail(err, EMAC_INVALID,
                          "the signature header must be '%s=:...:' with 64 bytes in base64", label);
@@ -188,11 +191,14 @@ enum emac_status http_content_digest_parse(const char *text, uint8_t digest[SHA2
             !take_bytes(&p, bytes, &n))
             return emac_fail(err, EMAC_INVALID,
                              "content-digest is wrong at byte %zu: it must be like "
-                             "'sha-256=:...:'", (size_t)(p - text));
+                             "'sha-256=:...:'",
+                             (size_t)(p - text));
         if (strcmp(key, "sha-256") == 0) {
             if (n != SHA256_BYTES)
-                return emac_fail(err, EMAC_INVALID, "the sha-256 in content-digest has %zu bytes, "
-                                 "not 32", n);
+                return emac_fail(err, EMAC_INVALID,
+                                 "the sha-256 in content-digest has %zu bytes, "
+                                 "not 32",
+                                 n);
             memcpy(digest, bytes, SHA256_BYTES);
             found++;
         }

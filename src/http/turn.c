@@ -42,7 +42,7 @@ struct turn {
     int refusal_http;        /* status of the refusal where it is not refusal.status's own */
     char allow[64], peer[INET6_ADDRSTRLEN + 8], request_id[REQUEST_ID_MAX + 1];
     uint64_t started_ns, body_seen, discarded;
-    int status; /* of the queued response; 0: none yet */
+    int status;                 /* of the queued response; 0: none yet */
     bool begun, running, early; /* early: answered before the body came */
     atomic_int refs;
 };
@@ -95,8 +95,9 @@ static void peer_set(struct turn *t)
 
 static bool request_id_ok(const char *id)
 {
-    size_t n = id == NULL ? 0 : strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                           "0123456789._-");
+    size_t n = id == NULL ? 0
+                          : strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                       "0123456789._-");
     return n > 0 && n <= REQUEST_ID_MAX && id[n] == '\0';
 }
 
@@ -426,8 +427,8 @@ enum MHD_Result turn_advance(void *cls, struct MHD_Connection *connection, const
     return turn_handle(t);
 }
 
-/* MHD is about to close a socket on which a refused body still arrives; the kernel would answer that
- * with a reset, which can overtake our response. So read it away, for a short while. */
+/* MHD is about to close a socket on which a refused body still arrives; the kernel would answer
+ * that with a reset, which can overtake our response. So read it away, for a short while. */
 static void linger(struct turn *t)
 {
     const union MHD_ConnectionInfo *info =

@@ -93,19 +93,25 @@ enum emac_status http_url_parse(struct arena *a, const char *text, struct http_u
 {
     *out = (struct http_url){.https = strncasecmp(text, "https://", 8) == 0};
     if (!out->https && strncasecmp(text, "http://", 7) != 0)
-        return emac_fail(err, EMAC_INVALID, "'%.200s' is not a URL: it must begin with http:// or "
-                         "https://", text);
+        return emac_fail(err, EMAC_INVALID,
+                         "'%.200s' is not a URL: it must begin with http:// or "
+                         "https://",
+                         text);
     if (strnlen(text, URL_MAX + 1) > URL_MAX)
         return emac_fail(err, EMAC_INVALID, "the URL '%.100s...' is longer than %d bytes", text,
                          URL_MAX);
     const char *p = text + (out->https ? 8 : 7);
     size_t n = strcspn(p, "/?#");
     if (!authority_parse(a, p, n, out))
-        return emac_fail(err, EMAC_INVALID, "the URL '%.200s' has no host, or a host or port that "
-                         "is not one (user names are not taken)", text);
+        return emac_fail(err, EMAC_INVALID,
+                         "the URL '%.200s' has no host, or a host or port that "
+                         "is not one (user names are not taken)",
+                         text);
     if (!target_parse(a, p + n, out))
-        return emac_fail(err, EMAC_INVALID, "the URL '%.200s' holds bytes that must be written as "
-                         "%%XX, or is too long", text);
+        return emac_fail(err, EMAC_INVALID,
+                         "the URL '%.200s' holds bytes that must be written as "
+                         "%%XX, or is too long",
+                         text);
     size_t len = strlen(out->authority) + strlen(out->target) + 9;
     char *whole = arena_alloc(a, len);
     if (whole == NULL)

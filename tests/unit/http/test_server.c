@@ -36,8 +36,7 @@ static enum emac_status echo(void *ctx, const struct http_request *req, struct h
         return emac_buf_append(&res->body, req->body.data, req->body.len, err);
     return emac_buf_printf(&res->body, err, "%s|%s|%s|%.*s|%s", req->method, id,
                            limit != NULL ? limit : "-", (int)req->body.len,
-                           req->body.data != NULL ? (const char *)req->body.data : "",
-                           req->peer);
+                           req->body.data != NULL ? (const char *)req->body.data : "", req->peer);
 }
 
 static enum emac_status rest(void *ctx, const struct http_request *req, struct http_response *res,
@@ -78,8 +77,8 @@ static void counter_free(void *ctx)
     free(c);
 }
 
-static enum emac_status events(void *ctx, const struct http_request *req,
-                               struct http_response *res, struct emac_err *err)
+static enum emac_status events(void *ctx, const struct http_request *req, struct http_response *res,
+                               struct emac_err *err)
 {
     struct counter *c = calloc(1, sizeof *c);
     c->app = ctx;
@@ -106,8 +105,8 @@ static enum emac_status wait_stop(void *ctx, const struct http_request *req,
     return emac_buf_printf(&res->body, err, "stopping");
 }
 
-static enum emac_status sleepy(void *ctx, const struct http_request *req,
-                               struct http_response *res, struct emac_err *err)
+static enum emac_status sleepy(void *ctx, const struct http_request *req, struct http_response *res,
+                               struct emac_err *err)
 {
     os_real()->sleep_ms(os_real(), 3000);
     return EMAC_OK;
@@ -136,12 +135,12 @@ static enum emac_status redirect(void *ctx, const struct http_request *req,
 }
 
 static const struct http_route ROUTES[] = {
-    {"GET", "/v1/jobs/{id}", 0, echo},         {"POST", "/v1/jobs/{id}", 1000, echo},
-    {"POST", "/echo", 32u << 20, echo},        {"GET", "/v1/jobs/special", 0, rest},
-    {"GET", "/files/{rest*}", 0, rest},        {"GET", "/fail/{code}", 0, failing},
-    {"GET", "/events", 0, events},             {"GET", "/wait", 0, wait_stop},
-    {"GET", "/sleepy", 0, sleepy},             {"GET", "/size", 0, size_only},
-    {"GET", "/bad-header", 0, bad_header},     {"GET", "/redirect", 0, redirect},
+    {"GET", "/v1/jobs/{id}", 0, echo},     {"POST", "/v1/jobs/{id}", 1000, echo},
+    {"POST", "/echo", 32u << 20, echo},    {"GET", "/v1/jobs/special", 0, rest},
+    {"GET", "/files/{rest*}", 0, rest},    {"GET", "/fail/{code}", 0, failing},
+    {"GET", "/events", 0, events},         {"GET", "/wait", 0, wait_stop},
+    {"GET", "/sleepy", 0, sleepy},         {"GET", "/size", 0, size_only},
+    {"GET", "/bad-header", 0, bad_header}, {"GET", "/redirect", 0, redirect},
     {"DELETE", "/v1/jobs/{id}", 0, echo},
 };
 
@@ -477,16 +476,20 @@ static void test_raw(void **state)
     raw_expect(app, "GET /v1/jobs/a#b HTTP/1.1\r\nHost: a\r\n\r\n", " 400 ");
     raw_expect(app,
                "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-               "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", " 400 ");
+               "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+               " 400 ");
     raw_expect(app,
                "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-               "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "POST|a|-|abcde|");
+               "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+               "POST|a|-|abcde|");
     raw_expect(app,
                "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-               "Expect: 100-continue\r\n\r\nabc", "HTTP/1.1 100 ");
+               "Expect: 100-continue\r\n\r\nabc",
+               "HTTP/1.1 100 ");
     raw_expect(app,
                "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n"
-               "Expect: 100-continue\r\n\r\n", "HTTP/1.1 413 ");
+               "Expect: 100-continue\r\n\r\n",
+               "HTTP/1.1 413 ");
     raw_expect(app, "HEAD /size HTTP/1.1\r\nHost: a\r\n\r\n", "Content-Length: 123456");
     raw_expect(app, "GET /v1/jobs/a HTTP/1.1\r\nHost: a\r\nX-Request-Id: my.id-1\r\n\r\n",
                "x-request-id: my.id-1");
@@ -510,8 +513,9 @@ static void test_raw_limits(void **state)
     snprintf(big + at + 60000, sizeof big - at - 60000, "\r\n\r\n");
     raw_expect(app, big, " 431 ");
     /* A chunked body over the limit is read to its end and answered. */
-    at = (size_t)snprintf(big, sizeof big, "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\n"
-                                           "Transfer-Encoding: chunked\r\n\r\n7d0\r\n");
+    at = (size_t)snprintf(big, sizeof big,
+                          "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\n"
+                          "Transfer-Encoding: chunked\r\n\r\n7d0\r\n");
     memset(big + at, 'z', 2000);
     snprintf(big + at + 2000, sizeof big - at - 2000, "\r\n0\r\n\r\n");
     raw_expect(app, big, " 413 ");
