@@ -1,0 +1,52 @@
+/* How fast a rig is, by what it delivered, and how long a task may take.
+ *
+ * A rig's speed is an exponentially weighted mean of flops/s over its accepted
+ * receipts, on the coordinator's clock from lease to receipt (so transfers
+ * count), one mean for each kind of work: a gradient is bound by arithmetic, an
+ * optimiser step by memory. Until a kind was measured the admission challenge
+ * stands in. Pure functions; times are milliseconds. */
+#ifndef EMAC_SCHED_SPEED_H
+#define EMAC_SCHED_SPEED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sched_work { SCHED_WORK_MATH, SCHED_WORK_STATE, SCHED_WORK_KINDS };
+
+#define SCHED_EWMA_WEIGHT     0.3  /* of the newest receipt */
+#define SCHED_STATE_SHARE     0.02 /* flops/s of an optimiser step against GEMM's, until measured */
+#define SCHED_MATH_SHARE      0.5  /* of a whole model's gradient against GEMM's, until measured */
+#define SCHED_FLOPS_LEAST     1e6  /* no rig is taken for slower */
+#define SCHED_OVERHEAD_MS     20   /* asking, answering, hashing */
+#define SCHED_FETCH_BYTES_MS  10000 /* bytes a millisecond a home line brings: 80 Mbit/s */
+#define SCHED_DEADLINE_MIN_MS 5000
+#define SCHED_DEADLINE_TIMES  4
+
+struct sched_speed {
+    double seed_flops;                   /* flops/s of the admission challenge */
+    double flops[SCHED_WORK_KINDS];      /* mean; 0: not measured */
+    uint32_t receipts[SCHED_WORK_KINDS]; /* how many went in */
+};
+
+void sched_speed_seed(struct sched_speed *s, double flops_per_s);
+void sched_speed_add(struct sched_speed *s, enum sched_work work, uint64_t flops,
+                     uint64_t elapsed_ms);
+/* flops/s to plan with; at least SCHED_FLOPS_LEAST */
+double sched_speed_get(const struct sched_speed *s, enum sched_work work);
+/* Expected duration; fetch_bytes: inputs that the rig does not hold yet. */
+uint64_t sched_expected_ms(const struct sched_speed *s, enum sched_work work, uint64_t flops,
+                           uint64_t fetch_bytes);
+/* After this long the task is given to another rig too: max(5 s, 4 times expected). */
+uint64_t sched_deadline_ms(uint64_t expected_ms);
+
+/* A token bucket: `per_s` requests a second with bursts of `burst`. Starts full. */
+struct sched_bucket {
+    double tokens;
+    uint64_t at_ms;
+};
+void sched_bucket_init(struct sched_bucket *b, double burst, uint64_t now_ms);
+/* False when empty; *retry_ms is then when one will be there. */
+bool sched_bucket_take(struct sched_bucket *b, double per_s, double burst, uint64_t now_ms,
+                       uint64_t *retry_ms);
+
+#endif

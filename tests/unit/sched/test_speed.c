@@ -1,0 +1,84 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "sched/speed.h"
+
+static void seed_stands_in_until_measured(void **state)
+{
+    (void)state;
+    struct sched_speed s = {0};
+    sched_speed_seed(&s, 100e9);
+    assert_true(sched_speed_get(&s, SCHED_WORK_MATH) == 100e9 * SCHED_MATH_SHARE);
+    sched_speed_add(&s, SCHED_WORK_MATH, 30000000000u, 1000);
+    assert_true(sched_speed_get(&s, SCHED_WORK_MATH) == 30e9);
+    assert_true(sched_speed_get(&s, SCHED_WORK_STATE) == 100e9 * SCHED_STATE_SHARE);
+}
+
+static void mean_follows_receipts(void **state)
+{
+    (void)state;
+    struct sched_speed s = {0};
+    for (int i = 0; i < 30; i++)
+        sched_speed_add(&s, SCHED_WORK_MATH, 10000000000u, 1000);
+    for (int i = 0; i < 30; i++)
+        sched_speed_add(&s, SCHED_WORK_MATH, 20000000000u, 1000);
+    double f = sched_speed_get(&s, SCHED_WORK_MATH);
+    assert_true(f > 19.9e9 && f <= 20e9);
+}
+
+static void no_speed_is_zero_or_endless(void **state)
+{
+    (void)state;
+    struct sched_speed s = {0};
+    assert_true(sched_speed_get(&s, SCHED_WORK_STATE) == SCHED_FLOPS_LEAST);
+    sched_speed_add(&s, SCHED_WORK_STATE, 1000, 0);
+    assert_true(sched_speed_get(&s, SCHED_WORK_STATE) >= SCHED_FLOPS_LEAST);
+    uint64_t ms = sched_expected_ms(&s, SCHED_WORK_STATE, UINT64_MAX, UINT64_MAX);
+    assert_true(ms <= 1000000000000u);
+    assert_true(sched_deadline_ms(ms) > ms);
+}
+
+static void deadlines_are_four_times_expected(void **state)
+{
+    (void)state;
+    assert_int_equal(sched_deadline_ms(10), 5000);
+    assert_int_equal(sched_deadline_ms(2000), 8000);
+    struct sched_speed s = {0};
+    sched_speed_add(&s, SCHED_WORK_MATH, 10000000000u, 1000);
+    assert_int_equal(sched_expected_ms(&s, SCHED_WORK_MATH, 20000000000u, 0), 2020);
+    assert_int_equal(sched_expected_ms(&s, SCHED_WORK_MATH, 0, 50000000), 5020);
+}
+
+static void bucket_lets_a_burst_and_then_the_rate(void **state)
+{
+    (void)state;
+    struct sched_bucket b;
+    uint64_t retry = 0;
+    sched_bucket_init(&b, 3, 1000);
+    for (int i = 0; i < 3; i++)
+        assert_true(sched_bucket_take(&b, 10, 3, 1000, &retry));
+    assert_false(sched_bucket_take(&b, 10, 3, 1000, &retry));
+    assert_in_range(retry, 100, 101);
+    assert_false(sched_bucket_take(&b, 10, 3, 1050, &retry));
+    assert_true(sched_bucket_take(&b, 10, 3, 1000 + 101, &retry));
+    /* A clock that jumps far ahead fills it up and no more. */
+    for (int i = 0; i < 3; i++)
+        assert_true(sched_bucket_take(&b, 10, 3, 90000000, &retry));
+    assert_false(sched_bucket_take(&b, 10, 3, 90000000, &retry));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(seed_stands_in_until_measured),
+        cmocka_unit_test(mean_follows_receipts),
+        cmocka_unit_test(no_speed_is_zero_or_endless),
+        cmocka_unit_test(deadlines_are_four_times_expected),
+        cmocka_unit_test(bucket_lets_a_burst_and_then_the_rate),
+    };
+    return cmocka_run_group_tests_name("speed", tests, NULL, NULL);
+}
