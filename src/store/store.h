@@ -6,8 +6,12 @@
  * INV-2  A block file appears whole or not at all (temporary file, rename).
  * INV-3  Bytes on disk never pass the quota; a put that would fails with
  *        NO_SPACE after garbage collection could not make room.
- * INV-4  A pinned root's whole DAG survives garbage collection. Unpinned blocks
- *        may vanish at any gc, oldest use first.
+ * INV-4  A pinned root's whole DAG survives garbage collection, and what of it
+ *        was there when store_pin returned survives a loss of power. Unpinned
+ *        blocks may vanish at any gc, oldest use first.
+ *
+ * One process at a time has a store's directory open. Files in it that are not
+ * ours are left alone; leftovers of a crash are removed at the start.
  *
  * Two kinds of content:
  *   blocks  at most 2 MiB, on disk under blocks/<2 chars>/<base32 cid>;
@@ -28,13 +32,15 @@ struct store;
 struct store_config {
     struct os *os;
     const char *dir;        /* NULL: memory only */
-    uint64_t disk_quota;    /* bytes; 0: 1 TiB */
+    uint64_t disk_quota;    /* bytes; 0: 1 TiB, or memory_quota without a directory */
     uint64_t memory_quota;  /* bytes of unheld values kept; 0: a quarter of physical memory */
     uint32_t hash_threads;  /* >= 1: leaves of one file are hashed in parallel */
 };
 
+/* CONFLICT when another process has the directory open and keeps it for 10 s more. */
 enum emac_status store_open(const struct store_config *cfg, struct store **out,
                             struct emac_err *err);
+/* Every value was given back before (asserted). */
 void store_close(struct store *s);
 
 /* ---- blocks ---- */
@@ -46,6 +52,9 @@ enum emac_status store_block_put_as(struct store *s, const struct cid *cid, cons
 /* Replaces the contents of out. NOT_FOUND, CORRUPT. Finds leaves and inner blocks of values. */
 enum emac_status store_block_get(struct store *s, const struct cid *cid, struct emac_buf *out,
                                  struct emac_err *err);
+/* The same, added to what is in out. */
+enum emac_status store_block_append(struct store *s, const struct cid *cid, struct emac_buf *out,
+                                    struct emac_err *err);
 bool store_block_has(struct store *s, const struct cid *cid, uint64_t *size /* may be NULL */);
 
 /* ---- values: files in memory ---- */
@@ -57,7 +66,7 @@ struct store_value {
 };
 /* Take ownership of `data` (from emac_alloc_aligned), hash it, and keep it in memory. The returned
  * value is held: give it back with store_value_drop. When the store has it already, data is freed
- * and the old one returned. */
+ * and the old one returned; on failure data is freed, too. */
 enum emac_status store_value_adopt(struct store *s, uint8_t *data, size_t size,
                                    const struct store_value **out, struct emac_err *err);
 /* Find in memory, else assemble (and verify) from blocks on disk. NOT_FOUND names the first missing
@@ -66,7 +75,8 @@ enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_
                                  const struct store_value **out, struct emac_err *err);
 const struct store_value *store_value_hold(struct store *s, const struct store_value *v);
 void store_value_drop(struct store *s, const struct store_value *v);
-/* Write the value's blocks to disk (checkpoints, models). */
+/* Make the whole DAG under cid durable on disk (checkpoints, models): blocks of values are written,
+ * blocks on disk synced. NOT_FOUND names the first missing block. Does not pin. */
 enum emac_status store_value_persist(struct store *s, const struct cid *cid, struct emac_err *err);
 
 /* ---- files and DAGs ---- */
@@ -82,7 +92,7 @@ enum emac_status store_file_read(struct store *s, const struct cid *root, uint64
 enum emac_status store_file_size(struct store *s, const struct cid *root, uint64_t *size,
                                  struct emac_err *err);
 /* Visit the blocks of the DAG under root depth-first, each once (present ones: present=true). Follows
- * dag-pb links, and CIDs inside dag-cbor. */
+ * dag-pb links, and CIDs inside dag-cbor. A failure of `each` stops the walk and is returned. */
 enum emac_status store_dag_walk(struct store *s, const struct cid *root,
                                 enum emac_status (*each)(void *ctx, const struct cid *cid,
                                                          bool present),
@@ -93,13 +103,19 @@ enum emac_status store_dag_missing(struct store *s, const struct cid *root, stru
 
 /* ---- pins, gc, figures ---- */
 /* Pins are named (job id, "data", ...), persist with the store, and nest: a root stays pinned while
- * any name pins it. */
+ * any name pins it. A name has 1 to 128 bytes; pinning the same root twice by one name is one pin.
+ * The DAG need not be complete: what is there is kept, and what arrives later, too. NO_SPACE when
+ * what was in memory only does not fit. */
 enum emac_status store_pin(struct store *s, const char *name, const struct cid *root,
                            struct emac_err *err);
+/* NOT_FOUND when there is no such pin. */
 enum emac_status store_unpin(struct store *s, const char *name, const struct cid *root,
                              struct emac_err *err);
+/* Remove unpinned blocks until the disk holds at most target_bytes, or only pinned ones are left. */
 enum emac_status store_gc(struct store *s, uint64_t target_bytes, uint64_t *freed,
                           struct emac_err *err);
+/* Is root itself pinned, by any name? */
+bool store_pinned(struct store *s, const struct cid *root);
 struct store_stats {
     uint64_t disk_bytes, disk_blocks, disk_quota, memory_bytes, values;
 };
