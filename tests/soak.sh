@@ -1,0 +1,29 @@
+#!/bin/sh
+# Long campaigns, one after the other: 200 random kills, longer fuzzing, exhaustive function checks.
+# Their last figures are noted in docs/quality.md.
+set -u
+cd "$(dirname "$0")/.."
+BUILD=${1:-build}
+EMAC=$(pwd)/$BUILD/emac
+export EMAC BUILD=$(pwd)/$BUILD
+failed=0
+echo "== 200 kills"
+KILLS=${KILLS:-200} SEED=${SEED:-$(date +%j)} sh tests/e2e/crash.sh || failed=$((failed + 1))
+echo "== every binary32 through the scalar functions"
+EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 compute: >/dev/null 2>&1 ||
+    EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 || failed=$((failed + 1))
+echo "== fuzzing, ${FUZZ_SECONDS:=120} s each"
+if [ -d build-fuzz ]; then
+    for f in build-fuzz/tests/fuzz/fuzz_*; do
+        [ -x "$f" ] && [ -f "$f" ] || continue
+        name=${f##*/fuzz_}
+        mkdir -p "build-fuzz/corpus/$name"
+        "$f" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 "build-fuzz/corpus/$name" \
+            "tests/fuzz/corpus/$name" 2>&1 | grep -E 'stat::number_of_executed_units|ERROR|SUMMARY' |
+            sed "s/^/$name: /" || failed=$((failed + 1))
+    done
+else
+    echo "run make test first: it builds the fuzzers"
+fi
+echo "soak: $failed campaigns failed"
+exit "$failed"
