@@ -15,6 +15,7 @@
 #define UNIXFS_BLOCK_MAX (2u << 20)
 #define UNIXFS_DIR_MAX (256u << 10)
 #define UNIXFS_DEPTH_MAX 8
+#define UNIXFS_NAME_MAX 255
 
 /* Receives each finished block (leaves first, root last). `data` is borrowed. */
 typedef enum emac_status unixfs_block_fn(void *ctx, const struct cid *cid, const void *data,
@@ -40,9 +41,9 @@ enum emac_status unixfs_tree_from_leaves(const struct cid *leaf, size_t count, u
 
 struct unixfs_link {
     struct cid cid;
-    char *name;     /* "" inside files */
-    uint64_t tsize; /* bytes of the whole tree below */
-    uint64_t size;  /* files: bytes of content below (blocksizes) */
+    const char *name; /* "" inside files */
+    uint64_t tsize;   /* bytes of the whole tree below */
+    uint64_t size;    /* files: bytes of content below (blocksizes) */
 };
 
 enum unixfs_kind { UNIXFS_FILE, UNIXFS_DIRECTORY };
@@ -56,12 +57,16 @@ struct unixfs_node {
 };
 
 /* Decode a raw or dag-pb block already checked against its CID. Everything is validated: link
- * count equals blocksizes, sums equal filesize, names of directories unique, sane. */
+ * count equals blocksizes, sums equal filesize, names of directories unique, sane, in order. Modes
+ * and times of other tools are ignored; HAMT directories and symbolic links are UNSUPPORTED. */
 enum emac_status unixfs_node_parse(struct unixfs_node *out, enum cid_codec codec, const void *data,
                                    size_t n, struct emac_err *err);
 void unixfs_node_release(struct unixfs_node *node);
 
-/* Directory block from links (name, cid, tsize), sorted by name by the function. */
+/* May a directory hold this name? 1..255 bytes of UTF-8 without '/' and NUL, not "." or "..". */
+bool unixfs_name_ok(const char *name, size_t n);
+/* Directory block from links (name, cid, tsize), sorted by name by the function. Its bytes are
+ * appended to `out`. INVALID for a bad or repeated name, TOO_LARGE over UNIXFS_DIR_MAX. */
 enum emac_status unixfs_directory(struct unixfs_link *link, size_t count, struct emac_buf *out,
                                   struct cid *cid, uint64_t *tree_size, struct emac_err *err);
 
