@@ -1,0 +1,56 @@
+/* Between the files of db/; nobody else includes it. */
+#ifndef EMAC_DB_IMPL_H
+#define EMAC_DB_IMPL_H
+
+#include <sqlite3.h>
+#include <stdarg.h>
+
+#include "db/db.h"
+#include "os/os.h"
+#include "os/thread.h"
+
+#define DB_BUCKETS 128
+
+/* A prepared statement. INV: busy from its start to its end; only the lock's owner touches it. */
+struct db_stmt {
+    struct db *db;
+    sqlite3_stmt *handle;
+    struct db_stmt *next; /* in its bucket */
+    uint64_t hash, last_used;
+    bool busy, cached;
+};
+
+struct db {
+    char *path;
+    struct os_lock *file_lock;
+    sqlite3 *handle;
+
+    /* A recursive lock: `guard` protects owner and depth only and is held briefly. */
+    struct os_mutex guard;
+    struct os_cond free;
+    pthread_t owner;
+    uint32_t depth;
+
+    /* The owner's from here. */
+    bool in_transaction;
+    struct emac_err broken; /* the error that ended the transaction under its owner; OK: none */
+    struct db_stmt *bucket[DB_BUCKETS];
+    size_t cached;
+    uint64_t tick;
+};
+
+void db_lock(struct db *db);
+void db_unlock(struct db *db);
+
+/* Status and sentence of SQLite's result code `rc`. Stops the process when a sync failed: the
+ * kernel may have dropped the pages, so neither the file nor the page cache can be trusted any
+ * more. */
+enum emac_status db_fail(struct db *db, int rc, struct emac_err *err);
+
+/* Statements; the lock is held. stmt_take prepares or finds one, marks it busy. */
+enum emac_status db_stmt_take(struct db *db, const char *sql, struct db_stmt **out,
+                              struct emac_err *err);
+void db_stmt_give(struct db_stmt *st);
+void db_stmt_free_all(struct db *db);
+
+#endif

@@ -1,0 +1,187 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/hex.h"
+#include "crypto/crypto.h"
+#include "db/db_impl.h"
+
+/* ---- transactions ---- */
+
+/* BEGIN and its like run by themselves, so that a broken transaction does not refuse its own end.
+ */
+static int run_bare(struct db *db, const char *sql)
+{
+    struct db_stmt *st;
+    if (db_stmt_take(db, sql, &st, NULL) != EMAC_OK)
+        return sqlite3_extended_errcode(db->handle);
+    int rc = sqlite3_step(st->handle);
+    db_stmt_give(st);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static void transaction_end(struct db *db)
+{
+    EMAC_ASSERT(sqlite3_get_autocommit(db->handle) != 0);
+    db->in_transaction = false;
+    db->broken.status = EMAC_OK;
+    db_unlock(db);
+}
+
+enum emac_status db_begin(struct db *db, struct emac_err *err)
+{
+    db_lock(db);
+    EMAC_ASSERT(!db->in_transaction);
+    int rc = run_bare(db, "BEGIN IMMEDIATE");
+    if (rc != SQLITE_OK) {
+        enum emac_status st = db_fail(db, rc, err);
+        db_unlock(db);
+        return st;
+    }
+    db->in_transaction = true;
+    db->broken.status = EMAC_OK;
+    return EMAC_OK;
+}
+
+static void undo(struct db *db)
+{
+    if (sqlite3_get_autocommit(db->handle) == 0) {
+        int rc = run_bare(db, "ROLLBACK");
+        /* Without memory even to prepare it, nothing could be undone: better to stop and let the
+         * next start roll back. */
+        EMAC_ASSERT(rc == SQLITE_OK || sqlite3_get_autocommit(db->handle) != 0);
+    }
+}
+
+enum emac_status db_commit(struct db *db, struct emac_err *err)
+{
+    EMAC_ASSERT(db_in_transaction(db));
+    enum emac_status st = db->broken.status;
+    if (st != EMAC_OK) {
+        if (err != NULL)
+            *err = db->broken;
+    } else {
+        int rc = run_bare(db, "COMMIT");
+        if (rc != SQLITE_OK)
+            st = db_fail(db, rc, err);
+    }
+    undo(db);
+    transaction_end(db);
+    return st;
+}
+
+void db_rollback(struct db *db)
+{
+    EMAC_ASSERT(db_in_transaction(db));
+    undo(db);
+    transaction_end(db);
+}
+
+/* ---- migrations ---- */
+
+static void digest_text(const char *sql, char out[2 * SHA256_BYTES + 1])
+{
+    uint8_t digest[SHA256_BYTES];
+    crypto_sha256(digest, sql, strlen(sql));
+    emac_hex(out, digest, sizeof digest);
+}
+
+static const struct db_migration *migration_find(const struct db_migration *m, size_t count,
+                                                 const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(m[i].name, name) == 0)
+            return &m[i];
+    }
+    return NULL;
+}
+
+/* Each applied migration must be one of ours, with our text. */
+static enum emac_status applied_check(struct db *db, const struct db_migration *m, size_t count,
+                                      struct emac_err *err)
+{
+    struct db_stmt *q;
+    bool row = false;
+    char digest[2 * SHA256_BYTES + 1];
+    enum emac_status st =
+        db_query(db, &q, err, "SELECT name, sha256 FROM schema_migrations ORDER BY name", NULL);
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
+        const struct db_migration *ours = migration_find(m, count, db_text(q, 0));
+        if (ours == NULL) {
+            st = emac_fail(err, EMAC_CONFLICT,
+                           "database '%s' is newer than this program (it has migration '%s'): "
+                           "run the newer program",
+                           db->path, db_text(q, 0));
+        } else {
+            digest_text(ours->sql, digest);
+            if (strcmp(digest, db_text(q, 1)) != 0)
+                st = emac_fail(err, EMAC_CORRUPT,
+                               "migration '%s' of database '%s' differs from this program's: the "
+                               "two were not made by one line of versions",
+                               ours->name, db->path);
+        }
+        if (st != EMAC_OK)
+            db_done(q);
+    }
+    return st;
+}
+
+/* Every statement of a script. */
+static enum emac_status script_run(struct db *db, const char *sql, struct emac_err *err)
+{
+    int rc = SQLITE_OK;
+    while (*sql != '\0' && rc == SQLITE_OK) {
+        sqlite3_stmt *st = NULL;
+        rc = sqlite3_prepare_v2(db->handle, sql, -1, &st, &sql);
+        while (rc == SQLITE_OK && st != NULL && (rc = sqlite3_step(st)) == SQLITE_ROW)
+            rc = SQLITE_OK;
+        if (rc == SQLITE_DONE)
+            rc = SQLITE_OK;
+        enum emac_status status = rc != SQLITE_OK ? db_fail(db, rc, err) : EMAC_OK;
+        sqlite3_finalize(st);
+        if (status != EMAC_OK)
+            return status;
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status migration_apply(struct db *db, const struct db_migration *m,
+                                        struct emac_err *err)
+{
+    int64_t known = 0;
+    char digest[2 * SHA256_BYTES + 1];
+    enum emac_status st = db_begin(db, err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_TRY(st, db_one_i64(db, &known, err,
+                            "SELECT COUNT(*) FROM schema_migrations WHERE name = ?", "t", m->name));
+    if (known == 0) {
+        digest_text(m->sql, digest);
+        EMAC_TRY(st, script_run(db, m->sql, err));
+        EMAC_TRY(st, db_exec(db, err,
+                             "INSERT INTO schema_migrations (name, sha256, applied_ms) "
+                             "VALUES (?, ?, ?)",
+                             "tti", m->name, digest, (int64_t)os_real()->wall_ms(os_real())));
+    }
+    return db_commit(db, err);
+out:
+    db_rollback(db);
+    if (err != NULL)
+        emac_wrap(err, "migration '%s'", m->name);
+    return st;
+}
+
+enum emac_status db_migrate(struct db *db, const struct db_migration *m, size_t count,
+                            struct emac_err *err)
+{
+    enum emac_status st = db_exec(db, err,
+                                  "CREATE TABLE IF NOT EXISTS schema_migrations ("
+                                  "name TEXT PRIMARY KEY, sha256 TEXT NOT NULL, "
+                                  "applied_ms BIGINT NOT NULL)",
+                                  NULL);
+    if (st == EMAC_OK)
+        st = applied_check(db, m, count, err);
+    for (size_t i = 0; i < count && st == EMAC_OK; i++)
+        st = migration_apply(db, &m[i], err);
+    return st;
+}
