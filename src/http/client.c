@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct handle {
 };
 
 struct http_client {
+    atomic_bool stopped;
     struct os_mutex lock;                 /* guards what follows */
     struct handle idle[IDLE_HANDLES_MAX]; /* oldest first */
     size_t idle_count;
@@ -38,6 +40,7 @@ struct http_client {
 };
 
 struct transfer {
+    struct http_client *client;
     const struct http_call *call;
     struct http_reply *reply;
     CURL *curl;
@@ -74,6 +77,11 @@ void http_client_free(struct http_client *c)
         curl_easy_cleanup(c->idle[i].curl);
     os_mutex_release(&c->lock);
     free(c);
+}
+
+void http_client_stop(struct http_client *c)
+{
+    atomic_store(&c->stopped, true);
 }
 
 void http_reply_release(struct http_reply *r)
@@ -172,7 +180,8 @@ static int on_progress(void *ctx, curl_off_t dl_total, curl_off_t dl, curl_off_t
                        curl_off_t ul)
 {
     struct transfer *t = ctx;
-    return t->call->cancelled != NULL && t->call->cancelled(t->call->cancelled_ctx);
+    return atomic_load(&t->client->stopped) ||
+           (t->call->cancelled != NULL && t->call->cancelled(t->call->cancelled_ctx));
 }
 
 /* ---- setting up ---- */
@@ -343,6 +352,8 @@ static enum emac_status transfer_run(struct http_client *c, struct transfer *t,
     char origin[ORIGIN_MAX];
     EMAC_ASSERT(method_ok(t->call->method));
     EMAC_TRY(st, http_url_parse(&t->arena, t->call->url, &t->url, err));
+    if (atomic_load(&c->stopped))
+        return emac_fail(err, EMAC_CANCELLED, "the call of '%.200s' was cancelled", t->url.text);
     EMAC_TRY(st, headers_set(t, err));
     snprintf(origin, sizeof origin, "%s%s", t->url.https ? "s:" : "", t->url.authority);
     t->curl = pool_take(c, origin);
@@ -364,7 +375,7 @@ out:
 enum emac_status http_client_call(struct http_client *c, const struct http_call *call,
                                   struct http_reply *reply, struct emac_err *err)
 {
-    struct transfer t = {.call = call, .reply = reply};
+    struct transfer t = {.client = c, .call = call, .reply = reply};
     *reply = (struct http_reply){0};
     t.max = call->reply_max > 0 ? call->reply_max : REPLY_MAX_DEFAULT;
     emac_buf_init(&reply->body, t.max > ERROR_BODY_MAX ? t.max : ERROR_BODY_MAX);

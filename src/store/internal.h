@@ -45,6 +45,7 @@ struct store_part {
 struct store_held {
     struct store_value pub; /* first: callers hold a pointer to it */
     uint32_t holds;
+    bool forget; /* goes with its last hold */
     uint8_t *data;
     struct store_part *part;
     size_t count, cap;

@@ -75,6 +75,10 @@ enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_
                                  const struct store_value **out, struct emac_err *err);
 const struct store_value *store_value_hold(struct store *s, const struct store_value *v);
 void store_value_drop(struct store *s, const struct store_value *v);
+/* As store_value_drop, for a value that is not wanted any more: its memory goes when the last holder
+ * gives it back, instead of being kept under memory_quota. One that is adopted or fetched anew
+ * meanwhile is kept as usual. */
+void store_value_forget(struct store *s, const struct store_value *v);
 /* Make the whole DAG under cid durable on disk (checkpoints, models): blocks of values are written,
  * blocks on disk synced. NOT_FOUND names the first missing block. Does not pin. */
 enum emac_status store_value_persist(struct store *s, const struct cid *cid, struct emac_err *err);

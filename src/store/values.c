@@ -111,6 +111,16 @@ static void hold(struct store *s, struct store_held *v)
         unheld_unlink(s, v);
 }
 
+static void remove_unheld(struct store *s, struct store_held *v)
+{
+    EMAC_ASSERT(v->holds == 0);
+    unheld_unlink(s, v);
+    for (size_t i = 0; i < v->count; i++)
+        part_unlink(s, &v->part[i]);
+    cid_map_remove(&s->value, &v->pub.cid);
+    s->memory_bytes -= v->pub.size;
+}
+
 /* Take the oldest out of the index while too much is unheld. They are chained by `older` to be
  * freed after the lock is gone, for giving back much memory takes time. */
 static struct store_held *evict(struct store *s)
@@ -118,12 +128,7 @@ static struct store_held *evict(struct store *s)
     struct store_held *gone = NULL;
     while (s->unheld_bytes > s->memory_quota && s->value_oldest != NULL) {
         struct store_held *v = s->value_oldest;
-        EMAC_ASSERT(v->holds == 0);
-        unheld_unlink(s, v);
-        for (size_t i = 0; i < v->count; i++)
-            part_unlink(s, &v->part[i]);
-        cid_map_remove(&s->value, &v->pub.cid);
-        s->memory_bytes -= v->pub.size;
+        remove_unheld(s, v);
         v->older = gone;
         gone = v;
     }
@@ -168,6 +173,7 @@ enum emac_status store_held_register(struct store *s, struct store_held *v, cons
     struct store_held *old = cid_map_get(&s->value, root);
     if (old != NULL) {
         hold(s, old);
+        old->forget = false;
     } else {
         st = insert(s, v, err);
         v->holds = 1;
@@ -233,18 +239,35 @@ const struct store_value *store_value_hold(struct store *s, const struct store_v
     return v;
 }
 
-void store_value_drop(struct store *s, const struct store_value *v)
+static void give_back(struct store *s, const struct store_value *v, bool forget)
 {
-    if (v == NULL)
-        return;
-    struct store_held *held = (struct store_held *)v;
+    struct store_held *held = (struct store_held *)v, *gone = NULL;
     os_mutex_lock(&s->lock);
     EMAC_ASSERT(held->holds > 0);
-    if (--held->holds == 0)
+    held->forget = held->forget || forget;
+    if (--held->holds == 0) {
         unheld_push(s, held);
-    struct store_held *gone = evict(s);
+        if (held->forget) {
+            remove_unheld(s, held);
+            gone = held;
+        } else {
+            gone = evict(s);
+        }
+    }
     os_mutex_unlock(&s->lock);
     free_chain(gone);
+}
+
+void store_value_drop(struct store *s, const struct store_value *v)
+{
+    if (v != NULL)
+        give_back(s, v, false);
+}
+
+void store_value_forget(struct store *s, const struct store_value *v)
+{
+    if (v != NULL)
+        give_back(s, v, true);
 }
 
 /* ---- adopting bytes ---- */
