@@ -11,7 +11,7 @@
 #include "work/task.h"
 
 #define EXEC_PROGRAMS_MAX 64
-#define EXEC_INLINE_MAX 4096 /* outputs up to this size may travel inside the receipt message */
+#define EXEC_INLINE_MAX   4096 /* outputs up to this size may travel inside the receipt message */
 
 struct exec;
 struct exec_config {
@@ -33,8 +33,8 @@ void exec_free(struct exec *x);
 
 struct exec_result {
     uint32_t output_count;
-    struct task_output output[TASK_OUTPUTS_MAX];          /* sorted by name */
-    const struct store_value *value[TASK_OUTPUTS_MAX];    /* held */
+    struct task_output output[TASK_OUTPUTS_MAX];       /* sorted by name */
+    const struct store_value *value[TASK_OUTPUTS_MAX]; /* held */
     uint64_t compute_ns, total_ns;
 };
 /* INVALID for a task that does not fit its program (the sentence names the port), NUMERIC for NaN,

@@ -1,0 +1,186 @@
+/* Apply programs: one run of the graph, over the sum of parts if it takes one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node/exec_internal.h"
+
+/* A part, or the sum of some: a value of the store, untouched (EXEC-3), or own memory. */
+struct piece {
+    const struct store_value *held;
+    float *own;
+};
+
+struct part_sum {
+    struct exec_run *r;
+    struct piece *piece;
+    float *spare[EXEC_LEVELS_MAX];
+    uint32_t spares;
+    enum emac_status st;
+    struct emac_err *err;
+};
+
+static const float *piece_data(const struct part_sum *s, uint32_t i)
+{
+    const struct piece *p = &s->piece[i];
+    return p->own != NULL ? p->own
+                          : (const float *)(const void *)(p->held->data + s->r->p->sum.header.len);
+}
+
+/* Which tensor is it that does not fit? */
+static enum emac_status part_misfit(struct part_sum *s, uint32_t i, struct emac_err *err)
+{
+    const struct task_part *part = &s->r->task->part[i];
+    const struct store_value *v = s->piece[i].held;
+    struct st_index idx = {0};
+    enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
+    const char *name = NULL;
+    for (uint32_t k = 0; st == EMAC_OK && k < s->r->p->sum.count && name == NULL; k++) {
+        struct graph_port port = graph_input_at(s->r->p->graph, s->r->p->sum.port[k].port);
+        const struct st_tensor *t = st_index_find(&idx, strchr(port.name, '/') + 1);
+        if (t == NULL || t->dtype != ST_F32 || t->rank != port.shape.rank ||
+            memcmp(t->dim,
+                   (uint64_t[TENSOR_RANK_MAX]){port.shape.dim[0], port.shape.dim[1],
+                                               port.shape.dim[2], port.shape.dim[3]},
+                   t->rank * sizeof t->dim[0]) != 0)
+            name = strchr(port.name, '/') + 1;
+    }
+    if (st == EMAC_OK && name != NULL)
+        st = emac_fail(err, EMAC_INVALID, "tensor '%s' is missing or misshapen", name);
+    else if (st == EMAC_OK)
+        st = emac_fail(err, EMAC_INVALID, "the bundle is not in canonical form or holds too much");
+    st_index_release(&idx);
+    if (err != NULL)
+        emac_wrap(err, "part %u+%u of input 'sum'", part->first, part->count);
+    return st;
+}
+
+static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_err *err)
+{
+    struct piece *p = &s->piece[i];
+    const struct bundle *l = &s->r->p->sum;
+    if (p->own != NULL || p->held != NULL)
+        return EMAC_OK;
+    const struct cid *cid = &s->r->task->part[i].cid;
+    enum emac_status st = exec_value_get(s->r, "sum", cid, l->size, &p->held, err);
+    if (st == EMAC_TOO_LARGE)
+        st = emac_fail(err, EMAC_INVALID,
+                       "part %u+%u of input 'sum' is larger than the %zu bytes of "
+                       "its tensors",
+                       s->r->task->part[i].first, s->r->task->part[i].count, l->size);
+    if (st != EMAC_OK)
+        return st;
+    /* All parts must be of one layout, for they are added as one vector. */
+    if (p->held->size != l->size || memcmp(p->held->data, l->header.data, l->header.len) != 0)
+        return part_misfit(s, i, err);
+    return EMAC_OK;
+}
+
+static void piece_drop(struct part_sum *s, uint32_t i)
+{
+    struct piece *p = &s->piece[i];
+    if (p->held != NULL)
+        store_value_drop(s->r->x->cfg.store, p->held);
+    if (p->own != NULL) {
+        EMAC_ASSERT(s->spares < EXEC_LEVELS_MAX);
+        s->spare[s->spares++] = p->own;
+    }
+    *p = (struct piece){0};
+}
+
+static void part_add(void *ctx, uint32_t into, uint32_t from)
+{
+    struct part_sum *s = ctx;
+    struct exec *x = s->r->x;
+    float *dst;
+    size_t n = exec_bundle_floats(&s->r->p->sum);
+    if (s->st != EMAC_OK)
+        return;
+    EMAC_TRY(s->st, piece_load(s, into, s->err));
+    EMAC_TRY(s->st, piece_load(s, from, s->err));
+    dst = s->piece[into].own;
+    if (dst == NULL && s->spares > 0)
+        dst = s->spare[--s->spares];
+    if (dst == NULL)
+        EMAC_TRY(s->st, emac_alloc_aligned(&dst, n * sizeof *dst, s->err));
+    uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
+    device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n);
+    s->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
+    s->piece[into].own = dst;
+    if (s->piece[into].held != NULL) {
+        store_value_drop(x->cfg.store, s->piece[into].held);
+        s->piece[into].held = NULL;
+    }
+    piece_drop(s, from);
+out:
+    if (s->st == EMAC_OK && exec_is_cancelled(s->r))
+        s->st = emac_fail(s->err, EMAC_CANCELLED, "the task was cancelled");
+}
+
+/* Partial sums and parts in memory at one time: one of each a level, and two. */
+static enum emac_status sum_need(struct exec_run *r, struct emac_err *err)
+{
+    uint64_t pieces = 2, bytes;
+    for (uint32_t c = r->task->part_count; c > 0; c >>= 1)
+        pieces += 2;
+    if (r->task->part_count == 1)
+        pieces = 1;
+    if (__builtin_mul_overflow((uint64_t)r->p->sum.size, pieces, &bytes))
+        return emac_fail(err, EMAC_TOO_LARGE, "input 'sum' is too large");
+    return exec_need(r, bytes, err);
+}
+
+/* The whole ends in piece 0; its ports are bound to it. */
+static enum emac_status sum_parts(struct part_sum *s, struct emac_err *err)
+{
+    struct exec_run *r = s->r;
+    const struct task *t = r->task;
+    struct tree_range *range = NULL;
+    enum emac_status st;
+    s->err = err;
+    EMAC_TRY(st, emac_alloc(&s->piece, t->part_count, sizeof *s->piece, err));
+    EMAC_TRY(st, emac_alloc(&range, t->part_count, sizeof *range, err));
+    for (uint32_t i = 0; i < t->part_count; i++)
+        range[i] = (struct tree_range){t->part[i].first, t->part[i].count};
+    tree_reduce(range, t->part_count, t->total, part_add, s);
+    EMAC_TRY(st, s->st);
+    EMAC_TRY(st, piece_load(s, 0, err));
+    const uint8_t *data = (const uint8_t *)piece_data(s, 0);
+    for (uint32_t i = 0; i < r->p->sum.count; i++) {
+        const struct bundle_port *bp = &r->p->sum.port[i];
+        graph_bind_input(r->p->plan, bp->port, data + (bp->offset - r->p->sum.header.len));
+    }
+out:
+    free(range);
+    return st;
+}
+
+static void sum_release(struct part_sum *s)
+{
+    for (uint32_t i = 0; s->piece != NULL && i < s->r->task->part_count; i++) {
+        if (s->piece[i].held != NULL)
+            store_value_drop(s->r->x->cfg.store, s->piece[i].held);
+        free(s->piece[i].own);
+    }
+    for (uint32_t i = 0; i < s->spares; i++)
+        free(s->spare[i]);
+    free(s->piece);
+}
+
+enum emac_status exec_apply(struct exec_run *r, struct emac_err *err)
+{
+    struct part_sum s = {.r = r};
+    enum emac_status st = EMAC_OK;
+    if (r->p->sum.count > 0) {
+        EMAC_TRY(st, sum_need(r, err));
+        EMAC_TRY(st, sum_parts(&s, err));
+    }
+    for (uint32_t i = 0; i < r->p->out_count; i++) {
+        EMAC_TRY(st, exec_output_new(r, i, err));
+        exec_bind_bundle(r, &r->p->out[i].layout, r->out[i]);
+    }
+    st = exec_graph_run(r, err);
+out:
+    sum_release(&s);
+    return st;
+}

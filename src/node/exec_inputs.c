@@ -1,0 +1,222 @@
+/* What a task gives against what its program takes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node/exec_internal.h"
+
+enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *err)
+{
+    uint64_t most = r->x->memory_max;
+    if (bytes > most || r->need > most - bytes)
+        return emac_fail(
+            err, EMAC_TOO_LARGE,
+            "the task needs more than %llu MiB of memory, all that a task may use here; "
+            "take a smaller micro_batch or a larger machine",
+            (unsigned long long)(most >> 20));
+    r->need += bytes;
+    exec_programs_trim(r->x, r->p, r->need);
+    return EMAC_OK;
+}
+
+/* ---- EXEC-1 ---- */
+
+static const struct exec_bundle *taken_bundle(const struct exec_program *p, const char *name)
+{
+    for (uint32_t i = 0; i < p->in_count; i++) {
+        if (strcmp(p->in[i].name, name) == 0)
+            return &p->in[i];
+    }
+    return NULL;
+}
+
+static enum emac_status inputs_fit(const struct exec_program *p, const struct task *t,
+                                   struct emac_err *err)
+{
+    bool map = p->program.kind == PROGRAM_MAP;
+    for (uint32_t i = 0; i < p->in_count; i++) {
+        if (task_input_find(t, p->in[i].name) == NULL)
+            return emac_fail(err, EMAC_INVALID, "the task lacks input '%s'", p->in[i].name);
+    }
+    if (map && task_input_find(t, "data") == NULL)
+        return emac_fail(err, EMAC_INVALID, "the task lacks input 'data'");
+    for (uint32_t i = 0; i < t->input_count; i++) {
+        const char *name = t->input[i].name;
+        if (taken_bundle(p, name) == NULL && !(map && strcmp(name, "data") == 0))
+            return emac_fail(err, EMAC_INVALID, "the program takes no input '%s'", name);
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status args_fit(const struct exec_program *p, const struct task *t,
+                                 struct emac_err *err)
+{
+    for (uint32_t i = 0; i < graph_input_count(p->graph); i++) {
+        struct graph_port port = graph_input_at(p->graph, i);
+        const char *name;
+        if (!bundle_of(port.name, "args", &name))
+            continue;
+        const struct task_arg *a = task_arg_find(t, name);
+        if (a == NULL || a->width != port.shape.dim[0])
+            return emac_fail(err, EMAC_INVALID, "the task must give arg '%s' %zu numbers", name,
+                             port.shape.dim[0]);
+    }
+    if (t->arg_count != p->arg_count)
+        return emac_fail(err, EMAC_INVALID, "the task gives %u args and the program takes %u",
+                         t->arg_count, p->arg_count);
+    return EMAC_OK;
+}
+
+static enum emac_status map_fits(const struct exec_program *p, const struct task *t,
+                                 struct emac_err *err)
+{
+    if (t->part_count != 0 || t->total != 0)
+        return emac_fail(err, EMAC_INVALID, "a map takes no parts");
+    if (t->count == 0 || (t->count & (t->count - 1)) != 0 || t->first % t->count != 0)
+        return emac_fail(
+            err, EMAC_INVALID,
+            "range %u+%u is not aligned: the count must be a power of two and the first a "
+            "multiple of it",
+            t->first, t->count);
+    if ((uint64_t)t->first + t->count > sampler_batches(&p->program.sampler))
+        return emac_fail(err, EMAC_INVALID, "range %u+%u passes the end of the sampler's data",
+                         t->first, t->count);
+    return EMAC_OK;
+}
+
+static enum emac_status apply_fits(const struct exec_program *p, const struct task *t,
+                                   struct emac_err *err)
+{
+    if (t->first != 0 || t->count != 0)
+        return emac_fail(err, EMAC_INVALID, "an apply has no range");
+    if (p->sum.count == 0) {
+        if (t->part_count != 0 || t->total != 0)
+            return emac_fail(err, EMAC_INVALID, "the program takes no parts");
+        return EMAC_OK;
+    }
+    struct tree_range *range;
+    enum emac_status st = emac_alloc(&range, (size_t)t->part_count + 1, sizeof *range, err);
+    if (st != EMAC_OK)
+        return st;
+    for (uint32_t i = 0; i < t->part_count; i++)
+        range[i] = (struct tree_range){t->part[i].first, t->part[i].count};
+    if (!tree_is_cover(range, t->part_count, t->total))
+        st = emac_fail(
+            err, EMAC_INVALID,
+            "the parts for input 'sum' do not cover micro-batches 0 to %u with aligned ranges",
+            t->total);
+    free(range);
+    return st;
+}
+
+enum emac_status exec_task_fits(const struct exec_program *p, const struct task *t,
+                                struct emac_err *err)
+{
+    enum emac_status st;
+    EMAC_TRY(st, task_check(t, err));
+    EMAC_TRY(st, inputs_fit(p, t, err));
+    EMAC_TRY(st, args_fit(p, t, err));
+    st = p->program.kind == PROGRAM_MAP ? map_fits(p, t, err) : apply_fits(p, t, err);
+out:
+    return st;
+}
+
+/* ---- bundles ---- */
+
+enum emac_status exec_value_get(struct exec_run *r, const char *what, const struct cid *cid,
+                                uint64_t most, const struct store_value **out, struct emac_err *err)
+{
+    struct store *s = r->x->cfg.store;
+    enum emac_status st = store_value_get(s, cid, most, out, err);
+    if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
+        st = exec_fetch(r->x, cid, true, err);
+        if (st == EMAC_OK)
+            st = store_value_get(s, cid, most, out, err);
+    }
+    if (st != EMAC_OK && err != NULL)
+        emac_wrap(err, "input '%s'", what);
+    return st;
+}
+
+static bool shapes_match(const struct graph_port *p, const struct st_tensor *t)
+{
+    if (t->dtype != (p->dtype == DTYPE_F32 ? ST_F32 : ST_I32) || t->rank != p->shape.rank)
+        return false;
+    for (uint32_t k = 0; k < t->rank; k++) {
+        if (t->dim[k] != p->shape.dim[k])
+            return false;
+    }
+    return true;
+}
+
+/* A bundle that is not in canonical form, or holds more than the program takes: look the tensors
+ * up. */
+static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundle *b,
+                                     const struct store_value *v, struct emac_err *err)
+{
+    struct st_index idx = {0};
+    enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
+    if (st != EMAC_OK)
+        return err == NULL ? st : emac_wrap(err, "input '%s'", b->name);
+    for (uint32_t i = 0; i < b->layout.count && st == EMAC_OK; i++) {
+        struct graph_port port = graph_input_at(r->p->graph, b->layout.port[i].port);
+        const char *name = strchr(port.name, '/') + 1;
+        const struct st_tensor *t = st_index_find(&idx, name);
+        char want[96];
+        shape_text(want, sizeof want, port.dtype, &port.shape);
+        if (t == NULL)
+            st = emac_fail(err, EMAC_INVALID, "input '%s' lacks tensor '%s'", b->name, name);
+        else if (!shapes_match(&port, t))
+            st = emac_fail(err, EMAC_INVALID, "tensor '%s' of input '%s' is not %s", name, b->name,
+                           want);
+        else if ((idx.data_offset + t->begin) % sizeof(float) != 0)
+            st = emac_fail(err, EMAC_INVALID, "tensor '%s' of input '%s' is not aligned to 4 bytes",
+                           name, b->name);
+        else
+            graph_bind_input(r->p->plan, b->layout.port[i].port,
+                             v->data + idx.data_offset + t->begin);
+    }
+    st_index_release(&idx);
+    return st;
+}
+
+static enum emac_status bundle_bind(struct exec_run *r, const struct exec_bundle *b,
+                                    const struct store_value *v, struct emac_err *err)
+{
+    const struct bundle *l = &b->layout;
+    if (v->size != l->size || memcmp(v->data, l->header.data, l->header.len) != 0)
+        return bind_by_name(r, b, v, err);
+    for (uint32_t i = 0; i < l->count; i++)
+        graph_bind_input(r->p->plan, l->port[i].port, v->data + l->port[i].offset);
+    return EMAC_OK;
+}
+
+static void args_bind(struct exec_run *r)
+{
+    for (uint32_t i = 0; i < graph_input_count(r->p->graph); i++) {
+        struct graph_port port = graph_input_at(r->p->graph, i);
+        const char *name;
+        if (bundle_of(port.name, "args", &name))
+            graph_bind_input(r->p->plan, i, task_arg_find(r->task, name)->value);
+    }
+}
+
+enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err)
+{
+    for (uint32_t i = 0; i < r->p->in_count; i++) {
+        const struct exec_bundle *b = &r->p->in[i];
+        const struct store_value *v;
+        enum emac_status st = exec_value_get(r, b->name, task_input_find(r->task, b->name),
+                                             r->x->memory_max - r->need, &v, err);
+        if (st != EMAC_OK)
+            return st;
+        r->held[r->held_count++] = v;
+        st = exec_need(r, v->size, err);
+        if (st == EMAC_OK)
+            st = bundle_bind(r, b, v, err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    args_bind(r);
+    return EMAC_OK;
+}

@@ -1,0 +1,102 @@
+/* What the files exec*.c share.
+ *
+ * EXEC-1  Before anything is computed the task has been checked against its program: each port of
+ *         the graph is fed by exactly one input, arg, sampler or sum, with the shape it wants, and
+ *         nothing is given that no port takes.
+ * EXEC-2  The memory a task needs (intermediates, inputs, outputs, partial sums) is added up and
+ *         compared with memory_max before it is allocated.
+ * EXEC-3  Values got from the store are never written to; sums are made in memory of the task. */
+#ifndef EMAC_NODE_EXEC_INTERNAL_H
+#define EMAC_NODE_EXEC_INTERNAL_H
+
+#include "node/exec.h"
+#include "work/bundle.h"
+#include "work/tree.h"
+
+#define PORT_NONE       UINT32_MAX
+#define EXEC_LEVELS_MAX 34 /* height of a tree over 2^32 leaves, and one */
+
+/* A bundle that a program takes or gives. */
+struct exec_bundle {
+    char name[TASK_NAME_MAX];
+    struct bundle layout;
+};
+
+/* A program made ready to run. */
+struct exec_program {
+    struct cid cid;
+    struct program program;
+    struct graph *graph;
+    struct graph_plan *plan;
+    uint64_t used; /* when last, in tasks */
+    uint32_t in_count, out_count;
+    struct exec_bundle in[TASK_INPUTS_MAX];   /* whole bundles, sorted by name */
+    struct exec_bundle out[TASK_OUTPUTS_MAX]; /* sorted by name */
+    struct bundle sum;                        /* apply: what the parts hold; count 0: none */
+    uint32_t tokens_port, targets_port;       /* map; PORT_NONE when absent */
+    uint32_t arg_count;
+};
+
+struct exec {
+    struct exec_config cfg;
+    uint64_t memory_max, tasks;
+    uint32_t program_count;
+    struct exec_program *program[EXEC_PROGRAMS_MAX];
+};
+
+/* One run of one task. */
+struct exec_run {
+    struct exec *x;
+    const struct task *task;
+    struct exec_program *p;
+    uint64_t need; /* bytes spoken for */
+    const struct store_value *held[TASK_INPUTS_MAX];
+    uint32_t held_count;
+    uint8_t *out[TASK_OUTPUTS_MAX]; /* the bundles under construction, by place in p->out */
+    uint64_t compute_ns;
+};
+
+/* ---- exec_program.c ---- */
+/* The program of a task from the cache, or made ready. */
+enum emac_status exec_program_get(struct exec *x, const struct cid *cid, struct exec_program **out,
+                                  struct emac_err *err);
+void exec_program_free(struct exec_program *p);
+/* Forget programs, oldest use first, while those kept and `need` together pass memory_max; never
+ * `keep`. */
+void exec_programs_trim(struct exec *x, const struct exec_program *keep, uint64_t need);
+
+/* ---- exec_inputs.c ---- */
+/* EXEC-1 for all that can be said without the inputs' bytes. */
+enum emac_status exec_task_fits(const struct exec_program *p, const struct task *t,
+                                struct emac_err *err);
+/* Get a bundle of at most `most` bytes into memory, from the store or by cfg.fetch. Held. `what`
+ * names it in sentences. */
+enum emac_status exec_value_get(struct exec_run *r, const char *what, const struct cid *cid,
+                                uint64_t most, const struct store_value **out,
+                                struct emac_err *err);
+/* Hold all bundle inputs and bind their ports and the args. */
+enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err);
+/* Speak for `bytes` more, forgetting cached programs to make room: TOO_LARGE when memory_max would
+ * be passed. */
+enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *err);
+/* Bring a DAG into the store as blocks; UNAVAILABLE when nothing can be fetched. */
+enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memory,
+                            struct emac_err *err);
+
+/* ---- exec_map.c, exec_apply.c ---- */
+enum emac_status exec_map(struct exec_run *r, struct emac_err *err);
+enum emac_status exec_apply(struct exec_run *r, struct emac_err *err);
+
+/* ---- exec.c ---- */
+/* Memory for output bundle i, its header written, its ports bound. */
+enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err *err);
+void exec_bind_bundle(struct exec_run *r, const struct bundle *layout, uint8_t *file);
+/* graph_run, timed. */
+enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err);
+/* NUMERIC when the bundle's numbers are not all finite. Padding-free: the data are one vector. */
+enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, const float *data,
+                             struct emac_err *err);
+size_t exec_bundle_floats(const struct bundle *layout);
+bool exec_is_cancelled(struct exec_run *r);
+
+#endif

@@ -1,0 +1,186 @@
+/* Map programs: micro-batches one after the other, their sums added as a binary counter counts.
+ * After micro-batch i the pile holds one sum for each bit of i + 1, largest first; a carry is an
+ * addition of two equal halves. So the tree's value comes out, with at most log2(count) + 1 bundles
+ * in memory. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node/exec_internal.h"
+
+struct map_run {
+    struct exec_run *r;
+    const struct bundle *sum;
+    uint8_t *pile[EXEC_LEVELS_MAX];
+    uint32_t depth;
+    uint8_t *spare[EXEC_LEVELS_MAX];
+    uint32_t spares;
+    uint8_t *window; /* seq + 1 bytes */
+    int32_t *tokens, *targets;
+};
+
+/* ---- micro-batches ---- */
+
+static enum emac_status window_read(struct map_run *m, uint64_t offset, struct emac_err *err)
+{
+    struct exec *x = m->r->x;
+    const struct cid *data = task_input_find(m->r->task, "data");
+    size_t n = (size_t)m->r->p->program.sampler.seq + 1;
+    enum emac_status st = store_file_read(x->cfg.store, data, offset, m->window, n, err);
+    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
+        return st;
+    st = exec_fetch(x, data, false, err);
+    return st == EMAC_OK ? store_file_read(x->cfg.store, data, offset, m->window, n, err) : st;
+}
+
+static enum emac_status batch_read(struct map_run *m, uint32_t index, struct emac_err *err)
+{
+    const struct sampler *s = &m->r->p->program.sampler;
+    for (uint32_t row = 0; row < s->batch; row++) {
+        uint64_t offset = sampler_offset(s, m->r->task->step, index, row);
+        enum emac_status st = window_read(m, offset, err);
+        if (st != EMAC_OK)
+            return err == NULL ? st : emac_wrap(err, "input 'data'");
+        size_t at = (size_t)row * s->seq;
+        for (uint32_t i = 0; i < s->seq; i++) {
+            m->tokens[at + i] = m->window[i];
+            m->targets[at + i] = m->window[i + 1];
+        }
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status data_check(struct map_run *m, struct emac_err *err)
+{
+    struct exec *x = m->r->x;
+    const struct cid *data = task_input_find(m->r->task, "data");
+    uint64_t size = 0;
+    enum emac_status st = store_file_size(x->cfg.store, data, &size, err);
+    if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
+        st = exec_fetch(x, data, false, err);
+        if (st == EMAC_OK)
+            st = store_file_size(x->cfg.store, data, &size, err);
+    }
+    if (st != EMAC_OK)
+        return err == NULL ? st : emac_wrap(err, "input 'data'");
+    if (size < m->r->p->program.sampler.end)
+        return emac_fail(
+            err, EMAC_INVALID, "input 'data' has %llu bytes; the sampler reads up to %llu",
+            (unsigned long long)size, (unsigned long long)m->r->p->program.sampler.end);
+    return EMAC_OK;
+}
+
+/* ---- sums ---- */
+
+static enum emac_status leaf_take(struct map_run *m, uint8_t **out, struct emac_err *err)
+{
+    if (m->depth == 0) {
+        *out = m->r->out[0]; /* everything is added to the left: the first is the last */
+        return EMAC_OK;
+    }
+    if (m->spares > 0) {
+        *out = m->spare[--m->spares];
+        return EMAC_OK;
+    }
+    return emac_alloc_aligned(out, m->sum->size, err);
+}
+
+static float *numbers(const struct map_run *m, uint8_t *file)
+{
+    return (float *)(void *)(file + m->sum->header.len);
+}
+
+/* index counts from 0 within the task's range. */
+static void leaf_add(struct map_run *m, uint32_t index, uint8_t *leaf)
+{
+    struct exec *x = m->r->x;
+    size_t n = exec_bundle_floats(m->sum);
+    uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
+    for (uint32_t bits = index; (bits & 1) != 0; bits >>= 1) {
+        EMAC_ASSERT(m->depth > 0);
+        uint8_t *left = m->pile[--m->depth];
+        device_add(x->cfg.dev, numbers(m, left), numbers(m, left), numbers(m, leaf), n);
+        m->spare[m->spares++] = leaf;
+        leaf = left;
+    }
+    EMAC_ASSERT(m->depth < EXEC_LEVELS_MAX);
+    m->pile[m->depth++] = leaf;
+    m->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
+}
+
+static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_err *err)
+{
+    uint8_t *leaf = NULL;
+    uint32_t index = m->r->task->first + i;
+    enum emac_status st;
+    if (exec_is_cancelled(m->r))
+        return emac_fail(err, EMAC_CANCELLED, "the task was cancelled");
+    EMAC_TRY(st, batch_read(m, index, err));
+    EMAC_TRY(st, leaf_take(m, &leaf, err));
+    exec_bind_bundle(m->r, m->sum, leaf);
+    st = exec_graph_run(m->r, err);
+    if (st != EMAC_OK && err != NULL)
+        emac_wrap(err, "step %u, micro-batch %u", m->r->task->step, index);
+    if (st == EMAC_OK) {
+        leaf_add(m, i, leaf);
+        leaf = NULL;
+    }
+out:
+    if (leaf != NULL && leaf != m->r->out[0])
+        free(leaf);
+    return st;
+}
+
+static enum emac_status map_loop(struct map_run *m, struct emac_err *err)
+{
+    uint32_t count = m->r->task->count;
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < count && st == EMAC_OK; i++)
+        st = micro_batch(m, i, err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_ASSERT(m->depth == 1 && m->pile[0] == m->r->out[0]);
+    /* Each micro-batch was finite; their sum may still have overflowed. */
+    return count == 1 ? EMAC_OK : exec_finite(m->r, m->sum, numbers(m, m->pile[0]), err);
+}
+
+static void map_release(struct map_run *m)
+{
+    for (uint32_t i = 0; i < m->depth; i++) {
+        if (m->pile[i] != m->r->out[0])
+            free(m->pile[i]);
+    }
+    for (uint32_t i = 0; i < m->spares; i++)
+        free(m->spare[i]);
+    free(m->window);
+    free(m->tokens);
+    free(m->targets);
+}
+
+enum emac_status exec_map(struct exec_run *r, struct emac_err *err)
+{
+    struct map_run m = {.r = r, .sum = &r->p->out[0].layout};
+    const struct sampler *s = &r->p->program.sampler;
+    size_t tokens = (size_t)s->batch * s->seq;
+    uint64_t levels = 0;
+    enum emac_status st;
+    for (uint32_t c = r->task->count; c > 1; c >>= 1)
+        levels++;
+    if (levels > 0 && m.sum->size > UINT64_MAX / levels)
+        return emac_fail(err, EMAC_TOO_LARGE, "output 'sum' is too large");
+    EMAC_TRY(st, exec_need(r, m.sum->size * levels, err));
+    EMAC_TRY(st, exec_need(r, tokens * 2 * sizeof(int32_t) + s->seq + 1, err));
+    EMAC_TRY(st, emac_alloc(&m.window, (size_t)s->seq + 1, 1, err));
+    EMAC_TRY(st, emac_alloc(&m.tokens, tokens, sizeof *m.tokens, err));
+    EMAC_TRY(st, emac_alloc(&m.targets, tokens, sizeof *m.targets, err));
+    if (r->p->tokens_port != PORT_NONE)
+        graph_bind_input(r->p->plan, r->p->tokens_port, m.tokens);
+    if (r->p->targets_port != PORT_NONE)
+        graph_bind_input(r->p->plan, r->p->targets_port, m.targets);
+    EMAC_TRY(st, data_check(&m, err));
+    EMAC_TRY(st, exec_output_new(r, 0, err));
+    st = map_loop(&m, err);
+out:
+    map_release(&m);
+    return st;
+}

@@ -1,0 +1,224 @@
+/* Programs made ready to run, cached by CID. A program comes from anybody: what its graph may
+ * contain is checked by graph_decode, what its ports may be called is checked here. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node/exec_internal.h"
+
+enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memory,
+                            struct emac_err *err)
+{
+    char text[CID_TEXT_MAX];
+    if (x->cfg.fetch != NULL)
+        return x->cfg.fetch(x->cfg.fetch_ctx, cid, to_memory, err);
+    cid_text(text, cid);
+    return emac_fail(err, EMAC_NOT_FOUND,
+                     "'%s' is not in the store and there is nowhere to fetch it "
+                     "from",
+                     text);
+}
+
+static enum emac_status block_get(struct exec *x, const struct cid *cid, struct emac_buf *out,
+                                  struct emac_err *err)
+{
+    enum emac_status st = store_block_get(x->cfg.store, cid, out, err);
+    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
+        return st;
+    st = exec_fetch(x, cid, false, err);
+    return st == EMAC_OK ? store_block_get(x->cfg.store, cid, out, err) : st;
+}
+
+void exec_program_free(struct exec_program *p)
+{
+    if (p == NULL)
+        return;
+    for (uint32_t i = 0; i < p->in_count; i++)
+        bundle_release(&p->in[i].layout);
+    for (uint32_t i = 0; i < p->out_count; i++)
+        bundle_release(&p->out[i].layout);
+    bundle_release(&p->sum);
+    graph_plan_free(p->plan);
+    graph_free(p->graph);
+    free(p);
+}
+
+/* ---- ports ---- */
+
+/* Add `port`'s bundle to a sorted list unless it is there. */
+static enum emac_status bundle_note(struct exec_bundle *list, uint32_t *count, uint32_t cap,
+                                    const char *port, struct emac_err *err)
+{
+    char name[TASK_NAME_MAX] = "";
+    const char *slash = strchr(port, '/');
+    size_t n = slash == NULL ? SIZE_MAX : (size_t)(slash - port);
+    if (n < sizeof name)
+        memcpy(name, port, n);
+    if (!task_name_ok(name))
+        return emac_fail(err, EMAC_INVALID, "port '%s' of a program names no bundle", port);
+    uint32_t at = 0;
+    while (at < *count && strcmp(list[at].name, name) < 0)
+        at++;
+    if (at < *count && strcmp(list[at].name, name) == 0)
+        return EMAC_OK;
+    if (*count == cap)
+        return emac_fail(err, EMAC_INVALID,
+                         "a program takes or gives more than %u bundles at port '%s'", cap, port);
+    memmove(&list[at + 1], &list[at], (*count - at) * sizeof *list);
+    list[at] = (struct exec_bundle){0};
+    memcpy(list[at].name, name, sizeof name);
+    (*count)++;
+    return EMAC_OK;
+}
+
+static enum emac_status batch_port(struct exec_program *p, const struct graph_port *port,
+                                   uint32_t i, struct emac_err *err)
+{
+    const struct sampler *s = &p->program.sampler;
+    uint32_t *slot = strcmp(port->name, "batch/tokens") == 0    ? &p->tokens_port
+                     : strcmp(port->name, "batch/targets") == 0 ? &p->targets_port
+                                                                : NULL;
+    if (p->program.kind != PROGRAM_MAP || slot == NULL || port->dtype != DTYPE_I32 ||
+        port->shape.rank != 1 || port->shape.dim[0] != (size_t)s->batch * s->seq)
+        return emac_fail(
+            err, EMAC_INVALID,
+            "port '%s' must be batch/tokens or batch/targets of a map program, with as many "
+            "integers as its sampler draws",
+            port->name);
+    *slot = i;
+    return EMAC_OK;
+}
+
+static enum emac_status input_port(struct exec_program *p, uint32_t i, struct emac_err *err)
+{
+    struct graph_port port = graph_input_at(p->graph, i);
+    if (bundle_of(port.name, "args", NULL)) {
+        p->arg_count++;
+        if (port.dtype != DTYPE_F32 || port.shape.rank != 1 ||
+            port.shape.dim[0] > TASK_ARG_WIDTH_MAX || p->arg_count > TASK_ARGS_MAX)
+            return emac_fail(err, EMAC_INVALID,
+                             "port '%s' must be one of at most %d args, each of 1 to "
+                             "%d f32",
+                             port.name, TASK_ARGS_MAX, TASK_ARG_WIDTH_MAX);
+        return EMAC_OK;
+    }
+    if (bundle_of(port.name, "batch", NULL))
+        return batch_port(p, &port, i, err);
+    if (bundle_of(port.name, "sum", NULL)) {
+        if (p->program.kind != PROGRAM_APPLY || port.dtype != DTYPE_F32)
+            return emac_fail(err, EMAC_INVALID, "port '%s' must be f32 input of an apply program",
+                             port.name);
+        return EMAC_OK;
+    }
+    if (bundle_of(port.name, "data", NULL))
+        return emac_fail(err, EMAC_INVALID,
+                         "port '%s': 'data' is the sampler's input, not a bundle", port.name);
+    return bundle_note(p->in, &p->in_count, TASK_INPUTS_MAX, port.name, err);
+}
+
+static enum emac_status output_port(struct exec_program *p, uint32_t i, struct emac_err *err)
+{
+    struct graph_port port = graph_output_at(p->graph, i);
+    if (p->program.kind == PROGRAM_MAP &&
+        (!bundle_of(port.name, "sum", NULL) || port.dtype != DTYPE_F32))
+        return emac_fail(err, EMAC_INVALID,
+                         "output '%s' of a map program must be f32 and named sum/...", port.name);
+    return bundle_note(p->out, &p->out_count, TASK_OUTPUTS_MAX, port.name, err);
+}
+
+static enum emac_status ports_sort(struct exec_program *p, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    p->tokens_port = p->targets_port = PORT_NONE;
+    for (uint32_t i = 0; i < graph_input_count(p->graph); i++)
+        EMAC_TRY(st, input_port(p, i, err));
+    for (uint32_t i = 0; i < graph_output_count(p->graph); i++)
+        EMAC_TRY(st, output_port(p, i, err));
+    if (p->out_count == 0)
+        return emac_fail(err, EMAC_INVALID, "a program gives nothing: its graph has no outputs");
+    for (uint32_t i = 0; i < p->in_count; i++)
+        EMAC_TRY(st, bundle_layout(p->graph, false, p->in[i].name, &p->in[i].layout, err));
+    for (uint32_t i = 0; i < p->out_count; i++)
+        EMAC_TRY(st, bundle_layout(p->graph, true, p->out[i].name, &p->out[i].layout, err));
+    st = bundle_layout(p->graph, false, "sum", &p->sum, err);
+out:
+    return st;
+}
+
+/* ---- the cache ---- */
+
+static enum emac_status program_load(struct exec *x, const struct cid *cid,
+                                     struct exec_program **out, struct emac_err *err)
+{
+    struct exec_program *p = NULL;
+    struct emac_buf buf;
+    enum emac_status st;
+    emac_buf_init(&buf, UNIXFS_BLOCK_MAX);
+    EMAC_TRY(st, emac_alloc(&p, 1, sizeof *p, err));
+    p->cid = *cid;
+    EMAC_TRY(st, block_get(x, cid, &buf, err));
+    EMAC_TRY(st, program_decode(&p->program, buf.data, buf.len, err));
+    EMAC_TRY(st, block_get(x, &p->program.graph, &buf, err));
+    EMAC_TRY(st, graph_decode(&p->graph, buf.data, buf.len, err));
+    EMAC_TRY(st, ports_sort(p, err));
+    EMAC_TRY(st, graph_plan_new(p->graph, &p->plan, err));
+    *out = p;
+    p = NULL;
+out:
+    exec_program_free(p);
+    emac_buf_release(&buf);
+    return st;
+}
+
+static void program_forget(struct exec *x, uint32_t i)
+{
+    exec_program_free(x->program[i]);
+    x->program[i] = x->program[--x->program_count];
+}
+
+static uint32_t oldest_but(const struct exec *x, const struct exec_program *keep)
+{
+    uint32_t oldest = x->program_count;
+    for (uint32_t i = 0; i < x->program_count; i++) {
+        if (x->program[i] != keep &&
+            (oldest == x->program_count || x->program[i]->used < x->program[oldest]->used))
+            oldest = i;
+    }
+    return oldest;
+}
+
+void exec_programs_trim(struct exec *x, const struct exec_program *keep, uint64_t need)
+{
+    for (;;) {
+        uint64_t kept = 0;
+        for (uint32_t i = 0; i < x->program_count; i++) {
+            if (x->program[i] != keep)
+                kept += graph_plan_bytes(x->program[i]->plan);
+        }
+        uint32_t oldest = oldest_but(x, keep);
+        if (oldest == x->program_count || (need <= x->memory_max && kept <= x->memory_max - need))
+            return;
+        program_forget(x, oldest);
+    }
+}
+
+enum emac_status exec_program_get(struct exec *x, const struct cid *cid, struct exec_program **out,
+                                  struct emac_err *err)
+{
+    x->tasks++;
+    for (uint32_t i = 0; i < x->program_count; i++) {
+        if (cid_equal(&x->program[i]->cid, cid)) {
+            *out = x->program[i];
+            (*out)->used = x->tasks;
+            return EMAC_OK;
+        }
+    }
+    enum emac_status st = program_load(x, cid, out, err);
+    if (st != EMAC_OK)
+        return st;
+    if (x->program_count == EXEC_PROGRAMS_MAX)
+        program_forget(x, oldest_but(x, NULL));
+    x->program[x->program_count++] = *out;
+    (*out)->used = x->tasks;
+    return EMAC_OK;
+}

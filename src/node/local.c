@@ -1,0 +1,452 @@
+#include "node/local.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "node/local_state.h"
+
+#define LOCAL_WANTS_MAX 32 /* nodes of one worker's share: at most the height of the tree */
+#define LOG2_E          1.4426950408889634
+
+struct engine {
+    const struct local_config *cfg;
+    struct local_result *out;
+    struct job_plan *plan;
+    struct exec *exec;
+    char path[OS_PATH_MAX];   /* of the state file; "" when there is none */
+    struct local_state saved; /* what the state file says, or would say */
+    bool has_saved;
+    struct plan_state st;
+    struct plan_part part[LOCAL_WANTS_MAX];
+    const struct store_value *part_value[LOCAL_WANTS_MAX];
+    const struct store_value *params, *opt; /* of st; NULL until needed after a resume */
+    struct local_progress last;
+    uint64_t began_ns, train_ns; /* train_ns: when the first step of this run began */
+};
+
+static uint64_t now_ns(const struct engine *e)
+{
+    return e->cfg->os->mono_ns(e->cfg->os);
+}
+
+static bool is_cancelled(void *ctx)
+{
+    struct engine *e = ctx;
+    return e->cfg->cancelled != NULL && e->cfg->cancelled(e->cfg->ctx);
+}
+
+/* ---- blocks and pins ---- */
+
+static enum emac_status blocks_put(struct engine *e, const struct job_block *block, size_t count,
+                                   struct emac_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        enum emac_status st =
+            store_block_put_as(e->cfg->store, &block[i].cid, block[i].data, block[i].len, err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status model_put(struct engine *e, struct cid *model, struct emac_err *err)
+{
+    struct job_block *block;
+    size_t count;
+    enum emac_status st = plan_model(e->plan, &e->st.params, model, &block, &count, err);
+    if (st != EMAC_OK)
+        return st;
+    st = blocks_put(e, block, count, err);
+    job_blocks_free(block, count);
+    return st == EMAC_OK ? store_pin(e->cfg->store, e->out->id, model, err) : st;
+}
+
+static enum emac_status unpin_unless(struct engine *e, const struct cid *old,
+                                     const struct cid *keep, struct emac_err *err)
+{
+    if (cid_is_none(old) || cid_equal(old, keep))
+        return EMAC_OK;
+    enum emac_status st = store_unpin(e->cfg->store, e->out->id, old, err);
+    return st == EMAC_NOT_FOUND ? EMAC_OK : st;
+}
+
+/* Is the state that was saved last one that no checkpoint names? */
+static bool saved_is_between(const struct engine *e)
+{
+    const struct local_state *s = &e->saved;
+    return e->has_saved && (s->count == 0 || s->checkpoint[s->count - 1].step != s->step);
+}
+
+/* ---- keeping state ---- */
+
+/* LOCAL-1: the blocks, then the pins, then the file that names them; then older pins go. */
+static enum emac_status state_save(struct engine *e, bool checkpoint, struct emac_err *err)
+{
+    struct store *s = e->cfg->store;
+    struct cid old_opt = e->saved.opt, old_params = {0};
+    struct local_checkpoint c = {e->st.step, e->st.params, e->st.opt, {0}};
+    enum emac_status st;
+    if (saved_is_between(e))
+        old_params = e->saved.params;
+    EMAC_TRY(st, store_value_persist(s, &e->st.params, err));
+    EMAC_TRY(st, store_value_persist(s, &e->st.opt, err));
+    EMAC_TRY(st, store_pin(s, e->out->id, &e->st.opt, err));
+    if (checkpoint) {
+        EMAC_TRY(st, model_put(e, &c.model, err));
+        EMAC_TRY(st, local_state_add(&e->saved, &c, err));
+    } else {
+        EMAC_TRY(st, store_pin(s, e->out->id, &e->st.params, err));
+    }
+    e->saved.job = e->out->job;
+    e->saved.params = e->st.params;
+    e->saved.opt = e->st.opt;
+    e->saved.step = e->st.step;
+    if (e->path[0] != '\0')
+        EMAC_TRY(st, local_state_write(e->cfg->os, e->path, &e->saved, err));
+    e->has_saved = true;
+    EMAC_TRY(st, unpin_unless(e, &old_opt, &e->st.opt, err));
+    st = unpin_unless(e, &old_params, &e->st.params, err);
+out:
+    if (st != EMAC_OK && err != NULL)
+        emac_wrap(err, "cannot keep step %u", e->st.step);
+    return st;
+}
+
+static bool is_whole(struct engine *e, const struct cid *cid)
+{
+    struct cid missing;
+    size_t count = 0;
+    struct emac_err err;
+    enum emac_status st = store_dag_missing(e->cfg->store, cid, &missing, 1, &count, &err);
+    return st == EMAC_OK && count == 0;
+}
+
+/* Go on from the state file when it is of this job and all it names is there. Anything else is a
+ * fresh start: the same bits come out, later. */
+static enum emac_status resume(struct engine *e, struct emac_err *err)
+{
+    struct local_state s;
+    struct emac_err why;
+    if (e->path[0] == '\0' || e->cfg->restart)
+        return EMAC_OK;
+    enum emac_status st = local_state_read(e->cfg->os, e->path, &s, &why);
+    if (st == EMAC_NOT_FOUND)
+        return EMAC_OK;
+    if (st == EMAC_IO || st == EMAC_NO_MEMORY)
+        return emac_fail(err, st, "%s", why.text);
+    if (st != EMAC_OK) {
+        LOG_W("local", "starting over: '%s' cannot be read: %s", e->path, why.text);
+        return EMAC_OK;
+    }
+    if (!cid_equal(&s.job, &e->out->job) || s.step > e->plan->job.adamw.steps ||
+        !is_whole(e, &s.params) || !is_whole(e, &s.opt)) {
+        LOG_W("local", "starting over: what '%s' names is not in the store any more", e->path);
+        local_state_release(&s);
+        return EMAC_OK;
+    }
+    e->saved = s;
+    e->has_saved = true;
+    e->st.has_state = true;
+    e->st.step = s.step;
+    e->st.params = s.params;
+    e->st.opt = s.opt;
+    e->out->resumed_at = s.step;
+    e->last.resumed = true;
+    return EMAC_OK;
+}
+
+/* ---- results of tasks ---- */
+
+static void parts_forget(struct engine *e)
+{
+    for (uint32_t i = 0; i < e->st.part_count; i++)
+        store_value_forget(e->cfg->store, e->part_value[i]);
+    e->st.part_count = 0;
+}
+
+static void state_forget(struct engine *e)
+{
+    store_value_forget(e->cfg->store, e->params);
+    store_value_forget(e->cfg->store, e->opt);
+    e->params = e->opt = NULL;
+}
+
+static const struct store_value *output_of(const struct exec_result *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->output_count; i++) {
+        if (strcmp(r->output[i].name, name) == 0)
+            return r->value[i];
+    }
+    EMAC_ASSERT(false); /* our own programs */
+    return NULL;
+}
+
+static void take_state(struct engine *e, const struct exec_result *r)
+{
+    const struct store_value *params = store_value_hold(e->cfg->store, output_of(r, "params"));
+    const struct store_value *opt = store_value_hold(e->cfg->store, output_of(r, "opt"));
+    state_forget(e);
+    e->params = params;
+    e->opt = opt;
+    e->st.params = params->cid;
+    e->st.opt = opt->cid;
+}
+
+static void report(struct engine *e, bool checkpoint)
+{
+    struct local_progress *p = &e->last;
+    uint32_t done = e->st.step - e->out->resumed_at;
+    p->phase = plan_phase_of(e->plan, &e->st);
+    p->step = e->st.step;
+    p->steps = e->plan->job.adamw.steps;
+    p->checkpoint = checkpoint;
+    if (done > 0) {
+        double seconds = (double)(now_ns(e) - e->train_ns) * 1e-9;
+        double each = seconds / (double)done;
+        /* Evaluation runs the forward half of a micro-batch: about a third of it. */
+        double eval =
+            (double)job_eval_batches(&e->plan->job) / (3.0 * (double)e->plan->job.micro_batches);
+        p->tokens_per_second = (double)job_tokens_per_step(&e->plan->job) / each;
+        p->eta_seconds = each * ((double)(p->steps - p->step) + (e->st.scored ? 0 : eval));
+    }
+    if (e->cfg->progress != NULL)
+        e->cfg->progress(e->cfg->ctx, p);
+    p->resumed = false;
+}
+
+static enum emac_status took_step(struct engine *e, const struct exec_result *r,
+                                  struct emac_err *err)
+{
+    const struct store_value *m = output_of(r, "metrics");
+    enum emac_status st;
+    EMAC_TRY(st, metrics_read(m->data, m->size, "loss", &e->last.loss, err));
+    EMAC_TRY(st, metrics_read(m->data, m->size, "grad_norm", &e->last.grad_norm, err));
+    e->last.lr = adamw_lr(&e->plan->job.adamw, e->st.step);
+    e->out->loss = e->last.loss;
+    e->out->tokens += job_tokens_per_step(&e->plan->job);
+    take_state(e, r);
+    parts_forget(e);
+    e->st.step++;
+    bool checkpoint = plan_is_checkpoint(&e->plan->job, e->st.step);
+    if (checkpoint)
+        EMAC_TRY(st, state_save(e, true, err));
+    report(e, checkpoint);
+out:
+    return st;
+}
+
+static enum emac_status took_score(struct engine *e, const struct exec_result *r,
+                                   struct emac_err *err)
+{
+    const struct store_value *m = output_of(r, "metrics");
+    enum emac_status st = metrics_read(m->data, m->size, "loss", &e->out->heldout_loss, err);
+    if (st != EMAC_OK)
+        return st;
+    /* A token is a byte. */
+    e->out->heldout_bits_per_byte = e->out->heldout_loss * LOG2_E;
+    e->out->has_heldout = true;
+    e->st.scored = true;
+    parts_forget(e);
+    report(e, false);
+    return EMAC_OK;
+}
+
+static void took_sum(struct engine *e, const struct plan_want *w, const struct exec_result *r)
+{
+    const struct store_value *sum = store_value_hold(e->cfg->store, output_of(r, "sum"));
+    EMAC_ASSERT(e->st.part_count < LOCAL_WANTS_MAX);
+    e->part[e->st.part_count] = (struct plan_part){w->range, sum->cid};
+    e->part_value[e->st.part_count++] = sum;
+}
+
+static enum emac_status take_result(struct engine *e, const struct plan_want *w,
+                                    const struct exec_result *r, struct emac_err *err)
+{
+    e->out->exec_ns += r->total_ns;
+    e->out->compute_ns += r->compute_ns;
+    switch (w->kind) {
+    case TASK_INIT:
+        take_state(e, r);
+        e->st.has_state = true;
+        report(e, false);
+        return EMAC_OK;
+    case TASK_GRAD:
+    case TASK_EVAL:
+        took_sum(e, w, r);
+        return EMAC_OK;
+    case TASK_STEP:
+        return took_step(e, r, err);
+    case TASK_SCORE:
+        return took_score(e, r, err);
+    }
+    EMAC_ASSERT(false);
+    return EMAC_INTERNAL;
+}
+
+/* exec_result_release would leave the values to the store's cache; what nobody holds now is done.
+ */
+static void result_forget(struct engine *e, struct exec_result *r)
+{
+    for (uint32_t i = 0; i < r->output_count; i++)
+        store_value_forget(e->cfg->store, r->value[i]);
+    r->output_count = 0;
+}
+
+static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint32_t count,
+                                  struct emac_err *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct exec_result r;
+        if (is_cancelled(e))
+            return emac_fail(err, EMAC_CANCELLED, "asked to stop");
+        enum emac_status st = exec_run(e->exec, &want[i].task, &r, err);
+        if (st != EMAC_OK)
+            return err == NULL ? st : emac_wrap(err, "task %s", want[i].slot);
+        st = take_result(e, &want[i], &r, err);
+        result_forget(e, &r);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status loop(struct engine *e, struct emac_err *err)
+{
+    static const double SPEED = 1;
+    e->train_ns = now_ns(e);
+    while (plan_phase_of(e->plan, &e->st) != PLAN_DONE) {
+        struct plan_want want[LOCAL_WANTS_MAX];
+        uint32_t count;
+        enum emac_status st =
+            plan_next(e->plan, &e->st, NULL, 0, &SPEED, 1, want, LOCAL_WANTS_MAX, &count, err);
+        if (st != EMAC_OK)
+            return st;
+        EMAC_ASSERT(count > 0);
+        st = run_wants(e, want, count, err);
+        bool was_init = want[0].kind == TASK_INIT;
+        plan_wants_release(want, count);
+        if (st != EMAC_OK)
+            return st;
+        if (was_init)
+            e->train_ns = now_ns(e);
+    }
+    return EMAC_OK;
+}
+
+/* ---- begin and end ---- */
+
+static enum emac_status engine_open(struct engine *e, struct emac_err *err)
+{
+    const struct local_config *cfg = e->cfg;
+    const struct exec_config xc = {.os = cfg->os,
+                                   .store = cfg->store,
+                                   .dev = cfg->dev,
+                                   .memory_max = cfg->memory_max,
+                                   .cancelled = is_cancelled,
+                                   .cancelled_ctx = e};
+    struct emac_buf buf;
+    enum emac_status st;
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    e->st.part = e->part;
+    EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
+    job_id(e->out->id, &e->out->job);
+    EMAC_TRY(st, job_plan_new(cfg->job, &e->plan, err));
+    if (cfg->job->adamw.steps / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
+        st = emac_fail(err, EMAC_INVALID,
+                       "recipe.checkpoint_every %u makes more than %d checkpoints; "
+                       "raise it",
+                       cfg->job->checkpoint_every, LOCAL_CHECKPOINTS_MAX);
+        goto out;
+    }
+    EMAC_TRY(st, blocks_put(e, e->plan->block, e->plan->block_count, err));
+    EMAC_TRY(st, exec_new(&xc, &e->exec, err));
+    EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->data, err));
+    if (cfg->dir != NULL) {
+        int n = snprintf(e->path, sizeof e->path, "%s/%s.state", cfg->dir, e->out->id);
+        if (n < 0 || (size_t)n >= sizeof e->path) {
+            st = emac_fail(err, EMAC_INVALID, "the path '%s' is too long", cfg->dir);
+            goto out;
+        }
+        EMAC_TRY(st, cfg->os->dir_make(cfg->os, cfg->dir, err));
+    }
+    st = resume(e, err);
+out:
+    emac_buf_release(&buf);
+    return st;
+}
+
+/* Asked to stop: keep the step reached, unless it is kept already. */
+static enum emac_status stop(struct engine *e, struct emac_err *err)
+{
+    if (!e->st.has_state)
+        return emac_fail(err, EMAC_CANCELLED, "stopped before the first step; nothing was kept");
+    if (!e->has_saved || e->saved.step != e->st.step) {
+        enum emac_status st = state_save(e, false, err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return emac_fail(err, EMAC_CANCELLED, "stopped after step %u of %u; %s", e->st.step,
+                     e->plan->job.adamw.steps,
+                     e->path[0] != '\0' ? "the same command goes on from there"
+                                        : "it will start over, for no state file was asked for");
+}
+
+static void finish(struct engine *e)
+{
+    struct local_result *out = e->out;
+    out->params = e->st.params;
+    out->opt = e->st.opt;
+    out->checkpoint = e->saved.checkpoint;
+    out->checkpoint_count = e->saved.count;
+    e->saved.checkpoint = NULL;
+    e->saved.count = 0;
+    /* The last step always is a checkpoint. */
+    EMAC_ASSERT(out->checkpoint_count > 0);
+    out->model = out->checkpoint[out->checkpoint_count - 1].model;
+}
+
+static void engine_release(struct engine *e)
+{
+    parts_forget(e);
+    state_forget(e);
+    exec_free(e->exec);
+    job_plan_free(e->plan);
+    local_state_release(&e->saved);
+}
+
+enum emac_status local_train(const struct local_config *cfg, struct local_result *out,
+                             struct emac_err *err)
+{
+    struct engine *e;
+    *out = (struct local_result){0};
+    enum emac_status st = emac_alloc(&e, 1, sizeof *e, err);
+    if (st != EMAC_OK)
+        return st;
+    e->cfg = cfg;
+    e->out = out;
+    e->began_ns = now_ns(e);
+    EMAC_TRY(st, engine_open(e, err));
+    if (e->last.resumed)
+        report(e, false);
+    st = loop(e, err);
+    if (st == EMAC_CANCELLED)
+        st = stop(e, err);
+    if (st == EMAC_OK) {
+        finish(e);
+        st = unpin_unless(e, &cfg->job->data, &e->st.params, err);
+    }
+    out->wall_ns = now_ns(e) - e->began_ns;
+out:
+    engine_release(e);
+    free(e);
+    return st;
+}
+
+void local_result_release(struct local_result *r)
+{
+    free(r->checkpoint);
+    *r = (struct local_result){0};
+}

@@ -1,0 +1,133 @@
+#include "node/local_state.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "codec/dagcbor.h"
+
+#define STATE_BYTES_MAX (32u << 20)
+#define STATE_ARENA_MAX (256u << 20)
+
+void local_state_release(struct local_state *s)
+{
+    free(s->checkpoint);
+    *s = (struct local_state){0};
+}
+
+enum emac_status local_state_add(struct local_state *s, const struct local_checkpoint *c,
+                                 struct emac_err *err)
+{
+    if (s->count == LOCAL_CHECKPOINTS_MAX)
+        return emac_fail(err, EMAC_TOO_LARGE, "more than %d checkpoints; raise checkpoint_every",
+                         LOCAL_CHECKPOINTS_MAX);
+    if (s->count == s->cap) {
+        uint32_t cap = s->cap == 0 ? 16 : s->cap * 2;
+        struct local_checkpoint *grown = realloc(s->checkpoint, cap * sizeof *grown);
+        if (grown == NULL)
+            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u checkpoints", cap);
+        s->checkpoint = grown;
+        s->cap = cap;
+    }
+    s->checkpoint[s->count++] = *c;
+    return EMAC_OK;
+}
+
+enum emac_status local_state_write(struct os *os, const char *path, const struct local_state *s,
+                                   struct emac_err *err)
+{
+    struct emac_buf buf;
+    struct dagcbor_writer w;
+    emac_buf_init(&buf, STATE_BYTES_MAX);
+    dagcbor_writer_init(&w, &buf);
+    dagcbor_map(&w, 5);
+    dagcbor_key(&w, "job");
+    dagcbor_cid(&w, &s->job);
+    dagcbor_key(&w, "opt");
+    dagcbor_cid(&w, &s->opt);
+    dagcbor_key(&w, "step");
+    dagcbor_u64(&w, s->step);
+    dagcbor_key(&w, "params");
+    dagcbor_cid(&w, &s->params);
+    dagcbor_key(&w, "checkpoints");
+    dagcbor_list(&w, s->count);
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct local_checkpoint *c = &s->checkpoint[i];
+        dagcbor_map(&w, 4);
+        dagcbor_key(&w, "opt");
+        dagcbor_cid(&w, &c->opt);
+        dagcbor_key(&w, "step");
+        dagcbor_u64(&w, c->step);
+        dagcbor_key(&w, "model");
+        dagcbor_cid(&w, &c->model);
+        dagcbor_key(&w, "params");
+        dagcbor_cid(&w, &c->params);
+    }
+    enum emac_status st = dagcbor_writer_end(&w, err);
+    if (st == EMAC_OK)
+        st = os->file_write(os, path, buf.data, buf.len, 0600, err);
+    emac_buf_release(&buf);
+    return st;
+}
+
+static enum emac_status checkpoint_read(struct local_state *s, const struct dagcbor_node *map,
+                                        struct emac_err *err)
+{
+    static const char *const KEYS[] = {"opt", "step", "model", "params", NULL};
+    struct local_checkpoint c;
+    uint64_t step;
+    enum emac_status st;
+    if (map->type != DAGCBOR_MAP)
+        return emac_fail(err, EMAC_INVALID, "a checkpoint must be a map");
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_cid(map, "opt", &c.opt, err));
+    EMAC_TRY(st, dagcbor_get_cid(map, "model", &c.model, err));
+    EMAC_TRY(st, dagcbor_get_cid(map, "params", &c.params, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "step", JOB_STEPS_MAX, &step, err));
+    c.step = (uint32_t)step;
+    st = local_state_add(s, &c, err);
+out:
+    return st;
+}
+
+static enum emac_status state_parse(struct local_state *s, const struct dagcbor_node *root,
+                                    struct emac_err *err)
+{
+    static const char *const KEYS[] = {"job", "opt", "step", "params", "checkpoints", NULL};
+    const struct dagcbor_node *list;
+    uint64_t step;
+    enum emac_status st;
+    if (root->type != DAGCBOR_MAP)
+        return emac_fail(err, EMAC_INVALID, "a saved state must be a map");
+    EMAC_TRY(st, dagcbor_only(root, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_cid(root, "job", &s->job, err));
+    EMAC_TRY(st, dagcbor_get_cid(root, "opt", &s->opt, err));
+    EMAC_TRY(st, dagcbor_get_cid(root, "params", &s->params, err));
+    EMAC_TRY(st, dagcbor_get_u64(root, "step", JOB_STEPS_MAX, &step, err));
+    EMAC_TRY(st, dagcbor_get(root, "checkpoints", DAGCBOR_LIST, &list, err));
+    s->step = (uint32_t)step;
+    for (size_t i = 0; i < list->seq.count; i++)
+        EMAC_TRY(st, checkpoint_read(s, &list->seq.items[i], err));
+out:
+    return st;
+}
+
+enum emac_status local_state_read(struct os *os, const char *path, struct local_state *out,
+                                  struct emac_err *err)
+{
+    struct emac_buf buf;
+    struct arena a;
+    const struct dagcbor_node *root;
+    enum emac_status st;
+    *out = (struct local_state){0};
+    emac_buf_init(&buf, STATE_BYTES_MAX);
+    arena_init(&a, STATE_ARENA_MAX);
+    EMAC_TRY(st, os->file_read(os, path, &buf, err));
+    EMAC_TRY(st, dagcbor_parse(&a, buf.data, buf.len, &root, err));
+    st = state_parse(out, root, err);
+out:
+    if (st != EMAC_OK)
+        local_state_release(out);
+    arena_release(&a);
+    emac_buf_release(&buf);
+    return st;
+}
