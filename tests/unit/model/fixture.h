@@ -1,0 +1,175 @@
+/* A tiny model for the tests of model/, its parameters by name, and running its graphs. */
+#ifndef EMAC_TESTS_MODEL_FIXTURE_H
+#define EMAC_TESTS_MODEL_FIXTURE_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/safetensors.h"
+#include "model/llama.h"
+
+#define ASSERT_OK(expr)                                                                            \
+    do {                                                                                           \
+        struct emac_err err_ = {0};                                                                \
+        struct emac_err *err = &err_;                                                              \
+        if ((expr) != EMAC_OK)                                                                     \
+            fail_msg("%s: %s", #expr, err->text);                                                  \
+    } while (0)
+
+#define ASSERT_FAILS(expr, want, part)                                                             \
+    do {                                                                                           \
+        struct emac_err err_ = {0};                                                                \
+        struct emac_err *err = &err_;                                                              \
+        enum emac_status st_ = (expr);                                                             \
+        if (st_ != (want) || strstr(err->text, part) == NULL)                                      \
+            fail_msg("%s: got %s \"%s\", wanted %s \"...%s...\"", #expr, emac_status_text(st_),    \
+                     err->text, emac_status_text(want), part);                                     \
+    } while (0)
+
+static inline struct device *ref_device(void)
+{
+    struct device *dev;
+
+    ASSERT_OK(device_cpu_open(ISA_REF, 1, &dev, err));
+    return dev;
+}
+
+static inline struct llama_config tiny_config(bool tie)
+{
+    return (struct llama_config){.vocab_size = 23,
+                                 .hidden_size = 16,
+                                 .intermediate_size = 24,
+                                 .layers = 2,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 6,
+                                 .max_positions = 100,
+                                 .rope_theta = 10000.0,
+                                 .norm_eps = 1e-5,
+                                 .tie_embeddings = tie};
+}
+
+/* Values by graph name ("params/model.norm.weight"), owned. */
+struct pool {
+    struct pool_item {
+        char *name;
+        size_t bytes;
+        void *data;
+    } item[512];
+    uint32_t count;
+};
+
+static inline void *pool_get(struct pool *p, const char *name, size_t bytes)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (strcmp(p->item[i].name, name) == 0) {
+            assert_int_equal(p->item[i].bytes, bytes);
+            return p->item[i].data;
+        }
+    }
+    assert_true(p->count < sizeof(p->item) / sizeof(p->item[0]));
+    p->item[p->count] = (struct pool_item){strdup(name), bytes, calloc(1, bytes)};
+    return p->item[p->count++].data;
+}
+
+static inline void pool_free(struct pool *p)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        free(p->item[i].name);
+        free(p->item[i].data);
+    }
+    p->count = 0;
+}
+
+/* Run g with its inputs from the pool and its outputs put there (through memory of their own, for
+ * an output may be named like an input). */
+static inline void pool_run(struct pool *p, const struct graph *g, struct device *dev)
+{
+    uint32_t outputs = graph_output_count(g);
+    void **out = calloc(outputs, sizeof(*out));
+    struct graph_plan *plan;
+    size_t bytes;
+
+    ASSERT_OK(graph_plan_new(g, &plan, err));
+    for (uint32_t i = 0; i < graph_input_count(g); i++) {
+        struct graph_port port = graph_input_at(g, i);
+
+        assert_true(shape_bytes(&port.shape, &bytes));
+        graph_bind_input(plan, i, pool_get(p, port.name, bytes));
+    }
+    for (uint32_t i = 0; i < outputs; i++) {
+        struct graph_port port = graph_output_at(g, i);
+
+        assert_true(shape_bytes(&port.shape, &bytes));
+        out[i] = malloc(bytes);
+        graph_bind_output(plan, i, out[i]);
+    }
+    ASSERT_OK(graph_run(plan, dev, err));
+    for (uint32_t i = 0; i < outputs; i++) {
+        struct graph_port port = graph_output_at(g, i);
+
+        assert_true(shape_bytes(&port.shape, &bytes));
+        memcpy(pool_get(p, port.name, bytes), out[i], bytes);
+        free(out[i]);
+    }
+    free(out);
+    graph_plan_free(plan);
+}
+
+/* Initial weights, moments, and rotary tables of `seq` positions. */
+static inline void pool_init(struct pool *p, const struct llama_config *c, uint32_t seq,
+                             struct device *dev)
+{
+    const struct llama_init init = {0.3, 0.3};
+    size_t table = (size_t)seq * c->head_dim / 2 * sizeof(float);
+    struct graph *g;
+
+    p->count = 0;
+    ASSERT_OK(llama_graph_init(c, &init, 42, &g, err));
+    pool_run(p, g, dev);
+    graph_free(g);
+    llama_rope_tables(c, seq, pool_get(p, "tables/cos", table), pool_get(p, "tables/sin", table));
+}
+
+/* The parameters as a safetensors file, malloc'd, with `shift` bytes before it. */
+static inline uint8_t *bundle_of(struct pool *p, const struct llama_config *c, size_t shift,
+                                 size_t *n)
+{
+    struct st_index idx = {0};
+    struct emac_buf header;
+    struct llama_param param;
+    char name[160];
+    uint8_t *file;
+
+    emac_buf_init(&header, ST_HEADER_MAX);
+    for (uint32_t i = 0; i < llama_param_count(c); i++) {
+        uint64_t dim[2];
+
+        llama_param_at(c, NULL, i, &param);
+        dim[0] = param.shape.dim[0];
+        dim[1] = param.shape.dim[1];
+        ASSERT_OK(st_index_add(&idx, param.name, ST_F32, param.shape.rank, dim, err));
+    }
+    ASSERT_OK(st_bundle_layout(&idx, &header, err));
+    file = malloc(idx.file_size + shift);
+    memcpy(file + shift, header.data, header.len);
+    for (size_t i = 0; i < idx.count; i++) {
+        const struct st_tensor *t = &idx.tensor[i];
+
+        snprintf(name, sizeof(name), "params/%s", t->name);
+        memcpy(file + shift + idx.data_offset + t->begin, pool_get(p, name, t->end - t->begin),
+               t->end - t->begin);
+    }
+    *n = idx.file_size;
+    emac_buf_release(&header);
+    st_index_release(&idx);
+    return file;
+}
+
+#endif
