@@ -28,7 +28,6 @@ const struct job_field JOB_FIELDS[] = {
     {"model", "embed_std", FIELD_F64, NEED_DEFAULT, AT(init.embed_std), 1e-6, 1, 0.02},
     {"model", "linear_std", FIELD_F64, NEED_DEFAULT, AT(init.linear_std), 1e-6, 1, 0.02},
     {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0},
-    {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0},
     {"data", "cid", FIELD_CID, NEED_LATER, AT(data)},
     {"data", "size", FIELD_U64, NEED_LATER, AT(data_size), 0, (double)JOB_DATA_SIZE_MAX},
     {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 0, 0.5, 0.05},
