@@ -300,8 +300,21 @@ static void leaf_read(void *ctx, size_t i)
                                  NULL) == EMAC_OK;
 }
 
+/* One block through a buffer: the root, inner blocks, and leaves that other values hold. What is
+ * not here or damaged stays wanted. */
+static enum emac_status fill_one(struct store_assembly *a, const struct cid *cid,
+                                 struct emac_buf *block, struct emac_err *err)
+{
+    bool used;
+    enum emac_status st = store_block_get(a->s, cid, block, err);
+    if (st == EMAC_OK)
+        return store_assembly_offer(a, cid, block->data, block->len, &used, err);
+    return st == EMAC_NOT_FOUND || st == EMAC_CORRUPT ? EMAC_OK : st;
+}
+
 /* Leaves are read and hashed in parallel, right where they belong. */
-static enum emac_status fill_leaves(struct store_assembly *a, struct emac_err *err)
+static enum emac_status fill_leaves(struct store_assembly *a, struct emac_buf *block,
+                                    struct emac_err *err)
 {
     struct fill f = {.a = a};
     size_t count = 0;
@@ -320,23 +333,13 @@ static enum emac_status fill_leaves(struct store_assembly *a, struct emac_err *e
         if (f.ok[i])
             EMAC_TRY(st, store_assembly_offer(a, &f.want[i]->cid, a->data + p->offset,
                                               (size_t)p->size, &used, err));
+        else /* gone, or not of the size its parent says: find out */
+            EMAC_TRY(st, fill_one(a, &f.want[i]->cid, block, err));
     }
 out:
     free(f.want);
     free(f.ok);
     return st;
-}
-
-/* One block through a buffer: the root, inner blocks, and leaves that other values hold. What is
- * not here or damaged stays wanted. */
-static enum emac_status fill_one(struct store_assembly *a, const struct cid *cid,
-                                 struct emac_buf *block, struct emac_err *err)
-{
-    bool used;
-    enum emac_status st = store_block_get(a->s, cid, block, err);
-    if (st == EMAC_OK)
-        return store_assembly_offer(a, cid, block->data, block->len, &used, err);
-    return st == EMAC_NOT_FOUND || st == EMAC_CORRUPT ? EMAC_OK : st;
 }
 
 enum emac_status store_assembly_fill(struct store_assembly *a, struct emac_err *err)
@@ -353,7 +356,7 @@ enum emac_status store_assembly_fill(struct store_assembly *a, struct emac_err *
             EMAC_TRY(st, fill_one(a, &w->cid, &block, err));
     }
     if (a->value != NULL && a->open > 0)
-        st = fill_leaves(a, err);
+        st = fill_leaves(a, &block, err);
 out:
     emac_buf_release(&block);
     return st;

@@ -16,7 +16,7 @@
 
 #define STORE_DIRS      1024      /* blocks/aa .. blocks/77 */
 #define STORE_ITEMS_MAX (1u << 24) /* blocks of one DAG */
-#define STORE_PIN_NAME_MAX 128
+#define STORE_PIN_NAME_MAX 80 /* each byte may take 3 in a file's name, which has at most 255 */
 #define STORE_PIN_FILE_MAX (256u << 20)
 
 struct store_block {

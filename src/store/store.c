@@ -94,6 +94,9 @@ static enum emac_status dir_open(struct store *s, struct emac_err *err)
         return emac_fail(err, EMAC_INVALID, "the store's path of %zu bytes is too long",
                          strlen(s->dir));
     enum emac_status st = s->os->dir_make(s->os, s->dir, err);
+    /* Our directory's own name may be new, too; where its parent is not ours to read, so be it. */
+    if (st == EMAC_OK)
+        s->os->file_sync(s->os, s->dir, NULL);
     if (st == EMAC_OK)
         st = lock_wait(s, path, err);
     if (st == EMAC_OK)

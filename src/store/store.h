@@ -107,7 +107,7 @@ enum emac_status store_dag_missing(struct store *s, const struct cid *root, stru
 
 /* ---- pins, gc, figures ---- */
 /* Pins are named (job id, "data", ...), persist with the store, and nest: a root stays pinned while
- * any name pins it. A name has 1 to 128 bytes; pinning the same root twice by one name is one pin.
+ * any name pins it. A name has 1 to 80 bytes; pinning the same root twice by one name is one pin.
  * The DAG need not be complete: what is there is kept, and what arrives later, too. NO_SPACE when
  * what was in memory only does not fit. */
 enum emac_status store_pin(struct store *s, const char *name, const struct cid *root,
