@@ -107,8 +107,11 @@ out:
 static enum emac_status outputs_keep(struct exec_run *r, struct exec_result *out,
                                      struct emac_err *err)
 {
+    const struct exec_config *cfg = &r->x->cfg;
     for (uint32_t i = 0; i < r->p->out_count; i++) {
         uint8_t *data = r->out[i];
+        if (cfg->tamper != NULL)
+            cfg->tamper(cfg->tamper_ctx, r->p->out[i].name, data, r->p->out[i].layout.size);
         r->out[i] = NULL; /* the store frees it on failure too */
         enum emac_status st =
             store_value_adopt(r->x->cfg.store, data, r->p->out[i].layout.size, &out->value[i], err);
@@ -138,6 +141,9 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
         exec_result_release(x, out);
         return st;
     }
+    out->flops = graph_flops(r.p->graph);
+    if (r.p->program.kind == PROGRAM_MAP)
+        out->flops *= t->count;
     out->compute_ns = r.compute_ns;
     out->total_ns = x->cfg.os->mono_ns(x->cfg.os) - began;
     return EMAC_OK;

@@ -27,6 +27,10 @@ struct exec_config {
     /* Asked between micro-batches; true ends the task with CANCELLED. May be NULL. */
     bool (*cancelled)(void *ctx);
     void *cancelled_ctx;
+    /* A rig that lies, for tests: called with each output bundle (sorted by name) before it is
+     * hashed. NULL in the product. */
+    void (*tamper)(void *ctx, const char *output, uint8_t *bundle, size_t n);
+    void *tamper_ctx;
 };
 enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, struct emac_err *err);
 void exec_free(struct exec *x);
@@ -36,6 +40,7 @@ struct exec_result {
     struct task_output output[TASK_OUTPUTS_MAX];       /* sorted by name */
     const struct store_value *value[TASK_OUTPUTS_MAX]; /* held */
     uint64_t compute_ns, total_ns;
+    uint64_t flops; /* of the graph, as often as it ran */
 };
 /* INVALID for a task that does not fit its program (the sentence names the port), NUMERIC for NaN,
  * TOO_LARGE over memory_max. */
