@@ -254,7 +254,7 @@ enum emac_status llama_graph_init(const struct llama_config *c, const struct lla
     enum emac_status st;
 
     EMAC_TRY(st, llama_config_check(c, err));
-    if (!(init->embed_std > 0 && init->linear_std > 0)) {
+    if (!(init->embed_std > 0 && init->linear_std > 0 && init->residual_std >= 0)) {
         st = emac_fail(err, EMAC_INVALID, "the deviations of the initial weights must be positive");
         goto out;
     }

@@ -41,6 +41,7 @@ struct llama_init {
     double residual_std; /* o_proj and down_proj; 0: linear_std / sqrt(2 * layers) */
 };
 uint32_t llama_param_count(const struct llama_config *c);
+/* `init` may be NULL: init_std is 0 then. */
 void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
                     struct llama_param *out);
 uint64_t llama_param_elements(const struct llama_config *c); /* total number of weights */

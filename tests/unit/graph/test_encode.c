@@ -86,7 +86,7 @@ static const struct llama_config tiny = {.vocab_size = 19,
  * change of builders or of autodiff moves one of them on purpose, say so in docs/numerics.md. */
 static void test_pinned_cids(void **state)
 {
-    const struct llama_init init = {0.02, 0.02};
+    const struct llama_init init = {0.02, 0.02, 0};
     char cid[5][CID_TEXT_MAX];
     struct graph *g[5];
 

@@ -126,7 +126,7 @@ static inline void pool_run(struct pool *p, const struct graph *g, struct device
 static inline void pool_init(struct pool *p, const struct llama_config *c, uint32_t seq,
                              struct device *dev)
 {
-    const struct llama_init init = {0.3, 0.3};
+    const struct llama_init init = {0.3, 0.3, 0};
     size_t table = (size_t)seq * c->head_dim / 2 * sizeof(float);
     struct graph *g;
 

@@ -145,7 +145,7 @@ static void test_parameters_are_in_byte_order(void **state)
 
 static void test_a_parameter(void **state)
 {
-    const struct llama_init init = {0.02, 0.01};
+    const struct llama_init init = {0.02, 0.01, 0}, own = {0.02, 0.01, 0.003};
     struct llama_config c = tiny_config(false);
     struct llama_param p;
 
@@ -159,6 +159,8 @@ static void test_a_parameter(void **state)
     assert_int_equal(p.shape.dim[0], 16);
     assert_int_equal(p.shape.dim[1], 24);
     assert_true(p.init_std == 0.005); /* 0.01 / sqrt(2 * 2) */
+    llama_param_at(&c, &own, 3, &p);
+    assert_true(p.init_std == 0.003);
     llama_param_at(&c, &init, 7, &p);
     assert_string_equal(p.name, "model.layers.0.self_attn.k_proj.weight");
     assert_int_equal(p.shape.dim[0], 12);

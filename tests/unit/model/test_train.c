@@ -172,7 +172,7 @@ static void test_loss_and_gradient_are_means(void **state)
 
 static void test_initial_values(void **state)
 {
-    const struct llama_init init = {0.3, 0.1};
+    const struct llama_init init = {0.3, 0.1, 0};
     struct llama_config c = tiny_config(true);
     static struct pool p;
     struct graph *g;
@@ -252,7 +252,7 @@ static void test_rotary_tables(void **state)
 static void test_bad_batches(void **state)
 {
     struct llama_config c = tiny_config(true);
-    const struct llama_init none = {0, 0.1};
+    const struct llama_init none = {0, 0.1, 0}, negative = {0.1, 0.1, -0.1};
     struct graph *g;
 
     ASSERT_FAILS(llama_graph_train(&c, 0, 4, &g, err), EMAC_INVALID, "micro-batch");
@@ -260,6 +260,7 @@ static void test_bad_batches(void **state)
     ASSERT_FAILS(llama_graph_forward(&c, 1, 101, &g, err), EMAC_INVALID, "1 to 100 tokens");
     ASSERT_FAILS(llama_graph_forward(&c, UINT32_MAX, 2, &g, err), EMAC_INVALID, "micro-batch");
     ASSERT_FAILS(llama_graph_init(&c, &none, 1, &g, err), EMAC_INVALID, "must be positive");
+    ASSERT_FAILS(llama_graph_init(&c, &negative, 1, &g, err), EMAC_INVALID, "must be positive");
     assert_null(g);
     c.heads = 0;
     ASSERT_FAILS(adamw_graph(&c, true, &g, err), EMAC_INVALID, "num_attention_heads");
@@ -270,7 +271,7 @@ static void test_bad_batches(void **state)
 /* The largest models still fit in the limits of a graph. */
 static void test_many_layers(void **state)
 {
-    const struct llama_init init = {0.1, 0.1};
+    const struct llama_init init = {0.1, 0.1, 0};
     struct llama_config c = tiny_config(true);
     struct graph *g;
 
