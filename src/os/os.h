@@ -21,7 +21,7 @@ struct os {
     void (*sleep_ms)(struct os *os, uint32_t ms);
     void (*entropy)(struct os *os, void *out, size_t n); /* aborts if there is none */
 
-    /* Whole small files. `max` bounds what is read. */
+    /* Whole small files; replaces what `out` held. Its `max` bounds what is read: TOO_LARGE. */
     enum emac_status (*file_read)(struct os *os, const char *path, struct emac_buf *out,
                                   struct emac_err *err);
     /* Atomic and durable: temporary file, fsync, rename, fsync of the directory. mode e.g. 0600.
@@ -40,6 +40,7 @@ struct os {
     /* Replace `to` by `from` atomically. */
     enum emac_status (*file_rename)(struct os *os, const char *from, const char *to,
                                     struct emac_err *err);
+    /* Exactly n bytes; CORRUPT when the file ends before. */
     enum emac_status (*file_pread)(struct os *os, const char *path, uint64_t offset, void *out,
                                    size_t n, struct emac_err *err);
     enum emac_status (*file_size)(struct os *os, const char *path, uint64_t *out,

@@ -8,11 +8,12 @@
 
 #include "base/status.h"
 
-/* Start argv[0] (an absolute path), stdout+stderr appended to `log_path` (inherited when NULL). The
- * child is killed when the parent dies. */
+/* Start argv[0] (an absolute path), stdin empty, stdout+stderr appended to `log_path` (inherited
+ * when NULL). The child is killed when the thread that started it ends, so with the parent at the
+ * latest: start from a thread that stays. NOT_FOUND, IO when the program cannot be executed. */
 enum emac_status os_process_start(char *const argv[], const char *log_path, pid_t *out,
                                   struct emac_err *err);
-/* true when the child has ended; *code = exit status or 128 + signal. */
+/* true, once, when the child has ended; *code = exit status or 128 + signal. */
 bool os_process_poll(pid_t pid, int *code);
 void os_process_signal(pid_t pid, int sig);
 /* Absolute path of the running program. */
