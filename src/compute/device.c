@@ -6,14 +6,17 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "compute/cpu/cpu.h"
 #include "compute/fn.h"
 #include "compute/ref/ref.h"
-#include "os/thread.h"
+
+#define NAME_MAX_BYTES 48
 
 struct device {
     enum isa isa;
     uint32_t threads;
-    char name[48];
+    struct cpu cpu; /* unused by ISA_REF */
+    char name[NAME_MAX_BYTES];
 };
 
 static const char *const isa_names[ISA_COUNT] = {"ref", "portable", "avx2", "avx512"};
@@ -36,29 +39,72 @@ enum isa isa_find(const char *name)
 
 bool isa_supported(enum isa isa)
 {
-    return isa == ISA_REF || isa == ISA_BEST;
+    switch (isa) {
+    case ISA_REF:
+    case ISA_PORTABLE:
+    case ISA_BEST:
+        return true;
+#if defined(__x86_64__)
+    case ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case ISA_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("fma");
+#endif
+    default:
+        return false;
+    }
+}
+
+static enum isa isa_best(void)
+{
+    enum isa isa = ISA_AVX512;
+    while (!isa_supported(isa))
+        isa--;
+    return isa;
+}
+
+/* The program may have been started with subnormals flushed or another rounding; then no bits would
+ * agree with anybody's. */
+static bool environment_is_ieee(void)
+{
+    volatile float least = 0x1p-126f, one = 1.0f, tie = 0x1.8p-23f;
+    float half = least * 0.5f, twice = half * 2.0f, near = one + tie, far = -one - tie;
+    return half > 0.0f && twice == least && near == 0x1.000004p+0f && far == -0x1.000004p+0f;
 }
 
 enum emac_status device_cpu_open(enum isa isa, uint32_t threads, struct device **out,
                                  struct emac_err *err)
 {
-    EMAC_ASSERT(threads >= 1);
+    struct device *dev;
+    enum emac_status st;
+    EMAC_ASSERT(threads >= 1 && isa < ISA_COUNT);
     if (!isa_supported(isa))
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "this processor lacks the instructions of '%s'; choose 'best'",
                          isa_name(isa));
-    enum emac_status st = emac_alloc(out, 1, sizeof **out, err);
+    if (!environment_is_ieee())
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "subnormal numbers are flushed or rounding is not to nearest; start "
+                         "'emac' without what changes the floating-point mode");
+    st = emac_alloc(&dev, 1, sizeof *dev, err);
     if (st != EMAC_OK)
         return st;
-    (*out)->isa = ISA_REF;
-    (*out)->threads = 1;
-    snprintf((*out)->name, sizeof (*out)->name, "cpu/%s x%u", isa_name((*out)->isa),
-             (*out)->threads);
+    dev->isa = isa == ISA_BEST ? isa_best() : isa;
+    dev->threads = dev->isa == ISA_REF ? 1 : threads;
+    if (dev->isa != ISA_REF)
+        cpu_init(&dev->cpu, dev->isa, threads);
+    snprintf(dev->name, sizeof dev->name, "cpu/%s x%u", isa_name(dev->isa), dev->threads);
+    *out = dev;
     return EMAC_OK;
 }
 
 void device_close(struct device *dev)
 {
+    if (!dev)
+        return;
+    cpu_release(&dev->cpu);
     free(dev);
 }
 
@@ -125,11 +171,18 @@ enum emac_status device_run(struct device *dev, enum op op, const struct op_attr
     enum emac_status st;
     shapes_assert(op, attrs, in, out);
     st = inputs_check(op, in, out, err);
-    return st == EMAC_OK ? ref_table[op](attrs, in, out, err) : st;
+    if (st != EMAC_OK)
+        return st;
+    return dev->isa == ISA_REF ? ref_table[op](attrs, in, out, err)
+                               : cpu_run(&dev->cpu, op, attrs, in, out, err);
 }
 
 void device_add(struct device *dev, float *dst, const float *a, const float *b, size_t n)
 {
+    if (dev->isa != ISA_REF) {
+        cpu_add(&dev->cpu, dst, a, b, n);
+        return;
+    }
     for (size_t i = 0; i < n; i++)
         dst[i] = a[i] + b[i];
 }
@@ -137,15 +190,17 @@ void device_add(struct device *dev, float *dst, const float *a, const float *b, 
 size_t device_check_finite(struct device *dev, const float *x, size_t n)
 {
     size_t i = 0;
-    while (i < n && (fn_bits(x[i]) & 0x7fffffffu) < FN_INF)
+    if (dev->isa != ISA_REF)
+        return cpu_check_finite(&dev->cpu, x, n);
+    while (i < n && (fn_bits(x[i]) & FN_INF) != FN_INF)
         i++;
     return i;
 }
 
-enum emac_status device_attention_decode(struct device *dev, const float *q, const float *k,
-                                         const float *v, float *o, size_t len, uint32_t heads,
-                                         uint32_t kv_heads, uint32_t head_dim, float scale,
-                                         struct emac_err *err)
+/* The readable form of the decode. */
+static enum emac_status ref_decode(const float *q, const float *k, const float *v, float *o,
+                                   size_t len, size_t heads, size_t kv_heads, size_t head_dim,
+                                   float scale, struct emac_err *err)
 {
     float *p, max, sum;
     enum emac_status st = emac_alloc(&p, len, sizeof *p, err);
@@ -153,9 +208,21 @@ enum emac_status device_attention_decode(struct device *dev, const float *q, con
         return st;
     for (size_t h = 0; h < heads; h++) {
         size_t kv = h / (heads / kv_heads) * head_dim;
-        ref_attention_row(q + h * head_dim, k + kv, v + kv, (size_t)kv_heads * head_dim, len,
-                          head_dim, scale, p, o + h * head_dim, &max, &sum);
+        ref_attention_row(q + h * head_dim, k + kv, v + kv, kv_heads * head_dim, len, head_dim,
+                          scale, p, o + h * head_dim, &max, &sum);
     }
     free(p);
     return EMAC_OK;
+}
+
+enum emac_status device_attention_decode(struct device *dev, const float *q, const float *k,
+                                         const float *v, float *o, size_t len, uint32_t heads,
+                                         uint32_t kv_heads, uint32_t head_dim, float scale,
+                                         struct emac_err *err)
+{
+    EMAC_ASSERT(len >= 1 && kv_heads >= 1 && heads % kv_heads == 0 && head_dim >= 1);
+    return dev->isa == ISA_REF
+               ? ref_decode(q, k, v, o, len, heads, kv_heads, head_dim, scale, err)
+               : cpu_attention_decode(&dev->cpu, q, k, v, o, len, heads, kv_heads, head_dim, scale,
+                                      err);
 }

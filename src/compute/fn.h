@@ -60,23 +60,25 @@ FN float fn_float(fn_u32 u)
 }
 
 /* fma without the instruction. The product of two binary32 is exact in binary64. The sum with c is
- * rounded to odd there: to nearest first, then, when Knuth's error term says that it is not exact
- * and its last bit is even, one step towards the exact value. 53 >= 24 + 2 bits rounded to odd
- * round to binary32 as the exact value does, also where the result is subnormal (Boldo, Melquiond,
- * "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
- * Infinities and NaN make the error term NaN, which compares false and changes nothing. */
+ * rounded to odd there: to nearest first; when Knuth's error term says that this was not exact, back
+ * to the neighbour nearer zero if the error points there, and the last bit set. 53 >= 24 + 2 bits
+ * rounded to odd round to binary32 as the exact value does, also where the result is subnormal
+ * (Boldo, Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
+ * rounding to odd", 2008). Infinities and NaN make the error term NaN, which compares false and
+ * changes nothing. */
 FN float fn_fma_soft(float a, float b, float c)
 {
     double p = (double)a * (double)b, d = (double)c;
     double s = p + d;
     double t = s - p;
-    double e = (p - (s - t)) + (d - t);
-    int64_t u, step, sign;
+    double e = (p - (s - t)) + (d - t), odd;
+    uint64_t u, error;
     memcpy(&u, &s, 8);
-    memcpy(&sign, &e, 8);
-    step = ((u ^ sign) >> 63) | 1; /* away from zero when s and the error agree in sign */
-    u += ((e < 0.0) | (e > 0.0)) & (~u & 1) ? step : 0;
-    memcpy(&s, &u, 8);
+    memcpy(&error, &e, 8);
+    u = (u - ((u ^ error) >> 63)) | 1u;
+    memcpy(&odd, &u, 8);
+    s = e < 0.0 ? odd : s;
+    s = e > 0.0 ? odd : s;
     return (float)s;
 }
 

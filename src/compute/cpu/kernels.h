@@ -1,0 +1,79 @@
+/* The fast CPU kernels: leaves without threads, allocation or knowledge of
+ * operators. They are compiled once per instruction set (table at the end);
+ * cpu/run.c and friends, compiled once, split the work and call them. Each
+ * equals its namesake in ref/ bit for bit; vector width, tiles and threads only
+ * choose which independent outputs are computed together, never the order
+ * within one. */
+#ifndef EMAC_COMPUTE_CPU_KERNELS_H
+#define EMAC_COMPUTE_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CPU_BLOCK  256 /* k's of rule 3, terms of rule 4 */
+#define CPU_LANES  16  /* rule 4 */
+#define CPU_NR_MAX 32
+#define CPU_MR_MAX 12
+
+/* C[rows, cols] = or += A[rows, k] B[k, cols], one chain of fma per element (rule 3), k <= 256. */
+struct cpu_panel {
+    size_t rows, cols, k; /* cols <= nr */
+    const float *a;       /* element (i, k) at a[(i / mr) * a_tile + (i % mr) * a_row + k * a_col] */
+    size_t a_row, a_col, a_tile;
+    const float *b; /* packed: k rows of nr numbers */
+    float *c;       /* element (i, j) at c[i * c_row + j] */
+    size_t c_row;
+    bool first; /* c = +0 + block sum; else c = c + block sum */
+};
+
+/* Elementwise AdamW: scalars of OP_ADAMW. */
+struct cpu_adamw {
+    float gscale, lr, beta1, beta2, eps, decay, c1, c2;
+};
+
+struct cpu_kernels {
+    size_t mr, nr; /* tile of the product */
+    void (*panel)(const struct cpu_panel *p);
+    /* dst[k][nr] = b[k * row + j * col], +0 for j >= cols; row or col is 1; k <= 256 */
+    void (*pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols);
+    /* dst[rows / mr][k][mr] = a[k * stride + i]: A stored transposed */
+    void (*pack_a)(float *dst, const float *a, size_t stride, size_t k, size_t rows);
+
+    void (*add)(float *y, const float *a, const float *b, size_t n);
+    void (*mul)(float *y, const float *a, const float *b, size_t n);
+    void (*scale)(float *y, const float *a, float s, size_t n);
+    void (*swiglu)(float *y, const float *g, const float *u, size_t n);
+    void (*swiglu_grad)(float *dg, float *du, const float *dy, const float *g, const float *u,
+                        size_t n);
+    void (*adamw)(float *p_new, float *m_new, float *v_new, const float *p, const float *m,
+                  const float *v, const float *g, const struct cpu_adamw *s, size_t n);
+    /* One row: `heads` heads of 2 * half; sin is negated by `sign` = -1 */
+    void (*rope)(float *y, const float *x, const float *cos, const float *sin, float sign,
+                 size_t heads, size_t half);
+    size_t (*check_finite)(const float *x, size_t n); /* index of the first NaN or infinity */
+
+    /* sums[i] = tree sum of block i of x (or of its squares), rule 4 */
+    void (*block_sums)(float *sums, const float *x, size_t n, bool squares);
+    void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, float eps, size_t rows,
+                    size_t d);
+    /* At most 256 rows: dx, and their share of dw as one block sum of rule 4. lanes: 16 * d. */
+    void (*rmsnorm_grad)(float *dx, float *dw_block, float *lanes, const float *dy, const float *x,
+                         const float *w, const float *rstd, size_t rows, size_t d);
+    void (*xent)(float *loss, float *stats, const float *logits, const int32_t *target, size_t rows,
+                 size_t vocab);
+    void (*xent_grad)(float *dl, float dloss, const float *logits, const int32_t *target,
+                      const float *stats, size_t rows, size_t vocab);
+
+    /* s[0..len) holds dot products: s = exp(s * scale - max), and +0 from len to `limit`. */
+    void (*softmax)(float *s, size_t len, size_t limit, float scale, float *max, float *sum);
+    /* In: p[0..len) = q . k, ds[0..len) = do . v. Out: p = exp(p * scale - max) * inv_sum, ds = p *
+     * (ds - delta) * scale, both +0 from len to `limit`. */
+    void (*softmax_grad)(float *p, float *ds, size_t len, size_t limit, float scale, float max,
+                         float inv_sum, float delta);
+    float (*dot)(const float *a, const float *b, size_t n); /* rule 4 over rounded products */
+};
+
+extern const struct cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx512;
+
+#endif

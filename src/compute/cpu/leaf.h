@@ -1,0 +1,89 @@
+/* For files that are compiled once per instruction set: names get the suffix
+ * CPU_ISA, loops over fn.h become vector code, and 16 lanes are one type. */
+#ifndef EMAC_COMPUTE_CPU_LEAF_H
+#define EMAC_COMPUTE_CPU_LEAF_H
+
+#include "compute/cpu/kernels.h"
+#include "compute/fn.h"
+
+#ifndef CPU_ISA
+#error "CPU_ISA names the instruction set this file is compiled for"
+#endif
+
+#define LEAF_CAT2(name, isa) name##_##isa
+#define LEAF_CAT(name, isa)  LEAF_CAT2(name, isa)
+#define LEAF(name)           LEAF_CAT(leaf_##name, CPU_ISA)
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* Where output and input may be the same array, each element is read before it is written and
+ * elements do not depend on each other, so the compiler need not check for overlap. */
+#define NO_OVERLAP _Pragma("GCC ivdep")
+
+/* Rule 4's 16 lanes. The compiler maps + and * to one, two or four registers. */
+typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t m16 __attribute__((vector_size(64), aligned(4), may_alias));
+
+/* Tree 8-4-2-1. */
+INLINE float lanes_tree(v16 lanes)
+{
+    float l[CPU_LANES];
+    memcpy(l, &lanes, sizeof l);
+    for (int half = CPU_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            l[i] = l[i] + l[i + half];
+    return l[0];
+}
+
+/* Rule 4 over x[0..n), n <= 256: one block's sum. Missing terms count as +0. */
+INLINE float block_sum(const float *x, size_t n)
+{
+    v16 lanes = {0};
+    size_t i = 0;
+    for (; i + CPU_LANES <= n; i += CPU_LANES)
+        lanes = lanes + *(const v16 *)(x + i);
+    if (i < n) {
+        float tail[CPU_LANES] = {0};
+        memcpy(tail, x + i, (n - i) * sizeof *x);
+        lanes = lanes + *(const v16 *)tail;
+    }
+    return lanes_tree(lanes);
+}
+
+/* dst[k][width] = rows of b, `row` apart, `cols` of each, then +0. */
+INLINE void leaf_copy_rows(float *dst, const size_t width, const float *b, size_t row, size_t k,
+                           size_t cols)
+{
+    for (; k > 0; k--, dst += width, b += row) {
+        if (cols == width) {
+            memcpy(dst, b, width * sizeof *dst);
+            continue;
+        }
+        memset(dst, 0, width * sizeof *dst);
+        memcpy(dst, b, cols * sizeof *dst);
+    }
+}
+
+void LEAF(panel)(const struct cpu_panel *p);
+void LEAF(pack_b)(float *, const float *, size_t, size_t, size_t, size_t);
+void LEAF(pack_a)(float *, const float *, size_t, size_t, size_t);
+void LEAF(add)(float *, const float *, const float *, size_t);
+void LEAF(mul)(float *, const float *, const float *, size_t);
+void LEAF(scale)(float *, const float *, float, size_t);
+void LEAF(swiglu)(float *, const float *, const float *, size_t);
+void LEAF(swiglu_grad)(float *, float *, const float *, const float *, const float *, size_t);
+void LEAF(adamw)(float *, float *, float *, const float *, const float *, const float *,
+                 const float *, const struct cpu_adamw *, size_t);
+void LEAF(rope)(float *, const float *, const float *, const float *, float, size_t, size_t);
+size_t LEAF(check_finite)(const float *, size_t);
+void LEAF(block_sums)(float *, const float *, size_t, bool);
+void LEAF(rmsnorm)(float *, float *, const float *, const float *, float, size_t, size_t);
+void LEAF(rmsnorm_grad)(float *, float *, float *, const float *, const float *, const float *,
+                        const float *, size_t, size_t);
+void LEAF(xent)(float *, float *, const float *, const int32_t *, size_t, size_t);
+void LEAF(xent_grad)(float *, float, const float *, const int32_t *, const float *, size_t, size_t);
+void LEAF(softmax)(float *, size_t, size_t, float, float *, float *);
+void LEAF(softmax_grad)(float *, float *, size_t, size_t, float, float, float, float);
+float LEAF(dot)(const float *, const float *, size_t);
+
+#endif

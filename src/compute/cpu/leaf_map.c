@@ -1,0 +1,87 @@
+/* Element by element: ref/pointwise.c in vector code. */
+#include "compute/cpu/leaf.h"
+
+void LEAF(add)(float *y, const float *a, const float *b, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+
+void LEAF(mul)(float *y, const float *a, const float *b, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] * b[i];
+}
+
+void LEAF(scale)(float *y, const float *a, float s, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = a[i] * s;
+}
+
+void LEAF(swiglu)(float *y, const float *g, const float *u, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = g[i] * fn_sigmoid(g[i]) * u[i];
+}
+
+void LEAF(swiglu_grad)(float *dg, float *du, const float *dy, const float *g, const float *u,
+                       size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++) {
+        float s = fn_sigmoid(g[i]), silu = g[i] * s, d = dy[i];
+        du[i] = d * silu;
+        dg[i] = d * u[i] * (s + silu * (1.0f - s));
+    }
+}
+
+void LEAF(adamw)(float *p_new, float *m_new, float *v_new, const float *p, const float *m,
+                 const float *v, const float *g, const struct cpu_adamw *s, size_t n)
+{
+    const struct cpu_adamw h = *s;
+    float rest1 = 1.0f - h.beta1, rest2 = 1.0f - h.beta2;
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++) {
+        float gi = g[i] * h.gscale, old = p[i];
+        float mi = fn_fma(h.beta1, m[i], rest1 * gi);
+        float vi = fn_fma(h.beta2, v[i], rest2 * gi * gi);
+        float step = fn_div(mi * h.c1, fn_sqrt(vi * h.c2) + h.eps) + h.decay * old;
+        p_new[i] = old - h.lr * step;
+        m_new[i] = mi;
+        v_new[i] = vi;
+    }
+}
+
+void LEAF(rope)(float *y, const float *x, const float *cos, const float *sin, float sign,
+                size_t heads, size_t half)
+{
+    for (size_t h = 0; h < heads; h++, x += 2 * half, y += 2 * half) {
+        NO_OVERLAP
+        for (size_t j = 0; j < half; j++) {
+            float a = x[j], b = x[j + half], c = cos[j], s = sin[j] * sign;
+            y[j] = a * c - b * s;
+            y[j + half] = b * c + a * s;
+        }
+    }
+}
+
+#define FINITE_CHUNK 1024
+
+size_t LEAF(check_finite)(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += FINITE_CHUNK) {
+        size_t end = n - i < FINITE_CHUNK ? n : i + FINITE_CHUNK;
+        fn_u32 bad = 0;
+        for (size_t j = i; j < end; j++)
+            bad |= (fn_bits(x[j]) & FN_INF) == FN_INF;
+        for (size_t j = i; bad && j < end; j++)
+            if ((fn_bits(x[j]) & FN_INF) == FN_INF)
+                return j;
+    }
+    return n;
+}

@@ -1,0 +1,141 @@
+/* The innermost product for AVX2 with FMA: 6 rows of A by 2 vectors of B, 12
+ * chains of fma in registers. */
+#include <immintrin.h>
+
+#include "compute/cpu/leaf.h"
+
+#define ROWS 6
+#define VEC  8
+
+_Static_assert(ROWS == CPU_TILE_ROWS && 2 * VEC == CPU_TILE_COLS, "tile as the table says");
+
+struct chains {
+    __m256 at[ROWS][2];
+};
+
+/* `rows` and `vecs` are constants wherever these are inlined. Rows are reached from 2 pointers, 3
+ * rows each. */
+INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_panel *p,
+                              const float *a)
+{
+    struct chains acc;
+    const float *b = p->b, *low = a, *high = a + 3 * p->a_row;
+    size_t row = p->a_row, col = p->a_col;
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++)
+            acc.at[r][v] = _mm256_setzero_ps();
+    for (size_t k = p->k; k > 0; k--, b += 2 * VEC, low += col, high += col) {
+        __m256 b0 = _mm256_loadu_ps(b), b1 = vecs > 1 ? _mm256_loadu_ps(b + VEC) : b0;
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            __m256 x = _mm256_broadcast_ss((r < 3 ? low : high) + (size_t)(r % 3) * row);
+            acc.at[r][0] = _mm256_fmadd_ps(x, b0, acc.at[r][0]);
+            if (vecs > 1)
+                acc.at[r][1] = _mm256_fmadd_ps(x, b1, acc.at[r][1]);
+        }
+    }
+    return acc;
+}
+
+INLINE void store(float *c, __m256i mask, __m256 sum, bool first)
+{
+    __m256 old = first ? _mm256_setzero_ps() : _mm256_maskload_ps(c, mask);
+    _mm256_maskstore_ps(c, mask, _mm256_add_ps(old, sum));
+}
+
+INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, const float *a,
+                 float *c, __m256i last)
+{
+    struct chains acc = multiply(rows, vecs, p, a);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        float *to = c + (size_t)r * p->c_row;
+        if (vecs > 1)
+            store(to, _mm256_set1_epi32(-1), acc.at[r][0], p->first);
+        store(to + (vecs - 1) * VEC, last, acc.at[r][vecs - 1], p->first);
+    }
+}
+
+#define TILE(n)                                                                                    \
+    static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __m256i last)        \
+    {                                                                                              \
+        if (p->cols > VEC)                                                                         \
+            tile(n, 2, p, a, c, last);                                                             \
+        else                                                                                       \
+            tile(n, 1, p, a, c, last);                                                             \
+    }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6)
+
+void LEAF(panel)(const struct cpu_panel *p)
+{
+    static void (*const by_rows[ROWS])(const struct cpu_panel *, const float *, float *, __m256i) = {
+        tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+    int last_cols = (int)(p->cols > VEC ? p->cols - VEC : p->cols);
+    __m256i last = _mm256_cmpgt_epi32(_mm256_set1_epi32(last_cols),
+                                      _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    const float *a = p->a;
+    float *c = p->c;
+    for (size_t i = 0; i < p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row)
+        by_rows[(p->rows - i < ROWS ? p->rows - i : ROWS) - 1](p, a, c, last);
+}
+
+/* 8 x 8 block: pairs, fours, then halves. */
+INLINE void transpose(__m256 r[VEC])
+{
+    __m256 t[VEC];
+#pragma GCC unroll 4
+    for (int i = 0; i < VEC; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < VEC; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < VEC; i++)
+        r[i] = t[i];
+}
+
+/* Columns j..j+7 of the panel from 8 rows of b, each contiguous in k. */
+static void pack_turned(float *dst, const float *b, size_t col, size_t k, size_t cols)
+{
+    size_t i = 0;
+    for (; cols == VEC && i + VEC <= k; i += VEC) {
+        __m256 r[VEC];
+#pragma GCC unroll 8
+        for (size_t j = 0; j < VEC; j++)
+            r[j] = _mm256_loadu_ps(b + j * col + i);
+        transpose(r);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < VEC; j++)
+            _mm256_storeu_ps(dst + (i + j) * CPU_TILE_COLS, r[j]);
+    }
+    for (; i < k; i++)
+        for (size_t j = 0; j < VEC; j++)
+            dst[i * CPU_TILE_COLS + j] = j < cols ? b[j * col + i] : 0.0f;
+}
+
+void LEAF(pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols)
+{
+    if (col == 1) {
+        leaf_copy_rows(dst, CPU_TILE_COLS, b, row, k, cols);
+        return;
+    }
+    pack_turned(dst, b, col, k, cols < VEC ? cols : VEC);
+    pack_turned(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
+}

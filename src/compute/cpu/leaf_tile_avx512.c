@@ -1,0 +1,182 @@
+/* The innermost product for AVX-512: 12 rows of A by 2 vectors of B. 24 chains
+ * of fma stay in registers, which hides the latency of 4 on two ports; A is
+ * read where it lies, one broadcast a row. */
+#include <immintrin.h>
+
+#include "compute/cpu/leaf.h"
+
+#define ROWS 12
+#define VEC  16
+
+_Static_assert(ROWS == CPU_TILE_ROWS && 2 * VEC == CPU_TILE_COLS, "tile as the table says");
+
+struct chains {
+    __m512 at[ROWS][2];
+};
+
+/* `rows` and `vecs` are constants wherever these are inlined: all loops over them unroll. Rows are
+ * reached from 4 pointers, 3 rows each, which is what the address modes can do without adding. */
+INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_panel *p,
+                              const float *a)
+{
+    struct chains acc;
+    const float *b = p->b, *base[4];
+    size_t row = p->a_row, col = p->a_col;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        base[i] = a + (size_t)(3 * i) * row;
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++)
+            acc.at[r][v] = _mm512_setzero_ps();
+    for (size_t k = p->k; k > 0; k--, b += 2 * VEC) {
+        __m512 b0 = _mm512_loadu_ps(b), b1 = vecs > 1 ? _mm512_loadu_ps(b + VEC) : b0;
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            __m512 x = _mm512_set1_ps(base[r / 3][(size_t)(r % 3) * row]);
+            acc.at[r][0] = _mm512_fmadd_ps(x, b0, acc.at[r][0]);
+            if (vecs > 1)
+                acc.at[r][1] = _mm512_fmadd_ps(x, b1, acc.at[r][1]);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            base[i] += col;
+    }
+    return acc;
+}
+
+INLINE void store(float *c, __mmask16 mask, __m512 sum, bool first)
+{
+    __m512 old = first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, c);
+    _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, sum));
+}
+
+INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, const float *a,
+                 float *c, __mmask16 last)
+{
+    struct chains acc;
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++)
+            _mm_prefetch((const char *)(c + (size_t)r * p->c_row + v * VEC), _MM_HINT_T0);
+    acc = multiply(rows, vecs, p, a);
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++) {
+        float *to = c + (size_t)r * p->c_row;
+        if (vecs > 1)
+            store(to, 0xffff, acc.at[r][0], p->first);
+        store(to + (vecs - 1) * VEC, last, acc.at[r][vecs - 1], p->first);
+    }
+}
+
+static void tile_full(const struct cpu_panel *p, const float *a, float *c)
+{
+    tile(ROWS, 2, p, a, c, 0xffff);
+}
+
+#define TILE(n)                                                                                    \
+    static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __mmask16 last)      \
+    {                                                                                              \
+        if (p->cols > VEC)                                                                         \
+            tile(n, 2, p, a, c, last);                                                             \
+        else                                                                                       \
+            tile(n, 1, p, a, c, last);                                                             \
+    }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6)
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+
+void LEAF(panel)(const struct cpu_panel *p)
+{
+    static void (*const edge[ROWS])(const struct cpu_panel *, const float *, float *, __mmask16) = {
+        tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
+        tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+    size_t last_cols = p->cols > VEC ? p->cols - VEC : p->cols;
+    __mmask16 last = (__mmask16)((1u << last_cols) - 1);
+    const float *a = p->a;
+    float *c = p->c;
+    for (size_t i = 0; i < p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row) {
+        size_t rows = p->rows - i < ROWS ? p->rows - i : ROWS;
+        if (rows == ROWS && p->cols == 2 * VEC)
+            tile_full(p, a, c);
+        else
+            edge[rows - 1](p, a, c, last);
+    }
+}
+
+/* In place transpose of a 16 x 16 block: pairs, fours, then quarters of 4. */
+INLINE void transpose(__m512 r[VEC])
+{
+    __m512 t[VEC];
+#pragma GCC unroll 8
+    for (int i = 0; i < VEC; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < VEC; i += 4) {
+        r[i] = (__m512)_mm512_unpacklo_pd((__m512d)t[i], (__m512d)t[i + 2]);
+        r[i + 1] = (__m512)_mm512_unpackhi_pd((__m512d)t[i], (__m512d)t[i + 2]);
+        r[i + 2] = (__m512)_mm512_unpacklo_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+        r[i + 3] = (__m512)_mm512_unpackhi_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+        r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
+    }
+}
+
+/* Columns j..j+15 of the panel from 16 rows of b, each contiguous in k. */
+static void pack_turned(float *dst, const float *b, size_t col, size_t k, size_t cols)
+{
+    for (size_t i = 0; i < k; i += VEC) {
+        size_t n = k - i < VEC ? k - i : VEC;
+        __mmask16 mask = (__mmask16)((1u << n) - 1);
+        __m512 r[VEC];
+#pragma GCC unroll 16
+        for (size_t j = 0; j < VEC; j++)
+            r[j] = _mm512_maskz_loadu_ps(j < cols ? mask : 0, b + (j < cols ? j * col : 0) + i);
+        transpose(r);
+        if (n == VEC) {
+#pragma GCC unroll 16
+            for (size_t j = 0; j < VEC; j++)
+                _mm512_storeu_ps(dst + (i + j) * CPU_TILE_COLS, r[j]);
+            continue;
+        }
+        float rest[VEC][VEC];
+#pragma GCC unroll 16
+        for (size_t j = 0; j < VEC; j++)
+            _mm512_storeu_ps(rest[j], r[j]);
+        for (size_t j = 0; j < n; j++)
+            memcpy(dst + (i + j) * CPU_TILE_COLS, rest[j], sizeof rest[j]);
+    }
+}
+
+void LEAF(pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols)
+{
+    if (col == 1) {
+        leaf_copy_rows(dst, CPU_TILE_COLS, b, row, k, cols);
+        return;
+    }
+    pack_turned(dst, b, col, k, cols < VEC ? cols : VEC);
+    pack_turned(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
+}

@@ -1,0 +1,46 @@
+/* The innermost product in plain C: 4 rows of A by 8 columns of B. On a
+ * processor without fma each step is fn_fma_soft, which becomes vector code. */
+#include "compute/cpu/leaf.h"
+
+#define ROWS CPU_TILE_ROWS
+#define COLS CPU_TILE_COLS
+
+static void store(float *c, const float *sum, size_t cols, bool first)
+{
+    for (size_t j = 0; j < cols; j++)
+        c[j] = (first ? 0.0f : c[j]) + sum[j];
+}
+
+INLINE void tile(const int rows, const struct cpu_panel *p, const float *a, float *c)
+{
+    float acc[ROWS][COLS] = {{0}};
+    const float *b = p->b;
+    for (size_t k = p->k; k > 0; k--, b += COLS, a += p->a_col)
+        for (int r = 0; r < rows; r++)
+            for (int j = 0; j < COLS; j++)
+                acc[r][j] = fn_fma(a[(size_t)r * p->a_row], b[j], acc[r][j]);
+    for (int r = 0; r < rows; r++)
+        store(c + (size_t)r * p->c_row, acc[r], p->cols, p->first);
+}
+
+void LEAF(panel)(const struct cpu_panel *p)
+{
+    const float *a = p->a;
+    float *c = p->c;
+    size_t i = 0;
+    for (; i + ROWS <= p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row)
+        tile(ROWS, p, a, c);
+    for (; i < p->rows; i++, a += p->a_row, c += p->c_row)
+        tile(1, p, a, c);
+}
+
+void LEAF(pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols)
+{
+    if (col == 1) {
+        leaf_copy_rows(dst, COLS, b, row, k, cols);
+        return;
+    }
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < COLS; j++)
+            dst[i * COLS + j] = j < cols ? b[j * col + i * row] : 0.0f;
+}

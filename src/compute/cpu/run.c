@@ -1,0 +1,393 @@
+/* Operators on the CPU's threads. Most are loops over independent items
+ * (elements, rows or columns): range_table says which, and how to do a range of
+ * them; the others have a function of their own. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/checked.h"
+#include "base/philox.h"
+#include "compute/cpu/cpu.h"
+#include "compute/fn.h"
+#include "compute/ref/ref.h"
+
+#define PARALLEL_BYTES ((size_t)256 << 10) /* less memory than this is touched faster by one thread */
+#define GRAIN          32                  /* elements and columns are split at multiples of this */
+
+struct job {
+    const struct cpu *cpu;
+    const struct op_attrs *attrs;
+    const struct tensor *in;
+    struct tensor *out;
+    size_t items, grain;
+    void (*range)(const struct job *j, size_t begin, size_t end);
+};
+
+static size_t count(const struct tensor *t)
+{
+    size_t n = 0;
+    shape_count(&t->shape, &n);
+    return n;
+}
+
+static const float *f32_in(const struct job *j, uint32_t i)
+{
+    return j->in[i].data;
+}
+
+static float *f32_out(const struct job *j, uint32_t i)
+{
+    return j->out[i].data;
+}
+
+/* Share `part` of n items, cut at multiples of grain. */
+static void share(size_t n, size_t grain, uint32_t part, uint32_t parts, size_t *begin, size_t *end)
+{
+    size_t grains = n / grain + (n % grain != 0);
+    *begin = grains * part / parts * grain;
+    *end = grains * (part + 1) / parts * grain;
+    *end = *end < n ? *end : n;
+}
+
+static void add_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->add(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
+}
+
+static void mul_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->mul(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
+}
+
+static void scale_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->scale(f32_out(j, 0) + b, f32_in(j, 0) + b, *f32_in(j, 1), e - b);
+}
+
+static void swiglu_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->swiglu(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
+}
+
+static void swiglu_grad_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->swiglu_grad(f32_out(j, 0) + b, f32_out(j, 1) + b, f32_in(j, 0) + b, f32_in(j, 1) + b,
+                           f32_in(j, 2) + b, e - b);
+}
+
+static void adamw_range(const struct job *j, size_t b, size_t e)
+{
+    const float *h = f32_in(j, 5);
+    struct cpu_adamw s = {*f32_in(j, 4), h[0], h[1], h[2], h[3], h[4], h[5], h[6]};
+    j->cpu->k->adamw(f32_out(j, 0) + b, f32_out(j, 1) + b, f32_out(j, 2) + b, f32_in(j, 0) + b,
+                     f32_in(j, 1) + b, f32_in(j, 2) + b, f32_in(j, 3) + b, &s, e - b);
+}
+
+static void fill_range(const struct job *j, size_t b, size_t e)
+{
+    float *y = f32_out(j, 0), value = j->attrs->at[2].f;
+    for (size_t i = b; i < e; i++)
+        y[i] = value;
+}
+
+/* Two elements take the 12 words of three Philox indices; b is even. */
+static void randn_range(const struct job *j, size_t b, size_t e)
+{
+    uint64_t seed = (uint64_t)j->attrs->at[2].i;
+    uint32_t tensor = (uint32_t)j->attrs->at[3].i, word[12];
+    float *y = f32_out(j, 0), std = j->attrs->at[4].f;
+    for (size_t i = b; i < e; i += 2) {
+        int32_t sum[2] = {-6 * 65535, -6 * 65535};
+        for (uint32_t w = 0; w < 3; w++)
+            philox_at(seed, PHILOX_INIT, tensor, (uint64_t)i / 2 * 3 + w, word + 4 * w);
+        for (uint32_t w = 0; w < 12; w++)
+            sum[w / 6] += (int32_t)(word[w] & 0xffff) + (int32_t)(word[w] >> 16);
+        for (size_t n = 0; n < 2 && i + n < e; n++)
+            y[i + n] = (float)sum[n] * 0x1p-16f * std;
+    }
+}
+
+static void reshape_range(const struct job *j, size_t b, size_t e)
+{
+    if (j->out[0].data != j->in[0].data)
+        memcpy(f32_out(j, 0) + b, f32_in(j, 0) + b, (e - b) * sizeof(float));
+}
+
+static void embed_range(const struct job *j, size_t b, size_t e)
+{
+    size_t d = j->in[1].shape.dim[1];
+    const int32_t *ids = j->in[0].data;
+    for (size_t n = b; n < e; n++)
+        memcpy(f32_out(j, 0) + n * d, f32_in(j, 1) + (size_t)ids[n] * d, d * sizeof(float));
+}
+
+/* Columns b..e of the table: its rows are shared by tokens, its columns are not. */
+static void embed_grad_range(const struct job *j, size_t b, size_t e)
+{
+    size_t rows = j->in[1].shape.dim[0], d = j->in[1].shape.dim[1], vocab = j->out[0].shape.dim[0];
+    const int32_t *ids = j->in[0].data;
+    float *table = f32_out(j, 0);
+    for (size_t v = 0; v < vocab; v++)
+        memset(table + v * d + b, 0, (e - b) * sizeof *table);
+    for (size_t n = 0; n < rows; n++) {
+        float *row = table + (size_t)ids[n] * d + b;
+        j->cpu->k->add(row, row, f32_in(j, 1) + n * d + b, e - b);
+    }
+}
+
+static void rmsnorm_range(const struct job *j, size_t b, size_t e)
+{
+    size_t d = j->in[0].shape.dim[1];
+    j->cpu->k->rmsnorm(f32_out(j, 0) + b * d, f32_out(j, 1) + b, f32_in(j, 0) + b * d, f32_in(j, 1),
+                       j->attrs->at[0].f, e - b, d);
+}
+
+static void rope_range(const struct job *j, size_t b, size_t e)
+{
+    size_t d = j->in[0].shape.dim[1], positions = j->in[1].shape.dim[0];
+    size_t half = j->in[1].shape.dim[1], heads = d / half / 2;
+    float sign = j->attrs->at[1].i ? -1.0f : 1.0f;
+    for (size_t n = b; n < e; n++)
+        j->cpu->k->rope(f32_out(j, 0) + n * d, f32_in(j, 0) + n * d,
+                        f32_in(j, 1) + n % positions * half, f32_in(j, 2) + n % positions * half,
+                        sign, heads, half);
+}
+
+static void xent_range(const struct job *j, size_t b, size_t e)
+{
+    size_t vocab = j->in[0].shape.dim[1];
+    j->cpu->k->xent(f32_out(j, 0) + b, f32_out(j, 1) + 2 * b, f32_in(j, 0) + b * vocab,
+                    (const int32_t *)j->in[1].data + b, e - b, vocab);
+}
+
+static void xent_grad_range(const struct job *j, size_t b, size_t e)
+{
+    size_t vocab = j->in[1].shape.dim[1];
+    j->cpu->k->xent_grad(f32_out(j, 0) + b * vocab, *f32_in(j, 0), f32_in(j, 1) + b * vocab,
+                         (const int32_t *)j->in[2].data + b, f32_in(j, 3) + 2 * b, e - b, vocab);
+}
+
+enum items { NONE, ELEMENTS, ROWS, COLUMNS }; /* of output 0 */
+
+static const struct {
+    enum items items;
+    void (*range)(const struct job *j, size_t begin, size_t end);
+} range_table[OP_COUNT] = {
+    [OP_EMBED] = {ROWS, embed_range},
+    [OP_EMBED_GRAD] = {COLUMNS, embed_grad_range},
+    [OP_ADD] = {ELEMENTS, add_range},
+    [OP_MUL] = {ELEMENTS, mul_range},
+    [OP_SCALE] = {ELEMENTS, scale_range},
+    [OP_RMSNORM] = {ROWS, rmsnorm_range},
+    [OP_ROPE] = {ROWS, rope_range},
+    [OP_SWIGLU] = {ELEMENTS, swiglu_range},
+    [OP_SWIGLU_GRAD] = {ELEMENTS, swiglu_grad_range},
+    [OP_XENT] = {ROWS, xent_range},
+    [OP_XENT_GRAD] = {ROWS, xent_grad_range},
+    [OP_ADAMW] = {ELEMENTS, adamw_range},
+    [OP_FILL] = {ELEMENTS, fill_range},
+    [OP_RANDN] = {ELEMENTS, randn_range},
+    [OP_RESHAPE] = {ELEMENTS, reshape_range},
+};
+
+static void job_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct job *j = ctx;
+    size_t begin, end;
+    share(j->items, j->grain, part, parts, &begin, &end);
+    if (begin < end)
+        j->range(j, begin, end);
+}
+
+static size_t bytes_touched(enum op op, const struct tensor *in, const struct tensor *out)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < op_info(op)->inputs; i++)
+        n += count(&in[i]);
+    for (uint32_t i = 0; i < op_info(op)->outputs; i++)
+        n += count(&out[i]);
+    return n * sizeof(float);
+}
+
+static void run_ranges(struct cpu *cpu, enum op op, const struct op_attrs *attrs,
+                       const struct tensor *in, struct tensor *out)
+{
+    struct job j = {cpu, attrs, in, out, 0, GRAIN, range_table[op].range};
+    switch (range_table[op].items) {
+    case ELEMENTS:
+        j.items = count(&out[0]);
+        break;
+    case ROWS:
+        j.items = out[0].shape.dim[0];
+        j.grain = 1;
+        break;
+    default:
+        j.items = out[0].shape.dim[1];
+        break;
+    }
+    cpu_parallel(cpu, bytes_touched(op, in, out) >= PARALLEL_BYTES, job_part, &j);
+}
+
+static enum emac_status run_matmul(struct cpu *cpu, const struct op_attrs *attrs,
+                                   const struct tensor *in, struct tensor *out,
+                                   struct emac_err *err)
+{
+    bool trans_a = attrs->at[0].i, trans_b = attrs->at[1].i;
+    struct cpu_matmul mm = {.m = out[0].shape.dim[0],
+                            .n = out[0].shape.dim[1],
+                            .k = in[0].shape.dim[trans_a ? 0 : 1],
+                            .a = in[0].data,
+                            .b = in[1].data,
+                            .c = out[0].data};
+    mm.a_row = trans_a ? 1 : mm.k;
+    mm.a_col = trans_a ? mm.m : 1;
+    mm.b_row = trans_b ? 1 : mm.n;
+    mm.b_col = trans_b ? mm.k : 1;
+    return cpu_matmul(cpu, &mm, err);
+}
+
+/* Blocks of 256 terms (or rows), each summed to its own place, so that the places can be added in
+ * order afterwards. */
+struct blocks {
+    const struct cpu *cpu;
+    const struct tensor *in;
+    struct tensor *out;
+    size_t n, d; /* terms, or rows of d */
+    bool squares;
+    float *sums;  /* one, or d, for each block */
+    float *lanes; /* 16 * d for each part */
+};
+
+static void sum_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct blocks *s = ctx;
+    size_t begin, end;
+    share(s->n, CPU_BLOCK, part, parts, &begin, &end);
+    if (begin < end)
+        s->cpu->k->block_sums(s->sums + begin / CPU_BLOCK, (const float *)s->in[0].data + begin,
+                              end - begin, s->squares);
+}
+
+static size_t blocks_of(size_t n)
+{
+    return n / CPU_BLOCK + (n % CPU_BLOCK != 0);
+}
+
+static enum emac_status run_sum(struct cpu *cpu, bool squares, const struct tensor *in,
+                                struct tensor *out, struct emac_err *err)
+{
+    struct blocks s = {.cpu = cpu, .in = in, .n = count(&in[0]), .squares = squares};
+    float total = 0.0f;
+    enum emac_status st = cpu_scratch(cpu, blocks_of(s.n), sizeof *s.sums, &s.sums, err);
+    if (st != EMAC_OK)
+        return st;
+    cpu_parallel(cpu, s.n * sizeof(float) >= PARALLEL_BYTES, sum_part, &s);
+    for (size_t i = 0; i < blocks_of(s.n); i++)
+        total = total + s.sums[i];
+    *(float *)out[0].data = total;
+    return EMAC_OK;
+}
+
+/* dy, x, w, rstd -> dx, dw */
+static void rmsnorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct blocks *s = ctx;
+    size_t begin, end, d = s->d;
+    const float *dy = s->in[0].data, *x = s->in[1].data, *rstd = s->in[3].data;
+    float *dx = s->out[0].data;
+    share(s->n, CPU_BLOCK, part, parts, &begin, &end);
+    for (size_t i = begin; i < end; i += CPU_BLOCK) {
+        size_t rows = end - i < CPU_BLOCK ? end - i : CPU_BLOCK;
+        s->cpu->k->rmsnorm_grad(dx + i * d, s->sums + i / CPU_BLOCK * d,
+                                s->lanes + part * CPU_LANES * d, dy + i * d, x + i * d,
+                                s->in[2].data, rstd + i, rows, d);
+    }
+}
+
+static enum emac_status run_rmsnorm_grad(struct cpu *cpu, const struct tensor *in,
+                                         struct tensor *out, struct emac_err *err)
+{
+    struct blocks s = {.cpu = cpu, .in = in, .out = out, .n = in[0].shape.dim[0],
+                       .d = in[0].shape.dim[1]};
+    size_t blocks = blocks_of(s.n);
+    float *dw = out[1].data;
+    enum emac_status st = cpu_scratch(cpu, blocks + cpu->threads * CPU_LANES, s.d * sizeof(float),
+                                      &s.sums, err);
+    if (st != EMAC_OK)
+        return st;
+    s.lanes = s.sums + blocks * s.d;
+    cpu_parallel(cpu, s.n * s.d * sizeof(float) >= PARALLEL_BYTES, rmsnorm_grad_part, &s);
+    memset(dw, 0, s.d * sizeof *dw);
+    for (size_t i = 0; i < blocks; i++)
+        cpu->k->add(dw, dw, s.sums + i * s.d, s.d);
+    return EMAC_OK;
+}
+
+enum emac_status cpu_run(struct cpu *cpu, enum op op, const struct op_attrs *attrs,
+                         const struct tensor *in, struct tensor *out, struct emac_err *err)
+{
+    if (range_table[op].items != NONE) {
+        run_ranges(cpu, op, attrs, in, out);
+        return EMAC_OK;
+    }
+    switch (op) {
+    case OP_MATMUL:
+        return run_matmul(cpu, attrs, in, out, err);
+    case OP_RMSNORM_GRAD:
+        return run_rmsnorm_grad(cpu, in, out, err);
+    case OP_ATTENTION:
+        return cpu_attention(cpu, attrs, in, out, err);
+    case OP_ATTENTION_GRAD:
+        return cpu_attention_grad(cpu, attrs, in, out, err);
+    case OP_SUM:
+    case OP_SUMSQ:
+        return run_sum(cpu, op == OP_SUMSQ, in, out, err);
+    default: /* single numbers */
+        return ref_table[op](attrs, in, out, err);
+    }
+}
+
+struct pair {
+    struct cpu *cpu;
+    float *dst;
+    const float *a, *b;
+    size_t n;
+    atomic_size_t found;
+};
+
+static void add_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct pair *p = ctx;
+    size_t begin, end;
+    share(p->n, GRAIN, part, parts, &begin, &end);
+    if (begin < end)
+        p->cpu->k->add(p->dst + begin, p->a + begin, p->b + begin, end - begin);
+}
+
+void cpu_add(struct cpu *cpu, float *dst, const float *a, const float *b, size_t n)
+{
+    struct pair p = {.cpu = cpu, .dst = dst, .a = a, .b = b, .n = n};
+    cpu_parallel(cpu, n >= PARALLEL_BYTES / 12, add_part, &p);
+}
+
+/* The least index that any part found. */
+static void finite_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct pair *p = ctx;
+    size_t begin, end, at, least;
+    share(p->n, GRAIN, part, parts, &begin, &end);
+    if (begin >= end)
+        return;
+    at = begin + p->cpu->k->check_finite(p->a + begin, end - begin);
+    least = atomic_load(&p->found);
+    while (at < end && at < least && !atomic_compare_exchange_weak(&p->found, &least, at))
+        continue;
+}
+
+size_t cpu_check_finite(struct cpu *cpu, const float *x, size_t n)
+{
+    struct pair p = {.cpu = cpu, .a = x, .n = n};
+    atomic_init(&p.found, n);
+    cpu_parallel(cpu, n >= PARALLEL_BYTES / 4, finite_part, &p);
+    return atomic_load(&p.found);
+}

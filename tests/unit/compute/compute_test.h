@@ -1,0 +1,135 @@
+/* What the tests of compute/ share: devices of every kind this processor has,
+ * tensors with reproducible contents, and comparison of bits. */
+#ifndef EMAC_TESTS_COMPUTE_TEST_H
+#define EMAC_TESTS_COMPUTE_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "base/philox.h"
+#include "compute/device.h"
+#include "compute/fn.h"
+
+#define TEST_SEED 20240
+
+static inline uint32_t test_word(uint32_t stream, uint64_t i)
+{
+    uint32_t out[4];
+    philox_at(TEST_SEED, PHILOX_TEST, stream, i / 4, out);
+    return out[i % 4];
+}
+
+/* About N(0,1), by the sum of four uniform numbers. */
+static inline float test_normal(uint32_t stream, uint64_t i)
+{
+    uint32_t out[4];
+    double sum = 0;
+    philox_at(TEST_SEED, PHILOX_TEST, stream, i, out);
+    for (int w = 0; w < 4; w++)
+        sum += out[w] * 0x1p-32 - 0.5;
+    return (float)(sum * 1.7320508);
+}
+
+static inline struct tensor test_tensor(enum dtype dtype, struct shape shape)
+{
+    struct tensor t = {dtype, shape, NULL};
+    size_t bytes = 0;
+    assert_true(shape_bytes(&shape, &bytes));
+    t.data = malloc(bytes);
+    assert_non_null(t.data);
+    return t;
+}
+
+static inline size_t test_count(const struct tensor *t)
+{
+    size_t n = 0;
+    assert_true(shape_count(&t->shape, &n));
+    return n;
+}
+
+static inline struct tensor test_normal_tensor(struct shape shape, uint32_t stream)
+{
+    struct tensor t = test_tensor(DTYPE_F32, shape);
+    for (size_t i = 0; i < test_count(&t); i++)
+        ((float *)t.data)[i] = test_normal(stream, i);
+    return t;
+}
+
+static inline struct tensor test_ids(size_t n, uint32_t limit, uint32_t stream)
+{
+    struct tensor t = test_tensor(DTYPE_I32, SHAPE1(n));
+    for (size_t i = 0; i < n; i++)
+        ((int32_t *)t.data)[i] = (int32_t)(test_word(stream, i) % limit);
+    return t;
+}
+
+/* Infer, allocate and run; the outputs are the caller's to free. */
+static inline void test_run(struct device *dev, enum op op, const struct op_attrs *attrs,
+                            const struct tensor *in, struct tensor *out)
+{
+    struct emac_err err = {0};
+    if (op_infer(op, attrs, in, out, &err) != EMAC_OK)
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < op_info(op)->outputs; i++)
+        out[i] = test_tensor(out[i].dtype, out[i].shape);
+    if (device_run(dev, op, attrs, in, out, &err) != EMAC_OK)
+        fail_msg("%s", err.text);
+}
+
+static inline void tensors_free(struct tensor *t, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        free(t[i].data);
+}
+
+/* Bitwise, but any NaN equals any NaN (rule 11). Index of the first difference, or n. */
+static inline size_t test_differ(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (fn_bits(a[i]) != fn_bits(b[i]) && !(a[i] != a[i] && b[i] != b[i]))
+            return i;
+    return n;
+}
+
+#define TEST_THREADS_MAX 3
+
+/* devices[isa][threads - 1]; NULL where the processor lacks the instructions, which is said once. */
+struct test_devices {
+    struct device *ref, *fast[ISA_COUNT][TEST_THREADS_MAX];
+};
+
+static inline void test_devices_open(struct test_devices *d)
+{
+    struct emac_err err = {0};
+    memset(d, 0, sizeof *d);
+    assert_int_equal(device_cpu_open(ISA_REF, 1, &d->ref, &err), EMAC_OK);
+    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++) {
+        if (!isa_supported((enum isa)isa)) {
+            printf("# %s: not tested, this processor lacks the instructions\n",
+                   isa_name((enum isa)isa));
+            continue;
+        }
+        for (uint32_t t = 0; t < TEST_THREADS_MAX; t++)
+            assert_int_equal(device_cpu_open((enum isa)isa, t + 1, &d->fast[isa][t], &err),
+                             EMAC_OK);
+    }
+}
+
+static inline void test_devices_close(struct test_devices *d)
+{
+    device_close(d->ref);
+    for (int isa = 0; isa < ISA_COUNT; isa++)
+        for (int t = 0; t < TEST_THREADS_MAX; t++)
+            device_close(d->fast[isa][t]);
+}
+
+#endif
