@@ -1,0 +1,319 @@
+/* Job files: defaults, strictness, one canonical form. */
+#include "fixture.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "work/job_fields.h"
+
+static const char LEAST[] =
+    "{\"name\": \"least\", \"data\": {\"file\": \"corpus.txt\"},"
+    " \"model\": {\"hidden_size\": 64, \"intermediate_size\": 128, \"layers\": 2, \"heads\": 4},"
+    " \"recipe\": {\"seq_len\": 32, \"micro_batch\": 2, \"micro_batches\": 4, \"steps\": 100,"
+    " \"lr\": 0.001}}";
+
+static json_t *least(void)
+{
+    json_t *j = json_loads(LEAST, 0, NULL);
+    assert_non_null(j);
+    return j;
+}
+
+/* Set "section.key" to a JSON text; NULL removes it. */
+static void put(json_t *root, const char *path, const char *value)
+{
+    const char *dot = strchr(path, '.');
+    json_t *map = root;
+    if (dot != NULL) {
+        char section[32] = "";
+        memcpy(section, path, (size_t)(dot - path));
+        map = json_object_get(root, section);
+        if (map == NULL) {
+            json_object_set_new(root, section, json_object());
+            map = json_object_get(root, section);
+        }
+        path = dot + 1;
+    }
+    if (value == NULL) {
+        json_object_del(map, path);
+        return;
+    }
+    json_t *v = json_loads(value, JSON_DECODE_ANY, NULL);
+    assert_non_null(v);
+    json_object_set_new(map, path, v);
+}
+
+static void test_defaults(void **state)
+{
+    struct job j;
+    char file[64];
+    json_t *root = least();
+    assert_ok(job_from_json(&j, root, file, sizeof file, err));
+    assert_string_equal(file, "corpus.txt");
+    assert_true(cid_is_none(&j.data));
+    assert_int_equal(j.seed, 1);
+    assert_int_equal(j.model.vocab_size, 256);
+    assert_int_equal(j.model.kv_heads, 4);
+    assert_int_equal(j.model.head_dim, 16);
+    assert_int_equal(j.model.max_positions, 32);
+    assert_true(j.model.tie_embeddings);
+    assert_true(j.model.rope_theta == 10000 && j.model.norm_eps == 1e-5);
+    assert_true(j.init.embed_std == 0.02 && j.init.linear_std == 0.02 && j.init.residual_std == 0);
+    assert_true(j.adamw.beta1 == 0.9 && j.adamw.beta2 == 0.95 && j.adamw.eps == 1e-8);
+    assert_true(j.adamw.weight_decay == 0.1 && j.adamw.clip_norm == 1 &&
+                j.adamw.min_lr == 0.001 / 10);
+    assert_int_equal(j.adamw.warmup_steps, 5);
+    assert_int_equal(j.checkpoint_every, 10);
+    assert_int_equal(j.eval_batches, 16);
+    assert_true(j.check == 0.1 && j.heldout == 0.05);
+    assert_int_equal(j.state_copies, 2);
+    assert_int_equal(j.price_units_per_tflop, 100000);
+    assert_int_equal(j.budget_units, 0);
+    assert_int_equal(job_tokens_per_step(&j), 4 * 2 * 32);
+    json_decref(root);
+}
+
+static void test_mistakes_are_named(void **state)
+{
+    static const struct {
+        const char *path, *value, *says;
+    } CASES[] = {
+        {"name", NULL, "name is missing"},
+        {"name", "\"Upper\"", "name must be 1 to 40 lower-case"},
+        {"name", "7", "name must be text, not an integer"},
+        {"kind", "\"infer\"", "kind must be 'train'"},
+        {"seed", "-1", "seed must be from 0"},
+        {"seed", "1.5", "seed must be an integer, not a number with a fraction"},
+        {"sed", "1", "unknown field 'sed'"},
+        {"model", "[]", "model must be a map, not a list"},
+        {"model.architecture", "\"gpt2\"", "model.architecture must be 'llama'"},
+        {"model.vocab_size", "32000", "model.vocab_size must be 256"},
+        {"model.hidden_size", NULL, "model.hidden_size is missing"},
+        {"model.hidden_size", "66", "even multiple of model.heads"},
+        {"model.hidden_size", "4", "even multiple"},
+        {"model.hidden_size", "1000000", "model.hidden_size must be from 2 to 16384"},
+        {"model.heads", "0", "model.heads must be from 1"},
+        {"model.kv_heads", "3", "multiple of model.kv_heads"},
+        {"model.layers", "100000", "model.layers must be from 1"},
+        {"model.tie_embeddings", "1", "model.tie_embeddings must be true or false"},
+        {"model.rope_theta", "0.5", "model.rope_theta must be from 1"},
+        {"model.hidden", "1", "unknown field 'model.hidden'; known in 'model' are"},
+        {"data", NULL, "data must name the corpus"},
+        {"data.cid", "\"bafybad\"", "data.cid: 'bafybad' is not a CID"},
+        {"data.cid", "\"bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e\"", "give one"},
+        {"data.heldout", "0.5", "data.heldout must be less than 0.5"},
+        {"data.heldout", "\"5%\"", "data.heldout must be a number, not text"},
+        {"recipe.optimiser", "\"sgd\"", "recipe.optimiser must be 'adamw'"},
+        {"recipe.lrr", "1", "unknown field 'recipe.lrr'"},
+        {"recipe.lr", "0", "recipe.lr must be from 1e-12 to 1, not 0"},
+        {"recipe.lr", "-0.1", "recipe.lr must be from"},
+        {"recipe.min_lr", "0.1", "recipe.min_lr 0.1 must not pass recipe.lr"},
+        {"recipe.steps", "0", "recipe.steps must be from 1"},
+        {"recipe.steps", "20000000", "recipe.steps must be from 1"},
+        {"recipe.warmup_steps", "101", "recipe.warmup_steps 101 must not pass"},
+        {"recipe.checkpoint_every", "101", "recipe.checkpoint_every 101 must not pass"},
+        {"recipe.micro_batch", "4096", NULL},
+        {"recipe.seq_len", "32768", NULL},
+        {"recipe.micro_batches", "5000", "recipe.micro_batches must be from 1 to 4096"},
+        {"recipe.beta2", "1", "recipe.beta2 must be from"},
+        {"recipe.eps", "0", "recipe.eps must be from"},
+        {"policy.check", "1.1", "policy.check must be from 0 to 1"},
+        {"policy.state_copies", "0", "policy.state_copies must be from 1"},
+        {"price.per_tflop", "0.1", "price.per_tflop must be an amount of EMAC in quotes"},
+        {"price.per_tflop", "\"0\"", "price.per_tflop must be from \"0.000000001\""},
+        {"budget", "\"1e3\"", "budget: '1e3' is not an amount"},
+        {"owner", "\"me\"", "owner must be a did:key"},
+        {"nonce", "null", "nonce must be an integer, not nothing"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct job j;
+        struct emac_err err = {0};
+        char file[64];
+        json_t *root = least();
+        put(root, CASES[i].path, CASES[i].value);
+        enum emac_status st = job_from_json(&j, root, file, sizeof file, &err);
+        if (CASES[i].says == NULL ? st != EMAC_OK
+                                  : st != EMAC_INVALID || strstr(err.text, CASES[i].says) == NULL)
+            fail_msg("%s = %s: %s: '%s'", CASES[i].path,
+                     CASES[i].value == NULL ? "" : CASES[i].value, emac_status_text(st), err.text);
+        json_decref(root);
+    }
+}
+
+static void test_sizes_are_sane_together(void **state)
+{
+    struct job j;
+    char file[8];
+    json_t *root = least();
+    put(root, "recipe.micro_batch", "4096");
+    put(root, "recipe.seq_len", "32768");
+    assert_fails(job_from_json(&j, root, file, sizeof file, err), EMAC_INVALID, "longer than 7");
+    put(root, "data.file", "\"c\"");
+    assert_fails(job_from_json(&j, root, file, sizeof file, err), EMAC_INVALID,
+                 "passes 1048576 tokens");
+    assert_fails(job_from_json(&j, root, NULL, 0, err), EMAC_INVALID,
+                 "data.file means nothing here");
+    json_decref(root);
+    root = least();
+    put(root, "model.hidden_size", "16384");
+    put(root, "model.intermediate_size", "65536");
+    put(root, "model.layers", "64");
+    put(root, "data.file", "\"c\"");
+    assert_fails(job_from_json(&j, root, file, sizeof file, err), EMAC_INVALID,
+                 "weights; fewer than");
+    json_decref(root);
+    root = json_loads("[1]", 0, NULL);
+    assert_fails(job_from_json(&j, root, file, sizeof file, err), EMAC_INVALID, "must be a map");
+    json_decref(root);
+}
+
+/* ---- canonical form ---- */
+
+static void encode(const struct job *j, struct emac_buf *out, struct cid *cid)
+{
+    emac_buf_clear(out);
+    assert_ok(job_encode(j, out, cid, err));
+}
+
+/* JSON -> job -> JSON -> job and -> dag-cbor -> job all have one CID. */
+static void check_round_trip(const struct job *j)
+{
+    struct emac_buf buf;
+    struct job from_json, from_cbor;
+    struct cid a, b, c;
+    json_t *json = job_to_json(j);
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    assert_ok(job_from_json(&from_json, json, NULL, 0, err));
+    encode(&from_json, &buf, &b);
+    encode(j, &buf, &a);
+    assert_ok(job_decode(&from_cbor, buf.data, buf.len, err));
+    encode(&from_cbor, &buf, &c);
+    assert_true(cid_equal(&a, &b) && cid_equal(&a, &c));
+    /* through text, as it travels */
+    char *text = json_dumps(json, 0);
+    json_t *again = json_loads(text, 0, NULL);
+    assert_true(json_equal(json, again));
+    free(text);
+    json_decref(again);
+    json_decref(json);
+    emac_buf_release(&buf);
+}
+
+static double draw_real(struct draw *d, double lo, double hi)
+{
+    double v = lo + (hi - lo) * draw_unit(d) / 3;
+    return draw_below(d, 6) == 0 ? lo : v;
+}
+
+static void test_round_trips(void **state)
+{
+    struct draw d = {.seed = 31};
+    for (int round = 0; round < 500; round++) {
+        struct job j = small_job(1 + draw_below(&d, 1000), 1 + draw_below(&d, 4096));
+        j.seed = (uint64_t)draw_below(&d, UINT32_MAX) << 31 | draw_below(&d, UINT32_MAX);
+        j.nonce = draw_below(&d, UINT32_MAX);
+        j.budget_units = draw_below(&d, 3) * (int64_t)draw_below(&d, UINT32_MAX);
+        j.price_units_per_tflop = 1 + draw_below(&d, UINT32_MAX);
+        j.check = draw_real(&d, 0, 1);
+        j.heldout = draw_real(&d, 0, 0.49);
+        j.adamw.lr = draw_real(&d, 1e-9, 1);
+        j.adamw.min_lr = j.adamw.lr * draw_unit(&d);
+        j.adamw.warmup_steps = draw_below(&d, j.adamw.steps + 1);
+        j.adamw.weight_decay = draw_real(&d, 0, 1);
+        j.checkpoint_every = 1 + draw_below(&d, j.adamw.steps);
+        j.model.tie_embeddings = draw_below(&d, 2) == 0;
+        if (draw_below(&d, 2) == 0) {
+            uint8_t key[32] = {(uint8_t)round, 1};
+            crypto_did_key(j.owner, key);
+        }
+        check_round_trip(&j);
+    }
+}
+
+static void test_job_encoding_is_fixed(void **state)
+{
+    struct job j = small_job(10, 4);
+    struct emac_buf buf;
+    struct cid cid;
+    char text[CID_TEXT_MAX], id[JOB_ID_MAX];
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    encode(&j, &buf, &cid);
+    cid_text(text, &cid);
+    assert_string_equal(text, "bafyreig5pkmje5uaixcopezu5cewoxbozaa2ntpjzngr7rxyjjq6ezlfgq");
+    job_id(id, &cid);
+    assert_string_equal(id, "job-xyjjq6ezlfgq");
+    emac_buf_release(&buf);
+}
+
+static void test_damage_is_never_silent(void **state)
+{
+    struct draw d = {.seed = 32};
+    struct job j = small_job(10, 4), back;
+    struct emac_buf clean, again;
+    emac_buf_init(&clean, JOB_BYTES_MAX);
+    emac_buf_init(&again, JOB_BYTES_MAX);
+    encode(&j, &clean, NULL);
+    for (int round = 0; round < 5000; round++) {
+        uint64_t at = d.at;
+        uint8_t bytes[2048];
+        size_t n = clean.len - (draw_below(&d, 4) == 0 ? draw_below(&d, (uint32_t)clean.len) : 0);
+        memcpy(bytes, clean.data, n);
+        for (uint32_t i = draw_below(&d, 4); i > 0 && n > 0; i--)
+            bytes[draw_below(&d, (uint32_t)n)] ^= (uint8_t)(1u << draw_below(&d, 8));
+        struct emac_err why = {0};
+        if (job_decode(&back, bytes, n, &why) != EMAC_OK) {
+            assert_true(why.text[0] != '\0');
+            continue;
+        }
+        encode(&back, &again, NULL);
+        if (again.len != n || memcmp(again.data, bytes, n) != 0)
+            fail_msg("seed 32 at %llu: another encoding was accepted", (unsigned long long)at);
+    }
+    emac_buf_release(&clean);
+    emac_buf_release(&again);
+}
+
+/* ---- what follows from the corpus ---- */
+
+static void test_corpus_is_divided(void **state)
+{
+    struct job j = small_job(4, 2);
+    assert_int_equal(job_train_end(&j), 4096 - 409);
+    assert_int_equal(job_eval_batches(&j),
+                     6); /* 25 windows of 16 -> 12 batches of 2, 6 asked for */
+    j.eval_batches = 100;
+    assert_int_equal(job_eval_batches(&j), 12);
+    assert_ok(job_check(&j, err));
+    j.heldout = 0;
+    assert_int_equal(job_train_end(&j), 4096);
+    assert_int_equal(job_eval_batches(&j), 0);
+    assert_ok(job_check(&j, err));
+    j.heldout = 0.004; /* 16 bytes: no window of 17 */
+    assert_fails(job_check(&j, err), EMAC_INVALID, "held-out bytes");
+    j.data_size = 16;
+    j.heldout = 0;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "leaves 16 bytes for training");
+    j.data_size = 0;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "not set");
+    j = small_job(4, 2);
+    j.data.codec = 0;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "not set");
+    struct emac_buf buf;
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    assert_fails(job_encode(&j, &buf, NULL, err), EMAC_INVALID, "data.cid is not set");
+    emac_buf_release(&buf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_mistakes_are_named),
+        cmocka_unit_test(test_sizes_are_sane_together),
+        cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_job_encoding_is_fixed),
+        cmocka_unit_test(test_damage_is_never_silent),
+        cmocka_unit_test(test_corpus_is_divided),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
