@@ -10,6 +10,10 @@
  * INV-4  The stored balances equal the sums of the entries (replay).
  * INV-5  The journal is append-only and hash-chained: hash_n = SHA-256(hash_{n-1}
  *        ‖ canonical bytes of posting n). No row is ever changed or deleted.
+ *        Postings are numbered 1, 2, ... without holes; hash_0 is 32 zero bytes;
+ *        ledger_head holds the last number and hash. The canonical bytes are
+ *        dag-cbor: {"at": ms, "id": n, "job", "key", "cause", "detail",
+ *        "entries": [[account, units], ...]}, entries by account, then amount.
  * INV-6  For each open job: balance(escrow:job) >= what is owed to open leases;
  *        a closed job's escrow is 0.
  * INV-7  A receipt (task, rig) is paid at most once.
@@ -17,7 +21,8 @@
  *
  * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
  * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),
- * "escrow:<job>", "fee", "royalty:<asset cid>", "faucet". */
+ * "stake:<did>", "escrow:<job>", "fee", "royalty:<asset cid>", "faucet"; every
+ * other name is refused. No float anywhere. */
 #ifndef EMAC_LEDGER_LEDGER_H
 #define EMAC_LEDGER_LEDGER_H
 
@@ -25,8 +30,9 @@
 #include "db/db.h"
 
 #define LEDGER_UNITS_PER_EMAC INT64_C(1000000000)
-#define LEDGER_ACCOUNT_MAX 192
-#define LEDGER_ENTRIES_MAX 16
+#define LEDGER_ACCOUNT_MAX    192 /* with the NUL */
+#define LEDGER_ENTRIES_MAX    16
+#define LEDGER_TEXT_MAX       256 /* bytes of key, cause, job, detail */
 
 struct ledger_entry {
     char account[LEDGER_ACCOUNT_MAX];
@@ -49,15 +55,19 @@ extern const size_t LEDGER_MIGRATION_COUNT;
 /* Add an entry to a posting under construction (asserts room; ignores amount 0). */
 void ledger_entry_add(struct ledger_posting *p, int64_t amount_units, const char *account_fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* PAYMENT when an account would pass its floor, naming account, balance and need. *posted is false
- * when the key was there already. */
+/* PAYMENT when an account would pass its floor, naming account, balance and need. *posted (may be
+ * NULL) is false when the key was there already; then time is not compared, the rest must be equal.
+ * INVALID when the entries do not sum to zero, a sum or balance passes int64, or a text is not one.
+ * After these failures nothing was written; after any other the caller must roll back. */
 enum emac_status ledger_post(struct db *db, const struct ledger_posting *p, bool *posted,
                              struct emac_err *err);
+/* 0 for an account that was never used. Needs no transaction. */
 enum emac_status ledger_balance(struct db *db, const char *account, int64_t *out,
                                 struct emac_err *err);
 
-/* Visit balances (accounts with the given prefix, sorted) or journal lines (from posting number
- * `after`, at most limit). */
+/* Visit balances (accounts with the given prefix, sorted) or journal lines (all entries of the
+ * `limit` postings after number `after`). The database is locked meanwhile; strings live until
+ * `each` returns. */
 enum emac_status ledger_balances(struct db *db, const char *prefix,
                                  void (*each)(void *ctx, const char *account, int64_t units),
                                  void *ctx, struct emac_err *err);
@@ -75,14 +85,18 @@ enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
 struct ledger_audit {
     int64_t postings, accounts, total_units; /* total of all balances: must be 0 */
     uint32_t broken;                         /* invariants found broken */
-    struct emac_buf report;                  /* one sentence a finding */
+    struct emac_buf report;                  /* one sentence a finding, a line each */
 };
-/* Checks INV-1 to INV-5 here; the coordinator adds INV-6, INV-7, which need its tables. Opens its
- * own read transaction when none is open. Release out->report. */
+#define LEDGER_FINDINGS_MAX       200 /* sentences in a report; `broken` counts them all */
+#define LEDGER_AUDIT_ACCOUNTS_MAX (4u << 20)
+/* OK with out->broken > 0 when the ledger is not sound; a failure means it could not be read.
+ * Replays the whole journal: about 1 us an entry, 300 bytes an account. Checks INV-1 to INV-5 here;
+ * the coordinator adds INV-6, INV-7, which need its tables. Opens its own read transaction when
+ * none is open. Release out->report. */
 enum emac_status ledger_audit(struct db *db, struct ledger_audit *out, struct emac_err *err);
 
-/* "12.5" -> units; at most 9 decimals; refuses everything else. And back, shortest:
- * "0.000000001". */
+/* "12.5" -> units >= 0; at most 9 decimals, no sign, no leading zeros; refuses everything else. And
+ * back, shortest: "0.000000001". */
 enum emac_status ledger_amount_parse(const char *text, int64_t *units, struct emac_err *err);
 void ledger_amount_text(char out[32], int64_t units);
 
