@@ -130,7 +130,6 @@ void store_held_free(struct store_held *v);
 /* A part of some value by its CID; the value is held until store_value_drop. */
 const struct store_part *store_part_hold(struct store *s, const struct cid *cid);
 bool store_part_has(struct store *s, const struct cid *cid, uint64_t *size);
-const struct store_value *store_value_find(struct store *s, const struct cid *cid); /* held */
 
 /* ---- gc.c ---- */
 /* Free at least `bytes` beyond what is free under the quota now, if unpinned blocks allow. */

@@ -169,25 +169,40 @@ void store_close(struct store *s)
     free(s);
 }
 
+static enum emac_status size_check(size_t n, struct emac_err *err)
+{
+    if (n <= UNIXFS_BLOCK_MAX)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_TOO_LARGE, "a block of %zu bytes is over the limit of %u", n,
+                     UNIXFS_BLOCK_MAX);
+}
+
 enum emac_status store_block_put(struct store *s, enum cid_codec codec, const void *data, size_t n,
                                  struct cid *out, struct emac_err *err)
 {
-    if (n > UNIXFS_BLOCK_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "a block of %zu bytes is over the limit of %u", n,
-                         UNIXFS_BLOCK_MAX);
+    enum emac_status st = size_check(n, err);
+    if (st != EMAC_OK)
+        return st;
     struct cid cid = cid_of(codec, data, n);
-    enum emac_status st = store_blocks_put(s, &cid, data, n, false, err);
+    st = store_blocks_put(s, &cid, data, n, false, err);
     if (st == EMAC_OK)
         *out = cid;
     return st;
 }
 
+enum emac_status store_block_put_checked(struct store *s, const struct cid *cid, const void *data,
+                                         size_t n, struct emac_err *err)
+{
+    enum emac_status st = size_check(n, err);
+    return st == EMAC_OK ? store_blocks_put(s, cid, data, n, false, err) : st;
+}
+
 enum emac_status store_block_put_as(struct store *s, const struct cid *cid, const void *data,
                                     size_t n, struct emac_err *err)
 {
-    if (n > UNIXFS_BLOCK_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "a block of %zu bytes is over the limit of %u", n,
-                         UNIXFS_BLOCK_MAX);
+    enum emac_status st = size_check(n, err);
+    if (st != EMAC_OK)
+        return st;
     struct cid is = cid_of((enum cid_codec)cid->codec, data, n);
     if (!cid_equal(&is, cid))
         return emac_fail(err, EMAC_CORRUPT,

@@ -49,6 +49,9 @@ enum emac_status store_block_put(struct store *s, enum cid_codec codec, const vo
 /* Refuses data whose hash is not `cid` (CORRUPT). */
 enum emac_status store_block_put_as(struct store *s, const struct cid *cid, const void *data,
                                     size_t n, struct emac_err *err);
+/* The same for bytes that the caller has hashed against `cid` himself (a CAR reader has). */
+enum emac_status store_block_put_checked(struct store *s, const struct cid *cid, const void *data,
+                                         size_t n, struct emac_err *err);
 /* Replaces the contents of out. NOT_FOUND, CORRUPT. Finds leaves and inner blocks of values. */
 enum emac_status store_block_get(struct store *s, const struct cid *cid, struct emac_buf *out,
                                  struct emac_err *err);
@@ -69,6 +72,8 @@ struct store_value {
  * and the old one returned; on failure data is freed, too. */
 enum emac_status store_value_adopt(struct store *s, uint8_t *data, size_t size,
                                    const struct store_value **out, struct emac_err *err);
+/* The value if it is in memory, held; NULL when it is not. */
+const struct store_value *store_value_find(struct store *s, const struct cid *cid);
 /* Find in memory, else assemble (and verify) from blocks on disk. NOT_FOUND names the first missing
  * block. TOO_LARGE over max_size. Held. */
 enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_t max_size,
