@@ -205,6 +205,20 @@ static struct graph *piece_build(struct cutter *c, uint32_t s, bool final)
     return piece;
 }
 
+/* Names that would be mistaken for values handed from piece to piece. */
+static enum emac_status names_check(const struct graph *g, struct emac_err *err)
+{
+    for (uint32_t i = 0; i < g->inputs + g->outputs; i++) {
+        const char *name = i < g->inputs ? g->input[i].name : g->output[i - g->inputs].name;
+
+        if (strncmp(name, "cut/", 4) == 0)
+            return emac_fail(err, EMAC_INVALID,
+                             "'%s' is named like a value between pieces; a piece cannot be cut",
+                             name);
+    }
+    return EMAC_OK;
+}
+
 enum emac_status graph_cut(const struct graph *g, uint32_t stages, struct graph **out,
                            struct emac_err *err)
 {
@@ -213,6 +227,7 @@ enum emac_status graph_cut(const struct graph *g, uint32_t stages, struct graph 
     enum emac_status st;
 
     EMAC_TRY(st, graph_status(g, err));
+    EMAC_TRY(st, names_check(g, err));
     EMAC_TRY(st, cutter_init(&c, g, stages <= g->nodes ? stages : 0, err));
     if (stages == 0 || stages > c.nodes) {
         st = emac_fail(err, EMAC_INVALID, "cannot cut a graph of %u nodes into %u pieces", c.nodes,

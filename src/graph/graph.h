@@ -81,8 +81,8 @@ enum emac_status graph_decode(struct graph **out, const void *data, size_t n, st
  * the fewest bytes to hand over is taken. Piece s takes, beside the original inputs it needs, the
  * values made by earlier pieces as inputs named "cut/<id>" (canonical number), and gives those that
  * later pieces need as outputs of that name. Dead nodes are dropped. Running the pieces one after
- * the other gives the same bits. INVALID when there are fewer nodes than stages. The caller frees
- * out[0..stages-1]; none on failure. */
+ * the other gives the same bits. INVALID when there are fewer nodes than stages, or a name starts
+ * with "cut/". The caller frees out[0..stages-1]; none on failure. */
 enum emac_status graph_cut(const struct graph *g, uint32_t stages, struct graph **out,
                            struct emac_err *err);
 

@@ -80,33 +80,50 @@ static void outputs_copy(struct graph_plan *p)
     }
 }
 
+static enum emac_status input_check(struct graph_plan *p, struct device *dev, value_id v,
+                                    struct emac_err *err)
+{
+    const struct plan_value *root = &p->value[p->value[v].root];
+
+    if (root->place != PLACE_INPUT || tensor_finite(dev, &root->tensor))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_NUMERIC, "input '%s' holds NaN or infinity",
+                     p->g->input[root->port].name);
+}
+
+/* Run a step and look at all it takes and makes. */
+static enum emac_status step_check(struct graph_plan *p, struct device *dev, uint32_t s,
+                                   struct emac_err *err)
+{
+    const struct graph_node *n = &p->g->node[p->step[s]];
+    const struct op_info *info = op_info(n->op);
+    enum emac_status st;
+
+    for (uint32_t k = 0; k < info->inputs; k++)
+        EMAC_TRY(st, input_check(p, dev, n->in[k], err));
+    EMAC_TRY(st, plan_step(p, dev, s, err));
+    for (uint32_t k = 0; k < info->outputs; k++)
+        if (!tensor_finite(dev, &p->value[n->out + k].tensor))
+            return emac_fail(err, EMAC_NUMERIC, "node %u (%s) gave NaN or infinity", p->step[s],
+                             info->name);
+out:
+    return st;
+}
+
 /* The numbers of an output are not finite: run again, looking at every value, and name the first
  * that is not. */
 static enum emac_status find_culprit(struct graph_plan *p, struct device *dev, struct emac_err *err)
 {
-    enum emac_status st = EMAC_OK;
+    enum emac_status st;
 
-    for (uint32_t i = 0; i < p->g->inputs; i++) {
-        const struct tensor *t = &p->value[p->g->input[i].value].tensor;
-
-        if (t->data != NULL && !tensor_finite(dev, t))
-            return emac_fail(err, EMAC_NUMERIC, "input '%s' holds NaN or infinity",
-                             p->g->input[i].name);
-    }
-    for (uint32_t s = 0; s < p->steps && st == EMAC_OK; s++) {
-        const struct graph_node *n = &p->g->node[p->step[s]];
-        const struct op_info *info = op_info(n->op);
-
-        st = plan_step(p, dev, s, err);
-        for (uint32_t k = 0; k < info->outputs && st == EMAC_OK; k++)
-            if (!tensor_finite(dev, &p->value[n->out + k].tensor))
-                return emac_fail(err, EMAC_NUMERIC, "node %u (%s) gave NaN or infinity", p->step[s],
-                                 info->name);
-    }
-    if (st == EMAC_OK)
-        st = emac_fail(err, EMAC_INTERNAL,
-                       "an output was not finite, but a second run gave finite "
-                       "values; the device does not repeat its results");
+    for (uint32_t s = 0; s < p->steps; s++)
+        EMAC_TRY(st, step_check(p, dev, s, err));
+    for (uint32_t i = 0; i < p->g->outputs; i++)
+        EMAC_TRY(st, input_check(p, dev, p->g->output[i].value, err));
+    st = emac_fail(err, EMAC_INTERNAL,
+                   "an output was not finite, but a second run gave finite values; the device does "
+                   "not repeat its results");
+out:
     return st;
 }
 

@@ -182,6 +182,8 @@ static void test_refusals(void **state)
     ASSERT_FAILS(graph_cut(g, 2, piece, err), EMAC_INVALID, "1 nodes into 2");
     ASSERT_FAILS(graph_cut(g, 0, piece, err), EMAC_INVALID, "into 0");
     ASSERT_FAILS(graph_cut(g, UINT32_MAX, piece, err), EMAC_INVALID, "pieces");
+    graph_output(g, "cut/1", x);
+    ASSERT_FAILS(graph_cut(g, 1, piece, err), EMAC_INVALID, "'cut/1' is named like");
     graph_free(g);
 }
 
