@@ -52,6 +52,21 @@ static enum emac_status blocks_put(struct engine *e, const struct job_block *blo
     return EMAC_OK;
 }
 
+/* A collection may have taken the blocks of the plan, which nothing pins: they are at hand. The
+ * corpus and the state are pinned; should they be missing, nobody can bring them here. */
+static enum emac_status fetch(void *ctx, const struct cid *cid, bool to_memory,
+                              struct emac_err *err)
+{
+    struct engine *e = ctx;
+    char text[CID_TEXT_MAX];
+    for (size_t i = 0; i < e->plan->block_count; i++) {
+        if (cid_equal(&e->plan->block[i].cid, cid))
+            return blocks_put(e, e->plan->block, e->plan->block_count, err);
+    }
+    cid_text(text, cid);
+    return emac_fail(err, EMAC_NOT_FOUND, "'%s' is not in the store; add the file again", text);
+}
+
 static enum emac_status model_put(struct engine *e, struct cid *model, struct emac_err *err)
 {
     struct job_block *block;
@@ -345,6 +360,8 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
                                    .store = cfg->store,
                                    .dev = cfg->dev,
                                    .memory_max = cfg->memory_max,
+                                   .fetch = fetch,
+                                   .fetch_ctx = e,
                                    .cancelled = is_cancelled,
                                    .cancelled_ctx = e};
     struct emac_buf buf;
