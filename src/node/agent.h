@@ -2,19 +2,29 @@
  * tasks, keeps and serves their outputs by CID, and answers for generation.
  *
  * Threads:
- *   worker     lease (long poll) -> fetch inputs -> run -> deposit when not
- *              reachable -> receipt, one task at a time
+ *   worker     the caller of node_run: lease (long poll) -> fetch inputs -> run ->
+ *              deposit when not reachable -> receipt, one lease at a time. It
+ *              generates text too, between tasks, on the same device: a rig's
+ *              cores are all busy with either.
  *   heartbeat  every heartbeat_ms: leases held; takes cancel and deposit lists
  *   uploader   pushes bundles the coordinator asked for to the depot
+ *   poster     during a generation: sends the pieces, so that the next byte
+ *              does not wait for the network
  *   server     GET /ipfs/{cid} for other rigs
  * The agent only dials out; the server is for those who can be reached.
  *
- * INV-1  A task's outputs are in the store before its receipt is sent, and are
- *        held until two rounds later (or deposited), so that peers find them.
+ * INV-1  A task's outputs are in the store before its receipt is sent. They and
+ *        its inputs are held until a lease of the same job two rounds later
+ *        comes, or 10 minutes have passed without a lease of that job, so that
+ *        peers find them; then their memory is given back. Held values over
+ *        memory_quota together go earlier, those used longest ago first, but for
+ *        those of the task under way.
  * INV-2  A receipt is sent until the coordinator has answered it, across any
- *        outage; the work is not thrown away because the coordinator is away.
+ *        outage; the work is not thrown away because the coordinator is away. It
+ *        lives in memory, as the outputs do that it speaks for.
  * INV-3  While the worker runs, the process cannot execve, ptrace or open new
- *        listening sockets (seccomp); inputs are data, never code.
+ *        listening sockets (seccomp); inputs are data, never code. This cannot be
+ *        undone: it outlives node_close.
  * INV-4  One agent per directory (lock); the key file is mode 0600.
  *
  * States: starting -> hello -> (challenge) -> admitted <-> away (coordinator
@@ -33,31 +43,44 @@ struct node_config {
     const char *name;        /* shown to people; NULL: host name */
     const char *address;     /* listen address; NULL: 127.0.0.1 */
     uint16_t port;           /* 0: any free one */
-    const char *public_url;  /* what others dial; NULL: http://<address>:<port> */
-    bool unreachable;        /* serve nobody: everything goes through the depot */
-    enum isa isa;            /* ISA_BEST */
-    uint32_t threads;        /* 0: all this process may use */
-    uint64_t memory_quota;   /* bytes of values kept in memory; 0: a quarter of memory */
-    uint64_t disk_quota;     /* 0: 1 TiB */
-    bool sandbox;            /* seccomp while working; default on in the CLI */
-    bool forever;            /* false: give up with UNAVAILABLE when the first hello fails for 30 s */
+    /* What others dial; NULL: http://<address>:<port>, and then the address must name a machine:
+     * not 0.0.0.0 or ::. */
+    const char *public_url;
+    bool unreachable;      /* serve nobody: everything goes through the depot */
+    enum isa isa;          /* ISA_BEST */
+    uint32_t threads;      /* 0: all this process may use */
+    uint64_t memory_quota; /* bytes of values kept in memory; 0: a quarter of memory */
+    uint64_t disk_quota;   /* 0: 1 TiB */
+    bool sandbox;          /* seccomp while working; default on in the CLI */
+    bool forever;          /* false: UNAVAILABLE when the first hello fails for 30 s */
+    /* A rig that lies, for tests; NULL in the product. Called with each output bundle of a task
+     * before it is hashed (never in the challenge), and with output NULL when a task begins. */
+    void (*tamper)(void *ctx, const char *output, uint8_t *bundle, size_t n);
+    void *tamper_ctx;
 };
 
 struct node;
 
+/* Takes the lock, the key and the store in dir, opens the device and starts to serve blocks.
+ * CONFLICT when another agent has the directory or the port. Strings of cfg are copied. */
 enum emac_status node_open(const struct node_config *cfg, struct node **out, struct emac_err *err);
 const char *node_did(const struct node *n);
 uint16_t node_port(const struct node *n); /* 0 when it serves nobody */
 /* Work until node_stop or a final state. OK after node_stop; FORBIDDEN when quarantined or refused
- * (the sentence says why); UNAVAILABLE. */
+ * (the sentence says why); UNAVAILABLE; UNSUPPORTED when the sandbox cannot be had. Once for each
+ * node. */
 enum emac_status node_run(struct node *n, struct emac_err *err);
-/* From any thread or after a signal: finish cleanly, soon. */
+/* From any thread (not from inside a signal handler): the lease under way is given back at the next
+ * micro-batch, transfers end, node_run returns, all within about a second unless an operator takes
+ * longer. */
 void node_stop(struct node *n);
+/* After node_run has returned. Wipes the key from memory. NULL is fine. */
 void node_close(struct node *n);
 
 struct node_figures {
     uint64_t tasks_done, tasks_failed, bytes_sent, bytes_received, tokens_served;
     int64_t paid_units; /* as the coordinator said in receipts' answers */
+    /* "starting", "hello", "challenge", "admitted", "away", "quarantined", "stopped" */
     const char *state;
 };
 void node_figures(struct node *n, struct node_figures *out);

@@ -1,0 +1,80 @@
+/* The heartbeat: says that the lease under way is alive, hears what is not wanted any more and what
+ * shall go to the depot. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "node/agent_internal.h"
+
+#define BEAT_LEAST_MS 2000 /* a slow answer is waited for at least so long */
+
+static json_t *beat_json(struct node *n)
+{
+    uint64_t sent, received;
+    agent_traffic(n, &sent, &received);
+    json_t *leases = json_array();
+    os_mutex_lock(&n->lock);
+    if (n->lease[0] != '\0')
+        json_array_append_new(leases, json_string(n->lease));
+    os_mutex_unlock(&n->lock);
+    return json_pack("{s:o,s:{s:I,s:I}}", "leases", leases, "traffic", "sent", (json_int_t)sent,
+                     "received", (json_int_t)received);
+}
+
+static void take_cancelled(struct node *n, const json_t *list)
+{
+    os_mutex_lock(&n->lock);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *id = json_string_value(json_array_get(list, i));
+        if (id != NULL && n->lease[0] != '\0' && strcmp(id, n->lease) == 0)
+            atomic_store(&n->cancel, true);
+    }
+    os_mutex_unlock(&n->lock);
+}
+
+static void take_deposits(struct node *n, const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        struct cid cid;
+        if (text != NULL && cid_parse(&cid, text, NULL) == EMAC_OK)
+            agent_upload_ask(n, &cid);
+    }
+}
+
+/* A coordinator that was started again knows no rig: say hello, or the lease under way would lapse.
+ * If it wants a challenge too, the worker sees that at its next poll. */
+static void beat(struct node *n)
+{
+    struct emac_err err = {.status = EMAC_OK};
+    json_t *reply = NULL;
+    uint32_t limit = 2 * atomic_load(&n->heartbeat_ms);
+    enum emac_status st = agent_post(n, "/v1/heartbeat", beat_json(n),
+                                     limit > BEAT_LEAST_MS ? limit : BEAT_LEAST_MS, &reply, &err);
+    if (st == EMAC_OK) {
+        take_cancelled(n, json_object_get(reply, "cancel"));
+        take_deposits(n, json_object_get(reply, "deposit"));
+    } else if (st == EMAC_CONFLICT) {
+        st = agent_hello(n, &err);
+    }
+    if (st == EMAC_FORBIDDEN)
+        agent_refused(n, &err);
+    else if (st != EMAC_OK)
+        LOG_D("node", "heartbeat: %s", err.text);
+    json_decref(reply);
+}
+
+void *agent_heartbeat_thread(void *node)
+{
+    struct node *n = node;
+    while (!agent_over(n)) {
+        uint64_t began = n->os->mono_ns(n->os);
+        if (atomic_load(&n->joined))
+            beat(n);
+        uint64_t took = (n->os->mono_ns(n->os) - began) / NS_PER_MS;
+        uint32_t every = atomic_load(&n->heartbeat_ms);
+        if (took < every)
+            agent_pause(n, every - (uint32_t)took);
+    }
+    return NULL;
+}

@@ -1,0 +1,148 @@
+/* Values held for other rigs (INV-1 of agent.h). Only the worker comes here.
+ *
+ * A value is in the list once for each job, with the latest round that made or used it. Each entry
+ * holds the value, so that pointers of values tell them apart. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "node/agent_internal.h"
+
+/* Entries used from here on belong to the task under way. */
+void agent_retain_begin(struct node *n)
+{
+    n->task_used = n->used;
+}
+
+/* Order does not matter: the last takes the place. */
+static void remove_at(struct node *n, size_t i)
+{
+    struct retained *e = &n->retained[i];
+    n->retained_bytes -= e->value->size;
+    store_value_forget(n->store, e->value);
+    *e = n->retained[--n->retained_count];
+}
+
+/* The entry used longest ago that is not of the task under way; SIZE_MAX when there is none. */
+static size_t oldest(const struct node *n)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 0; i < n->retained_count; i++) {
+        const struct retained *e = &n->retained[i];
+        if (e->used <= n->task_used && (found == SIZE_MAX || e->used < n->retained[found].used))
+            found = i;
+    }
+    return found;
+}
+
+static void make_room(struct node *n)
+{
+    while (n->retained_bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX) {
+        size_t i = oldest(n);
+        if (i == SIZE_MAX)
+            return;
+        LOG_D("node", "memory for results is full: one of round %llu goes early",
+              (unsigned long long)n->retained[i].round);
+        remove_at(n, i);
+    }
+}
+
+static struct retained *find(struct node *n, const struct store_value *v, const char *job)
+{
+    for (size_t i = 0; i < n->retained_count; i++) {
+        struct retained *e = &n->retained[i];
+        if (e->value == v && strcmp(e->job, job) == 0)
+            return e;
+    }
+    return NULL;
+}
+
+static enum emac_status grow(struct node *n, struct emac_err *err)
+{
+    if (n->retained_count < n->retained_cap)
+        return EMAC_OK;
+    size_t cap = n->retained_cap == 0 ? 64 : n->retained_cap * 2;
+    struct retained *more = realloc(n->retained, cap * sizeof *more);
+    if (more == NULL)
+        return emac_fail(err, EMAC_NO_MEMORY, "out of memory for a list of %zu values", cap);
+    n->retained = more;
+    n->retained_cap = cap;
+    return EMAC_OK;
+}
+
+static bool is_state(const char *name)
+{
+    return strcmp(name, "params") == 0 || strcmp(name, "opt") == 0;
+}
+
+enum emac_status agent_retain_add(struct node *n, const struct store_value *v, const char *job,
+                                  uint64_t round, const char *name, struct emac_err *err)
+{
+    struct retained *e = find(n, v, job);
+    if (e == NULL) {
+        enum emac_status st = grow(n, err);
+        if (st != EMAC_OK)
+            return st;
+        e = &n->retained[n->retained_count++];
+        *e = (struct retained){.value = store_value_hold(n->store, v)};
+        emac_strcpy(e->job, sizeof e->job, job);
+        n->retained_bytes += v->size;
+    }
+    e->round = e->round > round ? e->round : round;
+    e->used = ++n->used;
+    e->seen_ns = n->os->mono_ns(n->os);
+    e->state = e->state || is_state(name);
+    make_room(n);
+    return EMAC_OK;
+}
+
+void agent_retain_round(struct node *n, const char *job, uint64_t round)
+{
+    uint64_t now = n->os->mono_ns(n->os);
+    for (size_t i = n->retained_count; i-- > 0;) {
+        struct retained *e = &n->retained[i];
+        if (strcmp(e->job, job) != 0)
+            continue;
+        e->seen_ns = now;
+        if (round >= NODE_ROUNDS_KEPT && e->round <= round - NODE_ROUNDS_KEPT)
+            remove_at(n, i);
+    }
+}
+
+void agent_retain_idle(struct node *n)
+{
+    uint64_t now = n->os->mono_ns(n->os);
+    for (size_t i = n->retained_count; i-- > 0;) {
+        if (now - n->retained[i].seen_ns > NODE_JOB_IDLE_NS)
+            remove_at(n, i);
+    }
+}
+
+/* The newest state bundles first. */
+json_t *agent_retain_holds(struct node *n)
+{
+    json_t *list = json_array();
+    uint64_t before = UINT64_MAX;
+    while (json_array_size(list) < NODE_HOLDS_MAX) {
+        const struct retained *next = NULL;
+        for (size_t i = 0; i < n->retained_count; i++) {
+            const struct retained *e = &n->retained[i];
+            if (e->state && e->used < before && (next == NULL || e->used > next->used))
+                next = e;
+        }
+        if (next == NULL)
+            break;
+        before = next->used;
+        json_array_append_new(list, agent_json_cid(&next->value->cid));
+    }
+    return list;
+}
+
+void agent_retain_release(struct node *n)
+{
+    while (n->retained_count > 0)
+        remove_at(n, n->retained_count - 1);
+    free(n->retained);
+    n->retained = NULL;
+}
