@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "http/server_impl.h"
 
 #define STOP_LIMIT_MS    10000 /* after that, connections are cut under their handlers */
+#define IDLE_DEFAULT_MS  60000
 #define LISTEN_BACKLOG   512
 #define THREAD_STACK     (2u << 20)
 #define CONNECTION_BYTES HEADER_BYTES_MAX
@@ -95,16 +95,6 @@ static size_t no_unescape(void *cls, struct MHD_Connection *connection, char *te
     return strlen(text);
 }
 
-static void connection_changed(void *cls, struct MHD_Connection *connection, void **ctx,
-                               enum MHD_ConnectionNotificationCode what)
-{
-    int on = 1;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (what == MHD_CONNECTION_NOTIFY_STARTED && info != NULL)
-        (void)setsockopt(info->connect_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
 static enum emac_status daemon_start(struct http_server *s, struct emac_err *err)
 {
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
@@ -116,7 +106,7 @@ static enum emac_status daemon_start(struct http_server *s, struct emac_err *err
         MHD_OPTION_NOTIFY_COMPLETED, turn_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
         connection_changed, s, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, s,
         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_LIMIT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        (s->cfg.idle_ms + 999) / 1000, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_END);
     if (s->daemon == NULL)
@@ -131,6 +121,7 @@ static void server_free(struct http_server *s)
 {
     if (s->listen_fd >= 0)
         close(s->listen_fd);
+    os_cond_release(&s->watcher_wakes);
     os_cond_release(&s->idle);
     os_mutex_release(&s->lock);
     free(s);
@@ -147,14 +138,18 @@ enum emac_status http_server_start(const struct http_server_config *cfg, struct 
     s->cfg = *cfg;
     if (s->cfg.connections_max == 0)
         s->cfg.connections_max = HTTP_CONNECTIONS_DEFAULT;
+    if (s->cfg.idle_ms == 0)
+        s->cfg.idle_ms = IDLE_DEFAULT_MS;
     s->listen_fd = -1;
     os_mutex_init(&s->lock);
     os_cond_init(&s->idle);
+    os_cond_init(&s->watcher_wakes);
     uint8_t id[8];
     os_real()->entropy(os_real(), id, sizeof id);
     emac_hex(s->id_prefix, id, sizeof id);
     EMAC_TRY(st, server_listen(s, err));
     EMAC_TRY(st, daemon_start(s, err));
+    connection_watch_start(s);
     *out = s;
     return EMAC_OK;
 out:
@@ -188,5 +183,6 @@ void http_server_stop(struct http_server *s)
         os_cond_wait_ms(&s->idle, &s->lock, 100);
     os_mutex_unlock(&s->lock);
     MHD_stop_daemon(s->daemon);
+    connection_watch_stop(s);
     server_free(s);
 }

@@ -7,7 +7,7 @@
  * closed; a chunked body that passes it is thrown away as it comes, answered
  * 413 at its end, and cut when it goes on for another MiB. An idle connection,
  * a client that stops reading, and one whose header is not whole are cut after
- * 60 s; a body may take 60 s plus one second for each 16 KiB received.
+ * 60 s; a body may take 60 s plus one second for each 16,000 bytes received.
  *
  * Every response carries x-request-id: the client's own (1-64 of A-Za-z0-9._-)
  * or a new one.
@@ -74,6 +74,7 @@ struct http_server_config {
     const char *address;             /* "127.0.0.1", "0.0.0.0", "::" */
     uint16_t port;                   /* 0: any free one */
     uint32_t connections_max;        /* 0: 512 */
+    uint32_t idle_ms;                /* the 60 s of the limits above; 0: 60000 */
     const struct http_route *routes; /* borrowed: must outlive the server */
     size_t route_count;
     void *ctx; /* handed to each handler */

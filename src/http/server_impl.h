@@ -14,8 +14,15 @@
 #include "os/os.h"
 #include "os/thread.h"
 
-#define IDLE_LIMIT_S     60
 #define HEADER_BYTES_MAX (32u << 10)
+
+/* A connection that waits for a request has until deadline_ns to bring a whole header; MHD alone
+ * would let a byte a minute keep it open for ever. 0: a request is under way, other limits hold. */
+struct connection {
+    struct connection *next, *prev;
+    int fd;
+    atomic_uint_fast64_t deadline_ns;
+};
 
 struct http_server {
     struct http_server_config cfg;
@@ -26,11 +33,23 @@ struct http_server {
     struct os_mutex lock; /* guards what follows */
     struct os_cond idle;  /* active became 0 */
     uint32_t active;      /* turns whose handler began and that are not complete */
-    char id_prefix[17];   /* of request ids: random for each start */
+    struct connection *connections;
+    struct os_thread watcher; /* ends connections that passed their deadline */
+    struct os_cond watcher_wakes;
+    bool watcher_ends;
+    char id_prefix[17]; /* of request ids: random for each start */
     atomic_uint_fast64_t next_id;
 };
 
-/* MHD callbacks; cls is the server. */
+/* connection.c. `changed` is MHD's callback, cls the server. */
+void connection_changed(void *cls, struct MHD_Connection *connection, void **ctx,
+                        enum MHD_ConnectionNotificationCode what);
+void connection_waits(struct http_server *s, struct MHD_Connection *connection);
+void connection_works(struct MHD_Connection *connection);
+void connection_watch_start(struct http_server *s);
+void connection_watch_stop(struct http_server *s);
+
+/* turn.c. MHD callbacks; cls is the server. */
 void *turn_open(void *cls, const char *target, struct MHD_Connection *connection);
 enum MHD_Result turn_advance(void *cls, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, const char *data,

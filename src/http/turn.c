@@ -21,14 +21,14 @@
 #include "base/log.h"
 #include "http/server_impl.h"
 
-#define BODY_RATE_LEAST   (16u << 10) /* bytes a second that a slow sender is granted */
-#define BODY_DISCARD_MAX  (1u << 20)  /* of a refused body, read so that the answer arrives */
+#define BODY_RATE_LEAST   16000u     /* bytes a second that a slow sender is granted */
+#define BODY_DISCARD_MAX  (1u << 20) /* of a refused body, read so that the answer arrives */
 #define BODY_RESERVE_MOST (1u << 20)
 #define REQUEST_ID_MAX    64
 #define STREAM_BLOCK      (64u << 10)
 #define STREAM_CHUNK_MAX  (16u << 20)
 #define LINGER_MS         2000 /* for a peer still sending when it was refused */
-#define NS_PER_S          UINT64_C(1000000000)
+#define NS_PER_MS         UINT64_C(1000000)
 
 struct turn {
     struct http_server *server;
@@ -200,6 +200,7 @@ static enum MHD_Result turn_begin(struct turn *t, const char *method)
     uint64_t length = 0;
     bool chunked = false;
     t->req.method = method;
+    connection_works(t->connection);
     peer_set(t);
     MHD_get_connection_values(t->connection, MHD_HEADER_KIND, header_each, t);
     request_id_set(t);
@@ -227,8 +228,8 @@ static enum MHD_Result turn_begin(struct turn *t, const char *method)
 static enum MHD_Result turn_body(struct turn *t, const char *data, size_t n)
 {
     t->body_seen += n;
-    uint64_t limit_s = IDLE_LIMIT_S + t->body_seen / BODY_RATE_LEAST;
-    if (now_ns() - t->started_ns > limit_s * NS_PER_S) {
+    uint64_t limit_ms = t->server->cfg.idle_ms + t->body_seen / (BODY_RATE_LEAST / 1000);
+    if (now_ns() - t->started_ns > limit_ms * NS_PER_MS) {
         LOG_I("http", "cut %s: its request body is slower than %u bytes/s", t->peer,
               BODY_RATE_LEAST);
         return MHD_NO;
@@ -303,7 +304,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t max)
         while (s->chunk.len == 0 && !s->ended)
             s->ended = !s->res.stream(s->res.stream_ctx, &s->chunk);
         MHD_set_connection_option(s->turn->connection, MHD_CONNECTION_OPTION_TIMEOUT,
-                                  (unsigned)IDLE_LIMIT_S);
+                                  s->turn->server->cfg.idle_ms / 1000 + 1);
     }
     size_t n = s->chunk.len - s->sent;
     if (n == 0)
@@ -437,9 +438,9 @@ static void linger(struct turn *t)
         return;
     char waste[16 << 10];
     struct pollfd p = {.fd = info->connect_fd, .events = POLLIN};
-    uint64_t end = now_ns() + LINGER_MS * (NS_PER_S / 1000);
+    uint64_t end = now_ns() + LINGER_MS * NS_PER_MS;
     for (uint64_t now = now_ns(); now < end; now = now_ns()) {
-        if (poll(&p, 1, (int)((end - now) / 1000000) + 1) <= 0 ||
+        if (poll(&p, 1, (int)((end - now) / NS_PER_MS) + 1) <= 0 ||
             recv(p.fd, waste, sizeof waste, MSG_DONTWAIT) <= 0)
             return;
     }
@@ -456,6 +457,7 @@ void turn_completed(void *cls, struct MHD_Connection *connection, void **turn,
     if (t->begun && cfg->after != NULL)
         cfg->after(cfg->ctx, t->route, &t->req, t->status, (now_ns() - t->started_ns) / 1000);
     running_set(t, false);
+    connection_waits(t->server, t->connection);
     if (t->early)
         linger(t);
     turn_unref(t);

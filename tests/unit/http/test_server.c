@@ -94,6 +94,24 @@ static enum emac_status events(void *ctx, const struct http_request *req, struct
     return EMAC_OK;
 }
 
+static bool slow_count_down(void *ctx, struct emac_buf *chunk)
+{
+    os_real()->sleep_ms(os_real(), 1300);
+    return count_down(ctx, chunk);
+}
+
+static enum emac_status slow_events(void *ctx, const struct http_request *req,
+                                    struct http_response *res, struct emac_err *err)
+{
+    struct counter *c = calloc(1, sizeof *c);
+    c->app = ctx;
+    c->left = 2;
+    res->stream = slow_count_down;
+    res->stream_free = counter_free;
+    res->stream_ctx = c;
+    return EMAC_OK;
+}
+
 /* A long poll: returns when the server stops. */
 static enum emac_status wait_stop(void *ctx, const struct http_request *req,
                                   struct http_response *res, struct emac_err *err)
@@ -108,7 +126,7 @@ static enum emac_status wait_stop(void *ctx, const struct http_request *req,
 static enum emac_status sleepy(void *ctx, const struct http_request *req, struct http_response *res,
                                struct emac_err *err)
 {
-    os_real()->sleep_ms(os_real(), 3000);
+    os_real()->sleep_ms(os_real(), 1500);
     return EMAC_OK;
 }
 
@@ -141,7 +159,7 @@ static const struct http_route ROUTES[] = {
     {"GET", "/events", 0, events},         {"GET", "/wait", 0, wait_stop},
     {"GET", "/sleepy", 0, sleepy},         {"GET", "/size", 0, size_only},
     {"GET", "/bad-header", 0, bad_header}, {"GET", "/redirect", 0, redirect},
-    {"DELETE", "/v1/jobs/{id}", 0, echo},
+    {"DELETE", "/v1/jobs/{id}", 0, echo},  {"GET", "/slow-events", 0, slow_events},
 };
 
 static enum emac_status before(void *ctx, const struct http_route *route,
@@ -578,7 +596,8 @@ static void test_stale_connection(void **state)
     assert_int_equal(http_client_call(client, &c, &r, &err), EMAC_OK);
     http_reply_release(&r);
     http_server_stop(app.server);
-    struct http_server_config cfg = {"127.0.0.1", port, 0, ROUTES, 3, &app, NULL, NULL};
+    struct http_server_config cfg = {
+        .address = "127.0.0.1", .port = port, .routes = ROUTES, .route_count = 3, .ctx = &app};
     assert_int_equal(http_server_start(&cfg, &app.server, &err), EMAC_OK);
     assert_int_equal(http_client_call(client, &c, &r, &err), EMAC_OK);
     http_reply_release(&r);
@@ -656,6 +675,68 @@ static void test_connection_limit(void **state)
     http_server_stop(app.server);
 }
 
+/* ---- slow peers; the limit of 60 s is made 300 ms ---- */
+
+static uint64_t ms_until_cut(int fd, const char *drip, uint32_t every_ms)
+{
+    uint64_t start = os_real()->mono_ns(os_real());
+    uint64_t ms = 0;
+    char byte;
+    while (ms < 5000) {
+        if (recv(fd, &byte, 1, MSG_DONTWAIT) == 0)
+            break;
+        if (drip != NULL && *drip != '\0' && send(fd, drip++, 1, MSG_NOSIGNAL) < 0)
+            break;
+        os_real()->sleep_ms(os_real(), every_ms);
+        ms = (os_real()->mono_ns(os_real()) - start) / 1000000;
+    }
+    close(fd);
+    return ms;
+}
+
+static void test_slow_peers(void **state)
+{
+    struct app app = {0};
+    struct emac_err err;
+    static char drip[2000];
+    pthread_mutex_init(&app.lock, NULL);
+    struct http_server_config cfg = {.address = "127.0.0.1",
+                                     .idle_ms = 300,
+                                     .routes = ROUTES,
+                                     .route_count = sizeof ROUTES / sizeof ROUTES[0],
+                                     .ctx = &app};
+    assert_int_equal(http_server_start(&cfg, &app.server, &err), EMAC_OK);
+    memset(drip, 'x', sizeof drip - 1);
+    /* Says nothing; drips a header; drips one after a first request. */
+    assert_in_range(ms_until_cut(raw_connect(&app), NULL, 10), 250, 1500);
+    int fd = raw_connect(&app);
+    raw_send(fd, "GET /v1/jobs/a HTTP/1.1\r\nHost: a\r\nX: ");
+    assert_in_range(ms_until_cut(fd, drip, 10), 250, 1500);
+    fd = raw_connect(&app);
+    raw_send(fd, "GET /v1/jobs/a HTTP/1.1\r\nHost: a\r\n\r\n");
+    raw_read(fd, "127.0.0.1");
+    assert_in_range(ms_until_cut(fd, drip, 10), 250, 1500);
+    /* Drips a body: 100 bytes a second is less than 16,000. */
+    fd = raw_connect(&app);
+    raw_send(fd, "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    assert_in_range(ms_until_cut(fd, drip, 10), 250, 1500);
+    /* Stops reading a stream. */
+    fd = raw_connect(&app);
+    raw_send(fd, "GET /events?n=100000000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    freed_becomes(&app, 1);
+    close(fd);
+    /* But a handler may take longer than the limit, and so may a stream between its chunks. */
+    fd = raw_connect(&app);
+    raw_send(fd, "GET /sleepy HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_non_null(strstr(raw_read(fd, "\r\n\r\n"), " 200 "));
+    close(fd);
+    fd = raw_connect(&app);
+    raw_send(fd, "GET /slow-events HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_non_null(strstr(raw_read(fd, "data: 1\n"), "data: 1\n"));
+    close(fd);
+    http_server_stop(app.server);
+}
+
 #define THREADS 8
 #define CALLS   50
 
@@ -706,6 +787,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_port_taken, setup, teardown),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_connection_limit),
+        cmocka_unit_test(test_slow_peers),
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
