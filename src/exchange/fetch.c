@@ -194,10 +194,10 @@ static enum emac_status car_fetch(struct fetch *f, const struct exchange_source 
     if (st == EMAC_OK && strncmp(reply.content_type, CAR_TYPE, strlen(CAR_TYPE)) != 0)
         st = emac_fail(err, EMAC_UNSUPPORTED, "'%.200s' answers with '%.60s', not with a CAR", url,
                        reply.content_type);
-    if (st == EMAC_OK)
-        st = car_reader_end(f->reader, err);
-    else
+    if (st != EMAC_OK)
         car_reader_free(f->reader);
+    else if ((st = car_reader_end(f->reader, err)) == EMAC_CORRUPT) /* cut, which is no lie */
+        st = emac_fail(err, EMAC_UNAVAILABLE, "the answer of '%.200s' ends in mid-block", url);
     f->reader = NULL;
     http_reply_release(&reply);
     free(url);
@@ -359,8 +359,11 @@ static enum emac_status pass(struct fetch *f, const struct exchange_source *sour
         dead[i] = st == EMAC_CORRUPT || st == EMAC_TOO_LARGE || st == EMAC_NOT_FOUND;
         if (f->ours || st == EMAC_CANCELLED)
             break;
-        if (st != EMAC_OK)
-            LOG_I("exchange", "left '%s': %s", source[i].base_url, err->text);
+        if (st == EMAC_OK)
+            continue;
+        if (strstr(err->text, source[i].base_url) == NULL)
+            emac_wrap(err, "'%.200s'", source[i].base_url);
+        LOG_I("exchange", "left a peer: %s", err->text);
     }
     *fresh = f->kept > kept;
     return st;

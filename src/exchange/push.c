@@ -22,7 +22,7 @@ struct push {
     uint64_t *bytes;
     struct cid_map sent;
     struct emac_buf car;
-    size_t blocks; /* in car */
+    size_t posts;
 };
 
 static char *url_make(const struct push *p, const char *tail)
@@ -78,7 +78,7 @@ static enum emac_status missing_ask(struct push *p, struct cid *out, size_t *cou
 static enum emac_status car_send(struct push *p, struct emac_err *err)
 {
     struct http_reply reply;
-    if (p->blocks == 0)
+    if (p->car.len == 0)
         return EMAC_OK;
     char *url = url_make(p, "");
     struct http_call call = {.method = "POST",
@@ -90,7 +90,7 @@ static enum emac_status car_send(struct push *p, struct emac_err *err)
     if (st == EMAC_OK)
         *p->bytes += p->car.len;
     emac_buf_clear(&p->car);
-    p->blocks = 0;
+    p->posts++;
     http_reply_release(&reply);
     free(url);
     return st;
@@ -110,7 +110,6 @@ static enum emac_status block_add(struct push *p, const struct store_walk_item *
         EMAC_TRY(st, car_header(&p->car, &p->root, err));
     EMAC_TRY(st, car_section_prefix(&p->car, &item->cid, (size_t)item->block_size, err));
     EMAC_TRY(st, store_block_append(p->s, &item->cid, &p->car, err));
-    p->blocks++;
     st = cid_map_put(&p->sent, &item->cid, &SENT, err);
 out:
     return st;
@@ -147,6 +146,9 @@ static enum emac_status round_run(struct push *p, struct cid *missing, bool *who
     enum emac_status st;
     EMAC_TRY(st, missing_ask(p, missing, &count, err));
     *whole = count == 0;
+    /* All is there, yet perhaps by chance and unpinned: a CAR of no blocks asks the depot to keep it. */
+    if (*whole && p->posts == 0)
+        EMAC_TRY(st, car_header(&p->car, &p->root, err));
     for (size_t i = 0; i < count; i++)
         EMAC_TRY(st, dag_add(p, &missing[i], err));
     EMAC_TRY(st, car_send(p, err));
