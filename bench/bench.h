@@ -1,0 +1,75 @@
+/* What the benchmarks share: command line, clock, median. */
+#ifndef EMAC_BENCH_BENCH_H
+#define EMAC_BENCH_BENCH_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "compute/device.h"
+#include "os/os.h"
+
+static inline double bench_seconds(void)
+{
+    struct os *os = os_real();
+    return (double)os->mono_ns(os) * 1e-9;
+}
+
+static inline int bench_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static inline double bench_median(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, bench_compare);
+    return x[n / 2];
+}
+
+/* Takes "--isa NAME" and "--threads N" off the front of the arguments and opens the device; ends the
+ * program with a sentence when that fails. */
+static inline struct device *bench_device(int *argc, char ***argv)
+{
+    enum isa isa = ISA_BEST;
+    uint32_t threads = 1;
+    struct device *dev;
+    struct emac_err err;
+    for (; *argc > 2 && (*argv)[1][0] == '-'; *argc -= 2, *argv += 2) {
+        if (strcmp((*argv)[1], "--isa") == 0)
+            isa = isa_find((*argv)[2]);
+        else if (strcmp((*argv)[1], "--threads") == 0)
+            threads = (uint32_t)strtoul((*argv)[2], NULL, 10);
+    }
+    if (isa == ISA_COUNT || threads < 1 || threads > 1024) {
+        fprintf(stderr, "usage: [--isa best|ref|portable|avx2|avx512] [--threads N] ...\n");
+        exit(2);
+    }
+    if (device_cpu_open(isa, threads, &dev, &err) != EMAC_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(1);
+    }
+    return dev;
+}
+
+static inline float *bench_floats(size_t n)
+{
+    float *x = malloc(n * sizeof *x);
+    EMAC_ASSERT(x != NULL);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((i * 2654435761u >> 8) % 65536) * 0x1p-16f - 0.5f;
+    return x;
+}
+
+static inline void bench_run(struct device *dev, enum op op, const struct op_attrs *attrs,
+                             const struct tensor *in, struct tensor *out)
+{
+    struct emac_err err;
+    if (device_run(dev, op, attrs, in, out, &err) != EMAC_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(1);
+    }
+}
+
+#endif

@@ -1,0 +1,251 @@
+/* The conformance program (rule 12): a table of operators on edge shapes, with
+ * inputs made by Philox and, where marked, special values mixed in. The digest
+ * is a chain: h = SHA-256(h, SHA-256(output)) over all outputs in order, NaN
+ * bits made equal first. The table is part of numerics version 1: what is
+ * published is never edited, only joined by a new version. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "base/philox.h"
+#include "compute/device.h"
+#include "compute/fn.h"
+#include "crypto/crypto.h"
+
+const char CONFORMANCE_DIGEST[] =
+    "6ef46e363fccb51e6de474eacd61e6a592a33f898219122937513209c23b47a6";
+
+#define SEED      0x454d4143u /* "EMAC" */
+#define INPUT_MAX 8
+
+/* What an input holds. */
+enum fill {
+    END,     /* no input */
+    UNIFORM, /* [-2, 2) */
+    POSITIVE, /* [1/2, 5/2) */
+    WIDE,    /* [-64, 64) */
+    SPECIAL, /* UNIFORM, every third element one of `special` */
+    IDS      /* i32 below `limit` */
+};
+
+struct input {
+    enum fill fill;
+    struct shape shape;
+    uint32_t limit; /* of IDS */
+};
+
+struct conformance_case {
+    enum op op;
+    struct op_attrs attrs;
+    struct input in[INPUT_MAX];
+};
+
+/* Zeros, subnormals and their edge, ties (1 + 2^-24 and the like), where exp ends, infinities. */
+static const uint32_t special[] = {
+    0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x80800000, 0x3f800000,
+    0xbf800000, 0x3f800001, 0x33800000, 0x33800001, 0x34000000, 0x4b800000, 0x4b7fffff, 0x7f7fffff,
+    0x5f000000, 0x20000000, 0xc2aeac4f, 0xc2aeac50, 0x42b17217, 0x42b17218, 0x7f800000, 0xff800000,
+    0x3fb504f3, 0x00000003, 0x1f800000, 0x9f800001, 0x3effffff, 0x3f7fffff, 0xc0000000, 0x40400000};
+
+#define A(...)        {{__VA_ARGS__}}
+#define VECTOR(f, n)  {f, {1, {n}}, 0}
+#define MATRIX(f, m, n) {f, {2, {m, n}}, 0}
+#define CUBE(f, a, b, c) {f, {3, {a, b, c}}, 0}
+#define ID(n, limit)  {IDS, {1, {n}}, limit}
+
+#define MATMUL_4(fill, m, n, k)                                                                    \
+    {OP_MATMUL, A({.i = 0}, {.i = 0}), {MATRIX(fill, m, k), MATRIX(UNIFORM, k, n)}},               \
+        {OP_MATMUL, A({.i = 0}, {.i = 1}), {MATRIX(fill, m, k), MATRIX(UNIFORM, n, k)}},           \
+        {OP_MATMUL, A({.i = 1}, {.i = 0}), {MATRIX(fill, k, m), MATRIX(UNIFORM, k, n)}},           \
+        {OP_MATMUL, A({.i = 1}, {.i = 1}), {MATRIX(fill, k, m), MATRIX(UNIFORM, n, k)}}
+
+#define ATTENTION_2(b, t, h, g, e, scale)                                                          \
+    {OP_ATTENTION,                                                                                 \
+     A({.i = b}, {.i = h}, {.i = g}, {.f = scale}),                                                \
+     {MATRIX(UNIFORM, (b) * (t), (h) * (e)), MATRIX(UNIFORM, (b) * (t), (g) * (e)),                \
+      MATRIX(UNIFORM, (b) * (t), (g) * (e))}},                                                     \
+    {                                                                                              \
+        OP_ATTENTION_GRAD, A({.i = b}, {.i = h}, {.i = g}, {.f = scale}),                          \
+        {                                                                                          \
+            MATRIX(UNIFORM, (b) * (t), (h) * (e)), MATRIX(UNIFORM, (b) * (t), (h) * (e)),          \
+                MATRIX(UNIFORM, (b) * (t), (g) * (e)), MATRIX(UNIFORM, (b) * (t), (g) * (e)),      \
+                MATRIX(UNIFORM, (b) * (t), (h) * (e)), CUBE(POSITIVE, b, h, t),                    \
+                CUBE(POSITIVE, b, h, t)                                                            \
+        }                                                                                          \
+    }
+
+static const struct conformance_case cases[] = {
+    /* single operations: every special value meets many others */
+    {OP_ADD, A({0}), {VECTOR(SPECIAL, 4099), VECTOR(SPECIAL, 4099)}},
+    {OP_MUL, A({0}), {VECTOR(SPECIAL, 4099), VECTOR(SPECIAL, 4099)}},
+    {OP_SCALE, A({0}), {VECTOR(SPECIAL, 1000), VECTOR(UNIFORM, 1)}},
+    {OP_SWIGLU, A({0}), {VECTOR(SPECIAL, 4099), VECTOR(SPECIAL, 4099)}},
+    {OP_SWIGLU, A({0}), {VECTOR(WIDE, 4099), VECTOR(UNIFORM, 4099)}},
+    {OP_SWIGLU_GRAD, A({0}), {VECTOR(UNIFORM, 1025), VECTOR(SPECIAL, 1025), VECTOR(UNIFORM, 1025)}},
+    {OP_SQRT, A({0}), {VECTOR(POSITIVE, 1)}},
+    {OP_CLIP_COEF, A({0}), {VECTOR(POSITIVE, 1), VECTOR(POSITIVE, 1)}},
+    {OP_ADAMW,
+     A({0}),
+     {VECTOR(UNIFORM, 1031), VECTOR(SPECIAL, 1031), VECTOR(POSITIVE, 1031), VECTOR(SPECIAL, 1031),
+      VECTOR(UNIFORM, 1), VECTOR(POSITIVE, 8)}},
+    /* fma against multiply-then-add, subnormal and signed-zero chains: 16 x 16 chains of 8 */
+    {OP_MATMUL, A({.i = 0}, {.i = 1}), {MATRIX(SPECIAL, 61, 2), MATRIX(SPECIAL, 67, 2)}},
+    MATMUL_4(SPECIAL, 16, 16, 3),
+    /* rule 3 */
+    MATMUL_4(UNIFORM, 1, 1, 1),
+    MATMUL_4(UNIFORM, 13, 33, 257),
+    MATMUL_4(UNIFORM, 1, 70, 513),
+    MATMUL_4(WIDE, 50, 17, 256),
+    {OP_MATMUL, A({.i = 0}, {.i = 1}), {MATRIX(UNIFORM, 130, 40), MATRIX(UNIFORM, 97, 40)}},
+    {OP_MATMUL, A({.i = 1}, {.i = 0}), {MATRIX(UNIFORM, 1030, 20), MATRIX(UNIFORM, 1030, 35)}},
+    /* rule 4 */
+    {OP_SUM, A({0}), {VECTOR(WIDE, 1)}},
+    {OP_SUM, A({0}), {VECTOR(WIDE, 70003)}},
+    {OP_SUMSQ, A({0}), {VECTOR(WIDE, 255)}},
+    {OP_SUMSQ, A({0}), {MATRIX(WIDE, 257, 300)}},
+    {OP_RMSNORM, A({.f = 1e-5f}), {MATRIX(UNIFORM, 19, 300), VECTOR(UNIFORM, 300)}},
+    {OP_RMSNORM, A({.f = 0.0f}), {MATRIX(WIDE, 5, 17), VECTOR(UNIFORM, 17)}},
+    {OP_RMSNORM_GRAD,
+     A({0}),
+     {MATRIX(UNIFORM, 300, 37), MATRIX(UNIFORM, 300, 37), VECTOR(UNIFORM, 37),
+      VECTOR(POSITIVE, 300)}},
+    {OP_RMSNORM_GRAD,
+     A({0}),
+     {MATRIX(UNIFORM, 3, 515), MATRIX(UNIFORM, 3, 515), VECTOR(UNIFORM, 515), VECTOR(POSITIVE, 3)}},
+    {OP_XENT, A({0}), {MATRIX(WIDE, 33, 300), ID(33, 300)}},
+    {OP_XENT, A({0}), {MATRIX(UNIFORM, 7, 1), ID(7, 1)}},
+    {OP_XENT_GRAD,
+     A({0}),
+     {VECTOR(UNIFORM, 1), MATRIX(UNIFORM, 33, 300), ID(33, 300), MATRIX(POSITIVE, 33, 2)}},
+    /* rule 5 */
+    ATTENTION_2(1, 1, 1, 1, 1, 1.0f),
+    ATTENTION_2(2, 40, 4, 2, 20, 0.25f),
+    ATTENTION_2(1, 257, 2, 1, 7, 0.375f),
+    ATTENTION_2(1, 530, 1, 1, 4, -0.5f),
+    ATTENTION_2(1, 20, 1, 1, 260, 0.0625f),
+    /* what moves data */
+    {OP_EMBED, A({0}), {ID(70, 19), MATRIX(SPECIAL, 19, 33)}},
+    {OP_EMBED_GRAD, A({.i = 19}), {ID(700, 19), MATRIX(UNIFORM, 700, 33)}},
+    {OP_ROPE,
+     A({.i = 3}, {.i = 0}),
+     {MATRIX(UNIFORM, 20, 30), MATRIX(UNIFORM, 10, 5), MATRIX(UNIFORM, 10, 5)}},
+    {OP_ROPE,
+     A({.i = 2}, {.i = 1}),
+     {MATRIX(UNIFORM, 9, 68), MATRIX(UNIFORM, 9, 17), MATRIX(UNIFORM, 9, 17)}},
+    {OP_FILL, A({.i = 5}, {.i = 0}, {.f = 0.1f}), {{END}}},
+    {OP_RANDN, A({.i = 333}, {.i = 3}, {.i = INT64_MIN + 7}, {.i = 11}, {.f = 0.02f}), {{END}}},
+    {OP_RESHAPE, A({.i = 21}, {.i = 0}), {CUBE(SPECIAL, 7, 1, 3)}},
+};
+
+/* Decode: {heads, kv_heads, head_dim, len} */
+static const uint32_t decodes[][4] = {{4, 2, 20, 1}, {14, 1, 32, 257}, {3, 3, 7, 300}};
+
+static float value(enum fill fill, uint32_t word, size_t i)
+{
+    float u = (float)((int32_t)(word >> 8) - (1 << 23)) * 0x1p-22f;
+    switch (fill) {
+    case POSITIVE:
+        return u * 0.5f + 1.5f;
+    case WIDE:
+        return u * 32.0f;
+    case SPECIAL:
+        return i % 3 == 0 ? fn_float(special[word % EMAC_COUNT(special)]) : u;
+    default:
+        return u;
+    }
+}
+
+/* Contents of `n` words: Philox (SEED, PHILOX_TEST, stream, i / 4). */
+static void fill_words(void *data, size_t n, const struct input *how, uint32_t stream)
+{
+    uint32_t word[4];
+    for (size_t i = 0; i < n; i++) {
+        if (i % 4 == 0)
+            philox_at(SEED, PHILOX_TEST, stream, i / 4, word);
+        if (how->fill == IDS)
+            ((int32_t *)data)[i] = (int32_t)(word[i % 4] % how->limit);
+        else
+            ((float *)data)[i] = value(how->fill, word[i % 4], i);
+    }
+}
+
+static void digest_floats(uint8_t digest[32], float *x, size_t n)
+{
+    uint8_t both[64];
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] != x[i] ? fn_float(FN_NAN) : x[i];
+    memcpy(both, digest, 32);
+    crypto_sha256(both + 32, x, n * sizeof *x);
+    crypto_sha256(digest, both, sizeof both);
+}
+
+static enum emac_status tensor_new(struct tensor *t, enum dtype dtype, const struct shape *shape,
+                                   struct emac_err *err)
+{
+    size_t n = 0;
+    bool ok = shape_count(shape, &n);
+    EMAC_ASSERT(ok);
+    *t = (struct tensor){dtype, *shape, NULL};
+    return emac_alloc(&t->data, n, 4, err);
+}
+
+static enum emac_status run_case(struct device *dev, const struct conformance_case *c,
+                                 uint32_t stream, uint8_t digest[32], struct emac_err *err)
+{
+    struct tensor in[INPUT_MAX] = {{0}}, out[OP_OUT_MAX] = {{0}};
+    const struct op_info *info = op_info(c->op);
+    enum emac_status st;
+    size_t n = 0;
+    for (uint32_t i = 0; i < info->inputs; i++) {
+        EMAC_ASSERT(c->in[i].fill != END);
+        EMAC_TRY(st, tensor_new(&in[i], c->in[i].fill == IDS ? DTYPE_I32 : DTYPE_F32,
+                                &c->in[i].shape, err));
+        shape_count(&c->in[i].shape, &n);
+        fill_words(in[i].data, n, &c->in[i], stream * INPUT_MAX + i);
+    }
+    EMAC_TRY(st, op_infer(c->op, &c->attrs, in, out, err));
+    for (uint32_t i = 0; i < info->outputs; i++)
+        EMAC_TRY(st, tensor_new(&out[i], out[i].dtype, &out[i].shape, err));
+    EMAC_TRY(st, device_run(dev, c->op, &c->attrs, in, out, err));
+    for (uint32_t i = 0; i < info->outputs; i++) {
+        shape_count(&out[i].shape, &n);
+        digest_floats(digest, out[i].data, n);
+    }
+out:
+    for (uint32_t i = 0; i < INPUT_MAX; i++)
+        free(in[i].data);
+    for (uint32_t i = 0; i < OP_OUT_MAX; i++)
+        free(out[i].data);
+    return st;
+}
+
+static enum emac_status run_decode(struct device *dev, const uint32_t d[4], uint32_t stream,
+                                   uint8_t digest[32], struct emac_err *err)
+{
+    static const struct input uniform = {UNIFORM, {0}, 0};
+    size_t heads = d[0], kv_heads = d[1], head_dim = d[2], len = d[3];
+    size_t q = heads * head_dim, kv = len * kv_heads * head_dim;
+    float *x = NULL; /* q, k, v, o */
+    enum emac_status st;
+    EMAC_TRY(st, emac_alloc(&x, 2 * q + 2 * kv, sizeof *x, err));
+    fill_words(x, q + 2 * kv, &uniform, stream * INPUT_MAX);
+    EMAC_TRY(st, device_attention_decode(dev, x, x + q, x + q + kv, x + q + 2 * kv, len, d[0], d[1],
+                                         d[2], 0.25f, err));
+    digest_floats(digest, x + q + 2 * kv, q);
+out:
+    free(x);
+    return st;
+}
+
+enum emac_status device_conformance(struct device *dev, uint8_t digest[32], struct emac_err *err)
+{
+    uint32_t stream = 0;
+    enum emac_status st = EMAC_OK;
+    memset(digest, 0, 32);
+    for (size_t i = 0; st == EMAC_OK && i < EMAC_COUNT(cases); i++)
+        st = run_case(dev, &cases[i], stream++, digest, err);
+    for (size_t i = 0; st == EMAC_OK && i < EMAC_COUNT(decodes); i++)
+        st = run_decode(dev, decodes[i], stream++, digest, err);
+    return st;
+}

@@ -1,0 +1,90 @@
+/* One published digest, on every instruction set and any number of threads (rule 12). */
+#include "base/hex.h"
+#include "compute_test.h"
+
+static void conforms(struct device *dev)
+{
+    uint8_t digest[32];
+    char text[65];
+    struct emac_err err = {0};
+    if (device_conformance(dev, digest, &err) != EMAC_OK)
+        fail_msg("%s: %s", device_name(dev), err.text);
+    emac_hex(text, digest, sizeof digest);
+    if (strcmp(text, CONFORMANCE_DIGEST) != 0)
+        fail_msg("%s gives %s, published is %s", device_name(dev), text, CONFORMANCE_DIGEST);
+}
+
+static void digest(void **state)
+{
+    struct test_devices d;
+    test_devices_open(&d);
+    conforms(d.ref);
+    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
+        for (int t = 0; t < TEST_THREADS_MAX && d.fast[isa][t]; t++)
+            conforms(d.fast[isa][t]);
+    test_devices_close(&d);
+}
+
+#if defined(__x86_64__)
+/* The canary: with subnormals flushed a device must neither open nor conform. */
+static void flushed_subnormals_show(void **state)
+{
+    unsigned mode = __builtin_ia32_stmxcsr();
+    struct device *dev, *second = NULL;
+    uint8_t digest[32];
+    char text[65];
+    enum emac_status opened, ran;
+    assert_int_equal(device_cpu_open(ISA_PORTABLE, 1, &dev, NULL), EMAC_OK);
+    __builtin_ia32_ldmxcsr(mode | 0x8040); /* flush to zero, denormals are zero */
+    opened = device_cpu_open(ISA_PORTABLE, 1, &second, NULL);
+    ran = device_conformance(dev, digest, NULL);
+    __builtin_ia32_ldmxcsr(mode);
+    assert_int_equal(opened, EMAC_UNSUPPORTED);
+    assert_int_equal(ran, EMAC_OK);
+    emac_hex(text, digest, sizeof digest);
+    assert_string_not_equal(text, CONFORMANCE_DIGEST);
+    device_close(dev);
+}
+#endif
+
+static void names(void **state)
+{
+    assert_int_equal(isa_find("best"), ISA_BEST);
+    assert_int_equal(isa_find("sse9"), ISA_COUNT);
+    for (int isa = 0; isa < ISA_COUNT; isa++)
+        assert_int_equal(isa_find(isa_name((enum isa)isa)), isa);
+    assert_true(isa_supported(ISA_REF) && isa_supported(ISA_PORTABLE) && isa_supported(ISA_BEST));
+}
+
+static uint64_t fake_ns(void *ctx)
+{
+    return *(uint64_t *)ctx += 1000000;
+}
+
+static void benchmark(void **state)
+{
+    struct device *dev;
+    struct device_speed speed;
+    uint64_t clock = 0;
+    assert_int_equal(device_cpu_open(ISA_BEST, 2, &dev, NULL), EMAC_OK);
+    assert_int_equal(device_threads(dev), 2);
+    assert_non_null(strstr(device_name(dev), " x2"));
+    device_benchmark(dev, fake_ns, &clock, 10, &speed);
+    /* each run takes one millisecond of that clock */
+    assert_true(speed.gemm_gflops > 113.0 && speed.gemm_gflops < 114.0);
+    assert_true(speed.memory_gbs > 50.3 && speed.memory_gbs < 50.4);
+    device_close(dev);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(digest),
+        cmocka_unit_test(names),
+        cmocka_unit_test(benchmark),
+#if defined(__x86_64__)
+        cmocka_unit_test(flushed_subnormals_show),
+#endif
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
