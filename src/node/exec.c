@@ -24,6 +24,7 @@ void exec_free(struct exec *x)
         return;
     for (uint32_t i = 0; i < x->program_count; i++)
         exec_program_free(x->program[i]);
+    exec_data_release(x);
     free(x);
 }
 

@@ -37,11 +37,20 @@ struct exec_program {
     uint32_t arg_count;
 };
 
+/* Chunks of corpora kept, and the share of memory_max they may take beside what tasks need. */
+#define EXEC_CHUNKS_MAX 64
+#define EXEC_DATA_SHARE 16
+
+struct exec_chunk;
+
 struct exec {
     struct exec_config cfg;
     uint64_t memory_max, tasks;
     uint32_t program_count;
     struct exec_program *program[EXEC_PROGRAMS_MAX];
+    struct exec_chunk *chunk;
+    uint32_t chunk_count;
+    uint64_t reads;
 };
 
 /* One run of one task. */
@@ -82,6 +91,14 @@ enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *
 /* Bring a DAG into the store as blocks; UNAVAILABLE when nothing can be fetched. */
 enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memory,
                             struct emac_err *err);
+
+/* ---- exec_data.c ---- */
+/* Size of a file of the store, and n bytes at `offset` of it (within its size). */
+enum emac_status exec_data_size(struct exec *x, const struct cid *file, uint64_t *size,
+                                struct emac_err *err);
+enum emac_status exec_data_read(struct exec *x, const struct cid *file, uint64_t size,
+                                uint64_t offset, uint8_t *out, size_t n, struct emac_err *err);
+void exec_data_release(struct exec *x);
 
 /* ---- exec_map.c, exec_apply.c ---- */
 enum emac_status exec_map(struct exec_run *r, struct emac_err *err);

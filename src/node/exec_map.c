@@ -11,6 +11,8 @@
 struct map_run {
     struct exec_run *r;
     const struct bundle *sum;
+    const struct cid *data; /* the corpus */
+    uint64_t data_size;
     uint8_t *pile[EXEC_LEVELS_MAX];
     uint32_t depth;
     uint8_t *spare[EXEC_LEVELS_MAX];
@@ -21,24 +23,13 @@ struct map_run {
 
 /* ---- micro-batches ---- */
 
-static enum emac_status window_read(struct map_run *m, uint64_t offset, struct emac_err *err)
-{
-    struct exec *x = m->r->x;
-    const struct cid *data = task_input_find(m->r->task, "data");
-    size_t n = (size_t)m->r->p->program.sampler.seq + 1;
-    enum emac_status st = store_file_read(x->cfg.store, data, offset, m->window, n, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, data, false, err);
-    return st == EMAC_OK ? store_file_read(x->cfg.store, data, offset, m->window, n, err) : st;
-}
-
 static enum emac_status batch_read(struct map_run *m, uint32_t index, struct emac_err *err)
 {
     const struct sampler *s = &m->r->p->program.sampler;
     for (uint32_t row = 0; row < s->batch; row++) {
         uint64_t offset = sampler_offset(s, m->r->task->step, index, row);
-        enum emac_status st = window_read(m, offset, err);
+        enum emac_status st = exec_data_read(m->r->x, m->data, m->data_size, offset, m->window,
+                                             (size_t)s->seq + 1, err);
         if (st != EMAC_OK)
             return err == NULL ? st : emac_wrap(err, "input 'data'");
         size_t at = (size_t)row * s->seq;
@@ -52,21 +43,15 @@ static enum emac_status batch_read(struct map_run *m, uint32_t index, struct ema
 
 static enum emac_status data_check(struct map_run *m, struct emac_err *err)
 {
-    struct exec *x = m->r->x;
-    const struct cid *data = task_input_find(m->r->task, "data");
-    uint64_t size = 0;
-    enum emac_status st = store_file_size(x->cfg.store, data, &size, err);
-    if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
-        st = exec_fetch(x, data, false, err);
-        if (st == EMAC_OK)
-            st = store_file_size(x->cfg.store, data, &size, err);
-    }
+    uint64_t end = m->r->p->program.sampler.end;
+    m->data = task_input_find(m->r->task, "data");
+    enum emac_status st = exec_data_size(m->r->x, m->data, &m->data_size, err);
     if (st != EMAC_OK)
         return err == NULL ? st : emac_wrap(err, "input 'data'");
-    if (size < m->r->p->program.sampler.end)
-        return emac_fail(
-            err, EMAC_INVALID, "input 'data' has %llu bytes; the sampler reads up to %llu",
-            (unsigned long long)size, (unsigned long long)m->r->p->program.sampler.end);
+    if (m->data_size < end)
+        return emac_fail(err, EMAC_INVALID,
+                         "input 'data' has %llu bytes; the sampler reads up to %llu",
+                         (unsigned long long)m->data_size, (unsigned long long)end);
     return EMAC_OK;
 }
 
