@@ -317,79 +317,80 @@ static void directories_refused(void **state)
 #define LINK_A    "122b" LINK_HEAD HASH "1201611802"
 #define LINK_B    "122b" LINK_HEAD HASH "1201621802"
 
+static const struct {
+    const char *hex;
+    enum emac_status want;
+} BLOCKS[] = {
+    {"0a04080218"
+     "00",
+     EMAC_OK}, /* an empty file in dag-pb */
+    {"0a0908021203616263"
+     "1803",
+     EMAC_OK}, /* "abc" inline */
+    {"0a0908001203616263"
+     "1803",
+     EMAC_OK},                           /* the old raw leaf */
+    {LINK "0a06080218022002", EMAC_OK},  /* one part of 2 bytes */
+    {LINK_A LINK_B "0a020801", EMAC_OK}, /* a directory */
+    {LINK_A "0a0408013800", EMAC_OK},    /* with a mode */
+    {"0a090801420508808080"
+     "01",
+     EMAC_OK},                  /* with a time */
+    {"", EMAC_CORRUPT},         /* no data */
+    {"0a00", EMAC_CORRUPT},     /* no type */
+    {"0a020802", EMAC_CORRUPT}, /* a file without size */
+    {"0a0908021203616263"
+     "1804",
+     EMAC_CORRUPT},                            /* size of 4 over 3 bytes */
+    {LINK "0a0408021802", EMAC_CORRUPT},       /* a link without blocksize */
+    {"0a06080218022002", EMAC_CORRUPT},        /* a blocksize without link */
+    {LINK "0a06080218032002", EMAC_CORRUPT},   /* sum is not the size */
+    {LINK_A "0a06080218022002", EMAC_CORRUPT}, /* a named part */
+    {LINK_B LINK_A "0a020801", EMAC_CORRUPT},  /* names out of order */
+    {LINK_A LINK_A "0a020801", EMAC_CORRUPT},  /* a name twice */
+    {LINK "0a020801", EMAC_CORRUPT},           /* a directory's empty name */
+    {"0a0608011202"
+     "6162",
+     EMAC_CORRUPT},                          /* a directory with content */
+    {"0a06080218022002" LINK, EMAC_CORRUPT}, /* data before links */
+    {"0a0208010a020801", EMAC_CORRUPT},      /* data twice */
+    {"1a00"
+     "0a020801",
+     EMAC_CORRUPT},                 /* unknown field of the node */
+    {"0a0408014801", EMAC_CORRUPT}, /* unknown field 9 of the message */
+    {"0a0418000802", EMAC_CORRUPT}, /* message fields out of order */
+    {"0a0608020802"
+     "1800",
+     EMAC_CORRUPT},             /* type twice */
+    {"0a020a00", EMAC_CORRUPT}, /* type as bytes */
+    {"0a0308820018"
+     "00",
+     EMAC_CORRUPT},                           /* a long varint */
+    {"0a05080218", EMAC_CORRUPT},             /* cut */
+    {"0d00000000", EMAC_CORRUPT},             /* wire type 5 */
+    {"0a020803", EMAC_UNSUPPORTED},           /* metadata */
+    {"0a020804", EMAC_UNSUPPORTED},           /* symbolic link */
+    {"0a0708052822308002", EMAC_UNSUPPORTED}, /* HAMT */
+    {"1200"
+     "0a020801",
+     EMAC_CORRUPT}, /* a link without CID */
+    {"122b" LINK_HEAD HASH "00"
+     "12001802"
+     "0a020801",
+     EMAC_CORRUPT}, /* CID and a byte */
+};
+
 static void blocks_accepted_and_refused(void **state)
 {
-    static const struct {
-        const char *hex;
-        enum emac_status want;
-    } CASES[] = {
-        {"0a04080218"
-         "00",
-         EMAC_OK}, /* an empty file in dag-pb */
-        {"0a0908021203616263"
-         "1803",
-         EMAC_OK}, /* "abc" inline */
-        {"0a0908001203616263"
-         "1803",
-         EMAC_OK},                           /* the old raw leaf */
-        {LINK "0a06080218022002", EMAC_OK},  /* one part of 2 bytes */
-        {LINK_A LINK_B "0a020801", EMAC_OK}, /* a directory */
-        {LINK_A "0a0408013800", EMAC_OK},    /* with a mode */
-        {"0a090801420508808080"
-         "01",
-         EMAC_OK},                  /* with a time */
-        {"", EMAC_CORRUPT},         /* no data */
-        {"0a00", EMAC_CORRUPT},     /* no type */
-        {"0a020802", EMAC_CORRUPT}, /* a file without size */
-        {"0a0908021203616263"
-         "1804",
-         EMAC_CORRUPT},                            /* size of 4 over 3 bytes */
-        {LINK "0a0408021802", EMAC_CORRUPT},       /* a link without blocksize */
-        {"0a06080218022002", EMAC_CORRUPT},        /* a blocksize without link */
-        {LINK "0a06080218032002", EMAC_CORRUPT},   /* sum is not the size */
-        {LINK_A "0a06080218022002", EMAC_CORRUPT}, /* a named part */
-        {LINK_B LINK_A "0a020801", EMAC_CORRUPT},  /* names out of order */
-        {LINK_A LINK_A "0a020801", EMAC_CORRUPT},  /* a name twice */
-        {LINK "0a020801", EMAC_CORRUPT},           /* a directory's empty name */
-        {"0a0608011202"
-         "6162",
-         EMAC_CORRUPT},                          /* a directory with content */
-        {"0a06080218022002" LINK, EMAC_CORRUPT}, /* data before links */
-        {"0a0208010a020801", EMAC_CORRUPT},      /* data twice */
-        {"1a00"
-         "0a020801",
-         EMAC_CORRUPT},                 /* unknown field of the node */
-        {"0a0408014801", EMAC_CORRUPT}, /* unknown field 9 of the message */
-        {"0a0418000802", EMAC_CORRUPT}, /* message fields out of order */
-        {"0a0608020802"
-         "1800",
-         EMAC_CORRUPT},             /* type twice */
-        {"0a020a00", EMAC_CORRUPT}, /* type as bytes */
-        {"0a0308820018"
-         "00",
-         EMAC_CORRUPT},                           /* a long varint */
-        {"0a05080218", EMAC_CORRUPT},             /* cut */
-        {"0d00000000", EMAC_CORRUPT},             /* wire type 5 */
-        {"0a020803", EMAC_UNSUPPORTED},           /* metadata */
-        {"0a020804", EMAC_UNSUPPORTED},           /* symbolic link */
-        {"0a0708052822308002", EMAC_UNSUPPORTED}, /* HAMT */
-        {"1200"
-         "0a020801",
-         EMAC_CORRUPT}, /* a link without CID */
-        {"122b" LINK_HEAD HASH "00"
-         "12001802"
-         "0a020801",
-         EMAC_CORRUPT}, /* CID and a byte */
-    };
-    for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
+    for (size_t i = 0; i < EMAC_COUNT(BLOCKS); i++) {
         struct unixfs_node node;
         struct emac_err err = {0};
-        size_t n = strlen(CASES[i].hex) / 2;
+        size_t n = strlen(BLOCKS[i].hex) / 2;
         uint8_t *data = malloc(n > 0 ? n : 1);
-        assert_true(emac_unhex(data, n, CASES[i].hex));
+        assert_true(emac_unhex(data, n, BLOCKS[i].hex));
         enum emac_status st = unixfs_node_parse(&node, CID_DAG_PB, data, n, &err);
-        if (st != CASES[i].want)
-            fail_msg("block %s: status %d, '%s'", CASES[i].hex, st, err.text);
+        if (st != BLOCKS[i].want)
+            fail_msg("block %s: status %d, '%s'", BLOCKS[i].hex, st, err.text);
         unixfs_node_release(&node);
         free(data);
     }
