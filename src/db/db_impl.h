@@ -20,10 +20,13 @@ struct db_stmt {
     bool busy, cached;
 };
 
+enum db_control { DB_BEGIN, DB_COMMIT, DB_ROLLBACK, DB_CONTROL_COUNT };
+
 struct db {
     char *path;
     struct os_lock *file_lock;
     sqlite3 *handle;
+    sqlite3_stmt *control[DB_CONTROL_COUNT]; /* made at the start: undoing must not need memory */
 
     /* A recursive lock: `guard` protects owner and depth only and is held briefly. */
     struct os_mutex guard;
@@ -52,5 +55,7 @@ enum emac_status db_stmt_take(struct db *db, const char *sql, struct db_stmt **o
                               struct emac_err *err);
 void db_stmt_give(struct db_stmt *st);
 void db_stmt_free_all(struct db *db);
+
+enum emac_status db_control_prepare(struct db *db, struct emac_err *err);
 
 #endif

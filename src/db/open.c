@@ -181,6 +181,7 @@ enum emac_status db_open(const char *path, struct db **out, struct emac_err *err
         goto out;
     }
     EMAC_TRY(st, settings(db, unclean && bytes <= CHECK_BYTES_MAX, err));
+    EMAC_TRY(st, db_control_prepare(db, err));
     *out = db;
     return EMAC_OK;
 out:
@@ -194,6 +195,8 @@ void db_close(struct db *db)
         return;
     EMAC_ASSERT(db->depth == 0 && !db->in_transaction);
     db_stmt_free_all(db);
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
+        sqlite3_finalize(db->control[i]);
     if (db->handle != NULL) {
         int rc = sqlite3_close(db->handle);
         EMAC_ASSERT(rc == SQLITE_OK);

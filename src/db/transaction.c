@@ -8,15 +8,22 @@
 
 /* ---- transactions ---- */
 
-/* BEGIN and its like run by themselves, so that a broken transaction does not refuse its own end.
- */
-static int run_bare(struct db *db, const char *sql)
+enum emac_status db_control_prepare(struct db *db, struct emac_err *err)
 {
-    struct db_stmt *st;
-    if (db_stmt_take(db, sql, &st, NULL) != EMAC_OK)
-        return sqlite3_extended_errcode(db->handle);
-    int rc = sqlite3_step(st->handle);
-    db_stmt_give(st);
+    static const char *const SQL[DB_CONTROL_COUNT] = {"BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"};
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++) {
+        int rc = sqlite3_prepare_v3(db->handle, SQL[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                    &db->control[i], NULL);
+        if (rc != SQLITE_OK)
+            return db_fail(db, rc, err);
+    }
+    return EMAC_OK;
+}
+
+static int control_run(struct db *db, enum db_control which)
+{
+    int rc = sqlite3_step(db->control[which]);
+    sqlite3_reset(db->control[which]); /* its result repeats the step's */
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
@@ -32,7 +39,7 @@ enum emac_status db_begin(struct db *db, struct emac_err *err)
 {
     db_lock(db);
     EMAC_ASSERT(!db->in_transaction);
-    int rc = run_bare(db, "BEGIN IMMEDIATE");
+    int rc = control_run(db, DB_BEGIN);
     if (rc != SQLITE_OK) {
         enum emac_status st = db_fail(db, rc, err);
         db_unlock(db);
@@ -43,14 +50,12 @@ enum emac_status db_begin(struct db *db, struct emac_err *err)
     return EMAC_OK;
 }
 
+/* A ROLLBACK may report the disk's failure; the transaction is over all the same. */
 static void undo(struct db *db)
 {
-    if (sqlite3_get_autocommit(db->handle) == 0) {
-        int rc = run_bare(db, "ROLLBACK");
-        /* Without memory even to prepare it, nothing could be undone: better to stop and let the
-         * next start roll back. */
-        EMAC_ASSERT(rc == SQLITE_OK || sqlite3_get_autocommit(db->handle) != 0);
-    }
+    if (sqlite3_get_autocommit(db->handle) == 0)
+        (void)control_run(db, DB_ROLLBACK);
+    EMAC_ASSERT(sqlite3_get_autocommit(db->handle) != 0);
 }
 
 enum emac_status db_commit(struct db *db, struct emac_err *err)
@@ -61,7 +66,7 @@ enum emac_status db_commit(struct db *db, struct emac_err *err)
         if (err != NULL)
             *err = db->broken;
     } else {
-        int rc = run_bare(db, "COMMIT");
+        int rc = control_run(db, DB_COMMIT);
         if (rc != SQLITE_OK)
             st = db_fail(db, rc, err);
     }

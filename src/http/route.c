@@ -130,7 +130,7 @@ const struct http_route *http_route_find(const struct http_route *routes, size_t
     else
         emac_fail(err, EMAC_NOT_FOUND,
                   "there is nothing at '%.200s': see the list of routes in "
-                  "docs/api.md",
+                  "docs/protocol.md",
                   req->path);
     return NULL;
 }

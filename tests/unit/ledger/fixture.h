@@ -27,15 +27,20 @@ static inline void fixture_open(struct fixture *f)
     assert_int_equal(st, EMAC_OK);
 }
 
-static inline int setup(void **state)
+static inline int setup_in(const char *parent, void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    snprintf(f->dir, sizeof f->dir, "/tmp/emac-test-ledger-XXXXXX");
+    snprintf(f->dir, sizeof f->dir, "%s/emac-test-ledger-XXXXXX", parent);
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/x.db", f->dir);
     fixture_open(f);
     *state = f;
     return 0;
+}
+
+static inline int setup(void **state)
+{
+    return setup_in("/tmp", state);
 }
 
 static inline int teardown(void **state)
