@@ -66,6 +66,22 @@ void agent_state_set(struct node *n, const char *state)
     os_mutex_unlock(&n->lock);
 }
 
+bool agent_joined(struct node *n)
+{
+    os_mutex_lock(&n->lock);
+    bool joined = n->joined;
+    os_mutex_unlock(&n->lock);
+    return joined;
+}
+
+void agent_joined_set(struct node *n, bool joined)
+{
+    os_mutex_lock(&n->lock);
+    n->joined = joined;
+    os_cond_broadcast(&n->wake);
+    os_mutex_unlock(&n->lock);
+}
+
 void agent_pause(struct node *n, uint32_t ms)
 {
     uint64_t until = n->os->mono_ns(n->os) + ms * NS_PER_MS;
@@ -414,7 +430,7 @@ static void came_back(struct node *n)
 {
     double s = (double)(n->os->mono_ns(n->os) - n->away_ns) * 1e-9;
     n->away = false;
-    agent_state_set(n, n->joined ? "admitted" : "hello");
+    agent_state_set(n, agent_joined(n) ? "admitted" : "hello");
     LOG_I("node", "the coordinator is back after %.1f s", s);
 }
 
@@ -426,7 +442,7 @@ static enum emac_status step(struct node *n, struct emac_err *err)
             came_back(n);
         return st;
     }
-    if (!n->joined)
+    if (!agent_joined(n))
         return agent_join(n, err);
     if (n->outbox.message != NULL)
         return agent_outbox_flush(n, err);
@@ -437,7 +453,7 @@ static enum emac_status step(struct node *n, struct emac_err *err)
 /* What a step's failure makes of us; fails when it is the end. */
 static enum emac_status settle(struct node *n, enum emac_status st, struct emac_err *err)
 {
-    bool had_joined = n->joined;
+    bool had_joined = agent_joined(n);
     switch (st) {
     case EMAC_OK:
         n->backoff_ms = 0;
@@ -446,7 +462,7 @@ static enum emac_status settle(struct node *n, enum emac_status st, struct emac_
         agent_refused(n, err);
         return EMAC_OK;
     case EMAC_CONFLICT:
-        n->joined = false;
+        agent_joined_set(n, false);
         if (had_joined)
             return EMAC_OK;
         break;

@@ -75,7 +75,6 @@ struct node {
     uint64_t memory_quota, disk_quota, file_max;
     atomic_bool stop, cancel; /* cancel: the lease under way is not wanted any more */
     atomic_bool reachable;    /* peers can fetch from us, as the coordinator found */
-    atomic_bool joined;       /* hello said, challenge answered */
     atomic_uint heartbeat_ms;
     atomic_uint_fast64_t served_bytes;
 
@@ -91,7 +90,8 @@ struct node {
     struct agent_model *model[NODE_SERVE_MODELS]; /* latest use first */
 
     struct os_mutex lock;
-    struct os_cond wake; /* stop, final, a new upload */
+    struct os_cond wake; /* stop, final, joined, a new upload */
+    bool joined;         /* hello said, challenge answered */
     struct node_figures figures;
     char lease[NODE_LEASE_MAX]; /* under way, or with its receipt unanswered; "" when none */
     uint64_t stop_ns;
@@ -109,6 +109,8 @@ bool agent_over(struct node *n);
 /* The same as a callback for transfers. */
 bool agent_over_cb(void *node);
 void agent_state_set(struct node *n, const char *state);
+bool agent_joined(struct node *n);
+void agent_joined_set(struct node *n, bool joined);
 /* Sleep that node_stop ends. */
 void agent_pause(struct node *n, uint32_t ms);
 /* The coordinator said FORBIDDEN: node_run ends with this sentence. */

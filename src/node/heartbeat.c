@@ -64,13 +64,22 @@ static void beat(struct node *n)
     json_decref(reply);
 }
 
+/* false when the agent ends */
+static bool wait_joined(struct node *n)
+{
+    os_mutex_lock(&n->lock);
+    while (!n->joined && !atomic_load(&n->stop) && n->final.status == EMAC_OK)
+        os_cond_wait(&n->wake, &n->lock);
+    os_mutex_unlock(&n->lock);
+    return !agent_over(n);
+}
+
 void *agent_heartbeat_thread(void *node)
 {
     struct node *n = node;
-    while (!agent_over(n)) {
+    while (wait_joined(n)) {
         uint64_t began = n->os->mono_ns(n->os);
-        if (atomic_load(&n->joined))
-            beat(n);
+        beat(n);
         uint64_t took = (n->os->mono_ns(n->os) - began) / NS_PER_MS;
         uint32_t every = atomic_load(&n->heartbeat_ms);
         if (took < every)

@@ -140,7 +140,8 @@ enum emac_status agent_join(struct node *n, struct emac_err *err)
     json_decref(reply);
     if (st != EMAC_OK)
         return st;
-    n->joined = n->ever_joined = true;
+    n->ever_joined = true;
+    agent_joined_set(n, true);
     agent_state_set(n, "admitted");
     LOG_I("node", "joined %s as '%s' (%s) with %s; other rigs %s", n->cfg.coordinator, n->cfg.name,
           n->id.did, device_name(n->dev),
