@@ -253,19 +253,19 @@ FN float fn_sigmoid(float x)
     return fn_div(x < 0.0f ? e : 1.0f, 1.0f + e);
 }
 
-/* |x| < 0.625: odd polynomial; else 1 - 2/(e^2|x| + 1). */
+/* |x| < 0.625: odd polynomial; else 1 - 2/(e^2|x| + 1). Both on |x|, then the sign. */
 FN float fn_tanh(float x)
 {
     fn_u32 sign = fn_bits(x) & 0x80000000u;
-    float a = fn_float(fn_bits(x) & 0x7fffffffu), z = x * x, p, y;
+    float a = fn_float(fn_bits(x) & 0x7fffffffu), z = a * a, p, y;
     p = fn_fma(z, -0.00563734304f, 0.0205797907f);
     p = fn_fma(z, p, -0.053722024f);
     p = fn_fma(z, p, 0.133312374f);
     p = fn_fma(z, p, -0.333332747f);
-    p = fn_fma(z * x, p, x);
+    p = fn_fma(z * a, p, a);
     y = 1.0f - fn_div(2.0f, fn_exp(a > 10.0f ? 20.0f : 2.0f * a) + 1.0f);
-    y = fn_float(fn_bits(y) | sign);
-    return x != x ? x : a < 0.625f ? p : y;
+    y = fn_float(fn_bits(a < 0.625f ? p : y) | sign);
+    return x != x ? x : y;
 }
 
 #endif
