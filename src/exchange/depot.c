@@ -44,8 +44,7 @@ out:
 }
 
 enum emac_status exchange_receive_car(struct store *s, const struct cid *root,
-                                      struct emac_slice body, const char *pin,
-                                      struct emac_err *err)
+                                      struct emac_slice body, const char *pin, struct emac_err *err)
 {
     struct cid missing;
     bool whole;

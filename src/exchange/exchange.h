@@ -11,14 +11,14 @@
 #include "store/store.h"
 
 /* ---- serving ---- */
-/* Handler body for the route "GET /ipfs/{cid}" (HEAD comes with it). The caller's own handler passes
- * its store, which must outlive the response. 404 root missing, 400 without a usable format, 412
- * only-if-cached, 304 for a known Etag; probe bafkqaaa. A CAR is streamed; where a block of it is
- * missing the connection is cut (or, past 65,536 blocks, the CAR just ends). */
+/* Handler body for the route "GET /ipfs/{cid}" (HEAD comes with it). The caller's own handler
+ * passes its store, which must outlive the response. 404 root missing, 400 without a usable format,
+ * 412 only-if-cached, 304 for a known Etag; probe bafkqaaa. A CAR is streamed; where a block of it
+ * is missing the connection is cut (or, past 65,536 blocks, the CAR just ends). */
 enum emac_status exchange_serve(struct store *s, const struct http_request *req,
                                 struct http_response *res, struct emac_err *err);
-/* Depot: accept a CAR body, keep its blocks (on disk) and pin `root` under `pin`; the DAG under root
- * must be complete afterwards (INVALID names the first missing block; its blocks are kept unpinned).
+/* Depot: accept a CAR body, keep its blocks (on disk) and pin `root` under `pin`; the DAG under
+ * root must be complete afterwards: INVALID names the first missing block (blocks stay unpinned).
  */
 enum emac_status exchange_receive_car(struct store *s, const struct cid *root,
                                       struct emac_slice body, const char *pin,
@@ -34,10 +34,9 @@ struct exchange_source {
  * (bundles), else as blocks on disk; what is no file is kept as blocks either way. TOO_LARGE over
  * max_size (content of a file, else bytes of blocks). *bytes += what came in. */
 enum emac_status exchange_fetch(struct store *s, struct http_client *http, const struct cid *root,
-                                const struct exchange_source *source, size_t count,
-                                bool to_memory, uint64_t max_size, uint64_t *bytes,
-                                struct emac_err *err);
-/* The same for a file, to memory; the value is held, so nothing can take it away before it is used. */
+                                const struct exchange_source *source, size_t count, bool to_memory,
+                                uint64_t max_size, uint64_t *bytes, struct emac_err *err);
+/* The same for a file, to memory; the value is held, so nothing takes it away before it is used. */
 enum emac_status exchange_fetch_value(struct store *s, struct http_client *http,
                                       const struct cid *root, const struct exchange_source *source,
                                       size_t count, uint64_t max_size,
@@ -48,9 +47,10 @@ enum emac_status exchange_fetch_value(struct store *s, struct http_client *http,
 enum emac_status exchange_push(struct store *s, struct http_client *http, const struct cid *root,
                                const char *base_url, const struct http_signer *signer,
                                uint64_t *bytes, struct emac_err *err);
-/* Depot side of exchange_push; route "POST /v1/depot/{cid}" with body CAR (16 MiB) ->
- * {"complete": bool}: once the DAG is, it is pinned under `pin`; and "GET /v1/depot/{cid}/missing" ->
- * {"missing": [cid, ...]} (at most 1000; the root itself when unknown). */
+/* Depot side of exchange_push. Route "POST /v1/depot/{cid}", body a CAR (16 MiB), answers
+ * {"complete": bool}: once the DAG is, it is pinned under `pin`. Route "GET
+ * /v1/depot/{cid}/missing" answers {"missing": [cid, ...]}: at most 1000, the root itself when
+ * unknown. */
 enum emac_status exchange_depot_post(struct store *s, const struct http_request *req,
                                      const char *pin, struct http_response *res,
                                      struct emac_err *err);

@@ -20,12 +20,12 @@
 #include "store/cid_map.h"
 #include "store/walk.h"
 
-#define WASTE_MAX     (8u << 20) /* bytes nobody asked for that one answer may hold, plus a quarter */
-#define SLACK_BYTES   (4u << 20) /* inner blocks of a small DAG */
-#define REPLY_MAX     (SIZE_MAX / 4)
-#define RAW_BATCH     64
+#define WASTE_MAX      (8u << 20) /* bytes nobody asked for in one answer, plus a quarter */
+#define SLACK_BYTES    (4u << 20) /* inner blocks of a small DAG */
+#define REPLY_MAX      (SIZE_MAX / 4)
+#define RAW_BATCH      64
 #define RAW_ABSENT_MAX 8 /* blocks a source may lack in a row before it is left */
-#define DESCEND_MAX   64
+#define DESCEND_MAX    64
 
 static char WANTED;
 
@@ -170,7 +170,8 @@ static enum emac_status call(struct fetch *f, const char *accept, size_t reply_m
     return http_client_call(f->http, &c, reply, err);
 }
 
-static char *url_make(const struct exchange_source *source, const struct cid *cid, const char *query)
+static char *url_make(const struct exchange_source *source, const struct cid *cid,
+                      const char *query)
 {
     const char *base = source->base_url;
     size_t n = strlen(base);
@@ -226,8 +227,8 @@ static enum emac_status raw_fetch(struct fetch *f, const struct exchange_source 
 /* ---- what to ask for next ---- */
 
 struct next {
-    bool whole;   /* nothing is missing */
-    bool ranged;  /* from, to of the root, which is a file */
+    bool whole;  /* nothing is missing */
+    bool ranged; /* from, to of the root, which is a file */
     uint64_t from, to;
     struct cid cid[RAW_BATCH]; /* missing blocks, in order */
     size_t count;
@@ -398,8 +399,10 @@ static enum emac_status sources_drain(struct fetch *f, const struct exchange_sou
     st = why.status;
     if (f->ours || st == EMAC_CANCELLED)
         return emac_fail(err, st, "%s", why.text);
-    /* That a peer lied, or lacks the block, does not make it so for us: it is just not to be had. */
-    st = st == EMAC_TIMEOUT ? EMAC_TIMEOUT : st == EMAC_NOT_FOUND ? EMAC_NOT_FOUND : EMAC_UNAVAILABLE;
+    /* That a peer lied does not make the data bad: they are just not to be had here. */
+    st = st == EMAC_TIMEOUT     ? EMAC_TIMEOUT
+         : st == EMAC_NOT_FOUND ? EMAC_NOT_FOUND
+                                : EMAC_UNAVAILABLE;
     return emac_fail(err, st, "cannot get '%s' from any of %zu peers, last: %s",
                      exchange_name_of(&f->root).text, count, why.text);
 }
@@ -448,9 +451,8 @@ static enum emac_status run(struct fetch *f, const struct exchange_source *sourc
 }
 
 enum emac_status exchange_fetch(struct store *s, struct http_client *http, const struct cid *root,
-                                const struct exchange_source *source, size_t count,
-                                bool to_memory, uint64_t max_size, uint64_t *bytes,
-                                struct emac_err *err)
+                                const struct exchange_source *source, size_t count, bool to_memory,
+                                uint64_t max_size, uint64_t *bytes, struct emac_err *err)
 {
     struct fetch f = {.s = s, .http = http, .root = *root, .max_size = max_size, .bytes = bytes};
     const struct store_value *v;

@@ -4,9 +4,9 @@
 
 #include "exchange/exchange.h"
 
-#define CAR_TYPE "application/vnd.ipld.car"
-#define RAW_TYPE "application/vnd.ipld.raw"
-#define CAR_UPLOAD_MAX (16u << 20)
+#define CAR_TYPE          "application/vnd.ipld.car"
+#define RAW_TYPE          "application/vnd.ipld.raw"
+#define CAR_UPLOAD_MAX    (16u << 20)
 #define DEPOT_MISSING_MAX 1000
 
 struct exchange_name {
@@ -27,9 +27,9 @@ struct exchange_ask {
     enum exchange_format format;
     bool format_in_query;
     bool duplicates;
-    uint8_t scope;      /* enum store_scope */
+    uint8_t scope; /* enum store_scope */
     bool scope_given;
-    const char *range;  /* entity-bytes as sent; NULL: none */
+    const char *range; /* entity-bytes as sent; NULL: none */
 };
 /* INVALID says what is wrong or not supported. */
 enum emac_status exchange_ask_parse(const struct http_request *req, struct exchange_ask *out,

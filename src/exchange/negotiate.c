@@ -114,8 +114,8 @@ static bool value_is(const char *p, size_t n, const char *a, const char *b)
     return p == NULL || text_is(p, n, a) || text_is(p, n, b);
 }
 
-/* Can we make a CAR with these parameters? We write version 1 in depth-first order, which is as good
- * as "unknown" order. */
+/* Can we make a CAR with these parameters? We write version 1 in depth-first order, which is as
+ * good as "unknown" order. */
 static bool car_possible(const struct media *m)
 {
     return value_is(m->version, m->version_len, "1", "1") &&
@@ -227,8 +227,8 @@ static enum emac_status car_params(const struct http_request *req, struct exchan
             out->scope = i;
         return EMAC_OK;
     }
-    st = emac_fail(err, EMAC_INVALID, "dag-scope '%.40s' is not served: ask for block, entity or all",
-                   scope);
+    st = emac_fail(err, EMAC_INVALID,
+                   "dag-scope '%.40s' is not served: ask for block, entity or all", scope);
 out:
     return st;
 }

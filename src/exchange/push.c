@@ -146,7 +146,8 @@ static enum emac_status round_run(struct push *p, struct cid *missing, bool *who
     enum emac_status st;
     EMAC_TRY(st, missing_ask(p, missing, &count, err));
     *whole = count == 0;
-    /* All is there, yet perhaps by chance and unpinned: a CAR of no blocks asks the depot to keep it. */
+    /* All is there, yet perhaps by chance and unpinned: a CAR of no blocks asks the depot to keep
+     * it. */
     if (*whole && p->posts == 0)
         EMAC_TRY(st, car_header(&p->car, &p->root, err));
     for (size_t i = 0; i < count; i++)

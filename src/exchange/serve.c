@@ -8,15 +8,15 @@
 #include "exchange/internal.h"
 #include "store/walk.h"
 
-#define CAR_CHUNK       (256u << 10) /* a chunk ends with the block that passes this */
-#define CAR_COUNT_MAX   65536        /* blocks counted beforehand to know the length */
-#define CACHE_FOREVER   "public, max-age=29030400, immutable"
-#define PROBE_CID       "bafkqaaa" /* the empty identity CID */
+#define CAR_CHUNK     (256u << 10) /* a chunk ends with the block that passes this */
+#define CAR_COUNT_MAX 65536        /* blocks counted beforehand to know the length */
+#define CACHE_FOREVER "public, max-age=29030400, immutable"
+#define PROBE_CID     "bafkqaaa" /* the empty identity CID */
 
 /* {"roots": [bafkqaaa], "version": 1} with its length before it. */
-static const uint8_t PROBE_CAR[] = {0x19, 0xa2, 0x65, 'r', 'o',  'o',  't',  's',  0x81,
-                                    0xd8, 0x2a, 0x45, 0,   0x01, 0x55, 0,    0,    0x67,
-                                    'v',  'e',  'r',  's', 'i',  'o',  'n',  0x01};
+static const uint8_t PROBE_CAR[] = {0x19, 0xa2, 0x65, 'r', 'o',  'o',  't', 's', 0x81,
+                                    0xd8, 0x2a, 0x45, 0,   0x01, 0x55, 0,   0,   0x67,
+                                    'v',  'e',  'r',  's', 'i',  'o',  'n', 0x01};
 
 /* ---- headers ---- */
 
@@ -43,8 +43,8 @@ static const char *scope_name(const struct exchange_ask *ask)
     return NAMES[ask->scope];
 }
 
-/* Our CARs are a function of the root and these parameters, so the tag is a strong one. NULL without
- * memory. */
+/* Our CARs are a function of the root and these parameters, so the tag is a strong one. NULL
+ * without memory. */
 static char *etag_of(struct answer *a)
 {
     const struct exchange_ask *ask = &a->ask;
@@ -79,13 +79,12 @@ static enum emac_status content_location(struct answer *a, struct emac_err *err)
     if (ask->format_in_query)
         return EMAC_OK;
     bool car = ask->format == EXCHANGE_CAR;
-    const char *text =
-        exchange_printf(a->req->arena, "/ipfs/%s?format=%s%s%s%s%s%s", a->name,
-                        car ? "car" : "raw", car && ask->scope_given ? "&dag-scope=" : "",
-                        car && ask->scope_given ? scope_name(ask) : "",
-                        car && ask->range != NULL ? "&entity-bytes=" : "",
-                        car && ask->range != NULL ? ask->range : "",
-                        car && ask->duplicates ? "&car-dups=y" : "");
+    const char *text = exchange_printf(
+        a->req->arena, "/ipfs/%s?format=%s%s%s%s%s%s", a->name, car ? "car" : "raw",
+        car && ask->scope_given ? "&dag-scope=" : "",
+        car && ask->scope_given ? scope_name(ask) : "",
+        car && ask->range != NULL ? "&entity-bytes=" : "",
+        car && ask->range != NULL ? ask->range : "", car && ask->duplicates ? "&car-dups=y" : "");
     return header_add(a, "Content-Location", text, err);
 }
 
@@ -94,10 +93,9 @@ static enum emac_status headers_set(struct answer *a, struct emac_err *err)
     struct arena *arena = a->req->arena;
     bool car = a->ask.format == EXCHANGE_CAR;
     enum emac_status st;
-    a->res->content_type = !car ? RAW_TYPE
-                           : a->ask.duplicates
-                               ? CAR_TYPE "; version=1; order=dfs; dups=y"
-                               : CAR_TYPE "; version=1; order=dfs; dups=n";
+    a->res->content_type = !car                ? RAW_TYPE
+                           : a->ask.duplicates ? CAR_TYPE "; version=1; order=dfs; dups=y"
+                                               : CAR_TYPE "; version=1; order=dfs; dups=n";
     EMAC_TRY(st, header_add(a, "Content-Disposition",
                             exchange_printf(arena, "attachment; filename=\"%s.%s\"", a->name,
                                             car ? "car" : "bin"),
@@ -206,9 +204,8 @@ static enum emac_status car_options(struct answer *a, const struct cid *root,
                                     struct store_walk_options *out, struct emac_err *err)
 {
     uint64_t size;
-    *out = (struct store_walk_options){.scope = (enum store_scope)a->ask.scope,
-                                       .duplicates = a->ask.duplicates,
-                                       .to = UINT64_MAX};
+    *out = (struct store_walk_options){
+        .scope = (enum store_scope)a->ask.scope, .duplicates = a->ask.duplicates, .to = UINT64_MAX};
     if (a->ask.range == NULL)
         return EMAC_OK;
     uint64_t from, to;
@@ -233,6 +230,8 @@ static enum emac_status car_answer(struct answer *a, const struct cid *root, str
     struct store_walk_options options;
     struct car_stream *c;
     enum emac_status st = car_options(a, root, &options, err);
+    if (st == EMAC_OK)
+        st = car_length(a->s, root, &options, &a->res->content_length, err);
     if (st != EMAC_OK || strcmp(a->req->method, "HEAD") == 0)
         return st;
     st = emac_alloc(&c, 1, sizeof *c, err);
@@ -241,7 +240,6 @@ static enum emac_status car_answer(struct answer *a, const struct cid *root, str
     c->s = a->s;
     c->root = *root;
     c->value = store_value_find(a->s, root);
-    EMAC_TRY(st, car_length(a->s, root, &options, &a->res->content_length, err));
     EMAC_TRY(st, store_walk_new(a->s, root, &options, &c->walk, err));
     a->res->stream = car_stream_more;
     a->res->stream_free = car_stream_free;
@@ -275,8 +273,8 @@ static enum emac_status probe_answer(struct answer *a, struct emac_err *err)
 static enum emac_status missing_answer(struct answer *a, struct emac_err *err)
 {
     const char *cache = http_header_get(&a->req->headers, "cache-control");
-    enum emac_status st = emac_fail(err, EMAC_NOT_FOUND,
-                                    "block '%s' is not here: ask another peer", a->name);
+    enum emac_status st =
+        emac_fail(err, EMAC_NOT_FOUND, "block '%s' is not here: ask another peer", a->name);
     if (cache == NULL || strstr(cache, "only-if-cached") == NULL)
         return st;
     http_response_error(a->res, err);

@@ -40,8 +40,8 @@ struct store_assembly {
     size_t count, cap, open, places, places_max;
 };
 
-static enum emac_status want_add(struct store_assembly *a, const struct cid *cid,
-                                 struct want **out, struct emac_err *err)
+static enum emac_status want_add(struct store_assembly *a, const struct cid *cid, struct want **out,
+                                 struct emac_err *err)
 {
     struct want *w;
     enum emac_status st =
@@ -152,9 +152,8 @@ static enum emac_status fail_tree(const struct cid *cid, uint64_t says, struct e
                      store_name_of(cid).text, (unsigned long long)says);
 }
 
-static enum emac_status leaf_place(struct store_assembly *a, struct want *w,
-                                   const struct place *p, const void *data, size_t n,
-                                   struct emac_err *err)
+static enum emac_status leaf_place(struct store_assembly *a, struct want *w, const struct place *p,
+                                   const void *data, size_t n, struct emac_err *err)
 {
     if (p->size != n)
         return fail_tree(&w->cid, p->size, err);
@@ -165,8 +164,8 @@ static enum emac_status leaf_place(struct store_assembly *a, struct want *w,
     return EMAC_OK;
 }
 
-static enum emac_status inner_place(struct store_assembly *a, struct want *w,
-                                    const struct place *p, struct emac_err *err);
+static enum emac_status inner_place(struct store_assembly *a, struct want *w, const struct place *p,
+                                    struct emac_err *err);
 
 /* A link of an inner block that lies at one place. */
 static enum emac_status child_place(struct store_assembly *a, const struct unixfs_link *link,
@@ -179,8 +178,8 @@ static enum emac_status child_place(struct store_assembly *a, const struct unixf
                          store_name_of(&a->root).text);
     if (w == NULL)
         st = want_add(a, &link->cid, &w, err);
-    const uint8_t *first = w != NULL && w->came && w->place != NULL ? a->data + w->place->offset
-                                                                    : NULL;
+    const uint8_t *first =
+        w != NULL && w->came && w->place != NULL ? a->data + w->place->offset : NULL;
     if (st == EMAC_OK)
         st = place_add(a, w, offset, link->size, depth, err);
     if (st != EMAC_OK || !w->came)
@@ -191,8 +190,8 @@ static enum emac_status child_place(struct store_assembly *a, const struct unixf
 }
 
 /* Depth is bounded by place_add. */
-static enum emac_status inner_place(struct store_assembly *a, struct want *w,
-                                    const struct place *p, struct emac_err *err)
+static enum emac_status inner_place(struct store_assembly *a, struct want *w, const struct place *p,
+                                    struct emac_err *err)
 {
     struct unixfs_node node;
     enum emac_status st = unixfs_node_parse(&node, CID_DAG_PB, w->bytes.data, w->bytes.len, err);
@@ -231,7 +230,7 @@ static enum emac_status root_size(const struct cid *cid, const void *data, size_
     return st;
 }
 
-/* Keep the bytes of a block as a part of the value: a leaf where it lies, an inner block as a copy. */
+/* Keep the bytes of a block as a part of the value: a leaf where it lies, an inner block copied. */
 static enum emac_status part_keep(struct store_assembly *a, struct want *w, const void *data,
                                   size_t n, struct emac_err *err)
 {
@@ -260,7 +259,8 @@ static enum emac_status take(struct store_assembly *a, struct want *w, const voi
     a->open--;
     /* Placing may add places to this very block when a tree contains itself; hashes forbid that. */
     for (struct place *p = w->place; p != NULL && st == EMAC_OK; p = p->next)
-        st = w->cid.codec == CID_RAW ? leaf_place(a, w, p, data, n, err) : inner_place(a, w, p, err);
+        st =
+            w->cid.codec == CID_RAW ? leaf_place(a, w, p, data, n, err) : inner_place(a, w, p, err);
     return st;
 }
 
@@ -273,7 +273,8 @@ enum emac_status store_assembly_offer(struct store_assembly *a, const struct cid
     if (!*used)
         return EMAC_OK;
     if (cid->codec == CID_DAG_CBOR)
-        return emac_fail(err, EMAC_INVALID, "'%s' is dag-cbor, not a file", store_name_of(cid).text);
+        return emac_fail(err, EMAC_INVALID, "'%s' is dag-cbor, not a file",
+                         store_name_of(cid).text);
     if (a->value == NULL) {
         uint64_t size = n;
         if (cid->codec == CID_DAG_PB)
@@ -350,8 +351,8 @@ enum emac_status store_assembly_fill(struct store_assembly *a, struct emac_err *
     /* The list grows while inner blocks are taken. */
     for (size_t i = 0; i < a->count; i++) {
         struct want *w = a->want[i];
-        bool direct = a->value != NULL && w->cid.codec == CID_RAW &&
-                      !store_part_has(a->s, &w->cid, NULL);
+        bool direct =
+            a->value != NULL && w->cid.codec == CID_RAW && !store_part_has(a->s, &w->cid, NULL);
         if (!w->came && !direct)
             EMAC_TRY(st, fill_one(a, &w->cid, &block, err));
     }

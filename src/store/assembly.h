@@ -19,8 +19,7 @@ void store_assembly_free(struct store_assembly *a);
 /* Take a block whose bytes were checked against cid. *used = false: not (or no longer) wanted.
  * CORRUPT: the tree contradicts itself; TOO_LARGE: over max_size; INVALID: the root is no file. */
 enum emac_status store_assembly_offer(struct store_assembly *a, const struct cid *cid,
-                                      const void *data, size_t n, bool *used,
-                                      struct emac_err *err);
+                                      const void *data, size_t n, bool *used, struct emac_err *err);
 /* Take all that the store holds itself. */
 enum emac_status store_assembly_fill(struct store_assembly *a, struct emac_err *err);
 

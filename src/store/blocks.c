@@ -6,8 +6,8 @@
  *        the quota holds at every moment (INV-3).
  * BLK-3  Only the thread that set `busy` touches the file and clears or removes the entry.
  *
- *   absent --put--> busy --written--> present --condemned or swept--> busy --removed--> absent
- *                     \--failed--> absent                              \--sound after all--> present */
+ *   absent  --put-->            busy  --written--> present, --failed--> absent
+ *   present --bad, swept-->     busy  --removed--> absent,  --sound after all--> present */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,8 +148,7 @@ static enum emac_status scan_file(void *ctx, const char *name)
         cid_text(text, &cid);
     /* Only the one right name in the one right directory is a block of ours. */
     bool ours = strcmp(text, name) == 0 && (dir_of(text, dir), strcmp(dir, scan->dir) == 0);
-    if (!ours || s->os->file_size(s->os, path, &size, NULL) != EMAC_OK ||
-        size > UNIXFS_BLOCK_MAX) {
+    if (!ours || s->os->file_size(s->os, path, &size, NULL) != EMAC_OK || size > UNIXFS_BLOCK_MAX) {
         scan->ignored++;
         return EMAC_OK;
     }

@@ -7,7 +7,7 @@
 #include "store/assembly.h"
 #include "store/internal.h"
 
-#define ADD_BATCH 16 /* chunks read, hashed and written at a time */
+#define ADD_BATCH       16 /* chunks read, hashed and written at a time */
 #define FILE_LEAVES_MAX ((size_t)STORE_ITEMS_MAX)
 
 enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_t max_size,
@@ -164,7 +164,7 @@ static enum emac_status read_links(struct reading *r, const struct unixfs_node *
     return st;
 }
 
-/* Depth is bounded, so this may recurse. `size` is what the parent says, UINT64_MAX for the root. */
+/* Depth is bounded, so this may recurse. `size` is what the parent says, UINT64_MAX: the root. */
 static enum emac_status read_node(struct reading *r, const struct cid *cid, uint64_t offset,
                                   uint64_t size, uint32_t depth, struct emac_err *err)
 {
@@ -178,8 +178,8 @@ static enum emac_status read_node(struct reading *r, const struct cid *cid, uint
     enum emac_status st = store_block_get(r->s, cid, block, err);
     if (st != EMAC_OK)
         goto out;
-    EMAC_TRY(st, unixfs_node_parse(&node, (enum cid_codec)cid->codec, block->data, block->len,
-                                   err));
+    EMAC_TRY(st,
+             unixfs_node_parse(&node, (enum cid_codec)cid->codec, block->data, block->len, err));
     if (node.kind != UNIXFS_FILE)
         st = emac_fail(err, EMAC_INVALID, "'%s' is a directory, not a file",
                        store_name_of(cid).text);
@@ -254,10 +254,9 @@ enum emac_status store_file_read(struct store *s, const struct cid *root, uint64
     if (st != EMAC_OK)
         return st;
     if (offset > size || n > size - offset)
-        return emac_fail(err, EMAC_INVALID,
-                         "'%s' has %llu bytes: %zu from byte %llu on are not in it",
-                         store_name_of(root).text, (unsigned long long)size, n,
-                         (unsigned long long)offset);
+        return emac_fail(
+            err, EMAC_INVALID, "'%s' has %llu bytes: %zu from byte %llu on are not in it",
+            store_name_of(root).text, (unsigned long long)size, n, (unsigned long long)offset);
     struct reading r = {.s = s, .from = offset, .to = offset + n, .sink = sink_memory, .ctx = &at};
     st = n > 0 ? read_range(&r, root, err) : EMAC_OK;
     EMAC_ASSERT(st != EMAC_OK || at == (uint8_t *)out + n);

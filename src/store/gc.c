@@ -1,7 +1,7 @@
 /* Collection: mark the blocks of all pinned DAGs, then sweep the rest, oldest use first.
  *
- * The marks are kept between collections. They stay right while no pin changes and no pinned DAG has
- * holes (a block that arrives later would belong to it unmarked); then they are made anew. */
+ * The marks are kept between collections. They stay right while no pin changes and no pinned DAG
+ * has holes (a block that arrives later would belong to it unmarked); then they are made anew. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -40,8 +40,8 @@ static enum emac_status mark_link(void *ctx, const struct cid *cid, uint64_t off
     return mark_push(ctx, cid, err);
 }
 
-/* A block that is missing or cannot be understood has no links we know of; one that the disk does not
- * give right now may have. */
+/* A block that is missing or cannot be understood has no links we know of; one that the disk does
+ * not give right now may have. */
 static enum emac_status mark_block(struct marking *m, const struct cid *cid, struct emac_buf *block,
                                    struct emac_err *err)
 {

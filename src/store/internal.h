@@ -14,8 +14,8 @@
 #include "store/cid_map.h"
 #include "store/store.h"
 
-#define STORE_DIRS      1024      /* blocks/aa .. blocks/77 */
-#define STORE_ITEMS_MAX (1u << 24) /* blocks of one DAG */
+#define STORE_DIRS         1024       /* blocks/aa .. blocks/77 */
+#define STORE_ITEMS_MAX    (1u << 24) /* blocks of one DAG */
 #define STORE_PIN_NAME_MAX 80 /* each byte may take 3 in a file's name, which has at most 255 */
 #define STORE_PIN_FILE_MAX (256u << 20)
 
@@ -83,7 +83,7 @@ struct store {
     struct os_mutex pin_lock;
     struct store_pin_name *pin;
     size_t pin_count, pin_cap;
-    bool pin_unread; /* some name is: no collection may run */
+    bool pin_unread;       /* some name is: no collection may run */
     struct cid_map marked; /* blocks of pinned DAGs */
     bool marked_valid;
 };

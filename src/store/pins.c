@@ -21,8 +21,8 @@ static char ASKED, GRANTED;
 
 static bool plain(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
 }
 
 static void file_of(const struct store *s, const char *name, char path[OS_PATH_MAX])
@@ -80,8 +80,8 @@ static struct store_pin_name *find_name(struct store *s, const char *name)
 static enum emac_status add_name(struct store *s, const char *name, struct store_pin_name **out,
                                  struct emac_err *err)
 {
-    enum emac_status st = store_array_grow(&s->pin, s->pin_count, &s->pin_cap, sizeof *s->pin,
-                                           PIN_NAMES_MAX, err);
+    enum emac_status st =
+        store_array_grow(&s->pin, s->pin_count, &s->pin_cap, sizeof *s->pin, PIN_NAMES_MAX, err);
     if (st != EMAC_OK)
         return st;
     *out = &s->pin[s->pin_count++];
@@ -297,8 +297,8 @@ enum emac_status store_dag_sync(struct store *s, const struct cid *root, struct 
             break;
         if (!item.present)
             continue;
-        EMAC_TRY(st, store_array_grow(&y.cid, y.count, &y.cap, sizeof *y.cid, STORE_ITEMS_MAX,
-                                      err));
+        EMAC_TRY(st,
+                 store_array_grow(&y.cid, y.count, &y.cap, sizeof *y.cid, STORE_ITEMS_MAX, err));
         y.cid[y.count++] = item.cid;
     }
     store_parallel(s, y.count, sync_one, &y);

@@ -31,10 +31,10 @@
 struct store;
 struct store_config {
     struct os *os;
-    const char *dir;        /* NULL: memory only */
-    uint64_t disk_quota;    /* bytes; 0: 1 TiB, or memory_quota without a directory */
-    uint64_t memory_quota;  /* bytes of unheld values kept; 0: a quarter of physical memory */
-    uint32_t hash_threads;  /* >= 1: leaves of one file are hashed in parallel */
+    const char *dir;       /* NULL: memory only */
+    uint64_t disk_quota;   /* bytes; 0: 1 TiB, or memory_quota without a directory */
+    uint64_t memory_quota; /* bytes of unheld values kept; 0: a quarter of physical memory */
+    uint32_t hash_threads; /* >= 1: leaves of one file are hashed in parallel */
 };
 
 /* CONFLICT when another process has the directory open and keeps it for 10 s more. */
@@ -63,7 +63,7 @@ bool store_block_has(struct store *s, const struct cid *cid, uint64_t *size /* m
 /* ---- values: files in memory ---- */
 struct store_value {
     struct cid cid;
-    uint64_t tree_size;  /* Tsize of a link to it */
+    uint64_t tree_size; /* Tsize of a link to it */
     size_t size;
     const uint8_t *data; /* 64-byte aligned, read-only */
 };
@@ -80,9 +80,9 @@ enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_
                                  const struct store_value **out, struct emac_err *err);
 const struct store_value *store_value_hold(struct store *s, const struct store_value *v);
 void store_value_drop(struct store *s, const struct store_value *v);
-/* As store_value_drop, for a value that is not wanted any more: its memory goes when the last holder
- * gives it back, instead of being kept under memory_quota. One that is adopted or fetched anew
- * meanwhile is kept as usual. */
+/* As store_value_drop, for a value that is not wanted any more: its memory goes when the last
+ * holder gives it back, instead of being kept under memory_quota. One that is adopted or fetched
+ * anew meanwhile is kept as usual. */
 void store_value_forget(struct store *s, const struct store_value *v);
 /* Make the whole DAG under cid durable on disk (checkpoints, models): blocks of values are written,
  * blocks on disk synced. NOT_FOUND names the first missing block. Does not pin. */
@@ -100,8 +100,9 @@ enum emac_status store_file_read(struct store *s, const struct cid *root, uint64
                                  void *out, size_t n, struct emac_err *err);
 enum emac_status store_file_size(struct store *s, const struct cid *root, uint64_t *size,
                                  struct emac_err *err);
-/* Visit the blocks of the DAG under root depth-first, each once (present ones: present=true). Follows
- * dag-pb links, and CIDs inside dag-cbor. A failure of `each` stops the walk and is returned. */
+/* Visit the blocks of the DAG under root depth-first, each once (present ones: present=true).
+ * Follows dag-pb links, and CIDs inside dag-cbor. A failure of `each` stops the walk and is
+ * returned. */
 enum emac_status store_dag_walk(struct store *s, const struct cid *root,
                                 enum emac_status (*each)(void *ctx, const struct cid *cid,
                                                          bool present),
@@ -120,7 +121,7 @@ enum emac_status store_pin(struct store *s, const char *name, const struct cid *
 /* NOT_FOUND when there is no such pin. */
 enum emac_status store_unpin(struct store *s, const char *name, const struct cid *root,
                              struct emac_err *err);
-/* Remove unpinned blocks until the disk holds at most target_bytes, or only pinned ones are left. */
+/* Remove unpinned blocks until the disk holds at most target_bytes, or only pinned ones remain. */
 enum emac_status store_gc(struct store *s, uint64_t target_bytes, uint64_t *freed,
                           struct emac_err *err);
 /* Is root itself pinned, by any name? */

@@ -1,8 +1,8 @@
 /* Values: whole files in memory, found by their root, their blocks found one by one.
  *
  * VAL-1  A registered value is immutable; its parts cover its whole DAG and each hashes to its CID.
- * VAL-2  A value with holds > 0 is never freed. One with none is in the list by use and goes, oldest
- *        first, while those in the list are larger together than the quota.
+ * VAL-2  A value with holds > 0 is never freed. One with none is in the list by use; the oldest
+ *        go while those in the list are larger together than the quota.
  * VAL-3  Every part of every registered value is in the list of its CID in `s->part`. */
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include "codec/dagcbor.h"
 #include "store/internal.h"
 
-#define LINKS_ARENA_MAX (256u << 20) /* a 2 MiB block of one-byte items, as a tree */
+#define LINKS_ARENA_MAX (32u << 20) /* a tree of some 500,000 items; what has more is not ours */
 
 typedef enum emac_status link_fn(void *ctx, const struct cid *cid, uint64_t offset, uint64_t size,
                                  struct emac_err *err);

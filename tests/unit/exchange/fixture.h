@@ -49,9 +49,11 @@ static inline int rm_one(const char *path, const struct stat *s, int flag, struc
 
 static inline struct store *store_new(const char *dir)
 {
-    struct store_config cfg = {
-        .os = os_real(), .dir = dir, .disk_quota = 256 * MIB, .memory_quota = 64 * MIB,
-        .hash_threads = 1};
+    struct store_config cfg = {.os = os_real(),
+                               .dir = dir,
+                               .disk_quota = 256 * MIB,
+                               .memory_quota = 64 * MIB,
+                               .hash_threads = 1};
     struct emac_err err;
     struct store *s;
     OK(store_open(&cfg, &s, &err));
@@ -83,15 +85,15 @@ static inline struct cid block_add(struct store *s, size_t n, uint64_t seed)
 
 enum misdeed {
     HONEST,
-    WRONG_BYTES,  /* flips a bit of every answer beyond its first 100 bytes */
-    ENDLESS,      /* random garbage without end */
-    ENDLESS_CAR,  /* sound blocks nobody asked for, without end */
-    NOTHING,      /* 200 and no bytes */
-    CUT,          /* breaks off after `cut_at` bytes */
-    PARTIAL_END,  /* ends cleanly after `cut_at` bytes */
-    HTML,         /* 200 and a page */
-    RAW_ONLY,     /* knows no CARs */
-    BROKEN        /* 500 */
+    WRONG_BYTES, /* flips a bit of every answer beyond its first 100 bytes */
+    ENDLESS,     /* random garbage without end */
+    ENDLESS_CAR, /* sound blocks nobody asked for, without end */
+    NOTHING,     /* 200 and no bytes */
+    CUT,         /* breaks off after `cut_at` bytes */
+    PARTIAL_END, /* ends cleanly after `cut_at` bytes */
+    HTML,        /* 200 and a page */
+    RAW_ONLY,    /* knows no CARs */
+    BROKEN       /* 500 */
 };
 
 struct peer {
@@ -188,7 +190,8 @@ static inline enum emac_status peer_get(void *ctx, const struct http_request *re
         return emac_fail(err, EMAC_INVALID, "no CARs here");
     if (p->misdeed == NOTHING || p->misdeed == HTML) {
         res->content_type = p->misdeed == HTML ? "text/html" : "application/vnd.ipld.car";
-        return p->misdeed == HTML ? emac_buf_printf(&res->body, err, "<html>hello</html>") : EMAC_OK;
+        return p->misdeed == HTML ? emac_buf_printf(&res->body, err, "<html>hello</html>")
+                                  : EMAC_OK;
     }
     enum emac_status st = exchange_serve(p->s, req, res, err);
     if (st == EMAC_OK && p->misdeed != HONEST)

@@ -130,9 +130,9 @@ static void test_small_things(void **state)
     OK(fetch(c, one, 1, true, MIB, &err));
     assert_true(store_block_has(c->sink, &leaf, NULL));
     struct exchange_source source = {p.url};
-    assert_int_equal(exchange_fetch_value(c->sink, c->http, &c->cid, &source, 1, MIB, &v, &c->bytes,
-                                          &err),
-                     EMAC_INVALID);
+    assert_int_equal(
+        exchange_fetch_value(c->sink, c->http, &c->cid, &source, 1, MIB, &v, &c->bytes, &err),
+        EMAC_INVALID);
     OK(fetch(c, one, 1, true, MIB, &err));
     OK(store_block_put(c->source, CID_DAG_CBOR, "\xa0", 1, &c->cid, &err));
     OK(fetch(c, one, 1, true, MIB, &err));

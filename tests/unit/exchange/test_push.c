@@ -130,9 +130,9 @@ static void test_receive(void **state)
     OK(car_header(&car.buf, &small, &err));
     OK(store_dag_walk(c->mine, &small, car_add, &car, &err));
     /* Cut short: nothing is pinned, the sentence says why. */
-    assert_int_equal(exchange_receive_car(c->depot, &small, EMAC_SLICE(car.buf.data, MIB + 5000),
-                                          "p", &err),
-                     EMAC_CORRUPT);
+    assert_int_equal(
+        exchange_receive_car(c->depot, &small, EMAC_SLICE(car.buf.data, MIB + 5000), "p", &err),
+        EMAC_CORRUPT);
     assert_int_equal(exchange_receive_car(c->depot, &small, EMAC_SLICE(NULL, 0), "p", &err),
                      EMAC_CORRUPT);
     struct emac_buf head;
@@ -144,9 +144,8 @@ static void test_receive(void **state)
     OK(exchange_receive_car(c->depot, &small, emac_buf_slice(&car.buf), "p", &err));
     assert_true(store_pinned(c->depot, &small));
     car.buf.data[car.buf.len - 1] ^= 1;
-    assert_int_equal(
-        exchange_receive_car(c->depot, &small, emac_buf_slice(&car.buf), "q", &err),
-        EMAC_CORRUPT);
+    assert_int_equal(exchange_receive_car(c->depot, &small, emac_buf_slice(&car.buf), "q", &err),
+                     EMAC_CORRUPT);
     emac_buf_release(&head);
     emac_buf_release(&car.buf);
 }

@@ -64,12 +64,12 @@ static inline void dir_fresh(char out[64])
 struct fault {
     struct os os;
     uint64_t seed;
-    long calls;        /* so far, of those that change the disk */
-    long crash_at;     /* this call and all later ones fail; 0: never */
-    long fail_at;      /* this one alone fails with fail_with */
+    long calls;    /* so far, of those that change the disk */
+    long crash_at; /* this call and all later ones fail; 0: never */
+    long fail_at;  /* this one alone fails with fail_with */
     enum emac_status fail_with;
-    bool reads_fail;   /* every read gives IO */
-    uint64_t room;     /* bytes that can still be written; NO_SPACE beyond */
+    bool reads_fail; /* every read gives IO */
+    uint64_t room;   /* bytes that can still be written; NO_SPACE beyond */
     bool dead;
     size_t unsynced_count;
     char unsynced[UNSYNCED_MAX][160]; /* files and directories */
@@ -218,8 +218,7 @@ static inline enum emac_status fault_remove(struct os *os, const char *path, str
     return os_real()->file_remove(os_real(), path, err);
 }
 
-static inline enum emac_status fault_dir_make(struct os *os, const char *path,
-                                              struct emac_err *err)
+static inline enum emac_status fault_dir_make(struct os *os, const char *path, struct emac_err *err)
 {
     struct stat s;
     bool is_new = stat(path, &s) != 0;

@@ -2,13 +2,13 @@
  * whatever was promised before holds after. */
 #include "fixture.h"
 
-#define MIB ((size_t)1 << 20)
+#define MIB    ((size_t)1 << 20)
 #define THINGS 8
 
 /* What the scenario was promised. */
 struct promises {
     struct cid root[THINGS];
-    bool pinned[THINGS];  /* store_pin of a complete DAG returned OK, no unpin was tried */
+    bool pinned[THINGS]; /* store_pin of a complete DAG returned OK, no unpin was tried */
     size_t count;
 };
 
@@ -124,8 +124,7 @@ static void check(const char *dir, const struct promises *p, long k, const char 
         for (size_t i = 0; i < p->count; i++) {
             enum emac_status st = store_dag_walk(s, &p->root[i], whole, s, NULL);
             if (p->pinned[i] && st != EMAC_OK)
-                fail_msg("%s %ld: pinned root %zu is lost (%s)", what, k, i,
-                         emac_status_text(st));
+                fail_msg("%s %ld: pinned root %zu is lost (%s)", what, k, i, emac_status_text(st));
         }
         assert_int_equal(store_gc(s, 0, &freed, NULL), EMAC_OK);
     }
