@@ -13,7 +13,8 @@
 #include "base/philox.h"
 #include "http/signature.h"
 
-#define NOW_MS UINT64_C(1700000000000)
+#define OK(call) assert_int_equal(call, EMAC_OK)
+#define NOW_MS   UINT64_C(1700000000000)
 
 static uint64_t fixed_wall(struct os *os)
 {
@@ -405,6 +406,32 @@ static void test_digest(void **state)
     assert_int_equal(http_content_digest_parse(text, got, &err), EMAC_INVALID);
 }
 
+/* Signed, but said wrong: the length. */
+static void test_wrong_length(void **state)
+{
+    struct fixture f;
+    fixture_init(&f);
+    message(&f, "POST", "/v1/x", "body");
+    struct http_signature_input in;
+    struct emac_buf base;
+    uint8_t sig[64];
+    char b64[EMAC_BASE64_LEN(64) + 1], text[128];
+    header_set(&f, "Content-Length", "04");
+    OK(http_signature_input_parse(&f.arena, http_header_get(&f.req.headers, "signature-input"), &in,
+                                  &f.err));
+    emac_buf_init(&base, 4096);
+    const struct http_signed_message m = {"POST", "http://node.example:8080/v1/x",
+                                          "node.example:8080", "/v1/x", &f.req.headers};
+    OK(http_signature_base(&m, &in, &base, &f.err));
+    crypto_ed25519_sign(sig, base.data, base.len, f.secret);
+    emac_base64(b64, sig, 64);
+    snprintf(text, sizeof text, "sig1=:%s:", b64);
+    header_set(&f, "Signature", text);
+    refuse(&f, "content-length '04' differs");
+    emac_buf_release(&base);
+    arena_release(&f.arena);
+}
+
 /* One bit of any of the three headers flipped: never accepted. Replays with the printed seed. */
 static void test_bit_flips(void **state)
 {
@@ -455,6 +482,20 @@ static void test_replay(void **state)
     arena_release(&f.arena);
 }
 
+/* A nonce may come again once its first use has expired. */
+static void test_cache_forgets(void **state)
+{
+    struct nonce_cache *c = nonce_cache_new();
+    struct emac_err err;
+    OK(nonce_cache_add(c, "did", "n", 0, 2000, 1000, &err));
+    assert_int_equal(nonce_cache_add(c, "did", "n", 0, 4000, 1999, &err), EMAC_UNAUTHORIZED);
+    OK(nonce_cache_add(c, "did", "n", 0, 4000, 2000, &err));
+    assert_int_equal(nonce_cache_add(c, "did", "n", 0, 5000, 3999, &err), EMAC_UNAUTHORIZED);
+    OK(nonce_cache_add(c, "di", "d n", 0, 5000, 3999, &err)); /* other halves, other nonce */
+    nonce_cache_free(c);
+    nonce_cache_free(NULL);
+}
+
 /* Fills the cache, sees it refuse, and sees room come back as entries expire. */
 static void test_cache_bounds(void **state)
 {
@@ -483,11 +524,12 @@ static void test_cache_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rfc9421_b26), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_changed),     cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_parameters),  cmocka_unit_test(test_grammar),
-        cmocka_unit_test(test_digest),      cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_replay),      cmocka_unit_test(test_cache_bounds),
+        cmocka_unit_test(test_rfc9421_b26),  cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_changed),      cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_parameters),   cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_digest),       cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_wrong_length), cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_cache_bounds), cmocka_unit_test(test_cache_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
