@@ -32,7 +32,7 @@ static enum emac_status pin_if_whole(struct store *s, const struct cid *root, co
     size_t count;
     enum emac_status st = store_dag_missing(s, root, missing, 1, &count, err);
     *whole = st == EMAC_OK && count == 0;
-    if (!*whole)
+    if (!*whole || pin == NULL)
         return st;
     EMAC_TRY(st, store_pin(s, pin, root, err));
     EMAC_TRY(st, store_dag_missing(s, root, missing, 1, &count, err));

@@ -48,7 +48,7 @@ enum emac_status exchange_push(struct store *s, struct http_client *http, const 
                                const char *base_url, const struct http_signer *signer,
                                uint64_t *bytes, struct emac_err *err);
 /* Depot side of exchange_push. Route "POST /v1/depot/{cid}", body a CAR (16 MiB), answers
- * {"complete": bool}: once the DAG is, it is pinned under `pin`. Route "GET
+ * {"complete": bool}: once the DAG is, it is pinned under `pin` (NULL: not pinned). Route "GET
  * /v1/depot/{cid}/missing" answers {"missing": [cid, ...]}: at most 1000, the root itself when
  * unknown. */
 enum emac_status exchange_depot_post(struct store *s, const struct http_request *req,
