@@ -117,7 +117,7 @@ static enum emac_status outputs_keep(struct exec_run *r, struct exec_result *out
         enum emac_status st =
             store_value_adopt(r->x->cfg.store, data, r->p->out[i].layout.size, &out->value[i], err);
         if (st != EMAC_OK)
-            return err == NULL ? st : emac_wrap(err, "output '%s'", r->p->out[i].name);
+            return emac_wrap(err, "output '%s'", r->p->out[i].name);
         memcpy(out->output[i].name, r->p->out[i].name, sizeof out->output[i].name);
         out->output[i].cid = out->value[i]->cid;
         out->output_count = i + 1;
@@ -129,6 +129,9 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
                           struct emac_err *err)
 {
     struct exec_run r = {.x = x, .task = t};
+    struct emac_err ignored;
+    if (err == NULL)
+        err = &ignored; /* what is called adds to the sentence, so there must be one */
     uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
     *out = (struct exec_result){0};
     enum emac_status st = run(&r, err);

@@ -50,8 +50,7 @@ static enum emac_status part_misfit(struct part_sum *s, uint32_t i, struct emac_
     else if (st == EMAC_OK)
         st = emac_fail(err, EMAC_INVALID, "the bundle is not in canonical form or holds too much");
     st_index_release(&idx);
-    if (err != NULL)
-        emac_wrap(err, "part %u+%u of input 'sum'", part->first, part->count);
+    emac_wrap(err, "part %u+%u of input 'sum'", part->first, part->count);
     return st;
 }
 

@@ -133,7 +133,7 @@ enum emac_status exec_value_get(struct exec_run *r, const char *what, const stru
         if (st == EMAC_OK)
             st = store_value_get(s, cid, most, out, err);
     }
-    if (st != EMAC_OK && err != NULL)
+    if (st != EMAC_OK)
         emac_wrap(err, "input '%s'", what);
     return st;
 }
@@ -157,7 +157,7 @@ static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundl
     struct st_index idx = {0};
     enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
     if (st != EMAC_OK)
-        return err == NULL ? st : emac_wrap(err, "input '%s'", b->name);
+        return emac_wrap(err, "input '%s'", b->name);
     for (uint32_t i = 0; i < b->layout.count && st == EMAC_OK; i++) {
         struct graph_port port = graph_input_at(r->p->graph, b->layout.port[i].port);
         const char *name = strchr(port.name, '/') + 1;

@@ -31,7 +31,7 @@ static enum emac_status batch_read(struct map_run *m, uint32_t index, struct ema
         enum emac_status st = exec_data_read(m->r->x, m->data, m->data_size, offset, m->window,
                                              (size_t)s->seq + 1, err);
         if (st != EMAC_OK)
-            return err == NULL ? st : emac_wrap(err, "input 'data'");
+            return emac_wrap(err, "input 'data'");
         size_t at = (size_t)row * s->seq;
         for (uint32_t i = 0; i < s->seq; i++) {
             m->tokens[at + i] = m->window[i];
@@ -47,7 +47,7 @@ static enum emac_status data_check(struct map_run *m, struct emac_err *err)
     m->data = task_input_find(m->r->task, "data");
     enum emac_status st = exec_data_size(m->r->x, m->data, &m->data_size, err);
     if (st != EMAC_OK)
-        return err == NULL ? st : emac_wrap(err, "input 'data'");
+        return emac_wrap(err, "input 'data'");
     if (m->data_size < end)
         return emac_fail(err, EMAC_INVALID,
                          "input 'data' has %llu bytes; the sampler reads up to %llu",
@@ -104,7 +104,7 @@ static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_e
     EMAC_TRY(st, leaf_take(m, &leaf, err));
     exec_bind_bundle(m->r, m->sum, leaf);
     st = exec_graph_run(m->r, err);
-    if (st != EMAC_OK && err != NULL)
+    if (st != EMAC_OK)
         emac_wrap(err, "step %u, micro-batch %u", m->r->task->step, index);
     if (st == EMAC_OK) {
         leaf_add(m, i, leaf);

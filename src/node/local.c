@@ -125,7 +125,7 @@ static enum emac_status state_save(struct engine *e, bool checkpoint, struct ema
     EMAC_TRY(st, unpin_unless(e, &old_opt, &e->st.opt, err));
     st = unpin_unless(e, &old_params, &e->st.params, err);
 out:
-    if (st != EMAC_OK && err != NULL)
+    if (st != EMAC_OK)
         emac_wrap(err, "cannot keep step %u", e->st.step);
     return st;
 }
@@ -319,7 +319,7 @@ static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint
             return emac_fail(err, EMAC_CANCELLED, "asked to stop");
         enum emac_status st = exec_run(e->exec, &want[i].task, &r, err);
         if (st != EMAC_OK)
-            return err == NULL ? st : emac_wrap(err, "task %s", want[i].slot);
+            return emac_wrap(err, "task %s", want[i].slot);
         st = take_result(e, &want[i], &r, err);
         result_forget(e, &r);
         if (st != EMAC_OK)
@@ -438,6 +438,9 @@ enum emac_status local_train(const struct local_config *cfg, struct local_result
                              struct emac_err *err)
 {
     struct engine *e;
+    struct emac_err ignored;
+    if (err == NULL)
+        err = &ignored; /* what is called adds to the sentence, so there must be one */
     *out = (struct local_result){0};
     enum emac_status st = emac_alloc(&e, 1, sizeof *e, err);
     if (st != EMAC_OK)

@@ -175,9 +175,10 @@ static enum emac_status model_check(const struct job *job, struct emac_err *err)
         return emac_fail(err, EMAC_INVALID,
                          "model.heads %u must be a multiple of model.kv_heads %u", m->heads,
                          m->kv_heads);
-    enum emac_status st = llama_config_check(m, err);
+    struct emac_err why;
+    enum emac_status st = llama_config_check(m, &why);
     if (st != EMAC_OK)
-        return emac_wrap(err, "model");
+        return emac_fail(err, st, "model: %s", why.text);
     uint64_t weights = llama_param_elements(m);
     if (weights >= JOB_PARAMETERS_MAX)
         return emac_fail(

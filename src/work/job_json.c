@@ -62,11 +62,12 @@ static enum emac_status read_amount(const struct job_field *f, int64_t *p, const
                                     struct emac_err *err)
 {
     char path[JOB_PATH_MAX];
+    struct emac_err why;
     if (!json_is_string(v))
         return wrong_type(f, "an amount of EMAC in quotes, like \"0.5\"", v, err);
     job_field_path(path, f->section, f->key);
-    if (ledger_amount_parse(json_string_value(v), p, err) != EMAC_OK)
-        return err == NULL ? EMAC_INVALID : emac_wrap(err, "%s", path);
+    if (ledger_amount_parse(json_string_value(v), p, &why) != EMAC_OK)
+        return emac_fail(err, EMAC_INVALID, "%s: %s", path, why.text);
     return EMAC_OK;
 }
 

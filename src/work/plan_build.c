@@ -209,7 +209,10 @@ out:
 enum emac_status job_plan_new(const struct job *job, struct job_plan **out, struct emac_err *err)
 {
     struct making m = {0};
+    struct emac_err ignored;
     enum emac_status st;
+    if (err == NULL)
+        err = &ignored; /* what is called adds to the sentence, so there must be one */
     *out = NULL;
     EMAC_TRY(st, job_check(job, err));
     EMAC_TRY(st, emac_alloc(&m.p, 1, sizeof *m.p, err));
