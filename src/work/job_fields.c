@@ -91,6 +91,9 @@ static enum emac_status range_check(const struct job_field *f, double v, struct 
     if (v >= f->lo && v <= f->hi && !(v == 0 && __builtin_signbit(v)))
         return EMAC_OK;
     job_field_path(path, f->section, f->key);
+    if (f->type != FIELD_F64)
+        return emac_fail(err, EMAC_INVALID, "%s must be from %.0f to %.0f, not %.0f", path, f->lo,
+                         f->hi, v);
     return emac_fail(err, EMAC_INVALID, "%s must be from %.15g to %.15g, not %.15g", path, f->lo,
                      f->hi, v);
 }

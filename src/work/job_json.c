@@ -48,7 +48,7 @@ static enum emac_status read_integer(const struct job_field *f, void *p, const j
     if ((double)i < f->lo || (double)i > f->hi) {
         char path[JOB_PATH_MAX];
         job_field_path(path, f->section, f->key);
-        return emac_fail(err, EMAC_INVALID, "%s must be from %.15g to %.15g, not %lld", path, f->lo,
+        return emac_fail(err, EMAC_INVALID, "%s must be from %.0f to %.0f, not %lld", path, f->lo,
                          f->hi, (long long)i);
     }
     if (f->type == FIELD_U32)

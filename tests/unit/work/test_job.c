@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "ledger/ledger.h"
+#include "os/os.h"
 #include "work/job_fields.h"
 
 static const char LEAST[] =
@@ -304,9 +306,91 @@ static void test_corpus_is_divided(void **state)
     emac_buf_release(&buf);
 }
 
+/* ---- the manual ---- */
+
+static void field_value_text(const struct job_field *f, char *out, size_t cap)
+{
+    char lo[32], hi[32];
+    ledger_amount_text(lo, (int64_t)f->lo);
+    ledger_amount_text(hi, (int64_t)(f->hi < 9e18 ? f->hi : 9e18));
+    switch (f->type) {
+    case FIELD_NAME:
+        snprintf(out, cap, "1 to 40 of a-z 0-9 -");
+        break;
+    case FIELD_WORD:
+        snprintf(out, cap, "`%s`", f->word);
+        break;
+    case FIELD_BOOL:
+        snprintf(out, cap, "true or false");
+        break;
+    case FIELD_CID:
+        snprintf(out, cap, "CID");
+        break;
+    case FIELD_OWNER:
+        snprintf(out, cap, "did:key");
+        break;
+    case FIELD_AMOUNT:
+        snprintf(out, cap, "amount, %s to %s EMAC", lo, hi);
+        break;
+    case FIELD_U32:
+    case FIELD_U64:
+        snprintf(out, cap, f->hi > 9e18 ? "integer, 0 to 2^63-1" : "integer, %.0f to %.0f", f->lo,
+                 f->hi);
+        break;
+    case FIELD_F64:
+        snprintf(out, cap, "number, %.15g to %.15g", f->lo, f->hi);
+        break;
+    }
+}
+
+static void field_default_text(const struct job_field *f, char *out, size_t cap)
+{
+    char amount[32];
+    ledger_amount_text(amount, (int64_t)f->usual);
+    if (f->need == NEED_MUST)
+        snprintf(out, cap, "required |");
+    else if (f->need == NEED_LATER)
+        snprintf(out, cap, "filled in |");
+    else if (f->need == NEED_DERIVED)
+        snprintf(out, cap, "`"); /* names the field it follows from */
+    else if (f->type == FIELD_WORD)
+        snprintf(out, cap, "`%s` |", f->word);
+    else if (f->type == FIELD_BOOL)
+        snprintf(out, cap, "%s |", f->usual != 0 ? "true" : "false");
+    else if (f->type == FIELD_AMOUNT)
+        snprintf(out, cap, "%s |", amount);
+    else
+        snprintf(out, cap, "%.15g |", f->usual);
+}
+
+static void test_the_manual_says_what_the_table_says(void **state)
+{
+    struct emac_buf manual;
+    const char *end = strstr(__FILE__, "tests/unit/");
+    char path[512];
+    snprintf(path, sizeof path, "%.*sdocs/job.md", (int)(end - __FILE__), __FILE__);
+    emac_buf_init(&manual, 1 << 20);
+    if (os_real()->file_read(os_real(), path, &manual, NULL) != EMAC_OK) {
+        emac_buf_release(&manual);
+        skip(); /* not started from the build directory */
+    }
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        char name[JOB_PATH_MAX], value[96], usual[96], row[300];
+        job_field_path(name, f->section, f->key);
+        field_value_text(f, value, sizeof value);
+        field_default_text(f, usual, sizeof usual);
+        snprintf(row, sizeof row, "\n| `%s` | %s | %s", name, value, usual);
+        if (strstr(emac_buf_str(&manual), row) == NULL)
+            fail_msg("docs/job.md lacks the row: %s", row + 1);
+    }
+    emac_buf_release(&manual);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_manual_says_what_the_table_says),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_sizes_are_sane_together),
