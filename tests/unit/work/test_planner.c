@@ -143,7 +143,7 @@ static void test_depth_that_fits_a_block(void **state)
     assert_ok(job_plan_new(&j, &p, err));
     for (size_t i = 0; i < p->block_count; i++)
         largest = p->block[i].len > largest ? p->block[i].len : largest;
-    print_message("largest block of a 32-layer plan: %zu bytes\n", largest);
+    print_message("# largest block of a 32-layer plan: %zu bytes\n", largest);
     assert_true(largest < UNIXFS_BLOCK_MAX / 2);
     job_plan_free(p);
     j = deep_job(1024);
