@@ -18,7 +18,9 @@ struct exec_config {
     struct os *os;
     struct store *store;
     struct device *dev;
-    uint64_t memory_max; /* bytes a task may need; 0: half of physical memory */
+    /* Bytes a task may need; 0: half of physical memory. Beside it up to 1/16 of it, at most 64
+     * MiB, keeps chunks of the corpus. */
+    uint64_t memory_max;
     /* Bring `cid` into the store: a file as value in memory (bundle) or as blocks (the corpus), or
      * a single dag-cbor block. NULL: nothing can be fetched. */
     enum emac_status (*fetch)(void *ctx, const struct cid *cid, bool to_memory,

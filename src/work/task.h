@@ -10,6 +10,10 @@
  * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come
  * from the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
  *
+ * An input bundle may be any safetensors file with 4-byte aligned tensors; tensors that no port
+ * names are ignored. Parts must be canonical bundles of exactly the graph's sum tensors, for they
+ * are added as one vector. Inputs and args that the program does not take are refused.
+ *
  * The tree over [0, total): with P the least power of two >= total, node [0,P) = left half + right
  * half; an absent half (past total) is left out, not added as zero (work/tree.h).
  * Names of inputs, args and outputs: 1 to 31 of [a-z0-9_.-]. Numbers of args are binary32 values in
