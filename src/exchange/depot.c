@@ -25,21 +25,26 @@ static enum emac_status car_keep(struct store *s, struct emac_slice body, struct
     return st;
 }
 
-/* Pin first, then look: so no collection can come between. */
 static enum emac_status pin_if_whole(struct store *s, const struct cid *root, const char *pin,
                                      bool *whole, struct cid *missing, struct emac_err *err)
 {
     size_t count;
     enum emac_status st = store_dag_missing(s, root, missing, 1, &count, err);
     *whole = st == EMAC_OK && count == 0;
-    if (!*whole || pin == NULL)
-        return st;
-    EMAC_TRY(st, store_pin(s, pin, root, err));
-    EMAC_TRY(st, store_dag_missing(s, root, missing, 1, &count, err));
-    *whole = count == 0;
-    if (!*whole)
-        st = store_unpin(s, pin, root, err);
-out:
+    return *whole ? store_pin(s, pin, root, err) : st;
+}
+
+/* No collection comes between the blocks and their pin. */
+static enum emac_status car_take(struct store *s, const struct cid *root, struct emac_slice body,
+                                 const char *pin, bool *whole, struct cid *missing,
+                                 struct emac_err *err)
+{
+    struct store_building building;
+    store_building_begin(s, &building);
+    enum emac_status st = car_keep(s, body, err);
+    if (st == EMAC_OK)
+        st = pin_if_whole(s, root, pin, whole, missing, err);
+    store_building_end(s, &building);
     return st;
 }
 
@@ -48,9 +53,7 @@ enum emac_status exchange_receive_car(struct store *s, const struct cid *root,
 {
     struct cid missing;
     bool whole;
-    enum emac_status st = car_keep(s, body, err);
-    if (st == EMAC_OK)
-        st = pin_if_whole(s, root, pin, &whole, &missing, err);
+    enum emac_status st = car_take(s, root, body, pin, &whole, &missing, err);
     if (st == EMAC_OK && !whole)
         st = emac_fail(err, EMAC_INVALID, "the CAR is not all of '%s': block '%s' is missing",
                        exchange_name_of(root).text, exchange_name_of(&missing).text);
@@ -77,8 +80,7 @@ enum emac_status exchange_depot_post(struct store *s, const struct http_request 
     bool whole;
     enum emac_status st;
     EMAC_TRY(st, exchange_path_cid(req, &root, err));
-    EMAC_TRY(st, car_keep(s, req->body, err));
-    EMAC_TRY(st, pin_if_whole(s, &root, pin, &whole, &missing, err));
+    EMAC_TRY(st, car_take(s, &root, req->body, pin, &whole, &missing, err));
     st = json_answer(json_pack("{s:b}", "complete", whole), res, err);
 out:
     return st;

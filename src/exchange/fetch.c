@@ -424,6 +424,7 @@ static enum emac_status memory_begin(struct fetch *f, struct emac_err *err)
 static enum emac_status run(struct fetch *f, const struct exchange_source *source, size_t count,
                             bool to_memory, const struct store_value **out, struct emac_err *err)
 {
+    struct store_building building;
     enum emac_status st = EMAC_OK;
     /* Where this call's stack lies is hard to guess from outside. */
     cid_map_init(&f->wanted, (uint64_t)(uintptr_t)f * 0x9e3779b97f4a7c15u);
@@ -440,8 +441,10 @@ static enum emac_status run(struct fetch *f, const struct exchange_source *sourc
         return EMAC_OK;
     if (to_memory && f->root.codec != CID_DAG_CBOR)
         st = memory_begin(f, err);
+    store_building_begin(f->s, &building);
     if (st == EMAC_OK)
         st = sources_drain(f, source, count, err);
+    store_building_end(f->s, &building);
     if (f->assembly != NULL && st == EMAC_OK)
         st = store_assembly_end(f->assembly, out, err);
     else

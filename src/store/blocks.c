@@ -4,7 +4,9 @@
  *        at the start; its bytes are believed only after hashing (INV-1).
  * BLK-2  disk_bytes is the sum of the sizes in the index. A put adds its size before it writes, so
  *        the quota holds at every moment (INV-3).
- * BLK-3  Only the thread that set `busy` touches the file and clears or removes the entry.
+ * BLK-3  The list runs from the block used last to the one used longest ago. `put` is the time of
+ * the last put, by a clock that counts them; a building protects what was put since it began. BLK-4
+ * Only the thread that set `busy` touches the file and clears or removes the entry.
  *
  *   absent  --put-->            busy  --written--> present, --failed--> absent
  *   present --bad, swept-->     busy  --removed--> absent,  --sound after all--> present */
@@ -92,6 +94,7 @@ static enum emac_status index_add(struct store *s, const struct cid *cid, size_t
         return st;
     }
     list_push(s, b);
+    b->put = ++s->clock;
     s->disk_bytes += n;
     *out = b;
     return EMAC_OK;
@@ -261,10 +264,11 @@ static enum emac_status put_begin(struct store *s, const struct cid *cid, size_t
     if (b != NULL) {
         *synced = b->durable;
         touch(s, b);
+        b->put = ++s->clock;
     } else if (n > s->disk_quota || s->disk_bytes > s->disk_quota - n) {
         st = emac_fail(err, EMAC_NO_SPACE,
-                       "the store holds %llu of %llu bytes and all of it is pinned: unpin data or "
-                       "raise the quota to keep %zu more",
+                       "the store holds %llu of %llu bytes and all of it is pinned or being "
+                       "written: unpin data or raise the quota to keep %zu more",
                        (unsigned long long)s->disk_bytes, (unsigned long long)s->disk_quota, n);
     } else {
         st = index_add(s, cid, n, true, out, err);
@@ -476,16 +480,55 @@ enum emac_status store_blocks_sync(struct store *s, const struct cid *cid, struc
     return st;
 }
 
+bool store_blocks_put_again(struct store *s, const struct cid *cid)
+{
+    os_mutex_lock(&s->lock);
+    struct store_block *b = lookup(s, cid);
+    if (b != NULL) {
+        touch(s, b);
+        b->put = ++s->clock;
+    }
+    os_mutex_unlock(&s->lock);
+    return b != NULL;
+}
+
 /* ---- removal ---- */
+
+void store_building_begin(struct store *s, struct store_building *b)
+{
+    os_mutex_lock(&s->lock);
+    *b = (struct store_building){.since = s->clock, .older = s->building_newest};
+    if (b->older != NULL)
+        b->older->newer = b;
+    else
+        s->building_oldest = b;
+    s->building_newest = b;
+    os_mutex_unlock(&s->lock);
+}
+
+void store_building_end(struct store *s, struct store_building *b)
+{
+    os_mutex_lock(&s->lock);
+    if (b->newer != NULL)
+        b->newer->older = b->older;
+    else
+        s->building_newest = b->older;
+    if (b->older != NULL)
+        b->older->newer = b->newer;
+    else
+        s->building_oldest = b->newer;
+    os_mutex_unlock(&s->lock);
+}
 
 /* Under lock: choose victims and make them busy. */
 static size_t sweep_choose(struct store *s, uint64_t bytes, struct store_block **victim, size_t cap)
 {
     uint64_t chosen = 0;
+    uint64_t limit = s->building_oldest != NULL ? s->building_oldest->since : UINT64_MAX;
     size_t count = 0;
     for (struct store_block *b = s->block_oldest; b != NULL && chosen < bytes && count < cap;
          b = b->newer) {
-        if (b->busy || cid_map_get(&s->marked, &b->cid) != NULL)
+        if (b->busy || b->put > limit || cid_map_get(&s->marked, &b->cid) != NULL)
             continue;
         b->busy = true;
         chosen += b->size > 0 ? b->size : 1; /* so that empty blocks go too, and the loop ends */

@@ -97,8 +97,10 @@ enum emac_status store_file_add(struct store *s, const char *path, struct cid *r
                                 struct emac_err *err)
 {
     struct adding a = {.s = s, .path = path};
+    struct store_building building;
     uint64_t tree_size;
     os_mutex_init(&a.lock);
+    store_building_begin(s, &building);
     enum emac_status st = s->os->file_size(s->os, path, &a.size, err);
     if (st != EMAC_OK)
         goto out;
@@ -118,6 +120,7 @@ enum emac_status store_file_add(struct store *s, const char *path, struct cid *r
                                      err);
     *size = a.size;
 out:
+    store_building_end(s, &building);
     free(a.data);
     free(a.leaf);
     os_mutex_release(&a.lock);

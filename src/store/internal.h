@@ -23,6 +23,7 @@ struct store_block {
     struct cid cid;
     uint32_t size;
     bool busy;
+    uint64_t put;  /* when it was put last, by the store's clock */
     bool durable;  /* its file was synced by this process */
     bool checked;  /* its file was written, or read and hashed, by this process */
     uint8_t *data; /* contents, in a store without a directory; else NULL */
@@ -54,7 +55,7 @@ struct store_held {
 
 struct store_pin_name {
     char *name;
-    struct cid_map root; /* to the state of the pin, see pins.c */
+    struct cid_map root; /* a set */
     bool unread;         /* its file could not be read at the start; it is left as it is */
 };
 
@@ -69,7 +70,8 @@ struct store {
     struct os_cond changed;
     struct cid_map block; /* struct store_block * */
     struct store_block *block_newest, *block_oldest;
-    uint64_t disk_bytes;
+    uint64_t disk_bytes, clock;
+    struct store_building *building_newest, *building_oldest;
     uint8_t dir_state[STORE_DIRS]; /* enum dir_state of blocks.c */
 
     struct cid_map value; /* root -> struct store_held * */
@@ -109,10 +111,12 @@ enum emac_status store_blocks_put(struct store *s, const struct cid *cid, const 
 /* Read and verify a block of exactly `n` bytes. */
 enum emac_status store_blocks_read(struct store *s, const struct cid *cid, void *out, size_t n,
                                    struct emac_err *err);
+/* As if a block that is here were put once more; false when it is absent. */
+bool store_blocks_put_again(struct store *s, const struct cid *cid);
 bool store_blocks_has(struct store *s, const struct cid *cid, uint64_t *size);
 enum emac_status store_blocks_sync(struct store *s, const struct cid *cid, struct emac_err *err);
-/* Remove unmarked blocks, oldest first, until `bytes` are freed or none is left. pin_lock is held
- * and the marks are valid. */
+/* Remove unmarked blocks that no building protects, oldest first, until `bytes` are freed or none
+ * is left. pin_lock is held and the marks are valid. */
 uint64_t store_blocks_sweep(struct store *s, uint64_t bytes);
 
 /* ---- values.c ---- */

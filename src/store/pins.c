@@ -1,7 +1,8 @@
 /* Pins: one file per name under pins/, its name percent-encoded, one CID a line, written whole and
- * durably each time. Order of a pin: known in memory first, so that a collection spares the DAG
- * while it is made durable; then the DAG; then the file. So a pin that was granted survives a loss
- * of power with its DAG, and one that failed leaves no trace. */
+ * durably each time. Order of a pin: the DAG is made durable, as a store_building so that no
+ * collection takes a part of it meanwhile; then the list and the file, in one hold of pin_lock. So
+ * a pin that was granted survives a loss of power with its DAG, and one that failed leaves no
+ * trace. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,7 @@
 #define PIN_ROOTS_MAX (1u << 22)
 #define PIN_NAMES_MAX (1u << 20)
 
-/* States of a pin: asked for, its DAG not yet safe; and granted, as the file says too. */
-static char ASKED, GRANTED;
+static char PINNED; /* what the sets of roots map to */
 
 /* ---- names as file names ---- */
 
@@ -107,18 +107,10 @@ static enum emac_status list_add(struct store *s, const char *name, const struct
     if (p->root.count >= PIN_ROOTS_MAX)
         return emac_fail(err, EMAC_TOO_LARGE, "'%s' pins %u roots already, the most there can be",
                          name, PIN_ROOTS_MAX);
-    st = cid_map_put(&p->root, root, &ASKED, err);
+    st = cid_map_put(&p->root, root, &PINNED, err);
     if (st == EMAC_OK)
         s->marked_valid = false;
     return st;
-}
-
-static void list_grant(struct store *s, const char *name, const struct cid *root)
-{
-    struct store_pin_name *p = find_name(s, name);
-    /* Somebody may have taken the pin away while its DAG was made durable. */
-    if (cid_map_get(&p->root, root) != NULL)
-        cid_map_put(&p->root, root, &GRANTED, NULL); /* replaces: cannot fail */
 }
 
 static bool list_remove(struct store *s, const char *name, const struct cid *root)
@@ -132,14 +124,7 @@ static bool list_remove(struct store *s, const char *name, const struct cid *roo
 
 /* ---- the file of one name ---- */
 
-static enum emac_status line_add(struct emac_buf *text, const struct cid *cid, struct emac_err *err)
-{
-    return emac_buf_printf(text, err, "%s\n", store_name_of(cid).text);
-}
-
-/* The granted pins, and `more` (may be NULL). */
-static enum emac_status name_write(struct store *s, const char *name, const struct cid *more,
-                                   struct emac_err *err)
+static enum emac_status name_write(struct store *s, const char *name, struct emac_err *err)
 {
     const struct store_pin_name *p = find_name(s, name);
     const struct cid_slot *slot;
@@ -151,10 +136,7 @@ static enum emac_status name_write(struct store *s, const char *name, const stru
     file_of(s, name, path);
     emac_buf_init(&text, STORE_PIN_FILE_MAX);
     for (size_t at = 0; (slot = cid_map_next(&p->root, &at)) != NULL;)
-        if (slot->value == &GRANTED)
-            EMAC_TRY(st, line_add(&text, &slot->cid, err));
-    if (more != NULL)
-        EMAC_TRY(st, line_add(&text, more, err));
+        EMAC_TRY(st, emac_buf_printf(&text, err, "%s\n", store_name_of(&slot->cid).text));
     if (text.len > 0)
         st = s->os->file_write(s->os, path, text.data, text.len, 0600, err);
     else if ((st = s->os->file_remove(s->os, path, err)) == EMAC_NOT_FOUND)
@@ -172,9 +154,7 @@ static void lines_read(struct store *s, const char *name, char *text)
         bool last = line[n] == '\0';
         line[n] = '\0';
         struct cid cid;
-        if (cid_parse(&cid, line, NULL) == EMAC_OK && list_add(s, name, &cid, NULL) == EMAC_OK)
-            list_grant(s, name, &cid);
-        else
+        if (cid_parse(&cid, line, NULL) != EMAC_OK || list_add(s, name, &cid, NULL) != EMAC_OK)
             LOG_W("store", "a line of the pins of '%s' is damaged and was ignored", name);
         line += n + (last ? 0 : 1);
     }
@@ -286,6 +266,7 @@ enum emac_status store_dag_sync(struct store *s, const struct cid *root, struct 
 {
     struct store_walk_options all = {.scope = STORE_SCOPE_ALL, .to = UINT64_MAX};
     struct sync y = {.s = s};
+    const struct store_value *v = store_value_find(s, root);
     struct store_walk *w = NULL;
     struct store_walk_item item;
     enum emac_status st;
@@ -295,7 +276,8 @@ enum emac_status store_dag_sync(struct store *s, const struct cid *root, struct 
         EMAC_TRY(st, store_walk_next(w, &item, err));
         if (cid_is_none(&item.cid))
             break;
-        if (!item.present)
+        bool on_disk = item.present && store_blocks_put_again(s, &item.cid);
+        if (!on_disk && !store_part_has(s, &item.cid, NULL))
             continue;
         EMAC_TRY(st,
                  store_array_grow(&y.cid, y.count, &y.cap, sizeof *y.cid, STORE_ITEMS_MAX, err));
@@ -307,6 +289,7 @@ enum emac_status store_dag_sync(struct store *s, const struct cid *root, struct 
         *err = y.err;
 out:
     store_walk_free(w);
+    store_value_drop(s, v);
     free(y.cid);
     os_mutex_release(&y.lock);
     return st;
@@ -314,38 +297,58 @@ out:
 
 enum emac_status store_value_persist(struct store *s, const struct cid *cid, struct emac_err *err)
 {
+    struct store_building building;
     struct cid missing;
     size_t count;
-    enum emac_status st = store_dag_missing(s, cid, &missing, 1, &count, err);
+    store_building_begin(s, &building);
+    enum emac_status st = store_dag_sync(s, cid, err);
+    if (st == EMAC_OK)
+        st = store_dag_missing(s, cid, &missing, 1, &count, err);
     if (st == EMAC_OK && count > 0)
         st = emac_fail(err, EMAC_NOT_FOUND, "'%s' cannot be kept, its block '%s' is not here",
                        store_name_of(cid).text, store_name_of(&missing).text);
-    return st == EMAC_OK ? store_dag_sync(s, cid, err) : st;
+    store_building_end(s, &building);
+    return st;
 }
 
 /* ---- pin and unpin ---- */
 
+static bool pinned_by(struct store *s, const char *name, const struct cid *root)
+{
+    const struct store_pin_name *p = find_name(s, name);
+    return p != NULL && cid_map_get(&p->root, root) != NULL;
+}
+
+/* Into the list and the file, or neither. */
+static enum emac_status pin_note(struct store *s, const char *name, const struct cid *root,
+                                 struct emac_err *err)
+{
+    if (pinned_by(s, name, root))
+        return EMAC_OK;
+    enum emac_status st = list_add(s, name, root, err);
+    if (st != EMAC_OK)
+        return st;
+    st = name_write(s, name, err);
+    if (st != EMAC_OK)
+        list_remove(s, name, root);
+    return st;
+}
+
 enum emac_status store_pin(struct store *s, const char *name, const struct cid *root,
                            struct emac_err *err)
 {
+    struct store_building building;
     enum emac_status st = name_check(name, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&s->pin_lock);
-    st = list_add(s, name, root, err);
-    os_mutex_unlock(&s->pin_lock);
-    if (st != EMAC_OK)
-        return st;
+    store_building_begin(s, &building);
     st = store_dag_sync(s, root, err);
-    os_mutex_lock(&s->pin_lock);
-    bool granted = cid_map_get(&find_name(s, name)->root, root) == &GRANTED;
-    if (st == EMAC_OK && !granted)
-        st = name_write(s, name, root, err);
-    if (st == EMAC_OK)
-        list_grant(s, name, root);
-    else if (!granted)
-        list_remove(s, name, root);
-    os_mutex_unlock(&s->pin_lock);
+    if (st == EMAC_OK) {
+        os_mutex_lock(&s->pin_lock);
+        st = pin_note(s, name, root, err);
+        os_mutex_unlock(&s->pin_lock);
+    }
+    store_building_end(s, &building);
     return st;
 }
 
@@ -360,10 +363,10 @@ enum emac_status store_unpin(struct store *s, const char *name, const struct cid
         st = emac_fail(err, EMAC_NOT_FOUND, "'%s' is not pinned by '%s'", store_name_of(root).text,
                        name);
     } else {
-        st = name_write(s, name, NULL, err);
+        st = name_write(s, name, err);
         /* What the file still says must stay true. */
-        if (st != EMAC_OK && list_add(s, name, root, NULL) == EMAC_OK)
-            list_grant(s, name, root);
+        if (st != EMAC_OK)
+            (void)list_add(s, name, root, NULL);
     }
     os_mutex_unlock(&s->pin_lock);
     return st;
@@ -374,7 +377,7 @@ bool store_pinned(struct store *s, const struct cid *root)
     bool pinned = false;
     os_mutex_lock(&s->pin_lock);
     for (size_t i = 0; i < s->pin_count && !pinned; i++)
-        pinned = cid_map_get(&s->pin[i].root, root) == &GRANTED;
+        pinned = cid_map_get(&s->pin[i].root, root) != NULL;
     os_mutex_unlock(&s->pin_lock);
     return pinned;
 }

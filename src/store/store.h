@@ -112,6 +112,15 @@ enum emac_status store_dag_missing(struct store *s, const struct cid *root, stru
                                    size_t cap, size_t *count, struct emac_err *err);
 
 /* ---- pins, gc, figures ---- */
+/* A DAG comes together block by block: from begin to end no block that is put is collected, so its
+ * first blocks do not make room for its last ones. Pin it before the end, or let it go. The struct
+ * is the caller's and need not be set up. */
+struct store_building {
+    uint64_t since;
+    struct store_building *newer, *older;
+};
+void store_building_begin(struct store *s, struct store_building *b);
+void store_building_end(struct store *s, struct store_building *b);
 /* Pins are named (job id, "data", ...), persist with the store, and nest: a root stays pinned while
  * any name pins it. A name has 1 to 80 bytes; pinning the same root twice by one name is one pin.
  * The DAG need not be complete: what is there is kept, and what arrives later, too. NO_SPACE when

@@ -287,6 +287,29 @@ static void test_local_parts(void **state)
     free(data);
 }
 
+/* A store too small for it: a plain refusal, not an endless exchange. */
+static void test_no_space(void **state)
+{
+    struct ctx *c = *state;
+    struct emac_err err;
+    struct peer p;
+    struct peer *const one[] = {&p};
+    struct store_config cfg = {
+        .os = os_real(), .disk_quota = 3 * MIB, .memory_quota = MIB, .hash_threads = 1};
+    peer_start(&p, c->source, HONEST);
+    store_close(c->sink);
+    OK(store_open(&cfg, &c->sink, &err));
+    assert_int_equal(fetch(c, one, 1, false, N, &err), EMAC_NO_SPACE);
+    assert_int_equal(atomic_load(&p.requests), 1);
+    /* To memory, the value outlives the small quota as long as it is held. */
+    const struct store_value *v;
+    struct exchange_source source = {p.url};
+    OK(exchange_fetch_value(c->sink, c->http, &c->cid, &source, 1, N, &v, &c->bytes, &err));
+    assert_int_equal(v->size, N);
+    store_value_drop(c->sink, v);
+    peer_stop(&p);
+}
+
 static void test_nobody_there(void **state)
 {
     struct ctx *c = *state;
@@ -307,6 +330,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_resume, setup, teardown),
         cmocka_unit_test_setup_teardown(test_partial, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local_parts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

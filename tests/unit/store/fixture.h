@@ -19,6 +19,7 @@
 
 #include "base/assert.h"
 #include "base/philox.h"
+#include "os/thread.h"
 #include "store/store.h"
 
 /* ---- random bytes and directories ---- */
@@ -63,6 +64,7 @@ static inline void dir_fresh(char out[64])
 
 struct fault {
     struct os os;
+    struct os_mutex lock; /* one call at a time */
     uint64_t seed;
     long calls;    /* so far, of those that change the disk */
     long crash_at; /* this call and all later ones fail; 0: never */
@@ -147,8 +149,8 @@ static inline enum emac_status fault_room(struct fault *f, size_t n, struct emac
     return EMAC_OK;
 }
 
-static inline enum emac_status fault_put(struct os *os, const char *path, const void *data,
-                                         size_t n, int mode, bool durable, struct emac_err *err)
+static inline enum emac_status fault_put_now(struct os *os, const char *path, const void *data,
+                                             size_t n, int mode, bool durable, struct emac_err *err)
 {
     struct fault *f = fault_of(os);
     bool alive = !f->dead;
@@ -170,6 +172,15 @@ static inline enum emac_status fault_put(struct os *os, const char *path, const 
     return st;
 }
 
+static inline enum emac_status fault_put(struct os *os, const char *path, const void *data,
+                                         size_t n, int mode, bool durable, struct emac_err *err)
+{
+    os_mutex_lock(&fault_of(os)->lock);
+    enum emac_status st = fault_put_now(os, path, data, n, mode, durable, err);
+    os_mutex_unlock(&fault_of(os)->lock);
+    return st;
+}
+
 static inline enum emac_status fault_write(struct os *os, const char *path, const void *data,
                                            size_t n, int mode, struct emac_err *err)
 {
@@ -182,8 +193,8 @@ static inline enum emac_status fault_write_fast(struct os *os, const char *path,
     return fault_put(os, path, data, n, mode, false, err);
 }
 
-static inline enum emac_status fault_append(struct os *os, const char *path, const void *data,
-                                            size_t n, int mode, struct emac_err *err)
+static inline enum emac_status fault_append_now(struct os *os, const char *path, const void *data,
+                                                size_t n, int mode, struct emac_err *err)
 {
     struct fault *f = fault_of(os);
     enum emac_status st = fault_step(f, err);
@@ -192,7 +203,16 @@ static inline enum emac_status fault_append(struct os *os, const char *path, con
     return st == EMAC_OK ? os_real()->file_append(os_real(), path, data, n, mode, err) : st;
 }
 
-static inline enum emac_status fault_sync(struct os *os, const char *path, struct emac_err *err)
+static inline enum emac_status fault_append(struct os *os, const char *path, const void *data,
+                                            size_t n, int mode, struct emac_err *err)
+{
+    os_mutex_lock(&fault_of(os)->lock);
+    enum emac_status st = fault_append_now(os, path, data, n, mode, err);
+    os_mutex_unlock(&fault_of(os)->lock);
+    return st;
+}
+
+static inline enum emac_status fault_sync_now(struct os *os, const char *path, struct emac_err *err)
 {
     enum emac_status st = fault_step(fault_of(os), err);
     if (st == EMAC_OK)
@@ -200,14 +220,32 @@ static inline enum emac_status fault_sync(struct os *os, const char *path, struc
     return st;
 }
 
-static inline enum emac_status fault_rename(struct os *os, const char *from, const char *to,
-                                            struct emac_err *err)
+static inline enum emac_status fault_sync(struct os *os, const char *path, struct emac_err *err)
+{
+    os_mutex_lock(&fault_of(os)->lock);
+    enum emac_status st = fault_sync_now(os, path, err);
+    os_mutex_unlock(&fault_of(os)->lock);
+    return st;
+}
+
+static inline enum emac_status fault_rename_now(struct os *os, const char *from, const char *to,
+                                                struct emac_err *err)
 {
     enum emac_status st = fault_step(fault_of(os), err);
     return st == EMAC_OK ? os_real()->file_rename(os_real(), from, to, err) : st;
 }
 
-static inline enum emac_status fault_remove(struct os *os, const char *path, struct emac_err *err)
+static inline enum emac_status fault_rename(struct os *os, const char *from, const char *to,
+                                            struct emac_err *err)
+{
+    os_mutex_lock(&fault_of(os)->lock);
+    enum emac_status st = fault_rename_now(os, from, to, err);
+    os_mutex_unlock(&fault_of(os)->lock);
+    return st;
+}
+
+static inline enum emac_status fault_remove_now(struct os *os, const char *path,
+                                                struct emac_err *err)
 {
     struct stat s;
     enum emac_status st = fault_step(fault_of(os), err);
@@ -218,7 +256,16 @@ static inline enum emac_status fault_remove(struct os *os, const char *path, str
     return os_real()->file_remove(os_real(), path, err);
 }
 
-static inline enum emac_status fault_dir_make(struct os *os, const char *path, struct emac_err *err)
+static inline enum emac_status fault_remove(struct os *os, const char *path, struct emac_err *err)
+{
+    os_mutex_lock(&fault_of(os)->lock);
+    enum emac_status st = fault_remove_now(os, path, err);
+    os_mutex_unlock(&fault_of(os)->lock);
+    return st;
+}
+
+static inline enum emac_status fault_dir_make_now(struct os *os, const char *path,
+                                                  struct emac_err *err)
 {
     struct stat s;
     bool is_new = stat(path, &s) != 0;
@@ -227,6 +274,14 @@ static inline enum emac_status fault_dir_make(struct os *os, const char *path, s
         st = os_real()->dir_make(os_real(), path, err);
     if (st == EMAC_OK && is_new)
         unsynced_add(fault_of(os), path);
+    return st;
+}
+
+static inline enum emac_status fault_dir_make(struct os *os, const char *path, struct emac_err *err)
+{
+    os_mutex_lock(&fault_of(os)->lock);
+    enum emac_status st = fault_dir_make_now(os, path, err);
+    os_mutex_unlock(&fault_of(os)->lock);
     return st;
 }
 
@@ -248,6 +303,7 @@ static inline struct fault *fault_new(uint64_t seed)
     struct fault *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->os = *os_real();
+    os_mutex_init(&f->lock);
     f->seed = seed;
     f->room = UINT64_MAX;
     f->os.file_write = fault_write;
