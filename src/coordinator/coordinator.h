@@ -46,20 +46,22 @@
 #include "http/server.h"
 #include "os/os.h"
 
-#define COORDINATOR_LEASE_TTL_MS 4000
-#define COORDINATOR_HEARTBEAT_MS 1000
+#define COORDINATOR_VERSION        "0.1.0"
+#define COORDINATOR_LEASE_TTL_MS   4000
+#define COORDINATOR_HEARTBEAT_MS   1000
 #define COORDINATOR_CHECK_LAPSE_MS 10000
-#define COORDINATOR_RATE_PER_S 1000
-#define COORDINATOR_FAUCET_UNITS (INT64_C(1000) * 1000000000)
+#define COORDINATOR_RATE_PER_S     1000
+#define COORDINATOR_CONNECTIONS    1024
+#define COORDINATOR_FAUCET_UNITS   (INT64_C(1000) * 1000000000)
 
 struct coordinator;
 
 struct coordinator_config {
     struct os *os;
     const char *dir;
-    const char *address;      /* "127.0.0.1" */
-    uint16_t port;            /* 0: any free one */
-    bool dev;                 /* development network: the faucet is open */
+    const char *address; /* "127.0.0.1" */
+    uint16_t port;       /* 0: any free one */
+    bool dev;            /* development network: the faucet is open */
     /* 0 takes the default. */
     uint32_t lease_ttl_ms;    /* a lease not heard of for this long is given to another rig */
     uint32_t heartbeat_ms;    /* what rigs are told */

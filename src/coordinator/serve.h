@@ -11,6 +11,7 @@
 #include "coordinator/coordinator.h"
 
 #define SERVE_QUEUE_MAX      64
+#define SERVE_TICKETS_MAX    512 /* waiting and running */
 #define SERVE_STOP_MAX       4
 #define SERVE_STOP_BYTES     256
 #define SERVE_PROMPT_MAX     (256u << 10)

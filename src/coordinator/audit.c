@@ -1,0 +1,142 @@
+/* The whole truth about the money: the ledger's own invariants, and those that need our tables.
+ * Every query counts rows that break a rule; one finding a rule. */
+#include "coordinator/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct rule {
+    const char *sql;  /* -> one number: how many break it */
+    const char *text; /* the finding, after the number */
+};
+
+/* Balances are compared through a table that the audit fills first: the ledger's tables are the
+ * ledger's own business. */
+static const struct rule RULES[] = {
+    {"SELECT COUNT(*) FROM jobs j WHERE j.state IN ('running', 'paused') AND"
+     " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || j.id), 0) <"
+     " (SELECT COALESCE(SUM(l.units), 0) FROM leases l WHERE l.job = j.id AND l.state = 'open')",
+     "open jobs have less in escrow than their open leases may cost (INV-6)"},
+    {"SELECT COUNT(*) FROM jobs j WHERE j.state NOT IN ('running', 'paused') AND"
+     " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || j.id), 0) <> "
+     "0",
+     "closed jobs still have money in escrow (INV-6)"},
+    {"SELECT COUNT(*) FROM leases l JOIN jobs j ON j.id = l.job WHERE l.state = 'open'"
+     " AND j.state NOT IN ('running', 'paused')",
+     "leases are open although their job is closed"},
+    {"SELECT COUNT(*) FROM (SELECT r.job, r.task, r.node FROM receipts r"
+     " GROUP BY r.job, r.task, r.node HAVING COUNT(*) > 1) d",
+     "receipts are there more than once for a rig and task (INV-7)"},
+    {"SELECT COUNT(*) FROM (SELECT t.job, t.cid FROM tasks t JOIN receipts r"
+     " ON r.job = t.job AND r.task = t.cid WHERE r.state IN ('held', 'settled')"
+     " GROUP BY t.job, t.cid, t.need HAVING COUNT(*) > t.need) d",
+     "tasks were paid more often than they were to be executed (COORD-3)"},
+    {"SELECT COUNT(*) FROM tasks t WHERE t.state = 'accepted' AND NOT EXISTS (SELECT 1"
+     " FROM receipts r WHERE r.job = t.job AND r.task = t.cid AND r.outputs = t.outputs"
+     " AND r.state <> 'void')",
+     "accepted results have no receipt"},
+    {"SELECT COUNT(*) FROM receipts r JOIN tasks t ON t.job = r.job AND t.cid = r.task"
+     " WHERE r.state IN ('held', 'settled') AND t.state = 'accepted' AND r.outputs <> t.outputs",
+     "paid receipts differ from the accepted result"},
+    {"SELECT COUNT(*) FROM receipts r JOIN jobs j ON j.id = r.job WHERE r.state = 'held'"
+     " AND j.state NOT IN ('running', 'paused')",
+     "receipts of closed jobs are still held"},
+    {"SELECT COUNT(*) FROM receipts r LEFT JOIN leases l ON l.id = r.lease"
+     " AND l.job = r.job AND l.task = r.task AND l.node = r.node"
+     " WHERE l.id IS NULL",
+     "receipts name a lease that was never granted to them"},
+    {"SELECT COUNT(*) FROM (SELECT r.node, r.job, SUM(r.units) AS units FROM receipts r"
+     " WHERE r.state = 'held' GROUP BY r.node, r.job) h WHERE h.units <>"
+     " COALESCE((SELECT a.units FROM audit_balances a"
+     " WHERE a.account = 'held:' || h.node || ':' || h.job), 0)",
+     "held balances differ from the receipts that earned them"},
+    {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
+     " WHERE account LIKE 'held:%') <>"
+     " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'held') THEN 1 ELSE 0 END",
+     "the sum of all held balances differs from the receipts"},
+    {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
+     " WHERE account LIKE 'rig:%') <>"
+     " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') THEN 1 ELSE 0 END",
+     "what rigs were paid differs from their settled receipts"},
+    {"SELECT COUNT(*) FROM receipts r JOIN nodes n ON n.did = r.node JOIN jobs j ON j.id = r.job"
+     " WHERE n.state = 'quarantined' AND r.state IN ('held', 'unpaid')"
+     " AND j.state IN ('running', 'paused')",
+     "receipts of quarantined rigs still count (COORD-7)"},
+};
+
+struct filling {
+    struct coordinator *c;
+    enum emac_status st;
+    struct emac_err *err;
+};
+
+static void fill_each(void *ctx, const char *account, int64_t units)
+{
+    struct filling *f = ctx;
+    if (f->st == EMAC_OK)
+        f->st =
+            db_exec(f->c->db, f->err, "INSERT INTO audit_balances (account, units) VALUES (?, ?)",
+                    "ti", account, units);
+}
+
+/* Ends with a roll-back: the table never outlives the audit. */
+static enum emac_status rules_check(struct coordinator *c, json_t *findings, struct emac_err *err)
+{
+    struct filling f = {c, EMAC_OK, err};
+    enum emac_status st;
+    EMAC_TRY(st, db_exec(c->db, err,
+                         "CREATE TABLE audit_balances (account TEXT PRIMARY KEY,"
+                         " units BIGINT NOT NULL)",
+                         ""));
+    EMAC_TRY(st, ledger_balances(c->db, "", fill_each, &f, err));
+    EMAC_TRY(st, f.st);
+    for (size_t i = 0; i < EMAC_COUNT(RULES); i++) {
+        int64_t broken = 0;
+        EMAC_TRY(st, db_one_i64(c->db, &broken, err, RULES[i].sql, ""));
+        if (broken > 0)
+            json_array_append_new(findings,
+                                  json_sprintf("%lld %s", (long long)broken, RULES[i].text));
+    }
+out:
+    return st;
+}
+
+/* One finding a sentence. */
+static void report_add(json_t *findings, const struct emac_buf *report)
+{
+    const char *s = emac_buf_str(report);
+    while (*s) {
+        size_t n = strcspn(s, "\n");
+        if (n > 0)
+            json_array_append_new(findings, json_stringn(s, n));
+        s += n + (s[n] == '\n');
+    }
+}
+
+enum emac_status ledger_audit_get(void *ctx, const struct http_request *req,
+                                  struct http_response *res, struct emac_err *err)
+{
+    struct coordinator *c = ctx;
+    struct ledger_audit a = {0};
+    json_t *findings = json_array();
+    enum emac_status st;
+    /* One transaction: the ledger and our tables are seen at one moment. */
+    EMAC_TRY(st, db_begin(c->db, err));
+    st = ledger_audit(c->db, &a, err);
+    if (st == EMAC_OK)
+        st = rules_check(c, findings, err);
+    db_rollback(c->db);
+    if (st != EMAC_OK)
+        goto out;
+    report_add(findings, &a.report);
+    bool ok = a.broken == 0 && json_array_size(findings) == 0;
+    st = api_reply(res, 200,
+                   json_pack("{s:b, s:I, s:I, s:I, s:O}", "ok", ok, "postings",
+                             (json_int_t)a.postings, "accounts", (json_int_t)a.accounts,
+                             "total_units", (json_int_t)a.total_units, "findings", findings),
+                   err);
+out:
+    emac_buf_release(&a.report);
+    json_decref(findings);
+    return st;
+}

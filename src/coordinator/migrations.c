@@ -1,0 +1,82 @@
+/* The coordinator's tables. Accounts and postings are the ledger's. */
+#include "coordinator/internal.h"
+
+static const char CREATE[] =
+    "CREATE TABLE nodes ("
+    " did TEXT PRIMARY KEY, name TEXT NOT NULL, url TEXT NOT NULL, version TEXT NOT NULL,"
+    " isa TEXT NOT NULL, threads BIGINT NOT NULL, memory_bytes BIGINT NOT NULL,"
+    " disk_bytes BIGINT NOT NULL, gflops DOUBLE PRECISION NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('admitted', 'quarantined')), reason TEXT NOT NULL,"
+    " created_ms BIGINT NOT NULL, seen_ms BIGINT NOT NULL);"
+
+    "CREATE TABLE jobs ("
+    " id TEXT PRIMARY KEY, cid TEXT NOT NULL UNIQUE, seq BIGINT NOT NULL UNIQUE,"
+    " owner TEXT NOT NULL, name TEXT NOT NULL, object BLOB NOT NULL,"
+    " state TEXT NOT NULL"
+    "  CHECK (state IN ('running', 'paused', 'succeeded', 'failed', 'cancelled')),"
+    " reason TEXT NOT NULL, created_ms BIGINT NOT NULL, ended_ms BIGINT NOT NULL,"
+    " escrow_units BIGINT NOT NULL, step BIGINT NOT NULL, steps BIGINT NOT NULL,"
+    " loss DOUBLE PRECISION NOT NULL, score DOUBLE PRECISION NOT NULL," /* < 0: none */
+    " params TEXT NOT NULL, model TEXT NOT NULL,"                       /* '': none */
+    " tasks BIGINT NOT NULL, checked BIGINT NOT NULL, mismatches BIGINT NOT NULL,"
+    " retries BIGINT NOT NULL, lapsed BIGINT NOT NULL, busy_us BIGINT NOT NULL,"
+    " bytes_moved BIGINT NOT NULL);"
+    "CREATE INDEX jobs_by_name ON jobs (name, seq);"
+
+    /* base: the parameters a task starts from ('' for init); lineage (COORD-5) is (step, base). */
+    "CREATE TABLE tasks ("
+    " job TEXT NOT NULL REFERENCES jobs (id), cid TEXT NOT NULL, slot TEXT NOT NULL,"
+    " kind BIGINT NOT NULL, step BIGINT NOT NULL, first BIGINT NOT NULL, count BIGINT NOT NULL,"
+    " base TEXT NOT NULL, flops BIGINT NOT NULL, units BIGINT NOT NULL, object BLOB NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('open', 'accepted', 'disputed', 'withdrawn')),"
+    " outputs TEXT NOT NULL, need BIGINT NOT NULL,"
+    " loss DOUBLE PRECISION NOT NULL, created_ms BIGINT NOT NULL, accepted_ms BIGINT NOT NULL,"
+    " PRIMARY KEY (job, cid));"
+    "CREATE INDEX tasks_by_lineage ON tasks (job, step, base);"
+
+    "CREATE TABLE leases ("
+    " id TEXT PRIMARY KEY, job TEXT NOT NULL, task TEXT NOT NULL, node TEXT NOT NULL,"
+    " role TEXT NOT NULL CHECK (role IN ('work', 'check', 'referee')), units BIGINT NOT NULL,"
+    " state TEXT NOT NULL"
+    "  CHECK (state IN ('open', 'done', 'expired', 'failed', 'cancelled')),"
+    " granted_ms BIGINT NOT NULL, deadline_ms BIGINT NOT NULL, expected_ms BIGINT NOT NULL,"
+    " ended_ms BIGINT NOT NULL,"
+    " FOREIGN KEY (job, task) REFERENCES tasks (job, cid));"
+    "CREATE INDEX leases_open ON leases (job) WHERE state = 'open';"
+
+    /* One receipt a (task, rig): what is paid is paid once (COORD-3). */
+    "CREATE TABLE receipts ("
+    " job TEXT NOT NULL, task TEXT NOT NULL, node TEXT NOT NULL, lease TEXT NOT NULL,"
+    " outputs TEXT NOT NULL, object BLOB NOT NULL, signature BLOB NOT NULL,"
+    " units BIGINT NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('unpaid', 'held', 'settled', 'void')),"
+    " at_ms BIGINT NOT NULL,"
+    " PRIMARY KEY (job, task, node),"
+    " FOREIGN KEY (job, task) REFERENCES tasks (job, cid));"
+    "CREATE INDEX receipts_by_node ON receipts (job, node);"
+
+    "CREATE TABLE checkpoints ("
+    " job TEXT NOT NULL REFERENCES jobs (id), step BIGINT NOT NULL, params TEXT NOT NULL,"
+    " opt TEXT NOT NULL, model TEXT NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('wanted', 'complete', 'old', 'stale')),"
+    " PRIMARY KEY (job, step));"
+
+    "CREATE TABLE logs ("
+    " id BIGINT PRIMARY KEY, job TEXT NOT NULL, at_ms BIGINT NOT NULL, level TEXT NOT NULL,"
+    " text TEXT NOT NULL);"
+    "CREATE INDEX logs_by_job ON logs (job, id);";
+
+const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE}};
+const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
+
+enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)
+{
+    struct db_migration all[MIGRATIONS_MAX];
+    size_t n = 0;
+    EMAC_ASSERT(LEDGER_MIGRATION_COUNT + COORDINATOR_MIGRATION_COUNT <= MIGRATIONS_MAX);
+    for (size_t i = 0; i < LEDGER_MIGRATION_COUNT; i++)
+        all[n++] = LEDGER_MIGRATIONS[i];
+    for (size_t i = 0; i < COORDINATOR_MIGRATION_COUNT; i++)
+        all[n++] = COORDINATOR_MIGRATIONS[i];
+    return db_migrate(db, all, n, err);
+}

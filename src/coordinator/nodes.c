@@ -1,0 +1,520 @@
+/* Rigs: hello, heartbeat, who lives, who holds what. Admitted and quarantined rigs have rows; one
+ * that has not answered its challenge is known in memory only, so strangers cost no disk. */
+#include "coordinator/internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/device.h"
+
+#define PROBE_MS         2000
+#define PROBE_CID        "bafkqaaa"
+#define HEARTBEAT_LEASES 16
+
+/* ---- who ---- */
+
+struct node *node_find(struct coordinator *c, const char *did)
+{
+    return map_get(&c->nodes, did);
+}
+
+bool node_is_live(struct coordinator *c, const struct node *n, uint64_t now)
+{
+    return n->present && n->state == NODE_ADMITTED && n->challenge == NULL &&
+           now - n->seen_ms <= c->cfg.lease_ttl_ms;
+}
+
+void node_seen(struct coordinator *c, struct node *n)
+{
+    n->seen_ms = now_ms(c);
+    n->seen_at = wall_ms(c);
+}
+
+uint32_t nodes_live(struct coordinator *c)
+{
+    struct map_entry e;
+    uint32_t count = 0;
+    uint64_t now = now_ms(c);
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        count += node_is_live(c, e.value, now);
+    return count;
+}
+
+enum emac_status node_working(struct coordinator *c, const char *did, struct node **out,
+                              struct emac_err *err)
+{
+    struct node *n = *out = node_find(c, did);
+    if (n && n->state == NODE_QUARANTINED)
+        return emac_fail(err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
+    if (n == NULL || !n->present)
+        return emac_fail(err, EMAC_CONFLICT, "say hello first: POST /v1/nodes");
+    if (n->state != NODE_ADMITTED || n->challenge)
+        return emac_fail(err, EMAC_CONFLICT,
+                         "the admission challenge is open: answer POST /v1/nodes/challenge");
+    return EMAC_OK;
+}
+
+void node_free(void *node)
+{
+    struct node *n = node;
+    challenge_free(n->challenge);
+    free(n);
+}
+
+void node_lease_remove(struct node *n, const struct lease *l)
+{
+    for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
+        if (n->lease[i] == l) {
+            n->lease[i] = NULL;
+            return;
+        }
+    EMAC_ASSERT(!"the lease is not its rig's");
+}
+
+/* ---- who holds what ---- */
+
+bool node_holds(const struct node *n, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < n->hold_count; i++)
+        if (cid_equal(&n->hold[i], cid))
+            return true;
+    for (uint32_t i = 0; i < n->made_count; i++)
+        if (cid_equal(&n->made[i].cid, cid))
+            return true;
+    return false;
+}
+
+bool holder_exists(struct coordinator *c, const struct cid *cid, const struct node *but)
+{
+    struct map_entry e;
+    uint64_t now = now_ms(c);
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        if (e.value != but && node_is_live(c, e.value, now) && node_holds(e.value, cid))
+            return true;
+    return false;
+}
+
+static void hold_add(struct node *n, const struct cid *cid)
+{
+    if (n->hold_count == NODE_HOLDS_MAX) {
+        memmove(&n->hold[0], &n->hold[1], (NODE_HOLDS_MAX - 1) * sizeof(n->hold[0]));
+        n->hold_count--;
+    }
+    n->hold[n->hold_count++] = *cid;
+}
+
+void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o)
+{
+    for (uint32_t i = 0; i < o->count; i++) {
+        const struct task_output *out = &o->at[i];
+        if (node_holds(n, &out->cid))
+            continue;
+        if (strcmp(out->name, "sum") != 0) {
+            hold_add(n, &out->cid);
+            continue;
+        }
+        n->made[n->made_next] = (struct made){out->cid, j, round};
+        n->made_next = (n->made_next + 1) % NODE_MADE_MAX;
+        if (n->made_count < NODE_MADE_MAX)
+            n->made_count++;
+    }
+}
+
+static void made_remove(struct node *n, uint32_t i)
+{
+    n->made[i] = n->made[--n->made_count];
+    n->made_next = n->made_count;
+}
+
+void node_round(struct node *n, const struct cjob *j, uint32_t round)
+{
+    for (uint32_t i = n->made_count; i-- > 0;)
+        if (n->made[i].job == j && n->made[i].round + NODE_ROUNDS_KEPT <= round)
+            made_remove(n, i);
+}
+
+void holders_forget(struct coordinator *c, const struct cid *cid)
+{
+    struct map_entry e;
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
+        struct node *n = e.value;
+        for (uint32_t i = n->hold_count; i-- > 0;)
+            if (cid_equal(&n->hold[i], cid))
+                n->hold[i] = n->hold[--n->hold_count];
+        for (uint32_t i = n->made_count; i-- > 0;)
+            if (cid_equal(&n->made[i].cid, cid))
+                made_remove(n, i);
+    }
+}
+
+/* ---- rows ---- */
+
+static enum emac_status row_write(struct coordinator *c, const struct node *n, struct emac_err *err)
+{
+    int64_t now = (int64_t)wall_ms(c);
+    return db_exec(c->db, err,
+                   "INSERT INTO nodes (did, name, url, version, isa, threads, memory_bytes,"
+                   " disk_bytes, gflops, state, reason, created_ms, seen_ms)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'admitted', '', ?, ?)"
+                   " ON CONFLICT (did) DO UPDATE SET name = excluded.name, url = excluded.url,"
+                   " version = excluded.version, isa = excluded.isa, threads = excluded.threads,"
+                   " memory_bytes = excluded.memory_bytes, disk_bytes = excluded.disk_bytes,"
+                   " gflops = excluded.gflops, seen_ms = excluded.seen_ms",
+                   "tttttiiidii", n->did, n->name, n->url, n->version, n->isa, (int64_t)n->threads,
+                   (int64_t)n->memory_bytes, (int64_t)n->disk_bytes, n->gflops, now, now);
+}
+
+enum emac_status node_admit(struct coordinator *c, struct node *n, struct emac_err *err)
+{
+    enum emac_status st = row_write(c, n, err);
+    if (st == EMAC_OK) {
+        n->state = NODE_ADMITTED;
+        sched_speed_seed(&n->speed, n->gflops * 1e9);
+        node_seen(c, n);
+        os_cond_broadcast(&c->changed);
+    }
+    return st;
+}
+
+static void row_read(struct coordinator *c, struct db_stmt *q)
+{
+    struct node *n;
+    enum emac_status st = emac_alloc(&n, 1, sizeof(*n), NULL);
+    EMAC_ASSERT(st == EMAC_OK);
+    emac_strcpy(n->did, sizeof(n->did), db_text(q, 0));
+    emac_strcpy(n->name, sizeof(n->name), db_text(q, 1));
+    emac_strcpy(n->url, sizeof(n->url), db_text(q, 2));
+    emac_strcpy(n->version, sizeof(n->version), db_text(q, 3));
+    emac_strcpy(n->isa, sizeof(n->isa), db_text(q, 4));
+    n->threads = (uint32_t)db_i64(q, 5);
+    n->memory_bytes = (uint64_t)db_i64(q, 6);
+    n->disk_bytes = (uint64_t)db_i64(q, 7);
+    n->gflops = db_f64(q, 8);
+    n->state = strcmp(db_text(q, 9), "admitted") == 0 ? NODE_ADMITTED : NODE_QUARANTINED;
+    emac_strcpy(n->reason, sizeof(n->reason), db_text(q, 10));
+    n->seen_at = (uint64_t)db_i64(q, 11);
+    sched_speed_seed(&n->speed, n->gflops * 1e9);
+    map_put(&c->nodes, n->did, n);
+}
+
+enum emac_status nodes_load(struct coordinator *c, struct emac_err *err)
+{
+    struct db_stmt *q;
+    bool row = false;
+    enum emac_status st = db_query(c->db, &q, err,
+                                   "SELECT did, name, url, version, isa, threads, memory_bytes,"
+                                   " disk_bytes, gflops, state, reason, seen_ms FROM nodes",
+                                   "");
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
+        row_read(c, q);
+    return st;
+}
+
+/* ---- hello ---- */
+
+struct hello {
+    char did[DID_KEY_MAX];
+    const char *url, *name, *version, *isa, *boot;
+    uint64_t threads, memory_bytes, disk_bytes;
+    bool reachable;
+};
+
+static enum emac_status url_check(const struct http_request *req, const char *url,
+                                  struct emac_err *err)
+{
+    struct http_url u;
+    if (url[0] == 0)
+        return EMAC_OK;
+    if (http_url_parse(req->arena, url, &u, err) != EMAC_OK)
+        return emac_wrap(err, "field 'url'");
+    if (strcmp(u.target, "/") != 0)
+        return emac_fail(err, EMAC_INVALID, "field 'url' must not have a path: '%s'", url);
+    return EMAC_OK;
+}
+
+static enum emac_status hello_parse(const struct http_request *req, json_t *root, struct hello *h,
+                                    struct emac_err *err)
+{
+    const char *digest = NULL;
+    enum emac_status st;
+    h->url = h->boot = "";
+    EMAC_TRY(st, api_str_opt(root, "url", NODE_URL_MAX - 1, &h->url, err));
+    EMAC_TRY(st, api_str(root, "name", NODE_NAME_MAX - 1, &h->name, err));
+    EMAC_TRY(st, api_str(root, "version", 31, &h->version, err));
+    EMAC_TRY(st, api_str(root, "isa", 15, &h->isa, err));
+    EMAC_TRY(st, api_str_opt(root, "boot", 39, &h->boot, err));
+    EMAC_TRY(st, api_str(root, "conformance", 64, &digest, err));
+    EMAC_TRY(st, api_u64_opt(root, "threads", 65536, &h->threads, err));
+    EMAC_TRY(st, api_u64_opt(root, "memory_bytes", INT64_MAX, &h->memory_bytes, err));
+    EMAC_TRY(st, api_u64_opt(root, "disk_bytes", INT64_MAX, &h->disk_bytes, err));
+    EMAC_TRY(st, url_check(req, h->url, err));
+    if (!text_printable(h->name) || !text_printable(h->version) || !text_printable(h->isa)) {
+        st = emac_fail(err, EMAC_INVALID, "a field holds control characters");
+        goto out;
+    }
+    if (strcmp(digest, CONFORMANCE_DIGEST) != 0)
+        st = emac_fail(err, EMAC_FORBIDDEN,
+                       "the conformance digest '%s' is not '%s': this device or build does not "
+                       "compute the same bits and cannot be admitted",
+                       digest, CONFORMANCE_DIGEST);
+out:
+    return st;
+}
+
+/* Does the rig serve blocks where it says? Called without the lock. */
+static bool probe(struct coordinator *c, const char *url)
+{
+    struct http_reply reply;
+    size_t len = strlen(url);
+    if (len == 0)
+        return false;
+    char *full = emac_asprintf("%s%s"
+                               "ipfs/" PROBE_CID "?format=raw",
+                               url, url[len - 1] == '/' ? "" : "/");
+    struct http_call call = {
+        .method = "GET", .url = full, .timeout_ms = PROBE_MS, .reply_max = 4096};
+    enum emac_status st = http_client_call(c->http, &call, &reply, NULL);
+    bool ok = st == EMAC_OK && reply.status == 200;
+    http_reply_release(&reply);
+    free(full);
+    return ok;
+}
+
+/* Room for a stranger: one that never answered its challenge makes way. */
+static bool make_room(struct coordinator *c)
+{
+    struct map_entry e;
+    if (c->nodes.count < NODES_MAX)
+        return true;
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
+        struct node *n = e.value;
+        if (n->state == NODE_NEW && (!n->challenge || challenge_expired(n->challenge, now_ms(c)))) {
+            map_remove(&c->nodes, n->did);
+            node_free(n);
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum emac_status node_get(struct coordinator *c, const char *did, struct node **out,
+                                 struct emac_err *err)
+{
+    *out = node_find(c, did);
+    if (*out)
+        return EMAC_OK;
+    if (!make_room(c))
+        return emac_fail(err, EMAC_BUSY, "%u rigs are known already: try again later", NODES_MAX);
+    enum emac_status st = emac_alloc(out, 1, sizeof(**out), err);
+    if (st != EMAC_OK)
+        return st;
+    emac_strcpy((*out)->did, sizeof((*out)->did), did);
+    map_put(&c->nodes, did, *out);
+    return EMAC_OK;
+}
+
+/* A process that started anew holds nothing of what the last one did. */
+static void note_boot(struct node *n, const struct hello *h)
+{
+    if (h->boot[0] && strcmp(n->boot, h->boot) != 0) {
+        n->hold_count = n->made_count = n->made_next = 0;
+        for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
+            if (n->lease[i])
+                n->lease[i]->beat_ms = 0; /* the next tick gives it to another rig */
+    }
+    emac_strcpy(n->boot, sizeof(n->boot), h->boot);
+}
+
+static bool same_device(const struct node *n, const struct hello *h)
+{
+    return strcmp(n->isa, h->isa) == 0 && strcmp(n->version, h->version) == 0;
+}
+
+static enum emac_status hello(struct coordinator *c, const struct hello *h, struct node **out,
+                              struct emac_err *err)
+{
+    struct node *n;
+    enum emac_status st = node_get(c, h->did, &n, err);
+    if (st != EMAC_OK)
+        return st;
+    *out = n;
+    if (n->state == NODE_QUARANTINED)
+        return EMAC_OK;
+    bool challenge = n->state == NODE_NEW || !same_device(n, h);
+    note_boot(n, h);
+    emac_strcpy(n->name, sizeof(n->name), h->name);
+    emac_strcpy(n->url, sizeof(n->url), h->url);
+    emac_strcpy(n->version, sizeof(n->version), h->version);
+    emac_strcpy(n->isa, sizeof(n->isa), h->isa);
+    n->threads = (uint32_t)h->threads;
+    n->memory_bytes = h->memory_bytes;
+    n->disk_bytes = h->disk_bytes;
+    n->reachable = h->reachable;
+    n->present = true;
+    node_seen(c, n);
+    if (challenge) {
+        n->state = NODE_NEW; /* whatever it was before: another device must prove itself */
+        return challenge_open(c, n, err);
+    }
+    os_cond_broadcast(&c->changed);
+    return row_write(c, n, err);
+}
+
+static json_t *hello_json(struct coordinator *c, const struct node *n)
+{
+    const char *state = n->challenge ? "challenge" : node_state_name(n->state);
+    json_t *o =
+        json_pack("{s:s, s:b, s:I, s:I}", "state", state, "reachable", n->reachable, "heartbeat_ms",
+                  (json_int_t)c->cfg.heartbeat_ms, "lease_ttl_ms", (json_int_t)c->cfg.lease_ttl_ms);
+    if (n->challenge)
+        json_object_set_new(o, "challenge", challenge_json(n->challenge));
+    if (n->state == NODE_QUARANTINED)
+        json_object_set_new(o, "reason", json_string(n->reason));
+    return o;
+}
+
+enum emac_status nodes_post(void *ctx, const struct http_request *req, struct http_response *res,
+                            struct emac_err *err)
+{
+    struct coordinator *c = ctx;
+    struct hello h = {0};
+    struct node *n;
+    json_t *root = NULL, *answer = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, api_signer(c, req, h.did, err));
+    EMAC_TRY(st, api_body(req, &root, err));
+    EMAC_TRY(st, hello_parse(req, root, &h, err));
+    h.reachable = probe(c, h.url);
+    os_mutex_lock(&c->lock);
+    st = hello(c, &h, &n, err);
+    if (st == EMAC_OK)
+        answer = hello_json(c, n);
+    os_mutex_unlock(&c->lock);
+    if (st == EMAC_OK)
+        st = api_reply(res, 200, answer, err);
+out:
+    json_decref(root);
+    return st;
+}
+
+/* ---- heartbeat ---- */
+
+/* Bytes that the rig brought in since its last heartbeat, on account of the job it works for.
+ * Only what was received: what one rig sends another receives. */
+static void note_traffic(struct coordinator *c, struct node *n, uint64_t sent, uint64_t received)
+{
+    struct cjob *j = n->last_job;
+    bool grew = received >= n->received_bytes && sent >= n->sent_bytes;
+    if (j && grew && n->received_bytes > 0) {
+        j->figures.bytes_moved += (int64_t)(received - n->received_bytes);
+        j->figures_dirty = true;
+    }
+    n->sent_bytes = sent;
+    n->received_bytes = received;
+}
+
+static enum emac_status traffic_parse(json_t *root, uint64_t *sent, uint64_t *received,
+                                      struct emac_err *err)
+{
+    json_t *t = json_object_get(root, "traffic");
+    if (t == NULL || json_is_null(t))
+        return EMAC_OK;
+    if (!json_is_object(t))
+        return emac_fail(err, EMAC_INVALID, "field 'traffic' must be an object");
+    enum emac_status st = api_u64_opt(t, "sent", INT64_MAX, sent, err);
+    return st == EMAC_OK ? api_u64_opt(t, "received", INT64_MAX, received, err) : st;
+}
+
+/* Leases that the rig should drop: those we do not know of it (ended, given away and done). */
+static void beat_leases(struct coordinator *c, struct node *n, json_t *leases, json_t *cancel)
+{
+    for (size_t i = 0; i < json_array_size(leases); i++) {
+        const char *id = json_string_value(json_array_get(leases, i));
+        struct lease *l = id ? lease_find(n, id) : NULL;
+        bool drop = l == NULL;
+        if (l)
+            l->beat_ms = now_ms(c);
+        else if (id)
+            serve_beat(c, n, id, &drop);
+        if (drop && id && !lease_may_answer(c, id))
+            json_array_append_new(cancel, json_string(id));
+    }
+}
+
+static json_t *beat(struct coordinator *c, struct node *n, json_t *leases, uint64_t sent,
+                    uint64_t received)
+{
+    json_t *cancel = json_array(), *deposit = json_array();
+    node_seen(c, n);
+    note_traffic(c, n, sent, received);
+    beat_leases(c, n, leases, cancel);
+    deposits_for(c, n, deposit);
+    return json_pack("{s:o, s:o}", "cancel", cancel, "deposit", deposit);
+}
+
+enum emac_status heartbeat_post(void *ctx, const struct http_request *req,
+                                struct http_response *res, struct emac_err *err)
+{
+    struct coordinator *c = ctx;
+    char did[DID_KEY_MAX];
+    json_t *root = NULL, *leases, *answer = NULL;
+    uint64_t sent = 0, received = 0;
+    struct node *n;
+    enum emac_status st;
+    EMAC_TRY(st, api_signer(c, req, did, err));
+    EMAC_TRY(st, api_body(req, &root, err));
+    EMAC_TRY(st, api_list_opt(root, "leases", HEARTBEAT_LEASES, &leases, err));
+    EMAC_TRY(st, traffic_parse(root, &sent, &received, err));
+    os_mutex_lock(&c->lock);
+    st = node_working(c, did, &n, err);
+    if (st == EMAC_OK)
+        answer = beat(c, n, leases, sent, received);
+    os_mutex_unlock(&c->lock);
+    if (st == EMAC_OK)
+        st = api_reply(res, 200, answer, err);
+out:
+    json_decref(root);
+    return st;
+}
+
+/* ---- status ---- */
+
+static uint32_t lease_count(const struct node *n)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
+        count += n->lease[i] != NULL;
+    return count;
+}
+
+static json_t *node_json(struct coordinator *c, const struct node *n)
+{
+    const char *state = node_state_name(n->state);
+    if (n->state == NODE_ADMITTED && !node_is_live(c, n, now_ms(c)))
+        state = "away";
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I}", "did", n->did,
+                     "name", n->name, "url", n->url, "state", state, "gflops", n->gflops, "isa",
+                     n->isa, "leases", (int)lease_count(n), "last_seen_ms", (json_int_t)n->seen_at,
+                     "reachable", n->reachable, "bytes_sent", (json_int_t)n->sent_bytes,
+                     "bytes_received", (json_int_t)n->received_bytes);
+}
+
+enum emac_status status_get(void *ctx, const struct http_request *req, struct http_response *res,
+                            struct emac_err *err)
+{
+    struct coordinator *c = ctx;
+    struct map_entry e;
+    json_t *nodes = json_array();
+    os_mutex_lock(&c->lock);
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        json_array_append_new(nodes, node_json(c, e.value));
+    int jobs = (int)c->job_count;
+    os_mutex_unlock(&c->lock);
+    return api_reply(res, 200,
+                     json_pack("{s:s, s:o, s:i, s:I, s:s}", "version", COORDINATOR_VERSION, "nodes",
+                               nodes, "jobs", jobs, "uptime_ms",
+                               (json_int_t)(now_ms(c) - c->start_ms), "network",
+                               c->cfg.dev ? "dev" : "main"),
+                     err);
+}

@@ -1,0 +1,64 @@
+/* The table of routes: dispatch is driven by it, and a test holds docs/api/openapi.yaml against
+ * it. */
+#include "coordinator/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/embed.h"
+
+extern const struct embedded EMBEDDED_API[]; /* docs/api, made by tools/embed */
+
+static enum emac_status healthz_get(void *ctx, const struct http_request *req,
+                                    struct http_response *res, struct emac_err *err)
+{
+    res->content_type = "text/plain; charset=utf-8";
+    return emac_buf_append(&res->body, "ok\n", 3, err);
+}
+
+static enum emac_status openapi_get(void *ctx, const struct http_request *req,
+                                    struct http_response *res, struct emac_err *err)
+{
+    const char *text = EMBEDDED_API[0].text;
+    EMAC_ASSERT(strcmp(EMBEDDED_API[0].name, "openapi") == 0);
+    res->content_type = "application/yaml";
+    return emac_buf_append(&res->body, text, strlen(text), err);
+}
+
+static const struct http_route ROUTES[] = {
+    /* rigs */
+    {"POST", "/v1/nodes", API_BODY_SMALL, nodes_post},
+    {"POST", "/v1/nodes/challenge", API_BODY_SMALL, challenge_post},
+    {"POST", "/v1/lease", API_BODY_SMALL, lease_post},
+    {"POST", "/v1/heartbeat", API_BODY_SMALL, heartbeat_post},
+    {"POST", "/v1/receipts", API_BODY_SMALL, receipts_post},
+    {"POST", "/v1/failures", API_BODY_SMALL, failures_post},
+    {"POST", "/v1/serve/{lease}", API_BODY_TASK, serve_post},
+    /* blocks */
+    {"GET", "/ipfs/{cid}", 0, block_get},
+    {"GET", "/v1/depot/{cid}/missing", 0, depot_missing_get},
+    {"POST", "/v1/depot/{cid}", API_BODY_CAR, depot_post},
+    {"GET", "/v1/providers/{cid}", 0, providers_get},
+    /* users */
+    {"POST", "/v1/jobs", API_BODY_JOB, jobs_post},
+    {"GET", "/v1/jobs", 0, jobs_get},
+    {"GET", "/v1/jobs/{id}", 0, job_get},
+    {"POST", "/v1/jobs/{id}/cancel", API_BODY_SMALL, job_cancel_post},
+    {"POST", "/v1/jobs/{id}/fund", API_BODY_SMALL, job_fund_post},
+    {"GET", "/v1/jobs/{id}/logs", 0, logs_get},
+    /* ledger */
+    {"GET", "/v1/ledger/balances", 0, ledger_balances_get},
+    {"GET", "/v1/ledger/journal", 0, ledger_journal_get},
+    {"GET", "/v1/ledger/audit", 0, ledger_audit_get},
+    {"POST", "/v1/faucet", API_BODY_SMALL, faucet_post},
+    /* the rest */
+    {"GET", "/v1/status", 0, status_get},
+    {"GET", "/v1/openapi.yaml", 0, openapi_get},
+    {"GET", "/healthz", 0, healthz_get},
+};
+
+const struct http_route *coordinator_routes(size_t *count)
+{
+    *count = EMAC_COUNT(ROUTES);
+    return ROUTES;
+}

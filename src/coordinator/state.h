@@ -1,0 +1,235 @@
+/* What the coordinator knows, in memory. One lock guards all of it (struct
+ * coordinator.lock); it is never held over the network, the depot, or a tensor.
+ * The database is the truth: memory is changed after a commit, and job_load
+ * builds it again from the rows. Times named *_ms are on the monotonic clock,
+ * *_at on the wall. */
+#ifndef EMAC_COORDINATOR_STATE_H
+#define EMAC_COORDINATOR_STATE_H
+
+#include "coordinator/coordinator.h"
+#include "coordinator/map.h"
+#include "db/db.h"
+#include "exchange/exchange.h"
+#include "http/signature.h"
+#include "ledger/ledger.h"
+#include "os/thread.h"
+#include "sched/place.h"
+#include "sched/speed.h"
+#include "work/planner.h"
+
+#define NODES_MAX           10000
+#define NODE_LEASES_MAX     4
+#define NODE_HOLDS_MAX      16  /* as the rig says */
+#define NODE_MADE_MAX       128 /* sums of its last receipts */
+#define NODE_ROUNDS_KEPT    2   /* rigs keep sums so many rounds (node/agent.h, INV-1) */
+#define NODE_NAME_MAX       64
+#define NODE_URL_MAX        256
+#define LEASE_ID_BYTES      16
+#define LEASE_ID_MAX        40
+#define REASON_MAX          384
+#define POLL_MAX_MS         30000
+#define REFUSALS_MAX        32
+#define RATE_SAMPLES        32
+#define CHECKPOINTS_KEPT    2
+#define DEPOSIT_PATIENCE_MS 15000 /* for a holder to begin to deposit what others cannot fetch */
+#define STATE_COPIES_MAX    16
+
+enum job_state { JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED };
+enum result_state { RESULT_OPEN, RESULT_ACCEPTED, RESULT_DISPUTED, RESULT_WITHDRAWN };
+enum lease_role { ROLE_WORK, ROLE_CHECK, ROLE_REFEREE };
+enum node_state { NODE_NEW, NODE_ADMITTED, NODE_QUARANTINED };
+
+struct outputs {
+    uint32_t count;
+    struct task_output at[TASK_OUTPUTS_MAX]; /* sorted by name */
+};
+
+struct challenge;
+
+struct made {
+    struct cid cid;
+    const struct cjob *job; /* compared, never followed */
+    uint32_t round;
+};
+
+struct node {
+    char did[DID_KEY_MAX], name[NODE_NAME_MAX], url[NODE_URL_MAX];
+    char version[32], isa[16], boot[40];
+    uint32_t threads;
+    uint64_t memory_bytes, disk_bytes;
+    enum node_state state;
+    char reason[REASON_MAX]; /* why it is quarantined */
+    bool present;            /* said hello to this process */
+    bool reachable;          /* serves blocks at `url` */
+    double gflops;
+    struct sched_speed speed;
+    uint64_t seen_ms, seen_at, poll_seq;
+    struct challenge *challenge; /* open one; owned */
+    struct lease *lease[NODE_LEASES_MAX];
+    uint32_t hold_count, made_count, made_next;
+    struct cid hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
+    struct made made[NODE_MADE_MAX]; /* sums: until it is two rounds further */
+    struct cjob *last_job;
+    uint64_t last_job_ms, sent_bytes, received_bytes;
+};
+
+struct lease {
+    char id[LEASE_ID_MAX];
+    struct cjob *job;
+    struct ctask *task;
+    struct node *node;
+    enum lease_role role;
+    int64_t units;
+    uint64_t granted_ms, beat_ms, expected_ms, deadline_ms, deadline_at;
+};
+
+/* A rig's answer to a task: a receipt of a rig that is not quarantined. */
+struct vote {
+    char did[DID_KEY_MAX];
+    struct outputs outputs;
+    bool paid;
+};
+
+/* A rig that failed at a task waits before it gets it again. */
+struct refusal {
+    struct node *node;
+    uint64_t until_ms;
+    uint32_t times;
+    enum emac_status status;
+};
+
+/* A task in memory: of the round under way (`current`), or one that still waits for votes. */
+struct ctask {
+    struct cid cid, base; /* base: the parameters it starts from; none for init */
+    char slot[SLOT_MAX];
+    enum task_kind kind;
+    uint32_t step;
+    struct tree_range range;
+    uint64_t flops;
+    int64_t units;
+    struct task task;
+    uint8_t *object; /* dag-cbor */
+    size_t object_len;
+    bool stored, current;
+    enum result_state state;
+    struct outputs outputs; /* accepted ones */
+    double loss;            /* of metrics; < 0: none */
+    uint32_t need;          /* executions wanted */
+    uint32_t vote_count, lease_count, refusal_count;
+    struct vote *vote; /* owned */
+    struct lease *lease[STATE_COPIES_MAX];
+    struct refusal refusal[REFUSALS_MAX];
+    struct node *owner; /* the range was sized for it */
+    uint64_t born_ms, expected_ms;
+    uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
+};
+
+struct checkpoint {
+    uint32_t step;
+    struct cid params, opt, model;
+    enum { CHECKPOINT_WANTED, CHECKPOINT_COMPLETE, CHECKPOINT_OLD, CHECKPOINT_STALE } state;
+    bool params_stored, opt_stored;
+    struct node *asked[2]; /* who was asked to deposit params, opt */
+    uint64_t asked_ms[2];
+};
+
+/* Something that a rig could not fetch although others claim to hold it. */
+struct missing {
+    struct cid cid;
+    uint64_t since_ms, asked_ms;
+    struct node *asked;
+};
+#define MISSING_MAX 64
+
+struct figures {
+    int64_t tasks, checked, mismatches, retries, lapsed, busy_us, bytes_moved;
+};
+
+/* A job that runs or is paused. */
+struct cjob {
+    char id[JOB_ID_MAX], owner[DID_KEY_MAX];
+    struct cid cid;
+    enum job_state state;
+    char reason[REASON_MAX];
+    struct job_plan *plan;
+    struct plan_state st;
+    uint32_t part_cap;
+    double loss, score; /* nats; < 0: none yet */
+    struct ctask **task;
+    uint32_t task_count, task_cap;
+    bool laid;                        /* the round's tasks are in task[] */
+    bool stale;                       /* memory must be built again before use */
+    int64_t escrow_units, owed_units; /* mirrors of the ledger and of open leases */
+    int64_t pause_units;              /* what the next lease needs */
+    double vtime;
+    struct figures figures;
+    bool figures_dirty;
+    uint64_t created_at;
+    uint32_t checkpoint_count, checkpoint_cap;
+    struct checkpoint *checkpoint; /* by step */
+    struct missing missing[MISSING_MAX];
+    uint32_t missing_count;
+    uint64_t lost_ms;    /* since when needed state has no holder; 0: it has */
+    uint64_t dispute_ms; /* last time its wait was logged */
+    struct {
+        uint64_t ms;
+        uint32_t step;
+    } rate[RATE_SAMPLES]; /* ring of accepted steps */
+    uint32_t rate_count;
+};
+
+struct serve_queue;
+
+/* A pin that is to be taken away once the lock is free. */
+struct unpin {
+    char name[JOB_ID_MAX];
+    struct cid cid;
+};
+
+struct coordinator {
+    struct coordinator_config cfg;
+    struct os *os;
+    char *dir, *address;
+    struct db *db;
+    struct store *depot;
+    struct http_client *http;
+    struct http_server *server;
+    struct http_route *route; /* ours and those of the configuration */
+    size_t route_count;
+    struct nonce_cache *nonces;
+    uint8_t secret[32];
+    uint64_t start_ms, start_at;
+
+    struct os_mutex lock;
+    struct os_cond changed; /* something a long poll or the ticker may wait for */
+    bool stopping;
+    struct os_thread ticker;
+    struct map nodes; /* did -> struct node * */
+    struct cjob **job;
+    uint32_t job_count, job_cap;
+    int64_t log_id, job_seq;
+    struct cid_set depot_known; /* roots whose whole DAG lies in the depot */
+    bool depot_dirty;           /* something was deposited since the ticker looked */
+    struct emac_buf unpins;     /* of struct unpin */
+    struct serve_queue *serve;
+
+    struct os_mutex rate_lock;
+    struct map buckets;             /* did -> struct sched_bucket * */
+    struct os_mutex challenge_lock; /* one answer is computed at a time */
+    uint32_t challenges_waiting;    /* guarded by `lock` */
+};
+
+static inline uint64_t now_ms(struct coordinator *c)
+{
+    return c->os->mono_ns(c->os) / 1000000;
+}
+static inline uint64_t wall_ms(struct coordinator *c)
+{
+    return c->os->wall_ms(c->os);
+}
+static inline uint64_t mono_us(struct coordinator *c)
+{
+    return c->os->mono_ns(c->os) / 1000;
+}
+
+#endif
