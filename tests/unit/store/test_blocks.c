@@ -1,5 +1,5 @@
 /* Blocks: what is read is what was put, whatever the disk does. */
-#include "fixture.h"
+#include "fault.h"
 
 struct ctx {
     char dir[64];

@@ -1,6 +1,6 @@
 /* A loss of power at every single call that changes the disk, and every such call failing alone:
  * whatever was promised before holds after. */
-#include "fixture.h"
+#include "fault.h"
 
 #define MIB    ((size_t)1 << 20)
 #define THINGS 8

@@ -1,5 +1,5 @@
 /* Files and DAGs on disk: random sizes and ranges, foreign trees, hostile trees. */
-#include "fixture.h"
+#include "fault.h"
 
 #include "codec/dagcbor.h"
 #include "store/assembly.h"

@@ -1,5 +1,5 @@
 /* Files in memory: the same names and blocks as on disk, and bounded by the quota. */
-#include "fixture.h"
+#include "fault.h"
 
 #define MIB ((size_t)1 << 20)
 
