@@ -28,8 +28,8 @@ static inline double bench_median(double *x, size_t n)
     return x[n / 2];
 }
 
-/* Takes "--isa NAME" and "--threads N" off the front of the arguments and opens the device; ends the
- * program with a sentence when that fails. */
+/* Takes "--isa NAME" and "--threads N" off the front of the arguments and opens the device; ends
+ * the program with a sentence when that fails. */
 static inline struct device *bench_device(int *argc, char ***argv)
 {
     enum isa isa = ISA_BEST;

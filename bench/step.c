@@ -185,8 +185,8 @@ static void step(void)
  * that training does not. */
 static void refill(void)
 {
-    struct tensor *all[] = {&a.x[0], &a.x[1], &a.x[2], &a.x[3], &a.q, &a.k, &a.v, &a.dh,
-                            &a.g,    &a.u,    &a.m,    &a.p,    &a.one};
+    struct tensor *all[] = {&a.x[0], &a.x[1], &a.x[2], &a.x[3], &a.q, &a.k,  &a.v,
+                            &a.dh,   &a.g,    &a.u,    &a.m,    &a.p, &a.one};
     for (size_t i = 0; i < EMAC_COUNT(all); i++) {
         size_t n = 0;
         shape_count(&all[i]->shape, &n);

@@ -3,10 +3,11 @@
 #include "base/buf.h"
 #include "compute/device.h"
 
-#define GEMM_SIDE    384              /* of a product that fits caches as training's do */
-#define MEMORY_FLOATS ((size_t)4 << 20) /* 16 MiB a vector: beyond the caches of a rig's processor */
-#define RUNS_MIN     3
-#define RUNS_MAX     64
+#define GEMM_SIDE 384 /* of a product that fits caches as training's do */
+#define MEMORY_FLOATS                                                                              \
+    ((size_t)4 << 20) /* 16 MiB a vector: beyond the caches of a rig's processor */
+#define RUNS_MIN 3
+#define RUNS_MAX 64
 
 struct benchmark {
     struct device *dev;

@@ -21,12 +21,12 @@ const char CONFORMANCE_DIGEST[] =
 
 /* What an input holds. */
 enum fill {
-    END,     /* no input */
-    UNIFORM, /* [-2, 2) */
+    END,      /* no input */
+    UNIFORM,  /* [-2, 2) */
     POSITIVE, /* [1/2, 5/2) */
-    WIDE,    /* [-64, 64) */
-    SPECIAL, /* UNIFORM, every third element one of `special` */
-    IDS      /* i32 below `limit` */
+    WIDE,     /* [-64, 64) */
+    SPECIAL,  /* UNIFORM, every third element one of `special` */
+    IDS       /* i32 below `limit` */
 };
 
 struct input {
@@ -48,32 +48,28 @@ static const uint32_t special[] = {
     0x5f000000, 0x20000000, 0xc2aeac4f, 0xc2aeac50, 0x42b17217, 0x42b17218, 0x7f800000, 0xff800000,
     0x3fb504f3, 0x00000003, 0x1f800000, 0x9f800001, 0x3effffff, 0x3f7fffff, 0xc0000000, 0x40400000};
 
-#define A(...)        {{__VA_ARGS__}}
-#define VECTOR(f, n)  {f, {1, {n}}, 0}
-#define MATRIX(f, m, n) {f, {2, {m, n}}, 0}
+/* clang-format off */
+#define A(...)           {{__VA_ARGS__}}
+#define VECTOR(f, n)     {f, {1, {n}}, 0}
+#define MATRIX(f, m, n)  {f, {2, {m, n}}, 0}
 #define CUBE(f, a, b, c) {f, {3, {a, b, c}}, 0}
-#define ID(n, limit)  {IDS, {1, {n}}, limit}
+#define ID(n, limit)     {IDS, {1, {n}}, limit}
 
 #define MATMUL_4(fill, m, n, k)                                                                    \
     {OP_MATMUL, A({.i = 0}, {.i = 0}), {MATRIX(fill, m, k), MATRIX(UNIFORM, k, n)}},               \
-        {OP_MATMUL, A({.i = 0}, {.i = 1}), {MATRIX(fill, m, k), MATRIX(UNIFORM, n, k)}},           \
-        {OP_MATMUL, A({.i = 1}, {.i = 0}), {MATRIX(fill, k, m), MATRIX(UNIFORM, k, n)}},           \
-        {OP_MATMUL, A({.i = 1}, {.i = 1}), {MATRIX(fill, k, m), MATRIX(UNIFORM, n, k)}}
+    {OP_MATMUL, A({.i = 0}, {.i = 1}), {MATRIX(fill, m, k), MATRIX(UNIFORM, n, k)}},               \
+    {OP_MATMUL, A({.i = 1}, {.i = 0}), {MATRIX(fill, k, m), MATRIX(UNIFORM, k, n)}},               \
+    {OP_MATMUL, A({.i = 1}, {.i = 1}), {MATRIX(fill, k, m), MATRIX(UNIFORM, n, k)}}
 
 #define ATTENTION_2(b, t, h, g, e, scale)                                                          \
-    {OP_ATTENTION,                                                                                 \
-     A({.i = b}, {.i = h}, {.i = g}, {.f = scale}),                                                \
+    {OP_ATTENTION, A({.i = b}, {.i = h}, {.i = g}, {.f = scale}),                                  \
      {MATRIX(UNIFORM, (b) * (t), (h) * (e)), MATRIX(UNIFORM, (b) * (t), (g) * (e)),                \
       MATRIX(UNIFORM, (b) * (t), (g) * (e))}},                                                     \
-    {                                                                                              \
-        OP_ATTENTION_GRAD, A({.i = b}, {.i = h}, {.i = g}, {.f = scale}),                          \
-        {                                                                                          \
-            MATRIX(UNIFORM, (b) * (t), (h) * (e)), MATRIX(UNIFORM, (b) * (t), (h) * (e)),          \
-                MATRIX(UNIFORM, (b) * (t), (g) * (e)), MATRIX(UNIFORM, (b) * (t), (g) * (e)),      \
-                MATRIX(UNIFORM, (b) * (t), (h) * (e)), CUBE(POSITIVE, b, h, t),                    \
-                CUBE(POSITIVE, b, h, t)                                                            \
-        }                                                                                          \
-    }
+    {OP_ATTENTION_GRAD, A({.i = b}, {.i = h}, {.i = g}, {.f = scale}),                             \
+     {MATRIX(UNIFORM, (b) * (t), (h) * (e)), MATRIX(UNIFORM, (b) * (t), (h) * (e)),                \
+      MATRIX(UNIFORM, (b) * (t), (g) * (e)), MATRIX(UNIFORM, (b) * (t), (g) * (e)),                \
+      MATRIX(UNIFORM, (b) * (t), (h) * (e)), CUBE(POSITIVE, b, h, t), CUBE(POSITIVE, b, h, t)}}
+/* clang-format on */
 
 static const struct conformance_case cases[] = {
     /* single operations: every special value meets many others */

@@ -137,8 +137,8 @@ static enum emac_status ids_check(enum op op, const struct tensor *ids, size_t l
     return EMAC_OK;
 }
 
-static enum emac_status inputs_check(enum op op, const struct tensor *in,
-                                     const struct tensor *out, struct emac_err *err)
+static enum emac_status inputs_check(enum op op, const struct tensor *in, const struct tensor *out,
+                                     struct emac_err *err)
 {
     switch (op) {
     case OP_EMBED:
@@ -221,8 +221,7 @@ enum emac_status device_attention_decode(struct device *dev, const float *q, con
                                          struct emac_err *err)
 {
     EMAC_ASSERT(len >= 1 && kv_heads >= 1 && heads % kv_heads == 0 && head_dim >= 1);
-    return dev->isa == ISA_REF
-               ? ref_decode(q, k, v, o, len, heads, kv_heads, head_dim, scale, err)
-               : cpu_attention_decode(&dev->cpu, q, k, v, o, len, heads, kv_heads, head_dim, scale,
-                                      err);
+    return dev->isa == ISA_REF ? ref_decode(q, k, v, o, len, heads, kv_heads, head_dim, scale, err)
+                               : cpu_attention_decode(&dev->cpu, q, k, v, o, len, heads, kv_heads,
+                                                      head_dim, scale, err);
 }

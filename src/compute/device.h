@@ -17,8 +17,8 @@ const char *isa_name(enum isa isa); /* "ref", "portable", "avx2", "avx512" */
 enum isa isa_find(const char *name);
 bool isa_supported(enum isa isa); /* by this CPU and OS */
 
-/* threads >= 1. ISA_REF is the readable oracle: single-threaded, slow. UNSUPPORTED with the sentence
- * when the CPU lacks the instructions. */
+/* threads >= 1. ISA_REF is the readable oracle: single-threaded, slow. UNSUPPORTED when the CPU
+ * lacks the instructions, or its floating-point mode flushes subnormals or rounds otherwise. */
 enum emac_status device_cpu_open(enum isa isa, uint32_t threads, struct device **out,
                                  struct emac_err *err);
 void device_close(struct device *dev);
@@ -26,8 +26,9 @@ const char *device_name(const struct device *dev); /* e.g. "cpu/avx512 x2" */
 enum isa device_isa(const struct device *dev);
 uint32_t device_threads(const struct device *dev);
 
-/* Run one operator; shapes must be as op_infer says (asserted). Fails with INVALID on a token id out
- * of range, NO_MEMORY when scratch cannot be had. Does not look for NaN: see device_check_finite. */
+/* Run one operator; shapes must be as op_infer says (asserted). Fails with INVALID on a token id
+ * out of range, NO_MEMORY when scratch cannot be had. Does not look for NaN: see
+ * device_check_finite. */
 enum emac_status device_run(struct device *dev, enum op op, const struct op_attrs *attrs,
                             const struct tensor *in, struct tensor *out, struct emac_err *err);
 

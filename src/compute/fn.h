@@ -25,11 +25,11 @@
 #define FN static inline
 typedef uint fn_u32;
 typedef int fn_i32;
-#define fn_bits(x)   as_uint(x)
-#define fn_float(u)  as_float(u)
-#define fn_fma       fma
-#define fn_div       fn_div_soft
-#define fn_sqrt      fn_sqrt_soft
+#define fn_bits(x)  as_uint(x)
+#define fn_float(u) as_float(u)
+#define fn_fma      fma
+#define fn_div      fn_div_soft
+#define fn_sqrt     fn_sqrt_soft
 
 #else
 
@@ -38,7 +38,7 @@ typedef int fn_i32;
 #include <string.h>
 
 #if FLT_EVAL_METHOD != 0
-#error "binary32 operations must be rounded to binary32; on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#error "binary32 must not be kept wider; on 32-bit x86 compile with -mfpmath=sse"
 #endif
 
 #define FN static inline __attribute__((always_inline, unused))
@@ -60,9 +60,9 @@ FN float fn_float(fn_u32 u)
 }
 
 /* fma without the instruction. The product of two binary32 is exact in binary64. The sum with c is
- * rounded to odd there: to nearest first; when Knuth's error term says that this was not exact, back
- * to the neighbour nearer zero if the error points there, and the last bit set. 53 >= 24 + 2 bits
- * rounded to odd round to binary32 as the exact value does, also where the result is subnormal
+ * rounded to odd there: to nearest first; when Knuth's error term says that this was not exact,
+ * back to the neighbour nearer zero if the error points there, and the last bit set. 53 >= 24 + 2
+ * bits rounded to odd round to binary32 as the exact value does, also where the result is subnormal
  * (Boldo, Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
  * rounding to odd", 2008). Infinities and NaN make the error term NaN, which compares false and
  * changes nothing. */

@@ -188,7 +188,7 @@ static int reduce(double x, double *r, double *tail)
 
 static double sin_reduced(double r, double tail)
 {
-    static const double s[] = {-0.16666666666666666,   0.008333333333333323,
+    static const double s[] = {-0.16666666666666666,    0.008333333333333323,
                                -0.00019841269841254988, 2.7557319214148714e-06,
                                -2.5052104900508968e-08, 1.60583651898351e-10,
                                -7.57862534620991e-13};

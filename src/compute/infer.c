@@ -1,10 +1,10 @@
 /* Shape inference. Inputs and attributes come from programs that anybody may
  * have written: each is checked here, so that kernels may rely on all of it. */
-#include <math.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/checked.h"
+#include "compute/fn.h"
 #include "compute/op.h"
 
 #define SHAPE_TEXT_MAX 96
@@ -30,9 +30,8 @@ static void fail_input(struct infer *c, uint32_t i, const char *want)
     if (!ok(c))
         return;
     shape_text(text, sizeof text, c->in[i].dtype, &c->in[i].shape);
-    c->status = emac_fail(c->err, EMAC_INVALID,
-                          "input %u of operator '%s' is %s; it must be %s", i, c->info->name, text,
-                          want);
+    c->status = emac_fail(c->err, EMAC_INVALID, "input %u of operator '%s' is %s; it must be %s", i,
+                          c->info->name, text, want);
 }
 
 static void fail_attr(struct infer *c, uint32_t i, const char *want)
@@ -98,7 +97,7 @@ static int64_t attr_int(struct infer *c, uint32_t i, int64_t least, int64_t most
 static void attr_finite(struct infer *c, uint32_t i, bool negative_too)
 {
     float v = c->attrs->at[i].f;
-    if (!isfinite(v) || (v < 0 && !negative_too))
+    if ((fn_bits(v) & FN_INF) == FN_INF || (v < 0 && !negative_too))
         fail_attr(c, i, negative_too ? "finite" : "finite and not negative");
 }
 
@@ -213,8 +212,7 @@ static void need_qkv(struct infer *c, uint32_t first)
     if (dim(c, first, 0) % batch != 0 || dim(c, first, 1) % heads != 0)
         fail_input(c, first, "[batch * T, heads * E]");
     for (uint32_t i = 1; i <= 2; i++)
-        need_shape(c, first + i,
-                   SHAPE2(dim(c, first, 0), dim(c, first, 1) / heads * kv_heads));
+        need_shape(c, first + i, SHAPE2(dim(c, first, 0), dim(c, first, 1) / heads * kv_heads));
 }
 
 /* [B, H, T] */
@@ -319,8 +317,8 @@ static void infer_reshape(struct infer *c)
     struct shape s = attr_shape(c);
     need(c, 0, DTYPE_F32, 0);
     give(c, 0, s);
-    if (ok(c) && (!shape_count(&c->in[0].shape, &before) || !shape_count(&s, &after) ||
-                  before != after))
+    if (ok(c) &&
+        (!shape_count(&c->in[0].shape, &before) || !shape_count(&s, &after) || before != after))
         fail_input(c, 0, "of as many elements as the new shape");
 }
 

@@ -15,8 +15,8 @@
 
 #include "compute/tensor.h"
 
-#define OP_IN_MAX 8
-#define OP_OUT_MAX 4
+#define OP_IN_MAX   8
+#define OP_OUT_MAX  4
 #define OP_ATTR_MAX 6
 
 /* X(ENUM, "name", inputs, outputs, "i:attr f:attr ..." in positional order) */

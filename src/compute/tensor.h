@@ -26,9 +26,9 @@ struct tensor {
     void *data;
 };
 
-#define SHAPE1(a) ((struct shape){1, {(a)}})
-#define SHAPE2(a, b) ((struct shape){2, {(a), (b)}})
-#define SHAPE3(a, b, c) ((struct shape){3, {(a), (b), (c)}})
+#define SHAPE1(a)          ((struct shape){1, {(a)}})
+#define SHAPE2(a, b)       ((struct shape){2, {(a), (b)}})
+#define SHAPE3(a, b, c)    ((struct shape){3, {(a), (b), (c)}})
 #define SHAPE4(a, b, c, d) ((struct shape){4, {(a), (b), (c), (d)}})
 
 bool shape_equal(const struct shape *a, const struct shape *b);

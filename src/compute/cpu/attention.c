@@ -15,8 +15,8 @@
 
 struct forward {
     const struct cpu_kernels *kernels;
-    const float *q, *k, *v;  /* (B, T, H, E), (B, T, G, E) twice */
-    float *o, *max, *sum;    /* (B, T, H, E), (B, H, T) twice */
+    const float *q, *k, *v; /* (B, T, H, E), (B, T, G, E) twice */
+    float *o, *max, *sum;   /* (B, T, H, E), (B, H, T) twice */
     size_t b, t, h, g, e;
     float scale;
     size_t blocks; /* of queries */
@@ -134,8 +134,13 @@ static void decode_part(void *ctx, uint32_t part, uint32_t parts)
     struct forward *f = ctx;
     size_t group = f->h / f->g, mr = f->kernels->mr;
     float *local = f->scratch + part * f->local_floats, stats[2][CPU_MR_MAX];
-    struct rows r = {.q_row = f->e, .keys = local, .values = local + f->keys_floats, .t = f->t,
-                     .o_row = f->e, .max = stats[0], .sum = stats[1]};
+    struct rows r = {.q_row = f->e,
+                     .keys = local,
+                     .values = local + f->keys_floats,
+                     .t = f->t,
+                     .o_row = f->e,
+                     .max = stats[0],
+                     .sum = stats[1]};
     r.s = local + f->keys_floats + f->values_floats;
     r.s_row = f->t + ROW_PAD;
     for (size_t g; (g = atomic_fetch_add(&f->next, 1)) < f->g;) {
@@ -169,8 +174,12 @@ static enum emac_status forward_run(struct cpu *cpu, struct forward *f,
 enum emac_status cpu_attention(struct cpu *cpu, const struct op_attrs *attrs,
                                const struct tensor *in, struct tensor *out, struct emac_err *err)
 {
-    struct forward f = {.q = in[0].data, .k = in[1].data, .v = in[2].data, .o = out[0].data,
-                        .max = out[1].data, .sum = out[2].data};
+    struct forward f = {.q = in[0].data,
+                        .k = in[1].data,
+                        .v = in[2].data,
+                        .o = out[0].data,
+                        .max = out[1].data,
+                        .sum = out[2].data};
     f.b = (size_t)attrs->at[0].i;
     f.h = (size_t)attrs->at[1].i;
     f.g = (size_t)attrs->at[2].i;
@@ -185,7 +194,15 @@ enum emac_status cpu_attention_decode(struct cpu *cpu, const float *q, const flo
                                       size_t kv_heads, size_t head_dim, float scale,
                                       struct emac_err *err)
 {
-    struct forward f = {.q = q, .k = k, .v = v, .o = o, .b = 1, .t = len, .h = heads,
-                        .g = kv_heads, .e = head_dim, .scale = scale};
+    struct forward f = {.q = q,
+                        .k = k,
+                        .v = v,
+                        .o = o,
+                        .b = 1,
+                        .t = len,
+                        .h = heads,
+                        .g = kv_heads,
+                        .e = head_dim,
+                        .scale = scale};
     return forward_run(cpu, &f, decode_part, err);
 }

@@ -30,11 +30,11 @@ struct grad {
 
 /* One part's scratch. */
 struct local {
-    float *kt, *vt;      /* packed (E, T) */
-    float *k;            /* packed (T, E) */
-    float *q, *dout;     /* packed (256, E): this block's queries */
-    float *p, *ds;       /* (256, P_ROW) */
-    float *dk, *dv;      /* (T, E): a head's own sums when the group has several */
+    float *kt, *vt;  /* packed (E, T) */
+    float *k;        /* packed (T, E) */
+    float *q, *dout; /* packed (256, E): this block's queries */
+    float *p, *ds;   /* (256, P_ROW) */
+    float *dk, *dv;  /* (T, E): a head's own sums when the group has several */
     float delta[CPU_BLOCK], inv_sum[CPU_BLOCK];
 };
 
@@ -240,9 +240,17 @@ enum emac_status cpu_attention_grad(struct cpu *cpu, const struct op_attrs *attr
                                     const struct tensor *in, struct tensor *out,
                                     struct emac_err *err)
 {
-    struct grad g = {.kernels = cpu->k, .dout = in[0].data, .q = in[1].data, .k = in[2].data,
-                     .v = in[3].data, .o = in[4].data, .max = in[5].data, .sum = in[6].data,
-                     .dq = out[0].data, .dk = out[1].data, .dv = out[2].data};
+    struct grad g = {.kernels = cpu->k,
+                     .dout = in[0].data,
+                     .q = in[1].data,
+                     .k = in[2].data,
+                     .v = in[3].data,
+                     .o = in[4].data,
+                     .max = in[5].data,
+                     .sum = in[6].data,
+                     .dq = out[0].data,
+                     .dk = out[1].data,
+                     .dv = out[2].data};
     enum emac_status st;
     g.b = (size_t)attrs->at[0].i;
     g.h = (size_t)attrs->at[1].i;
@@ -256,6 +264,7 @@ enum emac_status cpu_attention_grad(struct cpu *cpu, const struct op_attrs *attr
     atomic_init(&g.next, 0);
     st = cpu_scratch(cpu, g.local_floats, cpu->threads * sizeof(float), &g.scratch, err);
     if (st == EMAC_OK)
-        cpu_parallel(cpu, 2.0 * (double)(g.b * g.h * g.t) * (double)(g.t * g.e) >= 1e6, grad_part, &g);
+        cpu_parallel(cpu, 2.0 * (double)(g.b * g.h * g.t) * (double)(g.t * g.e) >= 1e6, grad_part,
+                     &g);
     return st;
 }

@@ -30,8 +30,8 @@ void cpu_release(struct cpu *cpu)
     *cpu = (struct cpu){0};
 }
 
-void cpu_parallel(struct cpu *cpu, bool worth,
-                  void (*fn)(void *ctx, uint32_t part, uint32_t parts), void *ctx)
+void cpu_parallel(struct cpu *cpu, bool worth, void (*fn)(void *ctx, uint32_t part, uint32_t parts),
+                  void *ctx)
 {
     if (cpu->pool && worth)
         os_pool_run(cpu->pool, fn, ctx);

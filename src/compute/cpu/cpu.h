@@ -25,8 +25,8 @@ void cpu_add(struct cpu *cpu, float *dst, const float *a, const float *b, size_t
 size_t cpu_check_finite(struct cpu *cpu, const float *x, size_t n);
 
 /* fn(ctx, part, parts) on all threads, or as one part on this one when `worth` is false. */
-void cpu_parallel(struct cpu *cpu, bool worth,
-                  void (*fn)(void *ctx, uint32_t part, uint32_t parts), void *ctx);
+void cpu_parallel(struct cpu *cpu, bool worth, void (*fn)(void *ctx, uint32_t part, uint32_t parts),
+                  void *ctx);
 /* Memory of at least count * size bytes, overwritten by the next call. */
 enum emac_status cpu_scratch(struct cpu *cpu, size_t count, size_t size, void *out_ptr,
                              struct emac_err *err);

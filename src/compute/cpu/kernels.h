@@ -19,7 +19,7 @@
 /* C[rows, cols] = or += A[rows, k] B[k, cols], one chain of fma per element (rule 3), k <= 256. */
 struct cpu_panel {
     size_t rows, cols, k; /* cols <= nr */
-    const float *a;       /* element (i, k) at a[(i / mr) * a_tile + (i % mr) * a_row + k * a_col] */
+    const float *a; /* element (i, k) at a[(i / mr) * a_tile + (i % mr) * a_row + k * a_col] */
     size_t a_row, a_col, a_tile;
     const float *b; /* packed: k rows of nr numbers */
     float *c;       /* element (i, j) at c[i * c_row + j] */

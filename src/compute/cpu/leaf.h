@@ -18,7 +18,11 @@
 
 /* Where output and input may be the same array, each element is read before it is written and
  * elements do not depend on each other, so the compiler need not check for overlap. */
+#if defined(__clang__)
+#define NO_OVERLAP _Pragma("clang loop vectorize(assume_safety)")
+#else
 #define NO_OVERLAP _Pragma("GCC ivdep")
+#endif
 
 /* Rule 4's 16 lanes. The compiler maps + and * to one, two or four registers. */
 typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));

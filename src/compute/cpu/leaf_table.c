@@ -1,6 +1,5 @@
 #include "compute/cpu/leaf.h"
 
-
 const struct cpu_kernels LEAF_CAT(cpu_kernels, CPU_ISA) = {
     .mr = CPU_TILE_ROWS,
     .nr = CPU_TILE_COLS,

@@ -74,11 +74,11 @@ TILE(6)
 
 void LEAF(panel)(const struct cpu_panel *p)
 {
-    static void (*const by_rows[ROWS])(const struct cpu_panel *, const float *, float *, __m256i) = {
-        tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+    static void (*const by_rows[ROWS])(const struct cpu_panel *, const float *, float *,
+                                       __m256i) = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
     int last_cols = (int)(p->cols > VEC ? p->cols - VEC : p->cols);
-    __m256i last = _mm256_cmpgt_epi32(_mm256_set1_epi32(last_cols),
-                                      _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    __m256i last =
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(last_cols), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     const float *a = p->a;
     float *c = p->c;
     for (size_t i = 0; i < p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row)

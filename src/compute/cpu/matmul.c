@@ -118,7 +118,8 @@ static double cost(const struct work *w, uint32_t threads, size_t row_units, siz
     return unit * (double)div_up(row_units * column_units, threads);
 }
 
-/* As few row units as the cache allows, doubled some times; columns cut to 1, 2, 4 units a thread. */
+/* As few row units as the cache allows, doubled some times; columns cut to 1, 2, 4 units a thread.
+ */
 static void choose_units(struct work *w, uint32_t threads)
 {
     size_t row_units = div_up(w->tiles, UNIT_ROWS_MAX / w->k->mr), best_rows = row_units;

@@ -11,8 +11,9 @@
 #include "compute/fn.h"
 #include "compute/ref/ref.h"
 
-#define PARALLEL_BYTES ((size_t)256 << 10) /* less memory than this is touched faster by one thread */
-#define GRAIN          32                  /* elements and columns are split at multiples of this */
+#define PARALLEL_BYTES                                                                             \
+    ((size_t)256 << 10) /* less memory than this is touched faster by one thread */
+#define GRAIN 32        /* elements and columns are split at multiples of this */
 
 struct job {
     const struct cpu *cpu;
@@ -307,12 +308,12 @@ static void rmsnorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
 static enum emac_status run_rmsnorm_grad(struct cpu *cpu, const struct tensor *in,
                                          struct tensor *out, struct emac_err *err)
 {
-    struct blocks s = {.cpu = cpu, .in = in, .out = out, .n = in[0].shape.dim[0],
-                       .d = in[0].shape.dim[1]};
+    struct blocks s = {
+        .cpu = cpu, .in = in, .out = out, .n = in[0].shape.dim[0], .d = in[0].shape.dim[1]};
     size_t blocks = blocks_of(s.n);
     float *dw = out[1].data;
-    enum emac_status st = cpu_scratch(cpu, blocks + cpu->threads * CPU_LANES, s.d * sizeof(float),
-                                      &s.sums, err);
+    enum emac_status st =
+        cpu_scratch(cpu, blocks + cpu->threads * CPU_LANES, s.d * sizeof(float), &s.sums, err);
     if (st != EMAC_OK)
         return st;
     s.lanes = s.sums + blocks * s.d;

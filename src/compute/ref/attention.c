@@ -44,11 +44,11 @@ enum emac_status ref_attention(const struct op_attrs *attrs, const struct tensor
                                struct tensor *out, struct emac_err *err)
 {
     struct dims d = dims_of(attrs, &in[0]);
-    const float *q = in[0].data;                   // (B, T, H, E)
-    const float *k = in[1].data, *v = in[2].data;  // (B, T, G, E)
-    float *o = out[0].data;                        // (B, T, H, E)
-    float *max = out[1].data, *sum = out[2].data;  // (B, H, T)
-    float *p;                                      // (T)
+    const float *q = in[0].data;                  // (B, T, H, E)
+    const float *k = in[1].data, *v = in[2].data; // (B, T, G, E)
+    float *o = out[0].data;                       // (B, T, H, E)
+    float *max = out[1].data, *sum = out[2].data; // (B, H, T)
+    float *p;                                     // (T)
     enum emac_status st = emac_alloc(&p, d.t, sizeof *p, err);
     if (st != EMAC_OK)
         return st;
@@ -127,7 +127,7 @@ static void grad_heads(const struct dims *d, const struct tensor *in, struct ten
         for (size_t h = 0; h < d->h; h++) {
             size_t qo = (b * d->t * d->h + h) * d->e, stat = (b * d->h + h) * d->t;
             size_t ko = (b * d->t * d->g + h / (d->h / d->g)) * d->e;
-            struct head x = {dout + qo, q + qo,     o + qo,   k + ko,      v + ko,  max + stat,
+            struct head x = {dout + qo,  q + qo,  o + qo,  k + ko,  v + ko,      max + stat,
                              sum + stat, dq + qo, dk + ko, dv + ko, d->h * d->e, d->g * d->e};
             head_scores(d, &x, p, ds);
             head_products(d, &x, p, ds);

@@ -80,8 +80,8 @@ enum emac_status ref_sumsq(const struct op_attrs *attrs, const struct tensor *in
     return EMAC_OK;
 }
 
-enum emac_status ref_fill(const struct op_attrs *attrs, const struct tensor *in,
-                          struct tensor *out, struct emac_err *err)
+enum emac_status ref_fill(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
 {
     float *y = out[0].data;
     for (size_t i = 0; i < count(&out[0]); i++)

@@ -30,7 +30,7 @@ enum emac_status ref_rmsnorm_grad(const struct op_attrs *attrs, const struct ten
                                   struct tensor *out, struct emac_err *err)
 {
     size_t n_rows = in[0].shape.dim[0], d = in[0].shape.dim[1];
-    const float *dy = in[0].data, *x = in[1].data; // (N, D)
+    const float *dy = in[0].data, *x = in[1].data;   // (N, D)
     const float *w = in[2].data, *rstd = in[3].data; // (D), (N)
     float *dx = out[0].data, *dw = out[1].data;      // (N, D), (D)
     float inv_d = fn_div(1.0f, (float)d);
@@ -54,11 +54,11 @@ enum emac_status ref_rmsnorm_grad(const struct op_attrs *attrs, const struct ten
 }
 
 /* loss = log(sum exp(l - max)) + max - l[target] */
-enum emac_status ref_xent(const struct op_attrs *attrs, const struct tensor *in,
-                          struct tensor *out, struct emac_err *err)
+enum emac_status ref_xent(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
 {
     size_t n_rows = in[0].shape.dim[0], vocab = in[0].shape.dim[1];
-    const int32_t *target = in[1].data;               // (N)
+    const int32_t *target = in[1].data;              // (N)
     float *loss = out[0].data, *stats = out[1].data; // (N), (N, 2)
     for (size_t n = 0; n < n_rows; n++) {
         const float *l = (const float *)in[0].data + n * vocab; // (V)

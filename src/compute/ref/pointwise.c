@@ -40,8 +40,8 @@ enum emac_status ref_scale(const struct op_attrs *attrs, const struct tensor *in
 }
 
 /* RoFormer's rotation (Su et al. 2021) on pairs (j, j + E/2) of each head. */
-enum emac_status ref_rope(const struct op_attrs *attrs, const struct tensor *in,
-                          struct tensor *out, struct emac_err *err)
+enum emac_status ref_rope(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
 {
     size_t n_rows = in[0].shape.dim[0], d = in[0].shape.dim[1];
     size_t positions = in[1].shape.dim[0], half = in[1].shape.dim[1];
@@ -93,8 +93,8 @@ enum emac_status ref_clip_coef(const struct op_attrs *attrs, const struct tensor
     return EMAC_OK;
 }
 
-enum emac_status ref_sqrt(const struct op_attrs *attrs, const struct tensor *in,
-                          struct tensor *out, struct emac_err *err)
+enum emac_status ref_sqrt(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
 {
     *(float *)out[0].data = fn_sqrt(*(const float *)in[0].data);
     return EMAC_OK;

@@ -102,7 +102,8 @@ static inline size_t test_differ(const float *a, const float *b, size_t n)
 
 #define TEST_THREADS_MAX 3
 
-/* devices[isa][threads - 1]; NULL where the processor lacks the instructions, which is said once. */
+/* devices[isa][threads - 1]; NULL where the processor lacks the instructions, which is said once.
+ */
 struct test_devices {
     struct device *ref, *fast[ISA_COUNT][TEST_THREADS_MAX];
 };

@@ -47,6 +47,61 @@ static void flushed_subnormals_show(void **state)
 }
 #endif
 
+/* docs/numerics.md, found from where this file was compiled. NULL when the sources are gone. */
+static char *numerics_text(void)
+{
+    char path[1024], *text = calloc(1, 1 << 16);
+    const char *end = strstr(__FILE__, "tests/unit");
+    snprintf(path, sizeof path, "%.*sdocs/numerics.md", (int)(end - __FILE__), __FILE__);
+    FILE *f = fopen(path, "r");
+    if (!f || fread(text, 1, (1 << 16) - 1, f) == 0) {
+        free(text);
+        text = NULL;
+    }
+    if (f)
+        fclose(f);
+    return text;
+}
+
+/* The page states the digest, and its test vectors are what fn.h computes. */
+static void page(void **state)
+{
+    static const uint32_t x[] = {0x3f800000, 0xbf800000, 0x3f000000,
+                                 0x41200000, 0xc2ae0000, 0x40490fdb};
+    char *text = numerics_text(), row[128];
+    if (!text)
+        skip();
+    assert_non_null(strstr(text, CONFORMANCE_DIGEST));
+    for (size_t i = 0; i < EMAC_COUNT(x); i++) {
+        float v = fn_float(x[i]), a = fn_float(x[i] & 0x7fffffffu);
+        snprintf(row, sizeof row, "| `%08x` | `%08x` | `%08x` | `%08x` | `%08x` | `%08x` |", x[i],
+                 fn_bits(fn_exp(v)), fn_bits(fn_log(a)), fn_bits(fn_sigmoid(v)),
+                 fn_bits(fn_tanh(v)), fn_bits(fn_rsqrt(a)));
+        if (!strstr(text, row))
+            fail_msg("docs/numerics.md lacks the row: %s", row);
+    }
+    free(text);
+}
+
+/* The page's example of rule 3. */
+static void fma_is_one_rounding(void **state)
+{
+    float a[2] = {1.0f, 1.0f + 0x1p-12f}, b[2] = {-1.0f, 1.0f + 0x1p-12f}, c;
+    struct tensor in[2] = {{DTYPE_F32, SHAPE2(1, 2), a}, {DTYPE_F32, SHAPE2(2, 1), b}};
+    struct tensor out = {DTYPE_F32, SHAPE2(1, 1), &c};
+    struct op_attrs attrs = {{{.i = 0}, {.i = 0}}};
+    struct test_devices d;
+    test_devices_open(&d);
+    for (int isa = ISA_REF; isa < ISA_COUNT; isa++) {
+        struct device *dev = isa == ISA_REF ? d.ref : d.fast[isa][0];
+        if (!dev)
+            continue;
+        assert_int_equal(device_run(dev, OP_MATMUL, &attrs, in, &out, NULL), EMAC_OK);
+        assert_int_equal(fn_bits(c), 0x3a000400);
+    }
+    test_devices_close(&d);
+}
+
 static void names(void **state)
 {
     assert_int_equal(isa_find("best"), ISA_BEST);
@@ -80,6 +135,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(digest),
+        cmocka_unit_test(page),
+        cmocka_unit_test(fma_is_one_rounding),
         cmocka_unit_test(names),
         cmocka_unit_test(benchmark),
 #if defined(__x86_64__)

@@ -67,7 +67,8 @@ static void check_gradient(const char *what, const struct function *f, double *c
             size += fabs(grad[i] * direction[i]);
         }
         want = (along(f, x, arg, direction, STEP, weight) -
-                along(f, x, arg, direction, -STEP, weight)) / (2 * STEP);
+                along(f, x, arg, direction, -STEP, weight)) /
+               (2 * STEP);
         free(direction);
         if (!(fabs(got - want) <= 2e-5 * (size + 1e-3)))
             fail_msg("%s, argument %zu: %g, differences give %g (terms add up to %g)", what, arg,
@@ -93,7 +94,8 @@ static void rmsnorm(void **state)
     size_t rows = 5, d = 300;
     struct function f = {2, {rows * d, d}, rows * d, rmsnorm64, {rows, d}, 1e-5f, NULL};
     struct op_attrs attrs = {{{.f = 1e-5f}}};
-    struct tensor in[2] = {test_normal_tensor(SHAPE2(rows, d), 1), test_normal_tensor(SHAPE1(d), 2)};
+    struct tensor in[2] = {test_normal_tensor(SHAPE2(rows, d), 1),
+                           test_normal_tensor(SHAPE1(d), 2)};
     struct tensor out[2], grad_in[4], grad[2];
     double *x[2] = {widen(in[0].data, rows * d), widen(in[1].data, d)};
     double *want = malloc(rows * d * sizeof *want);
@@ -128,7 +130,8 @@ static void swiglu(void **state)
     struct function f = {2, {n, n}, n, swiglu64, {0}, 0, NULL};
     struct op_attrs attrs = {{{0}}};
     struct tensor in[3] = {test_normal_tensor(SHAPE1(n), 3), test_normal_tensor(SHAPE1(n), 1),
-                           test_normal_tensor(SHAPE1(n), 2)}, out, grad[2];
+                           test_normal_tensor(SHAPE1(n), 2)},
+                  out, grad[2];
     double *x[2], *want = malloc(n * sizeof *want);
     for (size_t i = 0; i < n; i++)
         ((float *)in[1].data)[i] *= 4;
@@ -217,7 +220,8 @@ static void attention_case(size_t B, size_t T, size_t H, size_t G, size_t E)
     float scale = 0.4f;
     size_t nq = B * T * H * E, nk = B * T * G * E;
     struct function f = {3, {nq, nk, nk}, nq, attention64, {B, T, H, G, E}, scale, NULL};
-    struct op_attrs attrs = {{{.i = (int64_t)B}, {.i = (int64_t)H}, {.i = (int64_t)G}, {.f = scale}}};
+    struct op_attrs attrs = {
+        {{.i = (int64_t)B}, {.i = (int64_t)H}, {.i = (int64_t)G}, {.f = scale}}};
     struct shape q = SHAPE2(B * T, H * E), kv = SHAPE2(B * T, G * E);
     struct tensor in[7] = {test_normal_tensor(q, 1), test_normal_tensor(q, 2),
                            test_normal_tensor(kv, 3), test_normal_tensor(kv, 4)};
@@ -248,8 +252,10 @@ static void attention(void **state)
 static void rope(void **state)
 {
     struct op_attrs attrs = {{{.i = 2}, {.i = 0}}};
-    struct tensor in[3] = {test_normal_tensor(SHAPE2(6, 8), 1), test_tensor(DTYPE_F32, SHAPE2(3, 2)),
-                           test_tensor(DTYPE_F32, SHAPE2(3, 2))}, out, back;
+    struct tensor in[3] = {test_normal_tensor(SHAPE2(6, 8), 1),
+                           test_tensor(DTYPE_F32, SHAPE2(3, 2)),
+                           test_tensor(DTYPE_F32, SHAPE2(3, 2))},
+                  out, back;
     const float *x = in[0].data, *y;
     for (size_t i = 0; i < 6; i++) {
         ((float *)in[1].data)[i] = (float)cos((double)i);
@@ -296,7 +302,8 @@ static void adamw(void **state)
         v[i] = v[i] * v[i];
         double gi = (double)g[i] * gscale[0], mi = b1 * m[i] + (1 - b1) * gi;
         double vi = b2 * v[i] + (1 - b2) * gi * gi;
-        want[i] = p[i] - lr * (mi / (1 - pow(b1, t)) / (sqrt(vi / (1 - pow(b2, t))) + eps) + wd * p[i]);
+        want[i] =
+            p[i] - lr * (mi / (1 - pow(b1, t)) / (sqrt(vi / (1 - pow(b2, t))) + eps) + wd * p[i]);
     }
     test_run(ref, OP_ADAMW, &attrs, in, out);
     compare("adamw", out[0].data, want, n, 1e-6);

@@ -11,10 +11,40 @@ static struct tensor ids(size_t n)
     return (struct tensor){DTYPE_I32, SHAPE1(n), NULL};
 }
 
-#define NO {{{0}}}
-#define I1(a) {{{.i = (a)}}}
-#define I2(a, b) {{{.i = (a)}, {.i = (b)}}}
-#define ATTN(b, h, g, s) {{{.i = (b)}, {.i = (h)}, {.i = (g)}, {.f = (s)}}}
+#define NO                                                                                         \
+    {                                                                                              \
+        {                                                                                          \
+            {                                                                                      \
+                0                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#define I1(a)                                                                                      \
+    {                                                                                              \
+        {                                                                                          \
+            {                                                                                      \
+                .i = (a)                                                                           \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#define I2(a, b)                                                                                   \
+    {                                                                                              \
+        {                                                                                          \
+            {.i = (a)},                                                                            \
+            {                                                                                      \
+                .i = (b)                                                                           \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#define ATTN(b, h, g, s)                                                                           \
+    {                                                                                              \
+        {                                                                                          \
+            {.i = (b)}, {.i = (h)}, {.i = (g)},                                                    \
+            {                                                                                      \
+                .f = (s)                                                                           \
+            }                                                                                      \
+        }                                                                                          \
+    }
 #define HUGE_DIM ((size_t)1 << 40)
 
 struct infer_case {
@@ -64,15 +94,19 @@ static const struct infer_case cases[] = {
     {OP_ROPE, I2(2, 0), {"f32[6,12]", "f32[3,3]", "f32[3,3]"}, "f32[6,12]"},
     {OP_ROPE, I2(2, 0), {"f32[6,12]", "f32[3,2]", "f32[3,2]"}, "!tables"},
     {OP_ROPE, I2(0, 0), {"f32[6,12]", "f32[3,3]", "f32[3,3]"}, "!'heads'"},
-    {OP_ATTENTION, ATTN(2, 4, 2, 1.0f), {"f32[6,8]", "f32[6,4]", "f32[6,4]"},
+    {OP_ATTENTION,
+     ATTN(2, 4, 2, 1.0f),
+     {"f32[6,8]", "f32[6,4]", "f32[6,4]"},
      "f32[6,8] f32[2,4,3] f32[2,4,3]"},
     {OP_ATTENTION, ATTN(2, 4, 3, 1.0f), {"f32[6,8]", "f32[6,6]", "f32[6,6]"}, "!divisor"},
     {OP_ATTENTION, ATTN(4, 4, 2, 1.0f), {"f32[6,8]", "f32[6,4]", "f32[6,4]"}, "!batch * T"},
     {OP_ATTENTION, ATTN(2, 4, 2, 1.0f), {"f32[6,8]", "f32[6,8]", "f32[6,4]"}, "!f32[6,4]"},
-    {OP_ATTENTION_GRAD, ATTN(2, 4, 2, 1.0f),
+    {OP_ATTENTION_GRAD,
+     ATTN(2, 4, 2, 1.0f),
      {"f32[6,8]", "f32[6,8]", "f32[6,4]", "f32[6,4]", "f32[6,8]", "f32[2,4,3]", "f32[2,4,3]"},
      "f32[6,8] f32[6,4] f32[6,4]"},
-    {OP_ATTENTION_GRAD, ATTN(2, 4, 2, 1.0f),
+    {OP_ATTENTION_GRAD,
+     ATTN(2, 4, 2, 1.0f),
      {"f32[6,8]", "f32[6,8]", "f32[6,4]", "f32[6,4]", "f32[6,8]", "f32[24]", "f32[2,4,3]"},
      "!f32[2,4,3]"},
     {OP_SWIGLU, NO, {"f32[2,3]", "f32[2,3]"}, "f32[2,3]"},
@@ -83,7 +117,9 @@ static const struct infer_case cases[] = {
     {OP_SUMSQ, NO, {"i32[4]"}, "!must be f32"},
     {OP_CLIP_COEF, NO, {"f32[1]", "f32[1]"}, "f32[1]"},
     {OP_SQRT, NO, {"f32[2]"}, "!f32[1]"},
-    {OP_ADAMW, NO, {"f32[3,2]", "f32[3,2]", "f32[3,2]", "f32[3,2]", "f32[1]", "f32[8]"},
+    {OP_ADAMW,
+     NO,
+     {"f32[3,2]", "f32[3,2]", "f32[3,2]", "f32[3,2]", "f32[1]", "f32[8]"},
      "f32[3,2] f32[3,2] f32[3,2]"},
     {OP_ADAMW, NO, {"f32[3,2]", "f32[3,2]", "f32[6]", "f32[3,2]", "f32[1]", "f32[8]"}, "!f32[3,2]"},
     {OP_FILL, {{{.i = 3}, {.i = 4}, {.f = 1}}}, {0}, "f32[3,4]"},
@@ -146,8 +182,9 @@ static void hostile(void **state)
             for (uint32_t i = 1; i < OP_IN_MAX; i++)
                 in[i].shape = in[0].shape;
         for (uint32_t i = 0; i < OP_ATTR_MAX; i++)
-            attrs.at[i].i = test_word(311 + i, n) % 5 ? (int64_t)(test_word(317 + i, n) % 3)
-                                                      : (int64_t)test_word(317 + i, n) << 32;
+            attrs.at[i].i = test_word(311 + i, n) % 5
+                                ? (int64_t)(test_word(317 + i, n) % 3)
+                                : (int64_t)((uint64_t)test_word(317 + i, n) << 32);
         if (op_infer(op, &attrs, in, out, NULL) != EMAC_OK)
             continue;
         accepted++;
@@ -190,12 +227,14 @@ static void names(void **state)
 
 static void shapes(void **state)
 {
-    struct shape s = SHAPE4(2, 3, 4, 5), big = SHAPE2(SIZE_MAX, 2), quarter = SHAPE1(SIZE_MAX / 4 + 1);
+    struct shape s = SHAPE4(2, 3, 4, 5), big = SHAPE2(SIZE_MAX, 2),
+                 quarter = SHAPE1(SIZE_MAX / 4 + 1);
     size_t n = 0;
     char text[12];
     assert_true(shape_count(&s, &n) && n == 120 && shape_bytes(&s, &n) && n == 480);
     assert_false(shape_count(&big, &n) || shape_bytes(&quarter, &n));
-    assert_false(shape_count(&(struct shape){0, {1}}, &n) || shape_count(&(struct shape){5, {1}}, &n));
+    assert_false(shape_count(&(struct shape){0, {1}}, &n) ||
+                 shape_count(&(struct shape){5, {1}}, &n));
     assert_true(shape_equal(&s, &SHAPE4(2, 3, 4, 5)) && !shape_equal(&s, &SHAPE3(2, 3, 4)));
     shape_text(text, sizeof text, DTYPE_I32, &s);
     assert_string_equal(text, "i32[2,3,4,5");

@@ -4,7 +4,8 @@
 
 static struct test_devices devices;
 
-/* Run on ref and on all others, compare, free the inputs; keeps ref's outputs in `keep` if given. */
+/* Run on ref and on all others, compare, free the inputs; keeps ref's outputs in `keep` if given.
+ */
 static void check(const char *what, enum op op, const struct op_attrs *attrs, struct tensor *in,
                   struct tensor *keep)
 {
@@ -51,10 +52,10 @@ static void matmul_case(size_t m, size_t n, size_t k)
 
 static void matmul(void **state)
 {
-    static const size_t shape[][3] = {
-        {1, 1, 1},     {1, 1, 257},   {1, 33, 300},   {2, 64, 31},   {3, 17, 255},  {7, 9, 512},
-        {12, 32, 256}, {13, 33, 257}, {48, 31, 260},  {49, 31, 5},   {50, 64, 512}, {61, 70, 513},
-        {130, 8, 1},   {121, 40, 90}, {250, 100, 33}, {64, 130, 300}};
+    static const size_t shape[][3] = {{1, 1, 1},     {1, 1, 257},   {1, 33, 300},   {2, 64, 31},
+                                      {3, 17, 255},  {7, 9, 512},   {12, 32, 256},  {13, 33, 257},
+                                      {48, 31, 260}, {49, 31, 5},   {50, 64, 512},  {61, 70, 513},
+                                      {130, 8, 1},   {121, 40, 90}, {250, 100, 33}, {64, 130, 300}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         matmul_case(shape[i][0], shape[i][1], shape[i][2]);
 }
@@ -64,7 +65,8 @@ static void matmul_phases(void **state)
 {
     size_t m = 50, n = 1090, k = 2053;
     struct op_attrs attrs = {{{.i = 0}, {.i = 1}}};
-    struct tensor in[2] = {test_normal_tensor(SHAPE2(m, k), 3), test_normal_tensor(SHAPE2(n, k), 4)};
+    struct tensor in[2] = {test_normal_tensor(SHAPE2(m, k), 3),
+                           test_normal_tensor(SHAPE2(n, k), 4)};
     struct tensor out[2];
     struct device *two = devices.fast[ISA_AVX512][1], *one = devices.fast[ISA_PORTABLE][0];
     if (!two)
@@ -86,8 +88,8 @@ static void matmul_phases(void **state)
 static void elementwise(void **state)
 {
     static const size_t size[] = {1, 15, 16, 17, 33, 1000, 70001};
-    static const float special[] = {0.0f,    -0.0f,  1.0f,     -1.0f,     0x1p-149f, -0x1p-126f,
-                                    0x1p127f, 88.0f, -87.337f, 0x1.8p-130f, 100.0f,   -200.0f};
+    static const float special[] = {0.0f,     -0.0f, 1.0f,     -1.0f,       0x1p-149f, -0x1p-126f,
+                                    0x1p127f, 88.0f, -87.337f, 0x1.8p-130f, 100.0f,    -200.0f};
     static const enum op ops[] = {OP_ADD, OP_MUL, OP_SWIGLU, OP_SCALE, OP_SWIGLU_GRAD};
     for (size_t s = 0; s < EMAC_COUNT(size); s++)
         for (size_t o = 0; o < EMAC_COUNT(ops); o++) {
@@ -130,8 +132,8 @@ static void in_place(void **state)
                 memcpy(copy[i].data, in[i].data, 3001 * 4);
                 out[i] = copy[i];
             }
-            assert_int_equal(
-                device_run(devices.fast[isa][1], (enum op)op, &attrs, copy, out, &err), EMAC_OK);
+            assert_int_equal(device_run(devices.fast[isa][1], (enum op)op, &attrs, copy, out, &err),
+                             EMAC_OK);
             for (uint32_t i = 0; i < info->outputs; i++)
                 assert_int_equal(test_differ(want[i].data, out[i].data, 3001), 3001);
             tensors_free(out, info->outputs);
@@ -173,8 +175,8 @@ static void sums(void **state)
 static void norm_case(size_t n, size_t d)
 {
     struct op_attrs attrs = {{{.f = 1e-5f}}};
-    struct tensor in[4] = {test_normal_tensor(SHAPE2(n, d), 60),
-                           test_normal_tensor(SHAPE1(d), 61)}, out[2];
+    struct tensor in[4] = {test_normal_tensor(SHAPE2(n, d), 60), test_normal_tensor(SHAPE1(d), 61)},
+                  out[2];
     struct tensor grad[4];
     check(sizes(n, d, 0), OP_RMSNORM, &attrs, in, out);
     grad[0] = test_normal_tensor(SHAPE2(n, d), 62);
@@ -189,7 +191,7 @@ static void norm_case(size_t n, size_t d)
 
 static void norm(void **state)
 {
-    static const size_t shape[][2] = {{1, 1},    {1, 300}, {3, 17},  {17, 16},  {255, 20},
+    static const size_t shape[][2] = {{1, 1},    {1, 300}, {3, 17},    {17, 16},   {255, 20},
                                       {256, 33}, {257, 5}, {600, 160}, {300, 257}, {5, 1000}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         norm_case(shape[i][0], shape[i][1]);
@@ -238,7 +240,8 @@ static void embedding(void **state)
 static void rope(void **state)
 {
     /* rows, positions, heads, half */
-    static const size_t shape[][4] = {{1, 1, 1, 1}, {6, 3, 2, 3}, {300, 100, 5, 16}, {600, 300, 3, 40}};
+    static const size_t shape[][4] = {
+        {1, 1, 1, 1}, {6, 3, 2, 3}, {300, 100, 5, 16}, {600, 300, 3, 40}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         for (int inverse = 0; inverse < 2; inverse++) {
             size_t half = shape[i][3], heads = shape[i][2];
@@ -257,11 +260,14 @@ struct attention_shape {
 
 static void attention_case(struct attention_shape s)
 {
-    struct op_attrs attrs = {{{.i = (int64_t)s.b}, {.i = (int64_t)s.h}, {.i = (int64_t)s.g},
+    struct op_attrs attrs = {{{.i = (int64_t)s.b},
+                              {.i = (int64_t)s.h},
+                              {.i = (int64_t)s.g},
                               {.f = fn_rsqrt((float)s.e)}}};
     struct shape q = SHAPE2(s.b * s.t, s.h * s.e), kv = SHAPE2(s.b * s.t, s.g * s.e);
     struct tensor in[3] = {test_normal_tensor(q, 100), test_normal_tensor(kv, 101),
-                           test_normal_tensor(kv, 102)}, out[3], grad[7];
+                           test_normal_tensor(kv, 102)},
+                  out[3], grad[7];
     check(sizes(s.b, s.t, s.e), OP_ATTENTION, &attrs, in, out);
     grad[0] = test_normal_tensor(q, 103);
     memcpy(grad + 1, in, sizeof in);
@@ -275,9 +281,9 @@ static void attention_case(struct attention_shape s)
 static void attention(void **state)
 {
     static const struct attention_shape shape[] = {
-        {1, 1, 1, 1, 1},  {2, 1, 2, 1, 5},  {1, 13, 1, 1, 32}, {2, 40, 4, 2, 20},
-        {1, 255, 2, 2, 8}, {1, 256, 1, 1, 16}, {1, 257, 2, 1, 7}, {2, 300, 3, 1, 6},
-        {1, 20, 1, 1, 260}, {1, 530, 2, 1, 4}, {3, 30, 6, 3, 33}};
+        {1, 1, 1, 1, 1},    {2, 1, 2, 1, 5},    {1, 13, 1, 1, 32}, {2, 40, 4, 2, 20},
+        {1, 255, 2, 2, 8},  {1, 256, 1, 1, 16}, {1, 257, 2, 1, 7}, {2, 300, 3, 1, 6},
+        {1, 20, 1, 1, 260}, {1, 530, 2, 1, 4},  {3, 30, 6, 3, 33}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         attention_case(shape[i]);
 }
@@ -285,11 +291,12 @@ static void attention(void **state)
 /* The last position's row of full attention, from cached keys, on every device. */
 static void decode_case(struct attention_shape s)
 {
-    struct op_attrs attrs = {{{.i = 1}, {.i = (int64_t)s.h}, {.i = (int64_t)s.g},
-                              {.f = fn_rsqrt((float)s.e)}}};
+    struct op_attrs attrs = {
+        {{.i = 1}, {.i = (int64_t)s.h}, {.i = (int64_t)s.g}, {.f = fn_rsqrt((float)s.e)}}};
     struct tensor in[3] = {test_normal_tensor(SHAPE2(s.t, s.h * s.e), 110),
                            test_normal_tensor(SHAPE2(s.t, s.g * s.e), 111),
-                           test_normal_tensor(SHAPE2(s.t, s.g * s.e), 112)}, out[3];
+                           test_normal_tensor(SHAPE2(s.t, s.g * s.e), 112)},
+                  out[3];
     size_t width = s.h * s.e, row = (s.t - 1) * width;
     float *o = malloc(width * sizeof *o);
     test_run(devices.ref, OP_ATTENTION, &attrs, in, out);
@@ -299,10 +306,9 @@ static void decode_case(struct attention_shape s)
             struct emac_err err;
             if (!dev)
                 continue;
-            assert_int_equal(device_attention_decode(dev, (float *)in[0].data + row, in[1].data,
-                                                     in[2].data, o, s.t, (uint32_t)s.h,
-                                                     (uint32_t)s.g, (uint32_t)s.e, attrs.at[3].f,
-                                                     &err),
+            assert_int_equal(device_attention_decode(
+                                 dev, (float *)in[0].data + row, in[1].data, in[2].data, o, s.t,
+                                 (uint32_t)s.h, (uint32_t)s.g, (uint32_t)s.e, attrs.at[3].f, &err),
                              EMAC_OK);
             assert_int_equal(test_differ(o, (float *)out[0].data + row, width), width);
         }
@@ -313,8 +319,10 @@ static void decode_case(struct attention_shape s)
 
 static void decode(void **state)
 {
-    static const struct attention_shape shape[] = {{1, 1, 1, 1, 4},    {1, 40, 4, 2, 20},
-                                                   {1, 257, 14, 1, 32}, {1, 300, 3, 3, 40},
+    static const struct attention_shape shape[] = {{1, 1, 1, 1, 4},
+                                                   {1, 40, 4, 2, 20},
+                                                   {1, 257, 14, 1, 32},
+                                                   {1, 300, 3, 3, 40},
                                                    {1, 600, 6, 2, 16}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         decode_case(shape[i]);
@@ -325,7 +333,8 @@ static void generators(void **state)
     static const int64_t size[][2] = {{1, 0}, {7, 0}, {257, 3}, {300, 333}};
     for (size_t i = 0; i < EMAC_COUNT(size); i++) {
         struct op_attrs fill = {{{.i = size[i][0]}, {.i = size[i][1]}, {.f = 1.25f}}};
-        struct op_attrs randn = {{{.i = size[i][0]}, {.i = size[i][1]}, {.i = -5}, {.i = 9}, {.f = 0.02f}}};
+        struct op_attrs randn = {
+            {{.i = size[i][0]}, {.i = size[i][1]}, {.i = -5}, {.i = 9}, {.f = 0.02f}}};
         check(sizes((size_t)size[i][0], (size_t)size[i][1], 0), OP_FILL, &fill, NULL, NULL);
         check(sizes((size_t)size[i][0], (size_t)size[i][1], 0), OP_RANDN, &randn, NULL, NULL);
     }
@@ -362,7 +371,8 @@ static void scalars(void **state)
     static const float value[] = {0.0f, 4.0f, 2.0f, 1e-30f, 1e30f};
     for (size_t i = 0; i < EMAC_COUNT(value); i++) {
         struct op_attrs attrs = {{{0}}};
-        struct tensor in[2] = {test_tensor(DTYPE_F32, SHAPE1(1)), test_tensor(DTYPE_F32, SHAPE1(1))};
+        struct tensor in[2] = {test_tensor(DTYPE_F32, SHAPE1(1)),
+                               test_tensor(DTYPE_F32, SHAPE1(1))};
         struct tensor out[1];
         *(float *)in[0].data = value[i];
         *(float *)in[1].data = 1.0f;
@@ -443,15 +453,15 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matmul),          cmocka_unit_test(matmul_phases),
-        cmocka_unit_test(elementwise),     cmocka_unit_test(in_place),
-        cmocka_unit_test(adamw),           cmocka_unit_test(sums),
-        cmocka_unit_test(norm),            cmocka_unit_test(xent),
-        cmocka_unit_test(embedding),       cmocka_unit_test(rope),
-        cmocka_unit_test(attention),       cmocka_unit_test(decode),
-        cmocka_unit_test(generators),      cmocka_unit_test(randn_is_normal),
-        cmocka_unit_test(reshape),         cmocka_unit_test(scalars),
-        cmocka_unit_test(add_and_finite),  cmocka_unit_test(ids_are_checked),
+        cmocka_unit_test(matmul),         cmocka_unit_test(matmul_phases),
+        cmocka_unit_test(elementwise),    cmocka_unit_test(in_place),
+        cmocka_unit_test(adamw),          cmocka_unit_test(sums),
+        cmocka_unit_test(norm),           cmocka_unit_test(xent),
+        cmocka_unit_test(embedding),      cmocka_unit_test(rope),
+        cmocka_unit_test(attention),      cmocka_unit_test(decode),
+        cmocka_unit_test(generators),     cmocka_unit_test(randn_is_normal),
+        cmocka_unit_test(reshape),        cmocka_unit_test(scalars),
+        cmocka_unit_test(add_and_finite), cmocka_unit_test(ids_are_checked),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
