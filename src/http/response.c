@@ -58,6 +58,12 @@ static json_t *json_text(const char *text)
 
 void http_response_error(struct http_response *res, const struct emac_err *err)
 {
+    http_response_error_param(res, err, NULL);
+}
+
+void http_response_error_param(struct http_response *res, const struct emac_err *err,
+                               const char *param)
+{
     EMAC_ASSERT(err->status != EMAC_OK);
     stream_drop(res);
     emac_buf_clear(&res->body);
@@ -65,8 +71,8 @@ void http_response_error(struct http_response *res, const struct emac_err *err)
     res->content_type = NULL;
     res->content_length = -1;
     json_t *j =
-        json_pack("{s:{s:o, s:s, s:n, s:s}}", "error", "message", json_text(err->text), "type",
-                  error_type(res->status), "param", "code", emac_status_text(err->status));
+        json_pack("{s:{s:o, s:s, s:s?, s:s}}", "error", "message", json_text(err->text), "type",
+                  error_type(res->status), "param", param, "code", emac_status_text(err->status));
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     /* Without memory the status alone must do. */
     if (text != NULL)

@@ -100,5 +100,8 @@ void http_server_stop(struct http_server *s);
 enum emac_status http_sse_event(struct emac_buf *out, const char *text, struct emac_err *err);
 /* Fill res with the error JSON and the status; a body or stream it had is dropped, headers stay. */
 void http_response_error(struct http_response *res, const struct emac_err *err);
+/* The same with `param`, the field of the request that is to blame. */
+void http_response_error_param(struct http_response *res, const struct emac_err *err,
+                               const char *param);
 
 #endif
