@@ -1,206 +1,262 @@
 #include "gateway/request.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "gateway/gateway.h"
 
-#define TOP_P_LEAST 1e-9
+/* ---- kinds of values ---- */
 
-/* What the parsers share: the object, and where the fault is told. */
-struct reading {
-    json_t *root;
-    const char **param;
-    struct emac_err *err;
-};
-
-static enum emac_status wrong(struct reading *r, const char *param, const char *what)
+static enum emac_status integer_read(const json_t *v, const char *name, json_int_t least,
+                                     json_int_t most, json_int_t *out, struct emac_err *err)
 {
-    *r->param = param;
-    return emac_fail(r->err, EMAC_INVALID, "'%s' %s", param, what);
-}
-
-/* The field, or NULL when it is absent or null. */
-static json_t *field(const struct reading *r, const char *key)
-{
-    json_t *v = json_object_get(r->root, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-/* Whole text: NUL bytes would cut it short on its way. */
-static const char *text_of(json_t *v)
-{
-    const char *s = json_string_value(v);
-    return s && strlen(s) == json_string_length(v) ? s : NULL;
-}
-
-static enum emac_status read_integer(struct reading *r, const char *key, int64_t lo, int64_t hi,
-                                     int64_t *out, bool *given)
-{
-    json_t *v = field(r, key);
-    char what[96];
-    if (given)
-        *given = v != NULL;
-    if (v == NULL)
-        return EMAC_OK;
-    snprintf(what, sizeof(what), "must be an integer from %lld to %lld", (long long)lo,
-             (long long)hi);
-    if (!json_is_integer(v) || json_integer_value(v) < lo || json_integer_value(v) > hi)
-        return wrong(r, key, what);
+    if (!json_is_integer(v) || json_integer_value(v) < least || json_integer_value(v) > most)
+        return emac_fail(err, EMAC_INVALID, "'%s' must be an integer from %lld to %lld", name,
+                         (long long)least, (long long)most);
     *out = json_integer_value(v);
     return EMAC_OK;
 }
 
-static enum emac_status read_number(struct reading *r, const char *key, double lo, double hi,
-                                    double *out)
+static enum emac_status bool_read(const json_t *v, const char *name, bool *out,
+                                  struct emac_err *err)
 {
-    json_t *v = field(r, key);
-    char what[96];
-    if (v == NULL)
-        return EMAC_OK;
-    snprintf(what, sizeof(what), "must be a number from %g to %g", lo, hi);
-    double x = json_number_value(v);
-    if (!json_is_number(v) || !(x >= lo && x <= hi))
-        return wrong(r, key, what);
-    *out = x;
-    return EMAC_OK;
-}
-
-static enum emac_status read_bool(struct reading *r, const char *key, bool *out)
-{
-    json_t *v = field(r, key);
-    if (v == NULL)
-        return EMAC_OK;
     if (!json_is_boolean(v))
-        return wrong(r, key, "must be true or false");
+        return emac_fail(err, EMAC_INVALID, "'%s' must be true or false", name);
     *out = json_is_true(v);
     return EMAC_OK;
 }
 
-static enum emac_status read_model(struct reading *r, struct completion *out)
-{
-    out->model = text_of(field(r, "model"));
-    if (out->model == NULL || out->model[0] == 0)
-        return wrong(r, "model", "must name a model: see GET /v1/models");
-    return EMAC_OK;
-}
-
-/* A string, or a list of one. */
-static enum emac_status read_prompt(struct reading *r, struct completion *out)
-{
-    json_t *v = field(r, "prompt");
-    if (json_is_array(v) && json_array_size(v) != 1)
-        return wrong(r, "prompt", "must be one text: a list may hold one string");
-    if (json_is_array(v))
-        v = json_array_get(v, 0);
-    out->serve.prompt = text_of(v);
-    if (out->serve.prompt == NULL)
-        return wrong(r, "prompt", "must be text without NUL characters");
-    if (out->serve.prompt[0] == 0)
-        return wrong(r, "prompt", "must not be empty");
-    if (json_string_length(v) > SERVE_PROMPT_MAX)
-        return wrong(r, "prompt", "is longer than 256 KiB");
-    return EMAC_OK;
-}
-
-static enum emac_status stop_add(struct reading *r, struct completion *out, json_t *v)
-{
-    const char *s = text_of(v);
-    struct serve_request *q = &out->serve;
-    if (s == NULL || s[0] == 0 || strlen(s) > SERVE_STOP_BYTES)
-        return wrong(r, "stop", "must hold texts of 1 to 256 bytes");
-    bool fits = emac_strcpy(q->stop[q->stop_count++], sizeof(q->stop[0]), s);
-    EMAC_ASSERT(fits);
-    return EMAC_OK;
-}
-
-static enum emac_status read_stop(struct reading *r, struct completion *out)
-{
-    json_t *v = field(r, "stop"), *item;
-    size_t i;
-    if (v == NULL)
-        return EMAC_OK;
-    if (json_is_string(v))
-        return stop_add(r, out, v);
-    if (!json_is_array(v) || json_array_size(v) > SERVE_STOP_MAX)
-        return wrong(r, "stop", "must be a text or a list of at most 4");
-    json_array_foreach(v, i, item)
-    {
-        enum emac_status st = stop_add(r, out, item);
-        if (st != EMAC_OK)
-            return st;
-    }
-    return EMAC_OK;
-}
-
-static enum emac_status read_stream(struct reading *r, struct completion *out)
-{
-    enum emac_status st = read_bool(r, "stream", &out->stream);
-    json_t *v = field(r, "stream_options");
-    if (st != EMAC_OK || v == NULL)
-        return st;
-    if (!json_is_object(v))
-        return wrong(r, "stream_options", "must be an object");
-    if (!out->stream)
-        return wrong(r, "stream_options", "may only be given with 'stream': true");
-    struct reading inner = {v, r->param, r->err};
-    return read_bool(&inner, "include_usage", &out->include_usage);
-}
-
-/* What we cannot do is refused when it is asked for, not passed over. */
-static enum emac_status read_refused(struct reading *r)
-{
-    int64_t one = 1;
-    double zero = 0;
-    enum emac_status st;
-    EMAC_TRY(st, read_integer(r, "n", 1, 1, &one, NULL));
-    EMAC_TRY(st, read_integer(r, "best_of", 1, 1, &one, NULL));
-    EMAC_TRY(st, read_number(r, "presence_penalty", 0, 0, &zero));
-    EMAC_TRY(st, read_number(r, "frequency_penalty", 0, 0, &zero));
-    if (field(r, "suffix"))
-        return wrong(r, "suffix", "is not supported");
-    if (field(r, "logprobs"))
-        return wrong(r, "logprobs", "is not supported");
-    if (json_object_size(field(r, "logit_bias")) > 0)
-        return wrong(r, "logit_bias", "is not supported");
-out:
-    return st;
-}
-
-static enum emac_status read_sampling(struct reading *r, struct completion *out)
-{
-    struct serve_request *q = &out->serve;
-    int64_t max_tokens = GATEWAY_TOKENS_DEFAULT, seed = 0, top_k = 0;
-    enum emac_status st;
-    q->temperature = q->top_p = 1;
-    EMAC_TRY(st, read_integer(r, "max_tokens", 1, GATEWAY_TOKENS_MAX, &max_tokens, NULL));
-    EMAC_TRY(st, read_number(r, "temperature", 0, 2, &q->temperature));
-    EMAC_TRY(st, read_number(r, "top_p", 0, 1, &q->top_p));
-    EMAC_TRY(st, read_integer(r, "top_k", 0, UINT32_MAX, &top_k, NULL));
-    EMAC_TRY(st, read_integer(r, "seed", INT64_MIN, INT64_MAX, &seed, &out->has_seed));
-    if (q->top_p < TOP_P_LEAST)
-        q->top_p = TOP_P_LEAST; /* 0 means the most likely token, as this does */
-    q->max_tokens = (uint32_t)max_tokens;
-    q->top_k = (uint32_t)top_k;
-    q->seed = (uint64_t)seed & INT64_MAX;
-out:
-    return st;
-}
-
-enum emac_status completion_parse(json_t *root, struct completion *out, const char **param,
+/* Text of 1 to max bytes. Rigs get it as a C string, so it may hold no zero byte. */
+static enum emac_status text_read(const json_t *v, const char *name, size_t max, const char **out,
                                   struct emac_err *err)
 {
-    struct reading r = {root, param, err};
-    enum emac_status st;
-    *out = (struct completion){0};
-    *param = NULL;
-    EMAC_TRY(st, read_model(&r, out));
-    EMAC_TRY(st, read_prompt(&r, out));
-    EMAC_TRY(st, read_sampling(&r, out));
-    EMAC_TRY(st, read_stop(&r, out));
-    EMAC_TRY(st, read_stream(&r, out));
-    EMAC_TRY(st, read_bool(&r, "echo", &out->echo));
-    st = read_refused(&r);
-out:
+    if (!json_is_string(v))
+        return emac_fail(err, EMAC_INVALID, "'%s' must be text", name);
+    size_t n = json_string_length(v);
+    if (n == 0 || n > max)
+        return emac_fail(err, EMAC_INVALID, "'%s' must have from 1 to %zu bytes, not %zu", name,
+                         max, n);
+    if (strlen(json_string_value(v)) != n)
+        return emac_fail(err, EMAC_INVALID, "'%s' must not hold the character U+0000", name);
+    *out = json_string_value(v);
+    return EMAC_OK;
+}
+
+/* ---- fields ---- */
+
+typedef enum emac_status field_reader(struct gateway_request *r, const json_t *v, const char *name,
+                                      struct emac_err *err);
+
+static enum emac_status read_model(struct gateway_request *r, const json_t *v, const char *name,
+                                   struct emac_err *err)
+{
+    return text_read(v, name, SERVE_MODEL_NAME_MAX, &r->model, err);
+}
+
+static enum emac_status read_prompt(struct gateway_request *r, const json_t *v, const char *name,
+                                    struct emac_err *err)
+{
+    if (json_is_array(v)) {
+        if (json_array_size(v) != 1 || !json_is_string(json_array_get(v, 0)))
+            return emac_fail(err, EMAC_INVALID,
+                             "'prompt' must be text, or a list of one text: send one request for "
+                             "each prompt, and text in place of token numbers");
+        v = json_array_get(v, 0);
+    }
+    return text_read(v, name, SERVE_PROMPT_MAX, &r->serve.prompt, err);
+}
+
+static enum emac_status read_max_tokens(struct gateway_request *r, const json_t *v,
+                                        const char *name, struct emac_err *err)
+{
+    json_int_t n = 0;
+    enum emac_status st = integer_read(v, name, 1, GATEWAY_TOKENS_MAX, &n, err);
+    if (st == EMAC_OK)
+        r->serve.max_tokens = (uint32_t)n;
     return st;
+}
+
+static enum emac_status read_temperature(struct gateway_request *r, const json_t *v,
+                                         const char *name, struct emac_err *err)
+{
+    double x = json_number_value(v);
+    if (!json_is_number(v) || !(x >= 0 && x <= 2))
+        return emac_fail(err, EMAC_INVALID, "'%s' must be a number from 0 to 2", name);
+    r->serve.temperature = x;
+    return EMAC_OK;
+}
+
+static enum emac_status read_top_p(struct gateway_request *r, const json_t *v, const char *name,
+                                   struct emac_err *err)
+{
+    double x = json_number_value(v);
+    if (!json_is_number(v) || !(x > 0 && x <= 1))
+        return emac_fail(err, EMAC_INVALID, "'%s' must be a number over 0 and up to 1", name);
+    r->serve.top_p = x < GATEWAY_TOP_P_MIN ? GATEWAY_TOP_P_MIN : x;
+    return EMAC_OK;
+}
+
+static enum emac_status read_top_k(struct gateway_request *r, const json_t *v, const char *name,
+                                   struct emac_err *err)
+{
+    json_int_t n = 0;
+    enum emac_status st = integer_read(v, name, 0, GATEWAY_TOP_K_MAX, &n, err);
+    if (st == EMAC_OK)
+        r->serve.top_k = (uint32_t)n;
+    return st;
+}
+
+static enum emac_status read_seed(struct gateway_request *r, const json_t *v, const char *name,
+                                  struct emac_err *err)
+{
+    json_int_t n = 0;
+    enum emac_status st = integer_read(v, name, INT64_MIN, INT64_MAX, &n, err);
+    r->serve.seed = (uint64_t)n & INT64_MAX;
+    r->seeded = st == EMAC_OK;
+    return st;
+}
+
+static enum emac_status stop_add(struct gateway_request *r, const json_t *v, const char *name,
+                                 struct emac_err *err)
+{
+    const char *text = NULL;
+    enum emac_status st = text_read(v, name, SERVE_STOP_BYTES, &text, err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_ASSERT(r->serve.stop_count < SERVE_STOP_MAX);
+    char *at = r->serve.stop[r->serve.stop_count++];
+    bool whole = emac_strcpy(at, SERVE_STOP_BYTES + 1, text);
+    EMAC_ASSERT(whole);
+    return EMAC_OK;
+}
+
+static enum emac_status read_stop(struct gateway_request *r, const json_t *v, const char *name,
+                                  struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    if (json_is_string(v))
+        return stop_add(r, v, name, err);
+    if (!json_is_array(v) || json_array_size(v) > SERVE_STOP_MAX)
+        return emac_fail(err, EMAC_INVALID, "'%s' must be text or a list of up to %d texts", name,
+                         SERVE_STOP_MAX);
+    for (size_t i = 0; i < json_array_size(v) && st == EMAC_OK; i++)
+        st = stop_add(r, json_array_get(v, i), name, err);
+    return st;
+}
+
+static enum emac_status read_stream(struct gateway_request *r, const json_t *v, const char *name,
+                                    struct emac_err *err)
+{
+    return bool_read(v, name, &r->stream, err);
+}
+
+static enum emac_status read_stream_options(struct gateway_request *r, const json_t *v,
+                                            const char *name, struct emac_err *err)
+{
+    if (!json_is_object(v))
+        return emac_fail(err, EMAC_INVALID, "'%s' must be an object", name);
+    if (!r->stream)
+        return emac_fail(err, EMAC_INVALID, "'%s' goes only with 'stream': true", name);
+    const json_t *usage = json_object_get(v, "include_usage");
+    if (usage == NULL || json_is_null(usage))
+        return EMAC_OK;
+    return bool_read(usage, "stream_options.include_usage", &r->include_usage, err);
+}
+
+static enum emac_status read_echo(struct gateway_request *r, const json_t *v, const char *name,
+                                  struct emac_err *err)
+{
+    return bool_read(v, name, &r->echo, err);
+}
+
+static enum emac_status read_one(struct gateway_request *r, const json_t *v, const char *name,
+                                 struct emac_err *err)
+{
+    if (json_is_integer(v) && json_integer_value(v) == 1)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "'%s' must be 1: this server gives one completion a request", name);
+}
+
+static enum emac_status read_none(struct gateway_request *r, const json_t *v, const char *name,
+                                  struct emac_err *err)
+{
+    return emac_fail(err, EMAC_INVALID, "'%s' is not supported here: leave it out", name);
+}
+
+static enum emac_status read_no_penalty(struct gateway_request *r, const json_t *v,
+                                        const char *name, struct emac_err *err)
+{
+    return json_is_number(v) && json_number_value(v) == 0 ? EMAC_OK : read_none(r, v, name, err);
+}
+
+static enum emac_status read_no_bias(struct gateway_request *r, const json_t *v, const char *name,
+                                     struct emac_err *err)
+{
+    return json_is_object(v) && json_object_size(v) == 0 ? EMAC_OK : read_none(r, v, name, err);
+}
+
+/* `stream` stands before `stream_options`, which looks at it. */
+static const struct {
+    const char *name;
+    field_reader *read;
+    bool needed;
+} FIELDS[] = {
+    {"model", read_model, true},
+    {"prompt", read_prompt, true},
+    {"max_tokens", read_max_tokens, false},
+    {"temperature", read_temperature, false},
+    {"top_p", read_top_p, false},
+    {"top_k", read_top_k, false},
+    {"seed", read_seed, false},
+    {"stop", read_stop, false},
+    {"stream", read_stream, false},
+    {"stream_options", read_stream_options, false},
+    {"echo", read_echo, false},
+    {"n", read_one, false},
+    {"best_of", read_one, false},
+    {"logprobs", read_none, false},
+    {"suffix", read_none, false},
+    {"presence_penalty", read_no_penalty, false},
+    {"frequency_penalty", read_no_penalty, false},
+    {"logit_bias", read_no_bias, false},
+};
+
+static enum emac_status body_read(struct gateway_request *r, struct emac_slice body,
+                                  struct emac_err *err)
+{
+    json_error_t je;
+    r->root = json_loadb((const char *)body.data, body.len,
+                         JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    if (r->root == NULL)
+        return emac_fail(err, EMAC_INVALID, "the body is not JSON: %s at line %d column %d",
+                         je.text, je.line, je.column);
+    if (!json_is_object(r->root))
+        return emac_fail(err, EMAC_INVALID, "the body must be a JSON object");
+    return EMAC_OK;
+}
+
+enum emac_status gateway_request_parse(struct gateway_request *out, struct emac_slice body,
+                                       const char **param, struct emac_err *err)
+{
+    *out = (struct gateway_request){
+        .serve = {.max_tokens = GATEWAY_TOKENS_DEFAULT, .temperature = 1, .top_p = 1}};
+    *param = NULL;
+    enum emac_status st = body_read(out, body, err);
+    for (size_t i = 0; i < EMAC_COUNT(FIELDS) && st == EMAC_OK; i++) {
+        const json_t *v = json_object_get(out->root, FIELDS[i].name);
+        if (v != NULL && !json_is_null(v))
+            st = FIELDS[i].read(out, v, FIELDS[i].name, err);
+        else if (FIELDS[i].needed)
+            st = emac_fail(err, EMAC_INVALID, "'%s' is missing", FIELDS[i].name);
+        if (st != EMAC_OK)
+            *param = FIELDS[i].name;
+    }
+    return st;
+}
+
+void gateway_request_release(struct gateway_request *r)
+{
+    json_decref(r->root);
+    *r = (struct gateway_request){0};
 }

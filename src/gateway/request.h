@@ -1,24 +1,32 @@
-/* A completion request in OpenAI's shape (api reference, "Create completion"). */
+/* The body of POST /v1/completions, as OpenAI documents it, to a struct. A pure
+ * function of bytes.
+ *
+ * A field that is null counts as absent. Fields of OpenAI's that this server
+ * knows but cannot honour (n, logprobs, penalties, ...) are refused unless they
+ * say what happens anyway; fields it does not know are passed over. */
 #ifndef EMAC_GATEWAY_REQUEST_H
 #define EMAC_GATEWAY_REQUEST_H
 
 #include <jansson.h>
 
 #include "coordinator/serve.h"
-#include "gateway/gateway.h"
 
-struct completion {
-    const char *model;          /* as the client named it; borrowed from the JSON */
-    struct serve_request serve; /* .model and .params are filled in later */
-    bool stream, include_usage, echo, has_seed;
+#define GATEWAY_TOP_K_MAX 1000000
+#define GATEWAY_TOP_P_MIN 1e-9 /* what rigs take; a smaller top_p means this: the likeliest token */
+
+struct gateway_request {
+    struct serve_request serve; /* model and params are not set; prompt lies in `root` */
+    const char *model;          /* as asked for; in `root` */
+    bool stream, include_usage, echo;
+    bool seeded; /* the request names a seed; if not, serve.seed is for the caller to set */
+    json_t *root;
 };
 
-/* INVALID; *param names the field at fault (a literal; NULL: the body as a whole). Strings borrow
- * from root. */
-enum emac_status completion_parse(json_t *root, struct completion *out, const char **param,
-                                  struct emac_err *err);
-
-/* Handlers. */
-http_handler gateway_completions_post, gateway_models_get, gateway_model_get;
+/* Reads the body into *out, to be released whatever happens. INVALID: *param names the field that
+ * is wrong, NULL when it is the body as a whole. A seed is any int64; it is kept without its sign
+ * bit, which is how rigs take it. */
+enum emac_status gateway_request_parse(struct gateway_request *out, struct emac_slice body,
+                                       const char **param, struct emac_err *err);
+void gateway_request_release(struct gateway_request *r);
 
 #endif
