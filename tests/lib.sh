@@ -66,6 +66,7 @@ json() { tail -n 1 "$WORK/out" | jq -r "$1"; }
 up() {
     updir=$1 upnodes=$2
     shift 2
+    : >"$WORK/up.out" # there before it is read
     "$EMAC" up --dir "$updir" --nodes "$upnodes" "$@" >"$WORK/up.out" 2>"$WORK/up.err" &
     UP_PID=$!
     for _ in $(seq 1 200); do

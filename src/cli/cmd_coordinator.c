@@ -2,6 +2,7 @@
 
 #include "cli/cli.h"
 #include "coordinator/coordinator.h"
+#include "gateway/gateway.h"
 #include "os/process.h"
 
 struct coordinator_args {
@@ -64,7 +65,12 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
     }
     if (st != EMAC_OK)
         return st;
-    const struct coordinator_config cfg = {
-        .os = c->os, .dir = dir, .address = a.address, .port = (uint16_t)a.port, .dev = a.dev};
+    const struct coordinator_config cfg = {.os = c->os,
+                                           .dir = dir,
+                                           .address = a.address,
+                                           .port = (uint16_t)a.port,
+                                           .dev = a.dev,
+                                           .routes = GATEWAY_ROUTES,
+                                           .route_count = GATEWAY_ROUTE_COUNT};
     return serve(c, &cfg);
 }

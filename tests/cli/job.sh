@@ -5,7 +5,7 @@ check "the same job locally" "$EMAC" train "$WORK/job.yaml" --local --json
 model=$(json .model)
 checkpoints=$(json '[.checkpoints[].model] | join(" ")')
 up "$WORK/net" 2
-expect "an empty wallet" 4 'balance|escrow|EMAC' "$EMAC" job submit "$WORK/job.yaml"
+expect "an empty wallet" 4 'holds 0' "$EMAC" job submit "$WORK/job.yaml"
 check "faucet" "$EMAC" wallet faucet
 check "submit and wait" "$EMAC" job submit "$WORK/job.yaml" --wait --json
 id=$(json .id)
@@ -21,7 +21,7 @@ expect "cancel after the end" 6 "$id" "$EMAC" job cancel "$id"
 sed 's/steps:.*/steps: 100000/; /^budget:/d' "$WORK/job.yaml" >"$WORK/long.yaml"
 check "submit a long one" "$EMAC" job submit "$WORK/long.yaml" --json
 long=$(json .id)
-expect "cancel by a stranger" 3 'owner' "$EMAC" job cancel "$long" --home "$WORK/stranger"
+expect "cancel by a stranger" 3 'belongs to' "$EMAC" job cancel "$long" --home "$WORK/stranger"
 check "cancel" "$EMAC" job cancel "$long"
 check "show" "$EMAC" job show "$long" --json
 same "cancelled" cancelled "$(json .state)"

@@ -31,6 +31,7 @@ job() { "$EMAC" job show "$1" --json | tail -n 1 | jq -r "$2"; }
 die() { echo "demo: $*" >&2; for f in "$WORK"/net/*/log; do echo "-- $f" >&2; tail -n 15 "$f" >&2; done; exit 1; }
 
 step "a network: one coordinator, three rigs"
+: >"$WORK/up.out" # there before it is read
 "$EMAC" up --dir "$WORK/net" --nodes 3 --no-restart >"$WORK/up.out" 2>"$WORK/up.err" &
 UP=$!
 for _ in $(seq 1 200); do

@@ -1,0 +1,145 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "node/local.h"
+#include "os/process.h"
+
+struct train_args {
+    bool local, restart;
+    uint64_t threads;
+    const char *isa;
+};
+
+struct run {
+    struct cli *c;
+    double tokens_per_second; /* of the optimiser steps */
+};
+
+static void progress(void *ctx, const struct local_progress *p)
+{
+    struct run *run = ctx;
+    struct cli *c = run->c;
+    char eta[24];
+    if (p->step > 0 && !p->resumed)
+        run->tokens_per_second = p->tokens_per_second;
+    cli_duration(eta, p->eta_seconds);
+    if (p->resumed)
+        cli_progress(c, "going on from step %u", p->step);
+    else
+        cli_progress(c, "step %u/%u  loss %.4f  %.0f tokens/s  left %s%s", p->step, p->steps,
+                     p->loss, p->tokens_per_second, eta, p->checkpoint ? "  kept" : "");
+}
+
+static bool cancelled(void *ctx)
+{
+    return os_stop_requested();
+}
+
+static void show(struct cli *c, const struct local_result *r, double seconds)
+{
+    char model[CID_TEXT_MAX], took[24];
+    cid_text(model, &r->model);
+    cli_duration(took, seconds);
+    for (uint32_t i = 0; i < r->checkpoint_count; i++) {
+        char text[CID_TEXT_MAX];
+        cid_text(text, &r->checkpoint[i].model);
+        cli_say(c, "checkpoint step %-6u %s", r->checkpoint[i].step, text);
+    }
+    if (r->has_heldout)
+        cli_say(c, "held out   %.4f bits per byte (%.4f nats)", r->heldout_bits_per_byte,
+                r->heldout_loss);
+    cli_say(c, "model      %s", model);
+    cli_say(c, "%llu tokens in %s", (unsigned long long)r->tokens, took);
+}
+
+static json_t *checkpoint_json(const struct local_checkpoint *k)
+{
+    char params[CID_TEXT_MAX], opt[CID_TEXT_MAX], model[CID_TEXT_MAX];
+    cid_text(params, &k->params);
+    cid_text(opt, &k->opt);
+    cid_text(model, &k->model);
+    return json_pack("{s:I,s:s,s:s,s:s}", "step", (json_int_t)k->step, "params", params, "opt",
+                     opt, "model", model);
+}
+
+static json_t *result_json(const struct local_result *r, const struct job *job, double seconds,
+                           double tokens_per_second)
+{
+    char model[CID_TEXT_MAX], params[CID_TEXT_MAX];
+    cid_text(model, &r->model);
+    cid_text(params, &r->params);
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < r->checkpoint_count; i++)
+        json_array_append_new(list, checkpoint_json(&r->checkpoint[i]));
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f}", "id", r->id, "model", model,
+                     "params", params, "checkpoints", list, "loss_bits_per_byte",
+                     r->has_heldout ? json_real(r->heldout_bits_per_byte) : json_null(), "steps",
+                     (json_int_t)job->adamw.steps, "resumed_at", (json_int_t)r->resumed_at,
+                     "tokens", (json_int_t)r->tokens, "seconds", seconds, "tokens_per_second",
+                     tokens_per_second, "loss", r->loss);
+}
+
+static enum emac_status train(struct cli *c, const struct train_args *a, enum isa isa,
+                              const char *path)
+{
+    struct store *s = NULL;
+    struct device *dev = NULL;
+    struct job job;
+    struct local_result r = {0};
+    char dir[OS_PATH_MAX];
+    struct run run = {.c = c};
+    uint32_t threads = a->threads ? (uint32_t)a->threads : os_cpu_count();
+    enum emac_status st;
+    EMAC_TRY(st, cli_store(c, &s));
+    EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
+    EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
+    EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    EMAC_TRY(st, device_cpu_open(isa, threads, &dev, &c->err));
+    const struct local_config cfg = {.os = c->os,
+                                     .store = s,
+                                     .dev = dev,
+                                     .job = &job,
+                                     .dir = dir,
+                                     .restart = a->restart,
+                                     .progress = progress,
+                                     .cancelled = cancelled,
+                                     .ctx = &run};
+    uint64_t start = c->os->mono_ns(c->os);
+    EMAC_TRY(st, local_train(&cfg, &r, &c->err));
+    double seconds = (double)(c->os->mono_ns(c->os) - start) * 1e-9;
+    show(c, &r, seconds);
+    cli_result(c, result_json(&r, &job, seconds, run.tokens_per_second));
+out:
+    local_result_release(&r);
+    device_close(dev);
+    store_close(s);
+    return st;
+}
+
+enum emac_status cmd_train(struct cli *c, int argc, char **argv)
+{
+    struct train_args a = {.isa = "best"};
+    const struct cli_option options[] = {
+        {"local", 0, OPT_FLAG, &a.local},
+        {"restart", 0, OPT_FLAG, &a.restart},
+        {"threads", 0, OPT_U64, &a.threads},
+        {"isa", 0, OPT_TEXT, &a.isa},
+    };
+    const char *pos[CLI_POSITIONALS_MAX];
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1);
+    if (st != EMAC_OK)
+        return st;
+    if (!a.local)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "say --local to train in this process; for a network: emac job submit "
+                         "'%s'",
+                         pos[0]);
+    enum isa isa = isa_find(a.isa);
+    if (isa == ISA_COUNT)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown instruction set '%s': best, ref, portable, avx2, avx512", a.isa);
+    if (a.threads > 1024)
+        return emac_fail(&c->err, EMAC_INVALID, "threads goes up to 1024");
+    return train(c, &a, isa, pos[0]);
+}
