@@ -187,6 +187,8 @@ void *agent_heartbeat_thread(void *node);
 void *agent_upload_thread(void *node);
 /* Push this bundle to the depot soon; what is queued already is not queued twice. */
 void agent_upload_ask(struct node *n, const struct cid *cid);
+/* The CIDs of a JSON list; anything else in it is passed over. */
+void agent_upload_ask_all(struct node *n, const json_t *list);
 void agent_upload_release(struct node *n);
 
 /* ---- serve.c, serve_model.c ---- */

@@ -32,16 +32,6 @@ static void take_cancelled(struct node *n, const json_t *list)
     os_mutex_unlock(&n->lock);
 }
 
-static void take_deposits(struct node *n, const json_t *list)
-{
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *text = json_string_value(json_array_get(list, i));
-        struct cid cid;
-        if (text != NULL && cid_parse(&cid, text, NULL) == EMAC_OK)
-            agent_upload_ask(n, &cid);
-    }
-}
-
 /* A coordinator that was started again knows no rig: say hello, or the lease under way would lapse.
  * If it wants a challenge too, the worker sees that at its next poll. */
 static void beat(struct node *n)
@@ -53,7 +43,7 @@ static void beat(struct node *n)
                                      limit > BEAT_LEAST_MS ? limit : BEAT_LEAST_MS, &reply, &err);
     if (st == EMAC_OK) {
         take_cancelled(n, json_object_get(reply, "cancel"));
-        take_deposits(n, json_object_get(reply, "deposit"));
+        agent_upload_ask_all(n, json_object_get(reply, "deposit"));
     } else if (st == EMAC_CONFLICT) {
         st = agent_hello(n, &err);
     }

@@ -36,9 +36,10 @@ void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *
                   "message", agent_json_sentence(why->text));
     if (why->status == EMAC_UNAVAILABLE)
         json_object_set_new(body, "missing", missing_json(n));
-    if (agent_post(n, "/v1/failures", body, NODE_CALL_MS, NULL, &err) == EMAC_FORBIDDEN)
+    enum emac_status st = agent_post(n, "/v1/failures", body, NODE_CALL_MS, NULL, &err);
+    if (st == EMAC_FORBIDDEN)
         agent_refused(n, &err);
-    else if (err.status != EMAC_OK)
+    else if (st != EMAC_OK)
         LOG_D("node", "the failure of lease %s was not told: %s", lease, err.text);
 }
 

@@ -84,6 +84,8 @@ static void answered(struct node *n, const json_t *reply)
     bool accepted = json_is_true(json_object_get(reply, "accepted"));
     const char *reason = json_string_value(json_object_get(reply, "reason"));
     int64_t paid = units(json_object_get(reply, "paid_units"));
+    /* At once, while the outputs are surely here: heartbeats would ask too. */
+    agent_upload_ask_all(n, json_object_get(reply, "deposit"));
     os_mutex_lock(&n->lock);
     n->figures.tasks_done += accepted;
     n->figures.tasks_failed += !accepted;

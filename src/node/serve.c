@@ -15,12 +15,13 @@
 #include "node/agent_internal.h"
 #include "node/piece.h"
 
-#define POST_EVERY_MS 20
-#define POST_BYTES    16
-#define POST_TRIES    3
-#define POST_TEXT_MAX (4u << 20)
-#define PROMPT_BYTES  (1u << 20)
-#define SERVE_TOKENS  1000000
+#define POST_EVERY_MS   20
+#define POST_BYTES      16
+#define POST_BYTES_MOST (32u << 10)
+#define POST_TRIES      3
+#define POST_TEXT_MAX   (4u << 20)
+#define PROMPT_BYTES    (1u << 20)
+#define SERVE_TOKENS    1000000
 
 struct post {
     struct node *n;
@@ -58,12 +59,6 @@ static enum emac_status number(const json_t *o, const char *key, double least, d
     return EMAC_OK;
 }
 
-static enum emac_status whole(const json_t *o, const char *key, uint64_t most, uint64_t *out,
-                              struct emac_err *err)
-{
-    return agent_field_u64(o, key, most, out, err);
-}
-
 static enum emac_status stops_parse(const json_t *list, struct piece_filter *f,
                                     struct emac_err *err)
 {
@@ -93,9 +88,9 @@ static enum emac_status request_parse(const json_t *reply, struct request *out,
                          PROMPT_BYTES);
     out->prompt = json_string_value(prompt);
     out->prompt_len = json_string_length(prompt);
-    EMAC_TRY(st, whole(r, "max_tokens", SERVE_TOKENS, &tokens, err));
-    EMAC_TRY(st, whole(r, "top_k", SERVE_TOKENS, &top_k, err));
-    EMAC_TRY(st, whole(r, "seed", INT64_MAX, &seed, err));
+    EMAC_TRY(st, agent_field_u64(r, "max_tokens", SERVE_TOKENS, &tokens, err));
+    EMAC_TRY(st, agent_field_u64(r, "top_k", SERVE_TOKENS, &top_k, err));
+    EMAC_TRY(st, agent_field_u64(r, "seed", INT64_MAX, &seed, err));
     EMAC_TRY(st, number(r, "temperature", 0, 100, &out->params.temperature, err));
     EMAC_TRY(st, number(r, "top_p", 1e-9, 1, &out->params.top_p, err));
     EMAC_TRY(st, stops_parse(json_object_get(r, "stop"), &out->filter, err));
@@ -108,17 +103,29 @@ out:
 
 /* ---- the poster ---- */
 
+/* Where to cut what has come together over a slow network: after a whole character. */
+static size_t piece_cut(const struct emac_buf *text)
+{
+    size_t n = text->len < POST_BYTES_MOST ? text->len : POST_BYTES_MOST;
+    while (n > 0 && n < text->len && (text->data[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
 static json_t *piece_json(struct post *p, bool *last)
 {
     bool failed = p->error.status != EMAC_OK;
-    json_t *o = json_pack("{s:o,s:I,s:b,s:s?,s:I,s:o}", "text",
-                          json_stringn(emac_buf_str(&p->text), p->text.len), "tokens",
-                          (json_int_t)p->tokens, "done", (int)p->done, "finish_reason", p->finish,
-                          "prompt_tokens", (json_int_t)p->prompt_tokens, "error",
-                          failed ? agent_json_sentence(p->error.text) : json_null());
-    *last = p->done;
+    size_t n = piece_cut(&p->text);
+    *last = p->done && n == p->text.len;
+    json_t *o =
+        json_pack("{s:o,s:I,s:b,s:s?,s:I,s:o}", "text", json_stringn(emac_buf_str(&p->text), n),
+                  "tokens", (json_int_t)p->tokens, "done", (int)*last, "finish_reason", p->finish,
+                  "prompt_tokens", (json_int_t)p->prompt_tokens, "error",
+                  failed ? agent_json_sentence(p->error.text) : json_null());
     p->tokens = 0;
-    emac_buf_clear(&p->text);
+    p->text.len -= n;
+    if (n > 0)
+        memmove(p->text.data, p->text.data + n, p->text.len + 1); /* and the zero behind it */
     return o;
 }
 
@@ -285,7 +292,9 @@ void agent_serve(struct node *n, const json_t *reply, const char *lease)
     enum emac_status st = request_parse(reply, &q, &err);
     if (st == EMAC_OK)
         st = answer(&p, &q, &finish, &made, &text, &err);
-    if (st != EMAC_OK)
+    if (st == EMAC_OK)
+        err.status = EMAC_OK; /* it may tell of an attempt that was made good */
+    else
         emac_buf_clear(&text);
     post_done(&p, &text, st == EMAC_OK ? finish : NULL, &err);
     os_thread_join(&thread);

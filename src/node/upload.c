@@ -17,13 +17,23 @@ static bool is_asked(const struct node *n, const struct cid *cid)
     return asked;
 }
 
+/* Takes over the hold; false when there is no room or no need. */
+static bool add(struct node *n, const struct cid *cid, const struct store_value *v)
+{
+    os_mutex_lock(&n->lock);
+    bool wanted = !is_asked(n, cid) && n->upload_count < NODE_UPLOADS_MAX;
+    if (wanted && v != NULL) {
+        n->upload[n->upload_count++] = (struct upload){*cid, v};
+        os_cond_broadcast(&n->wake);
+    }
+    os_mutex_unlock(&n->lock);
+    return wanted;
+}
+
 void agent_upload_ask(struct node *n, const struct cid *cid)
 {
     const struct store_value *v = NULL;
-    os_mutex_lock(&n->lock);
-    bool wanted = !is_asked(n, cid) && n->upload_count < NODE_UPLOADS_MAX;
-    os_mutex_unlock(&n->lock);
-    if (!wanted)
+    if (!add(n, cid, NULL)) /* cheap to know before looking for it */
         return;
     /* Held from now on, so that the rounds may go on meanwhile. */
     if (store_value_get(n->store, cid, n->file_max, &v, NULL) != EMAC_OK) {
@@ -32,12 +42,18 @@ void agent_upload_ask(struct node *n, const struct cid *cid)
         LOG_D("node", "asked to deposit '%s', which is not here any more", text);
         return;
     }
-    /* Only the heartbeat thread adds: there is room still. */
-    os_mutex_lock(&n->lock);
-    EMAC_ASSERT(n->upload_count < NODE_UPLOADS_MAX);
-    n->upload[n->upload_count++] = (struct upload){*cid, v};
-    os_cond_broadcast(&n->wake);
-    os_mutex_unlock(&n->lock);
+    if (!add(n, cid, v))
+        store_value_drop(n->store, v);
+}
+
+void agent_upload_ask_all(struct node *n, const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        struct cid cid;
+        if (text != NULL && cid_parse(&cid, text, NULL) == EMAC_OK)
+            agent_upload_ask(n, &cid);
+    }
 }
 
 /* Waits for the next; false when the agent ends. */
@@ -57,7 +73,9 @@ static bool take(struct node *n, struct upload *out)
     return go;
 }
 
-static void push(struct node *n, const struct upload *u)
+/* A checkpoint must not be lost to an outage: what failed is held and tried again, unless the depot
+ * will never have it. */
+static bool push(struct node *n, const struct upload *u)
 {
     struct emac_err err = {.status = EMAC_OK};
     uint64_t bytes = 0, began = n->os->mono_ns(n->os);
@@ -67,11 +85,12 @@ static void push(struct node *n, const struct upload *u)
     if (st == EMAC_OK) {
         LOG_D("node", "deposited %zu bytes in %.2f s (%llu were sent)", u->value->size, s,
               (unsigned long long)bytes);
-        return;
+        return true;
     }
     if (!agent_over(n))
-        LOG_W("node", "a deposit failed, it is tried again when asked for: %s", err.text);
-    agent_pause(n, RETRY_PAUSE_MS);
+        LOG_W("node", "a deposit failed: %s", err.text);
+    return st == EMAC_INVALID || st == EMAC_FORBIDDEN || st == EMAC_NOT_FOUND ||
+           st == EMAC_TOO_LARGE;
 }
 
 void *agent_upload_thread(void *node)
@@ -79,11 +98,14 @@ void *agent_upload_thread(void *node)
     struct node *n = node;
     struct upload u;
     while (take(n, &u)) {
-        push(n, &u);
-        store_value_drop(n->store, u.value);
+        bool done = push(n, &u);
         os_mutex_lock(&n->lock);
         n->uploading = (struct cid){0};
         os_mutex_unlock(&n->lock);
+        if (done || !add(n, &u.cid, u.value))
+            store_value_drop(n->store, u.value);
+        if (!done)
+            agent_pause(n, RETRY_PAUSE_MS);
     }
     return NULL;
 }

@@ -5,8 +5,8 @@
 #define EMAC_TESTS_NODE_AGENT_FIXTURE_H
 
 #include "exec_fixture.h"
+#include "remove_tree.h"
 
-#include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -46,23 +46,6 @@ struct fake {
     uint64_t last_receipt_ns, last_lease_ns;
     char did[DID_KEY_MAX];
 };
-
-static inline void remove_tree(const char *path)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-    while (d != NULL && (e = readdir(d)) != NULL) {
-        char inner[1024];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
-        if (unlink(inner) != 0)
-            remove_tree(inner);
-    }
-    if (d != NULL)
-        closedir(d);
-    rmdir(path);
-}
 
 /* Log lines on stderr when EMAC_TEST_LOG is set. */
 static inline void log_line(void *ctx, enum log_level level, const char *module, const char *text)

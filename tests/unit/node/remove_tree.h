@@ -1,0 +1,27 @@
+/* Tests clean up after themselves. */
+#ifndef EMAC_TESTS_NODE_REMOVE_TREE_H
+#define EMAC_TESTS_NODE_REMOVE_TREE_H
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static inline void remove_tree(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        char inner[1024];
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
+        if (unlink(inner) != 0)
+            remove_tree(inner);
+    }
+    if (d != NULL)
+        closedir(d);
+    rmdir(path);
+}
+
+#endif
