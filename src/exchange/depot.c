@@ -31,7 +31,7 @@ static enum emac_status pin_if_whole(struct store *s, const struct cid *root, co
     size_t count;
     enum emac_status st = store_dag_missing(s, root, missing, 1, &count, err);
     *whole = st == EMAC_OK && count == 0;
-    return *whole ? store_pin(s, pin, root, err) : st;
+    return *whole && pin != NULL ? store_pin(s, pin, root, err) : st;
 }
 
 /* No collection comes between the blocks and their pin. */
