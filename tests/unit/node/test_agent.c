@@ -141,7 +141,7 @@ static void test_admission(void **state)
     struct node_figures figures;
     char want[CID_TEXT_MAX];
     f->hello = "challenge";
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_wait(f, polls, 1);
     assert_int_equal(f->hellos, 1);
     assert_int_equal(f->answers, 1);
@@ -176,7 +176,7 @@ static void test_task(void **state)
     struct cid cid;
     struct receipt r;
     struct node_figures figures;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     start_make(f, &s);
     struct task t = grad_task(f, &s.params, 0, 4);
     fake_queue(f, task_lease("lease-1", "grad/000001/0+4", ROUND, &t, NULL, &cid));
@@ -214,7 +214,7 @@ static void test_inline_outputs(void **state)
     const float x[3] = {1, 2, 3};
     struct cid program = scale_program(f->rig.store, 3), in = vector_put(f->rig.store, "x", x, 3);
     struct task t = scale_task(&program, &in, 2);
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, task_lease("lease-1", "score", ROUND, &t, NULL, NULL));
     fake_wait(f, receipts, 1);
     receipt_read(f, &r);
@@ -240,7 +240,7 @@ static void test_away_and_back(void **state)
     struct cid cid;
     struct receipt r;
     struct node_figures figures;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     start_make(f, &s);
     struct task t = grad_task(f, &s.params, 0, 4);
     f->receipt_failures = 1;
@@ -285,7 +285,7 @@ static uint64_t hasty_ns(struct os *os)
 static void test_gives_up_when_told(void **state)
 {
     struct fake *f = &fake;
-    struct node_config cfg = agent_config(f);
+    struct node_config cfg = agent_config(f->url);
     struct agent a;
     struct os hasty = *os_real();
     hasty.mono_ns = hasty_ns;
@@ -306,7 +306,7 @@ static void test_stop_while_away(void **state)
     struct fake *f = &fake;
     struct agent a;
     fake_down(f);
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     os_real()->sleep_ms(os_real(), 300);
     uint64_t began = os_real()->mono_ns(os_real());
     agent_end(&a); /* also while nobody answers */
@@ -325,7 +325,7 @@ static void test_cancel(void **state)
     struct fake *f = &fake;
     struct agent a;
     struct start s;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     start_make(f, &s);
     struct task t = long_task(f, &s);
     fake_queue(f, task_lease("lease-1", "grad/000001/0+16384", ROUND, &t, NULL, NULL));
@@ -363,7 +363,7 @@ static void test_stop(void **state)
     struct agent a;
     struct start s;
     char text[64];
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     start_make(f, &s);
     struct task t = long_task(f, &s);
     fake_queue(f, task_lease("lease-1", "grad/000001/0+16384", ROUND, &t, NULL, NULL));
@@ -389,7 +389,7 @@ static void test_quarantine(void **state)
     struct fake *f = &fake;
     struct agent a;
     struct node_figures figures;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_wait(f, polls, 1);
     os_mutex_lock(&f->lock);
     f->refuse = true;
@@ -404,7 +404,7 @@ static void test_quarantine(void **state)
     /* Refused at the door. */
     f->refuse = false;
     f->hello = "quarantined";
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     agent_join(&a);
     assert_int_equal(a.st, EMAC_FORBIDDEN);
     node_close(a.node);
@@ -433,7 +433,7 @@ static void test_deposit(void **state)
     size_t count = 1;
     struct task t = scale_task(&program, &in, 3);
     char text[CID_TEXT_MAX];
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, task_lease("lease-1", "step", ROUND, &t, NULL, NULL));
     fake_wait(f, receipts, 1);
     receipt_read(f, &r);
@@ -458,7 +458,7 @@ static void test_deposit(void **state)
 static void test_unreachable(void **state)
 {
     struct fake *f = &fake;
-    struct node_config cfg = agent_config(f);
+    struct node_config cfg = agent_config(f->url);
     struct agent a;
     struct receipt r;
     struct cid missing, program = scale_program(f->rig.store, LARGE), in = large_put(f, 1);
@@ -502,7 +502,7 @@ static void test_lying_provider(void **state)
     struct http_server *liar;
     char url[64], text[CID_TEXT_MAX], own[64];
     assert_ok(http_server_start(&cfg, &liar, err));
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     snprintf(url, sizeof url, "http://127.0.0.1:%u", http_server_port(liar));
     snprintf(own, sizeof own, "http://127.0.0.1:%u", node_port(a.node));
     cid_text(text, &in);
@@ -532,7 +532,7 @@ static void test_missing_inputs(void **state)
     json_t *providers =
         json_pack("[{s:s,s:s}]", "node", "did:key:zNobody", "url", "http://127.0.0.1:9");
     keep(&f->providers, providers);
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, task_lease("lease-1", "step", ROUND, &t, NULL, NULL));
     fake_wait(f, failures, 1);
     text_of(f, &f->last_failure, "status", text, sizeof text);
@@ -559,7 +559,7 @@ static void test_bad_leases(void **state)
     const float x[3] = {1, 2, 3};
     struct cid program = scale_program(f->rig.store, 3), in = vector_put(f->rig.store, "x", x, 3);
     struct task t = scale_task(&program, &in, 2);
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     json_t *bad = task_lease("lease-1", "score", ROUND, &t, NULL, NULL);
     json_object_set_new(bad, "task", json_string("////"));
     fake_queue(f, bad);
@@ -610,7 +610,7 @@ static void test_retention(void **state)
     struct receipt r;
     struct cid made[40], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
     size_t early = 0;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     for (int i = 0; i < 40; i++) {
         struct task t = scale_task(&program, i == 0 ? &in : &made[i - 1], i % 2 ? 0.5f : 2.0f);
         t.step = (uint32_t)i;
@@ -639,7 +639,7 @@ static void test_retention(void **state)
 static void test_retention_bounds(void **state)
 {
     struct fake *f = &fake;
-    struct node_config cfg = agent_config(f);
+    struct node_config cfg = agent_config(f->url);
     struct agent a;
     struct receipt r;
     struct cid made[6], program = scale_program(f->rig.store, LARGE), in = large_put(f, 1);
@@ -670,8 +670,8 @@ static void test_one_agent_a_directory(void **state)
     struct node *second = NULL;
     struct stat sb;
     char path[96];
-    agent_start(&a, f);
-    struct node_config cfg = agent_config(f);
+    agent_start(&a, f->url);
+    struct node_config cfg = agent_config(f->url);
     cfg.dir = a.dir;
     assert_fails(node_open(&cfg, &second, err), EMAC_CONFLICT, a.dir);
     assert_null(second);
@@ -708,7 +708,7 @@ static void flip(void *ctx, const char *name, uint8_t *bundle, size_t n)
 static void test_tamper(void **state)
 {
     struct fake *f = &fake;
-    struct node_config cfg = agent_config(f);
+    struct node_config cfg = agent_config(f->url);
     struct agent a;
     struct start s;
     struct receipt r;

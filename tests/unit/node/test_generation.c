@@ -101,7 +101,7 @@ static void test_text(void **state)
     struct node_figures figures;
     /* Longer than the window of 16, so that it slides; the second time from a loaded model. */
     const char *prompt = "in the beginning was";
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     for (int seed = 1; seed <= 2; seed++) {
         emac_buf_init(&want, 4096);
         say(prompt, 100, seed, &want);
@@ -139,7 +139,7 @@ static void test_stop_string(void **state)
             snprintf(stop, sizeof stop, "%.2s", (char *)want.data + i);
     assert_true(stop[0] != '\0');
     at = (size_t)(strstr(emac_buf_str(&want), stop) - emac_buf_str(&want));
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, serve_lease("x", 200, 5, stop));
     assert_true(wait_done(f));
     os_mutex_lock(&f->lock);
@@ -157,7 +157,7 @@ static void test_client_gone(void **state)
     struct agent a;
     struct node_figures figures;
     f->serve_cancel = true;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, serve_lease("x", 1000000, 5, NULL));
     fake_wait(f, pieces, 1);
     fake_wait(f, polls, 2);
@@ -173,7 +173,7 @@ static void test_failures(void **state)
     struct agent a;
     char text[CID_TEXT_MAX];
     json_t *lease = serve_lease("", 10, 5, NULL);
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, lease);
     assert_true(wait_done(f));
     assert_non_null(strstr(json_string_value(json_object_get(f->last_piece, "error")), "prompt"));
@@ -201,7 +201,7 @@ static void test_stop_while_generating(void **state)
 {
     struct fake *f = &fake;
     struct agent a;
-    agent_start(&a, f);
+    agent_start(&a, f->url);
     fake_queue(f, serve_lease("x", 1000000, 5, NULL));
     fake_wait(f, pieces, 2);
     uint64_t began = os_real()->mono_ns(os_real());

@@ -1,0 +1,112 @@
+/* A coordinator by script for tests of the agent: it hands out the leases a test puts into its
+ * queue, checks each signature, and keeps what it was told. Its depot is the store of an oracle
+ * (exec_fixture.h), which also computes what the agent should. */
+#ifndef EMAC_TESTS_NODE_FAKE_H
+#define EMAC_TESTS_NODE_FAKE_H
+
+#include "exec_fixture.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/hex.h"
+#include "base/log.h"
+#include "exchange/exchange.h"
+#include "http/identity.h"
+#include "os/thread.h"
+
+#define FAKE_QUEUE_MAX 16
+#define FAKE_WAIT_MS   15000 /* for anything a test waits for */
+
+struct fake {
+    struct rig rig; /* oracle and depot */
+    struct http_server *server;
+    uint16_t port;
+    char url[64];
+    struct nonce_cache *nonces;
+    struct os_mutex lock;
+    struct os_cond changed;
+    /* the script */
+    const char *hello; /* state to answer with: "admitted", "challenge", "quarantined" */
+    bool reachable, forget, refuse; /* forget: 409 until hello; refuse: 403 for everything signed */
+    int receipt_failures;           /* receipts to be answered with 503 before one is taken */
+    bool serve_cancel;
+    struct cid challenge_program;
+    json_t *queue[FAKE_QUEUE_MAX];
+    uint32_t queued, leases;              /* leases: given so far */
+    json_t *cancel, *deposit, *providers; /* answers; owned */
+    /* what came */
+    int hellos, answers, polls, beats, receipts, failures, pieces, bad_signatures, deposits;
+    json_t *last_hello, *last_answer, *last_poll, *last_receipt, *last_failure, *last_beat;
+    struct emac_buf text; /* of pieces */
+    json_t *last_piece;
+    uint64_t last_receipt_ns, last_lease_ns;
+    char did[DID_KEY_MAX];
+};
+
+static inline json_t *bytes_json(const void *data, size_t n)
+{
+    char *text = malloc(EMAC_BASE64_LEN(n) + 1);
+    emac_base64(text, data, n);
+    json_t *v = json_string(text);
+    free(text);
+    return v;
+}
+
+static inline json_t *block_json(struct fake *f, const struct cid *cid)
+{
+    struct emac_buf b;
+    emac_buf_init(&b, UNIXFS_BLOCK_MAX);
+    assert_ok(store_block_get(f->rig.store, cid, &b, err));
+    json_t *v = bytes_json(b.data, b.len);
+    emac_buf_release(&b);
+    return v;
+}
+
+static inline json_t *task_json(const struct task *t, struct cid *cid)
+{
+    struct emac_buf b;
+    emac_buf_init(&b, TASK_BYTES_MAX);
+    assert_ok(task_encode(t, &b, cid, err));
+    json_t *v = bytes_json(b.data, b.len);
+    emac_buf_release(&b);
+    return v;
+}
+
+static inline enum emac_status fake_reply(struct http_response *res, json_t *body,
+                                          struct emac_err *err)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+    enum emac_status st = emac_buf_append(&res->body, text, strlen(text), err);
+    free(text);
+    json_decref(body);
+    return st;
+}
+
+static inline void keep(json_t **slot, json_t *v)
+{
+    json_decref(*slot);
+    *slot = v;
+}
+
+/* Signature and body of a call; *out is the caller's. */
+static inline enum emac_status fake_begin(struct fake *f, const struct http_request *req,
+                                          json_t **out, struct emac_err *err)
+{
+    char did[DID_KEY_MAX];
+    enum emac_status st = http_verify(req, os_real()->wall_ms(os_real()), f->nonces, did, err);
+    os_mutex_lock(&f->lock);
+    f->bad_signatures += st != EMAC_OK;
+    if (st == EMAC_OK)
+        set_text(f->did, did);
+    bool refuse = f->refuse;
+    os_mutex_unlock(&f->lock);
+    if (st != EMAC_OK)
+        return st;
+    if (refuse)
+        return emac_fail(err, EMAC_FORBIDDEN, "this rig is quarantined: it lied about 'grad'");
+    *out = json_loadb((const char *)req->body.data, req->body.len, 0, NULL);
+    return json_is_object(*out) ? EMAC_OK : emac_fail(err, EMAC_INVALID, "no JSON");
+}
+
+#endif
