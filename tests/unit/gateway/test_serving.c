@@ -33,7 +33,7 @@ struct net {
     struct identity rig;
     struct os_thread thread;
     atomic_bool stop, cancelled; /* cancelled: the rig was told to end a generation */
-    int64_t seed;                /* of the last request that the rig saw */
+    atomic_llong seed;           /* of the last request that the rig saw */
 };
 
 /* ---- the rig ---- */
@@ -78,7 +78,7 @@ static void rig_serve(struct net *n, json_t *lease)
     json_t *req = json_object_get(lease, "request");
     const char *id = json_string_value(json_object_get(lease, "lease"));
     const char *prompt = json_string_value(json_object_get(req, "prompt"));
-    n->seed = json_integer_value(json_object_get(req, "seed"));
+    atomic_store(&n->seed, json_integer_value(json_object_get(req, "seed")));
     if (strcmp(prompt, "refuse") == 0) {
         piece(n, id, "", 0, NULL, "no memory for the model");
     } else if (strcmp(prompt, "break") == 0) {
@@ -256,15 +256,16 @@ static void whole(void **state)
     json_t *usage = json_object_get(j, "usage");
     assert_int_equal(json_integer_value(json_object_get(usage, "prompt_tokens")), 7);
     assert_int_equal(json_integer_value(json_object_get(usage, "total_tokens")), 21);
-    assert_true(n->seed == INT64_MAX);
+    assert_true(atomic_load(&n->seed) == INT64_MAX);
     json_decref(j);
     char *body = emac_asprintf("{\"model\":\"%s\",\"prompt\":[\"x\"]}", n->model);
     j = post(n, body, 200);
     assert_string_equal(text_of(j), "Hello w\xc3\xb6rld\n\"");
-    int64_t seed = n->seed;
+    int64_t seed = atomic_load(&n->seed);
     json_decref(j);
     json_decref(post(n, body, 200));
-    assert_true(seed >= 0 && n->seed >= 0 && seed != n->seed); /* chosen anew */
+    int64_t again = atomic_load(&n->seed);
+    assert_true(seed >= 0 && again >= 0 && seed != again); /* chosen anew */
     free(body);
 }
 
