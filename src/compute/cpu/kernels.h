@@ -35,7 +35,8 @@ struct cpu_adamw {
 struct cpu_kernels {
     size_t mr, nr; /* tile of the product */
     void (*panel)(const struct cpu_panel *p);
-    /* dst[k][nr] = b[k * row + j * col], +0 for j >= cols; row or col is 1; k <= 256 */
+    /* Panels of nr columns one after the other: dst[j / nr][k][j % nr] = b[k * row + j * col], +0
+     * for j >= cols. row or col is 1; k <= 256. */
     void (*pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols);
     /* dst[rows / mr][k][mr] = a[k * stride + i]: A stored transposed */
     void (*pack_a)(float *dst, const float *a, size_t stride, size_t k, size_t rows);

@@ -54,22 +54,10 @@ INLINE float block_sum(const float *x, size_t n)
     return lanes_tree(lanes);
 }
 
-/* dst[k][width] = rows of b, `row` apart, `cols` of each, then +0. */
-INLINE void leaf_copy_rows(float *dst, const size_t width, const float *b, size_t row, size_t k,
-                           size_t cols)
-{
-    for (; k > 0; k--, dst += width, b += row) {
-        if (cols == width) {
-            memcpy(dst, b, width * sizeof *dst);
-            continue;
-        }
-        memset(dst, 0, width * sizeof *dst);
-        memcpy(dst, b, cols * sizeof *dst);
-    }
-}
-
 void LEAF(panel)(const struct cpu_panel *p);
 void LEAF(pack_b)(float *, const float *, size_t, size_t, size_t, size_t);
+/* One panel of pack_b from columns that are contiguous in k, `col` apart. */
+void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols);
 void LEAF(pack_a)(float *, const float *, size_t, size_t, size_t);
 void LEAF(add)(float *, const float *, const float *, size_t);
 void LEAF(mul)(float *, const float *, const float *, size_t);

@@ -112,7 +112,7 @@ INLINE void transpose(__m256 r[VEC])
 }
 
 /* Columns j..j+7 of the panel from 8 rows of b, each contiguous in k. */
-static void pack_turned(float *dst, const float *b, size_t col, size_t k, size_t cols)
+static void turn(float *dst, const float *b, size_t col, size_t k, size_t cols)
 {
     size_t i = 0;
     for (; cols == VEC && i + VEC <= k; i += VEC) {
@@ -130,12 +130,8 @@ static void pack_turned(float *dst, const float *b, size_t col, size_t k, size_t
             dst[i * CPU_TILE_COLS + j] = j < cols ? b[j * col + i] : 0.0f;
 }
 
-void LEAF(pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols)
+void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols)
 {
-    if (col == 1) {
-        leaf_copy_rows(dst, CPU_TILE_COLS, b, row, k, cols);
-        return;
-    }
-    pack_turned(dst, b, col, k, cols < VEC ? cols : VEC);
-    pack_turned(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
+    turn(dst, b, col, k, cols < VEC ? cols : VEC);
+    turn(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
 }

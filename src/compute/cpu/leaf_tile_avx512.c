@@ -45,12 +45,8 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
     return acc;
 }
 
-INLINE void store(float *c, __mmask16 mask, __m512 sum, bool first)
-{
-    __m512 old = first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, c);
-    _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, sum));
-}
-
+/* All of C is read before any of it is written: where rows are 4096 bytes apart a read would
+ * otherwise wait for the write before it, whose address looks the same in its low bits. */
 INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, const float *a,
                  float *c, __mmask16 last)
 {
@@ -61,12 +57,18 @@ INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, cons
             _mm_prefetch((const char *)(c + (size_t)r * p->c_row + v * VEC), _MM_HINT_T0);
     acc = multiply(rows, vecs, p, a);
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; r++) {
-        float *to = c + (size_t)r * p->c_row;
-        if (vecs > 1)
-            store(to, 0xffff, acc.at[r][0], p->first);
-        store(to + (vecs - 1) * VEC, last, acc.at[r][vecs - 1], p->first);
-    }
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++) {
+            __mmask16 mask = v == vecs - 1 ? last : 0xffff;
+            const float *from = c + (size_t)r * p->c_row + v * VEC;
+            __m512 old = p->first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, from);
+            acc.at[r][v] = _mm512_add_ps(old, acc.at[r][v]);
+        }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++)
+            _mm512_mask_storeu_ps(c + (size_t)r * p->c_row + v * VEC, v == vecs - 1 ? last : 0xffff,
+                                  acc.at[r][v]);
 }
 
 static void tile_full(const struct cpu_panel *p, const float *a, float *c)
@@ -146,7 +148,7 @@ INLINE void transpose(__m512 r[VEC])
 }
 
 /* Columns j..j+15 of the panel from 16 rows of b, each contiguous in k. */
-static void pack_turned(float *dst, const float *b, size_t col, size_t k, size_t cols)
+static void turn(float *dst, const float *b, size_t col, size_t k, size_t cols)
 {
     for (size_t i = 0; i < k; i += VEC) {
         size_t n = k - i < VEC ? k - i : VEC;
@@ -171,12 +173,8 @@ static void pack_turned(float *dst, const float *b, size_t col, size_t k, size_t
     }
 }
 
-void LEAF(pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols)
+void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols)
 {
-    if (col == 1) {
-        leaf_copy_rows(dst, CPU_TILE_COLS, b, row, k, cols);
-        return;
-    }
-    pack_turned(dst, b, col, k, cols < VEC ? cols : VEC);
-    pack_turned(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
+    turn(dst, b, col, k, cols < VEC ? cols : VEC);
+    turn(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
 }

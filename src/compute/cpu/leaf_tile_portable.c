@@ -34,13 +34,9 @@ void LEAF(panel)(const struct cpu_panel *p)
         tile(1, p, a, c);
 }
 
-void LEAF(pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols)
+void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols)
 {
-    if (col == 1) {
-        leaf_copy_rows(dst, COLS, b, row, k, cols);
-        return;
-    }
     for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j < COLS; j++)
-            dst[i * COLS + j] = j < cols ? b[j * col + i * row] : 0.0f;
+            dst[i * COLS + j] = j < cols ? b[j * col + i] : 0.0f;
 }

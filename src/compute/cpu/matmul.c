@@ -7,12 +7,14 @@
  * level-1 cache and multiplied at once. Units are handed out by a counter:
  * which thread computes one cannot matter, as no two share an element of C. */
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/checked.h"
 #include "compute/cpu/cpu.h"
 
-#define UNIT_ROWS_MAX  504
-#define PARALLEL_FLOPS 1000000 /* about 5 us on one thread */
+#define UNIT_ROWS_MAX  372              /* x 256 floats: a third of a megabyte */
+#define A_ROW          (CPU_BLOCK + 16) /* of A's copy: off the same cache sets */
+#define PARALLEL_FLOPS 1000000          /* about 5 us on one thread */
 
 struct work {
     const struct cpu_kernels *k;
@@ -51,15 +53,19 @@ void cpu_pack(const struct cpu_kernels *k, float *dst, const float *b, size_t ro
               size_t rows, size_t cols)
 {
     for (size_t k0 = 0; k0 < rows; k0 += CPU_BLOCK)
-        for (size_t j = 0; j < cols; j += k->nr) {
-            size_t len = min_size(rows - k0, CPU_BLOCK);
-            k->pack_b(dst, b + k0 * row + j * col, row, col, len, min_size(cols - j, k->nr));
-            dst += len * k->nr;
-        }
+        k->pack_b(dst + k0 * div_up(cols, k->nr) * k->nr, b + k0 * row, row, col,
+                  min_size(rows - k0, CPU_BLOCK), cols);
 }
 
-/* Rows i.. of A and its block of k's at k0: where they lie, or packed. */
-static struct cpu_panel panel_a(const struct work *w, float *packed, size_t i, size_t rows,
+/* Whether rows of A lie so (multiples of 2048 bytes apart) that a tile's rows compete for the same
+ * sets of the level-1 cache; worth a copy when several panels use it. */
+static bool rows_collide(const struct cpu_matmul *mm)
+{
+    return mm->a_row % 512 == 0 && mm->n >= 128;
+}
+
+/* Rows i.. of A and its block of k's at k0: where they lie, or in `local`. */
+static struct cpu_panel panel_a(const struct work *w, float *local, size_t i, size_t rows,
                                 size_t k0)
 {
     const struct cpu_matmul *mm = w->mm;
@@ -68,16 +74,23 @@ static struct cpu_panel panel_a(const struct work *w, float *packed, size_t i, s
                           .a = mm->a + i * mm->a_row + k0 * mm->a_col,
                           .a_row = mm->a_row,
                           .a_col = mm->a_col,
-                          .a_tile = mm->a_row * w->k->mr,
                           .c_row = mm->n,
                           .first = k0 == 0};
     if (mm->a_col != 1) {
-        w->k->pack_a(packed, p.a, p.a_col, p.k, rows);
-        p.a = packed;
+        w->k->pack_a(local, p.a, p.a_col, p.k, rows);
+        p.a = local;
         p.a_row = 1;
         p.a_col = w->k->mr;
         p.a_tile = w->k->mr * p.k;
+        return p;
     }
+    if (rows_collide(mm)) {
+        for (size_t r = 0; r < rows; r++)
+            memcpy(local + r * A_ROW, p.a + r * p.a_row, p.k * sizeof(float));
+        p.a = local;
+        p.a_row = A_ROW;
+    }
+    p.a_tile = p.a_row * w->k->mr;
     return p;
 }
 
@@ -150,7 +163,7 @@ enum emac_status cpu_matmul(struct cpu *cpu, const struct cpu_matmul *mm, struct
     w.tiles = div_up(mm->m, cpu->k->mr);
     w.panels = div_up(mm->n, cpu->k->nr);
     choose_units(&w, worth ? cpu->threads : 1);
-    w.local_floats = CPU_BLOCK * (cpu->k->nr + w.unit_tiles * cpu->k->mr);
+    w.local_floats = CPU_BLOCK * cpu->k->nr + A_ROW * w.unit_tiles * cpu->k->mr;
     atomic_init(&w.next, 0);
     st = cpu_scratch(cpu, w.local_floats, cpu->threads * sizeof(float), &w.local, err);
     if (st == EMAC_OK)
