@@ -89,9 +89,7 @@ static void attend(const struct forward *f, const struct rows *r, size_t rows, s
 {
     size_t keys = len + (rows - 1) * step;
     scores(f, r, rows, keys);
-    for (size_t i = 0; i < rows; i++)
-        f->kernels->softmax(r->s + i * r->s_row, len + i * step, keys, f->scale, &r->max[i],
-                            &r->sum[i]);
+    f->kernels->softmax(r->s, r->s_row, rows, len, step, keys, f->scale, r->max, r->sum);
     values(f, r, rows, keys);
     for (size_t i = 0; i < rows; i++)
         f->kernels->scale(r->o + i * r->o_row, r->o + i * r->o_row, fn_div(1.0f, r->sum[i]), f->e);

@@ -66,8 +66,10 @@ struct cpu_kernels {
     void (*xent_grad)(float *dl, float dloss, const float *logits, const int32_t *target,
                       const float *stats, size_t rows, size_t vocab);
 
-    /* s[0..len) holds dot products: s = exp(s * scale - max), and +0 from len to `limit`. */
-    void (*softmax)(float *s, size_t len, size_t limit, float scale, float *max, float *sum);
+    /* Rows of scores, s_row apart; row r has n = len + r * step of them: s = exp(s * scale - max),
+     * +0 from n to `limit`. Here and in softmax_grad 15 numbers of room must follow a row. */
+    void (*softmax)(float *s, size_t s_row, size_t rows, size_t len, size_t step, size_t limit,
+                    float scale, float *max, float *sum);
     /* In: p[0..len) = q . k, ds[0..len) = do . v. Out: p = exp(p * scale - max) * inv_sum, ds = p *
      * (ds - delta) * scale, both +0 from len to `limit`. */
     void (*softmax_grad)(float *p, float *ds, size_t len, size_t limit, float scale, float max,

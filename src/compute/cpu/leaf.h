@@ -28,15 +28,22 @@
 typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t m16 __attribute__((vector_size(64), aligned(4), may_alias));
 
+/* The halves of 16 lanes, and of 8; the upper two of 4 lanes moved down. */
+typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
+#define LOW8(v)  __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7)
+#define HIGH8(v) __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)
+#define LOW4(v)  __builtin_shufflevector(v, v, 0, 1, 2, 3)
+#define HIGH4(v) __builtin_shufflevector(v, v, 4, 5, 6, 7)
+#define UPPER(v) __builtin_shufflevector(v, v, 2, 3, 0, 1)
+
 /* Tree 8-4-2-1. */
 INLINE float lanes_tree(v16 lanes)
 {
-    float l[CPU_LANES];
-    memcpy(l, &lanes, sizeof l);
-    for (int half = CPU_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            l[i] = l[i] + l[i + half];
-    return l[0];
+    v8 eight = LOW8(lanes) + HIGH8(lanes);
+    v4 four = LOW4(eight) + HIGH4(eight);
+    v4 two = four + UPPER(four);
+    return two[0] + two[1];
 }
 
 /* Rule 4 over x[0..n), n <= 256: one block's sum. Missing terms count as +0. */
@@ -74,7 +81,7 @@ void LEAF(rmsnorm_grad)(float *, float *, float *, const float *, const float *,
                         const float *, size_t, size_t);
 void LEAF(xent)(float *, float *, const float *, const int32_t *, size_t, size_t);
 void LEAF(xent_grad)(float *, float, const float *, const int32_t *, const float *, size_t, size_t);
-void LEAF(softmax)(float *, size_t, size_t, float, float *, float *);
+void LEAF(softmax)(float *, size_t, size_t, size_t, size_t, size_t, float, float *, float *);
 void LEAF(softmax_grad)(float *, float *, size_t, size_t, float, float, float, float);
 float LEAF(dot)(const float *, const float *, size_t);
 

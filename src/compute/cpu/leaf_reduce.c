@@ -2,31 +2,44 @@
  * readable forms are ref/norm.c and ref/attention.c. */
 #include "compute/cpu/leaf.h"
 
+INLINE v16 larger(v16 a, v16 b)
+{
+    m16 more = a > b;
+    return (v16)(((m16)a & more) | ((m16)b & ~more));
+}
+
+/* Never -0: that of equal zeros which comes first must not matter. */
+INLINE float lanes_max(v16 lanes)
+{
+    float l[4], max;
+    lanes = larger(lanes, __builtin_shufflevector(lanes, lanes, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1,
+                                                  2, 3, 4, 5, 6, 7));
+    lanes = larger(lanes, __builtin_shufflevector(lanes, lanes, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14,
+                                                  15, 8, 9, 10, 11));
+    for (int i = 0; i < 4; i++)
+        l[i] = lanes[i];
+    l[0] = l[0] > l[2] ? l[0] : l[2];
+    l[1] = l[1] > l[3] ? l[1] : l[3];
+    max = l[0] > l[1] ? l[0] : l[1];
+    return max + 0.0f;
+}
+
 /* Largest of x[0..n), never -0. The first guess is -infinity: a row of NaN gives another maximum
  * than ref's, and a NaN in what is computed with it all the same. */
 static float row_max(const float *x, size_t n)
 {
-    float lane[CPU_LANES], max = -fn_float(FN_INF);
+    float rest[CPU_LANES];
+    v16 max = {0};
     size_t i = 0;
-    for (int l = 0; l < CPU_LANES; l++)
-        lane[l] = max;
-    if (n >= CPU_LANES) {
-        v16 m = *(const v16 *)x;
-        for (i = CPU_LANES; i + CPU_LANES <= n; i += CPU_LANES) {
-            v16 v = *(const v16 *)(x + i);
-            m16 more = v > m;
-            m = (v16)(((m16)v & more) | ((m16)m & ~more));
-        }
-        memcpy(lane, &m, sizeof lane);
-    }
-    for (; i < n; i++)
-        max = x[i] > max ? x[i] : max;
-    for (int l = 0; l < CPU_LANES; l++)
-        max = lane[l] > max ? lane[l] : max;
-    return max + 0.0f;
+    max = max - fn_float(FN_INF);
+    for (; i + CPU_LANES <= n; i += CPU_LANES)
+        max = larger(*(const v16 *)(x + i), max);
+    for (size_t l = 0; l < CPU_LANES; l++)
+        rest[l] = i + l < n ? x[i + l] : -fn_float(FN_INF);
+    return lanes_max(larger(*(const v16 *)rest, max));
 }
 
-/* e = exp(x * scale - max) where scale multiplies only when `scaled`; returns rule 4's sum of e. */
+/* e = exp(x - max); returns rule 4's sum of e. */
 INLINE float row_exp(float *e, const float *x, size_t n, float max)
 {
     float total = 0.0f;
@@ -138,20 +151,72 @@ void LEAF(xent_grad)(float *dl, float dloss, const float *logits, const int32_t 
     }
 }
 
-void LEAF(softmax)(float *s, size_t len, size_t limit, float scale, float *max, float *sum)
+/* The rows of attention's scratch are followed by room for a whole vector, so they are taken 16 at
+ * a time; what lies beyond `len` is overwritten before it counts. */
+
+static size_t whole_vectors(size_t n)
 {
-    LEAF(scale)(s, s, scale, len);
-    *max = row_max(s, len);
-    *sum = row_exp(s, s, len, *max);
-    for (size_t j = len; j < limit; j++)
-        s[j] = 0.0f;
+    return (n + CPU_LANES - 1) / CPU_LANES * CPU_LANES;
+}
+
+/* s *= scale, -infinity from len to a whole vector: exp makes +0 of it. Returns the maximum. */
+static float scale_and_max(float *s, size_t len, float scale)
+{
+    size_t full = len / CPU_LANES * CPU_LANES, end = whole_vectors(len);
+    v16 max = {0};
+    max = max - fn_float(FN_INF);
+    for (size_t j = 0; j < full; j += CPU_LANES) {
+        v16 v = *(const v16 *)(s + j) * scale;
+        *(v16 *)(s + j) = v;
+        max = larger(v, max);
+    }
+    if (full < end) {
+        for (size_t j = full; j < len; j++)
+            s[j] = s[j] * scale;
+        for (size_t j = len; j < end; j++)
+            s[j] = -fn_float(FN_INF);
+        max = larger(*(const v16 *)(s + full), max);
+    }
+    return lanes_max(max);
+}
+
+/* s = exp(s - max) over whole vectors; returns rule 4's sum. */
+INLINE float exp_and_sum(float *s, size_t len, float max)
+{
+    size_t end = whole_vectors(len);
+    float total = 0.0f;
+    for (size_t i = 0; i < end; i += CPU_BLOCK) {
+        size_t stop = end - i < CPU_BLOCK ? end : i + CPU_BLOCK;
+        v16 lanes = {0};
+        for (size_t j = i; j < stop; j += CPU_LANES) {
+            for (size_t l = 0; l < CPU_LANES; l++)
+                s[j + l] = fn_exp(s[j + l] - max);
+            lanes = lanes + *(const v16 *)(s + j);
+        }
+        total = total + lanes_tree(lanes);
+    }
+    return total;
+}
+
+/* All maxima first: one row's need not be waited for before the next row's starts. */
+void LEAF(softmax)(float *s, size_t s_row, size_t rows, size_t len, size_t step, size_t limit,
+                   float scale, float *max, float *sum)
+{
+    for (size_t r = 0; r < rows; r++)
+        max[r] = scale_and_max(s + r * s_row, len + r * step, scale);
+    for (size_t r = 0; r < rows; r++) {
+        sum[r] = exp_and_sum(s + r * s_row, len + r * step, max[r]);
+        for (size_t j = len + r * step; j < limit; j++)
+            s[r * s_row + j] = 0.0f;
+    }
 }
 
 void LEAF(softmax_grad)(float *p, float *ds, size_t len, size_t limit, float scale, float max,
                         float inv_sum, float delta)
 {
+    size_t end = whole_vectors(len);
     NO_OVERLAP
-    for (size_t j = 0; j < len; j++) {
+    for (size_t j = 0; j < end; j++) {
         float pj = fn_exp(p[j] * scale - max) * inv_sum;
         ds[j] = pj * (ds[j] - delta) * scale;
         p[j] = pj;
