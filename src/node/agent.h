@@ -16,9 +16,11 @@
  * INV-1  A task's outputs are in the store before its receipt is sent. They and
  *        its inputs are held until a lease of the same job two rounds later
  *        comes, or 10 minutes have passed without a lease of that job, so that
- *        peers find them; then their memory is given back. Held values over
- *        memory_quota together go earlier, those used longest ago first, but for
- *        those of the task under way.
+ *        peers find them; and for 20 s after their last use in any case, so that
+ *        a task can be checked by another rig. Then their memory is given back.
+ *        Earlier goes, those used longest ago first: what is two rounds old when
+ *        all together pass half of memory_quota, anything but what the task under
+ *        way needs when they pass the whole.
  * INV-2  A receipt is sent until the coordinator has answered it, across any
  *        outage; the work is not thrown away because the coordinator is away. It
  *        lives in memory, as the outputs do that it speaks for.

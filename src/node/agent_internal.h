@@ -29,6 +29,7 @@
 #define NODE_CALL_MS       10000 /* a call of the coordinator that should be answered at once */
 #define NODE_STOP_GRACE_MS 2000  /* what a receipt gets to be delivered after node_stop */
 #define NODE_ROUNDS_KEPT   2
+#define NODE_CHECK_NS      (20 * UINT64_C(1000000000)) /* how long a check may come after a task */
 #define NODE_JOB_IDLE_NS   (600 * UINT64_C(1000000000))
 #define NODE_SERVE_MODELS  2
 
@@ -40,6 +41,8 @@ struct retained {
     char job[NODE_JOB_MAX];
     uint64_t round, used; /* used: larger is later */
     uint64_t seen_ns;     /* last lease of the job */
+    uint64_t used_ns;     /* last made or used */
+    bool past;            /* two rounds old: kept for checks, while there is room */
     bool state;           /* parameters or optimiser state: told to the coordinator */
 };
 

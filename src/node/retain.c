@@ -24,13 +24,15 @@ static void remove_at(struct node *n, size_t i)
     *e = n->retained[--n->retained_count];
 }
 
-/* The entry used longest ago that is not of the task under way; SIZE_MAX when there is none. */
-static size_t oldest(const struct node *n)
+/* The entry used longest ago that is not of the task under way, or of those that are past only;
+ * SIZE_MAX when there is none. */
+static size_t oldest(const struct node *n, bool past_only)
 {
     size_t found = SIZE_MAX;
     for (size_t i = 0; i < n->retained_count; i++) {
         const struct retained *e = &n->retained[i];
-        if (e->used <= n->task_used && (found == SIZE_MAX || e->used < n->retained[found].used))
+        if (e->used <= n->task_used && (e->past || !past_only) &&
+            (found == SIZE_MAX || e->used < n->retained[found].used))
             found = i;
     }
     return found;
@@ -38,10 +40,11 @@ static size_t oldest(const struct node *n)
 
 static void make_room(struct node *n)
 {
-    while (n->retained_bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX) {
-        size_t i = oldest(n);
-        if (i == SIZE_MAX)
-            return;
+    size_t i;
+    while (n->retained_bytes > n->memory_quota / 2 && (i = oldest(n, true)) != SIZE_MAX)
+        remove_at(n, i);
+    while ((n->retained_bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX) &&
+           (i = oldest(n, false)) != SIZE_MAX) {
         LOG_D("node", "memory for results is full: one of round %llu goes early",
               (unsigned long long)n->retained[i].round);
         remove_at(n, i);
@@ -91,7 +94,8 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
     }
     e->round = e->round > round ? e->round : round;
     e->used = ++n->used;
-    e->seen_ns = n->os->mono_ns(n->os);
+    e->used_ns = e->seen_ns = n->os->mono_ns(n->os);
+    e->past = false;
     e->state = e->state || is_state(name);
     make_room(n);
     return EMAC_OK;
@@ -100,21 +104,23 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
 void agent_retain_round(struct node *n, const char *job, uint64_t round)
 {
     uint64_t now = n->os->mono_ns(n->os);
-    for (size_t i = n->retained_count; i-- > 0;) {
+    for (size_t i = 0; i < n->retained_count; i++) {
         struct retained *e = &n->retained[i];
         if (strcmp(e->job, job) != 0)
             continue;
         e->seen_ns = now;
-        if (round >= NODE_ROUNDS_KEPT && e->round <= round - NODE_ROUNDS_KEPT)
-            remove_at(n, i);
+        e->past = e->past || (round >= NODE_ROUNDS_KEPT && e->round <= round - NODE_ROUNDS_KEPT);
     }
+    agent_retain_idle(n);
+    make_room(n);
 }
 
 void agent_retain_idle(struct node *n)
 {
     uint64_t now = n->os->mono_ns(n->os);
     for (size_t i = n->retained_count; i-- > 0;) {
-        if (now - n->retained[i].seen_ns > NODE_JOB_IDLE_NS)
+        const struct retained *e = &n->retained[i];
+        if ((e->past && now - e->used_ns > NODE_CHECK_NS) || now - e->seen_ns > NODE_JOB_IDLE_NS)
             remove_at(n, i);
     }
 }

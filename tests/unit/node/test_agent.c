@@ -603,34 +603,67 @@ static size_t resident_bytes(void)
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* Each round takes the last one's result. Returns what round i made. */
+static struct cid chain_round(struct fake *f, const struct cid *program, const struct cid *in,
+                              int i)
+{
+    struct receipt r;
+    struct task t = scale_task(program, in, i % 2 ? 0.5f : 2.0f);
+    char id[32];
+    t.step = (uint32_t)i;
+    t.arg[0].value[0] += (float)i * 1e-3f; /* something new */
+    snprintf(id, sizeof id, "lease-%d", i);
+    fake_queue(f, task_lease(id, "step", (uint64_t)i, &t, NULL, NULL));
+    fake_wait(f, receipts, i + 1);
+    receipt_read(f, &r);
+    return *receipt_output(&r, "out");
+}
+
+static uint64_t skipped_ns;
+
+static uint64_t skipping_ns(struct os *os)
+{
+    return os_real()->mono_ns(os_real()) + __atomic_load_n(&skipped_ns, __ATOMIC_RELAXED);
+}
+
+/* Made in round i, used in i + 1: held until the lease of round i + 3, if 20 s have passed. */
 static void test_retention(void **state)
 {
     struct fake *f = &fake;
+    struct node_config cfg = agent_config(f->url);
     struct agent a;
-    struct receipt r;
-    struct cid made[40], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
+    struct os skipping = *os_real();
+    struct cid made[10], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
+    skipping.mono_ns = skipping_ns;
+    cfg.os = &skipping;
+    agent_start_as(&a, cfg);
+    for (int i = 0; i < 10; i++) {
+        made[i] = chain_round(f, &program, i == 0 ? &in : &made[i - 1], i);
+        for (int k = 0; k <= i; k++)
+            assert_int_equal(serves(&a, &made[k]), i < 5 || k >= i - 2);
+        if (i >= 4)
+            __atomic_add_fetch(&skipped_ns, 21000000000u, __ATOMIC_RELAXED);
+    }
+    agent_end(&a);
+}
+
+/* Rounds that are done in no time: half of memory_quota bounds what is kept for checks. */
+static void test_retention_is_flat(void **state)
+{
+    struct fake *f = &fake;
+    struct node_config cfg = agent_config(f->url);
+    struct agent a;
+    struct cid made = large_put(f, 1), program = chain_program(f->rig.store, LARGE);
     size_t early = 0;
-    agent_start(&a, f->url);
+    cfg.memory_quota = 12 * LARGE * sizeof(float);
+    agent_start_as(&a, cfg);
     for (int i = 0; i < 40; i++) {
-        struct task t = scale_task(&program, i == 0 ? &in : &made[i - 1], i % 2 ? 0.5f : 2.0f);
-        t.step = (uint32_t)i;
-        t.arg[0].value[0] += (float)i * 1e-3f; /* each round gives something new */
-        char id[32];
-        snprintf(id, sizeof id, "lease-%d", i);
-        fake_queue(f, task_lease(id, "step", (uint64_t)i, &t, NULL, NULL));
-        fake_wait(f, receipts, i + 1);
-        receipt_read(f, &r);
-        made[i] = *receipt_output(&r, "out");
-        if (i < 8) {
-            /* Made in round i, used in i + 1: held until the lease of round i + 3. */
-            for (int k = 0; k <= i; k++)
-                assert_int_equal(serves(&a, &made[k]), k >= i - 2);
-        }
+        made = chain_round(f, &program, &made, i);
         if (i == 10)
             early = resident_bytes();
     }
     size_t late = resident_bytes();
-    if (late > early + 6 * LARGE * sizeof(float))
+    if (late > early + 4 * LARGE * sizeof(float))
         fail_msg("memory grew from %zu to %zu bytes in 30 rounds", early, late);
     agent_end(&a);
 }
@@ -758,6 +791,7 @@ int main(void)
         TEST(test_missing_inputs),
         TEST(test_bad_leases),
         TEST(test_retention),
+        TEST(test_retention_is_flat),
         TEST(test_retention_bounds),
         TEST(test_one_agent_a_directory),
         TEST(test_tamper),
