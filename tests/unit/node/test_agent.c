@@ -1,121 +1,7 @@
 /* The rig agent against a coordinator by script. */
-#include "agent_fixture.h"
+#include "agent_tasks.h"
 
 #include <sys/stat.h>
-
-#define ROUND 5
-
-/* ---- leases ---- */
-
-static json_t *task_lease(const char *id, const char *slot, uint64_t round, const struct task *t,
-                          json_t *sources, struct cid *cid)
-{
-    return json_pack("{s:s,s:s,s:s,s:s,s:I,s:o,s:I,s:o,s:s}", "kind", "task", "lease", id, "job",
-                     "job-test", "slot", slot, "round", (json_int_t)round, "task",
-                     task_json(t, cid), "deadline_ms", (json_int_t)0, "sources",
-                     sources != NULL ? sources : json_object(), "units", "1500000000");
-}
-
-/* The parameters and optimiser state that training begins with, kept by the oracle. */
-struct start {
-    struct exec_result init;
-    struct cid params, opt;
-};
-
-static void start_make(struct fake *f, struct start *s)
-{
-    struct task t = {.program = f->rig.plan->init_program};
-    assert_ok(exec_run(f->rig.exec, &t, &s->init, err));
-    s->opt = output(&s->init, "opt")->cid;
-    s->params = output(&s->init, "params")->cid;
-}
-
-static struct task grad_task(const struct fake *f, const struct cid *params, uint32_t first,
-                             uint32_t count)
-{
-    struct task t = {
-        .program = f->rig.plan->grad_program, .first = first, .count = count, .step = 1};
-    task_input_add(&t, "data", &f->rig.job.data);
-    task_input_add(&t, "params", params);
-    task_input_add(&t, "tables", &f->rig.plan->tables);
-    return t;
-}
-
-/* x times s, for small and large bundles. */
-static struct task scale_task(const struct cid *program, const struct cid *x, float s)
-{
-    struct task t = {.program = *program};
-    task_input_add(&t, "in", x);
-    task_arg_add(&t, "s", s);
-    return t;
-}
-
-/* ---- what came back ---- */
-
-static void receipt_read(struct fake *f, struct receipt *out)
-{
-    uint8_t bytes[RECEIPT_BYTES_MAX], sig[128], key[ED25519_PUBLIC_BYTES];
-    size_t n = sizeof bytes, sig_n = sizeof sig;
-    os_mutex_lock(&f->lock);
-    const char *text = json_string_value(json_object_get(f->last_receipt, "receipt"));
-    const char *sig_text = json_string_value(json_object_get(f->last_receipt, "signature"));
-    assert_true(emac_unbase64(bytes, &n, text, strlen(text)));
-    assert_true(emac_unbase64(sig, &sig_n, sig_text, strlen(sig_text)));
-    os_mutex_unlock(&f->lock);
-    assert_int_equal(sig_n, ED25519_SIGNATURE_BYTES);
-    assert_ok(receipt_decode(out, bytes, n, err));
-    assert_true(crypto_did_key_parse(key, out->node));
-    assert_true(crypto_ed25519_verify(sig, bytes, n, key));
-    assert_string_equal(out->node, f->did);
-}
-
-static const struct cid *receipt_output(const struct receipt *r, const char *name)
-{
-    for (uint32_t i = 0; i < r->output_count; i++) {
-        if (strcmp(r->output[i].name, name) == 0)
-            return &r->output[i].cid;
-    }
-    fail_msg("the receipt has no output '%s'", name);
-    return NULL;
-}
-
-/* Same outputs as the oracle's? */
-static void check_outputs(struct fake *f, const struct receipt *r, const struct task *t)
-{
-    struct exec_result want;
-    assert_ok(exec_run(f->rig.exec, t, &want, err));
-    assert_int_equal(r->output_count, want.output_count);
-    for (uint32_t i = 0; i < want.output_count; i++) {
-        assert_string_equal(r->output[i].name, want.output[i].name);
-        assert_true(cid_equal(&r->output[i].cid, &want.output[i].cid));
-    }
-    exec_result_release(f->rig.exec, &want);
-}
-
-/* Does the agent serve this CID? */
-static bool serves(const struct agent *a, const struct cid *cid)
-{
-    struct store *s = memory_store();
-    struct http_client *http;
-    char url[64];
-    uint64_t bytes = 0;
-    const struct exchange_source source = {url};
-    snprintf(url, sizeof url, "http://127.0.0.1:%u", node_port(a->node));
-    assert_ok(http_client_new(&http, err));
-    enum emac_status st = exchange_fetch(s, http, cid, &source, 1, true, 64 << 20, &bytes, NULL);
-    http_client_free(http);
-    store_close(s);
-    return st == EMAC_OK;
-}
-
-/* The last of a JSON document that was kept, as text. */
-static void text_of(struct fake *f, json_t *const *doc, const char *key, char *out, size_t cap)
-{
-    os_mutex_lock(&f->lock);
-    const char *s = json_string_value(json_object_get(*doc, key));
-    assert_true(emac_strcpy(out, cap, s != NULL ? s : ""));
-    os_mutex_unlock(&f->lock);
-}
 
 static struct fake fake;
 
@@ -411,19 +297,6 @@ static void test_quarantine(void **state)
     remove_tree(a.dir);
 }
 
-/* A large vector, so that it is several blocks. */
-#define LARGE 700000
-
-static struct cid large_put(struct fake *f, float first)
-{
-    float *x = calloc(LARGE, sizeof *x);
-    for (uint32_t i = 0; i < LARGE; i++)
-        x[i] = first + (float)i;
-    struct cid cid = vector_put(f->rig.store, "x", x, LARGE);
-    free(x);
-    return cid;
-}
-
 static void test_deposit(void **state)
 {
     struct fake *f = &fake;
@@ -581,121 +454,6 @@ static void test_bad_leases(void **state)
     agent_end(&a);
 }
 
-/* ---- INV-1 ---- */
-
-/* in/x f32[n] times args/s -> out/x: takes its own output again */
-static struct cid chain_program(struct store *s, size_t n)
-{
-    struct graph *g = graph_new();
-    value_id in[2] = {graph_input(g, "in/x", DTYPE_F32, SHAPE1(n)),
-                      graph_input(g, "args/s", DTYPE_F32, SHAPE1(1))};
-    graph_output(g, "out/x", graph_op(g, OP_SCALE, NULL, 2, in));
-    return program_put(s, g, NULL);
-}
-
-static size_t resident_bytes(void)
-{
-    size_t pages = 0, ignored;
-    FILE *file = fopen("/proc/self/statm", "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%zu %zu", &ignored, &pages), 2);
-    fclose(file);
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-/* Each round takes the last one's result. Returns what round i made. */
-static struct cid chain_round(struct fake *f, const struct cid *program, const struct cid *in,
-                              int i)
-{
-    struct receipt r;
-    struct task t = scale_task(program, in, i % 2 ? 0.5f : 2.0f);
-    char id[32];
-    t.step = (uint32_t)i;
-    t.arg[0].value[0] += (float)i * 1e-3f; /* something new */
-    snprintf(id, sizeof id, "lease-%d", i);
-    fake_queue(f, task_lease(id, "step", (uint64_t)i, &t, NULL, NULL));
-    fake_wait(f, receipts, i + 1);
-    receipt_read(f, &r);
-    return *receipt_output(&r, "out");
-}
-
-static uint64_t skipped_ns;
-
-static uint64_t skipping_ns(struct os *os)
-{
-    return os_real()->mono_ns(os_real()) + __atomic_load_n(&skipped_ns, __ATOMIC_RELAXED);
-}
-
-/* Made in round i, used in i + 1: held until the lease of round i + 3, if 20 s have passed. */
-static void test_retention(void **state)
-{
-    struct fake *f = &fake;
-    struct node_config cfg = agent_config(f->url);
-    struct agent a;
-    struct os skipping = *os_real();
-    struct cid made[10], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
-    skipping.mono_ns = skipping_ns;
-    cfg.os = &skipping;
-    agent_start_as(&a, cfg);
-    for (int i = 0; i < 10; i++) {
-        made[i] = chain_round(f, &program, i == 0 ? &in : &made[i - 1], i);
-        for (int k = 0; k <= i; k++)
-            assert_int_equal(serves(&a, &made[k]), i < 5 || k >= i - 2);
-        if (i >= 4)
-            __atomic_add_fetch(&skipped_ns, 21000000000u, __ATOMIC_RELAXED);
-    }
-    agent_end(&a);
-}
-
-/* Rounds that are done in no time: half of memory_quota bounds what is kept for checks. */
-static void test_retention_is_flat(void **state)
-{
-    struct fake *f = &fake;
-    struct node_config cfg = agent_config(f->url);
-    struct agent a;
-    struct cid made = large_put(f, 1), program = chain_program(f->rig.store, LARGE);
-    size_t early = 0;
-    cfg.memory_quota = 12 * LARGE * sizeof(float);
-    agent_start_as(&a, cfg);
-    for (int i = 0; i < 40; i++) {
-        made = chain_round(f, &program, &made, i);
-        if (i == 10)
-            early = resident_bytes();
-    }
-    size_t late = resident_bytes();
-    if (late > early + 4 * LARGE * sizeof(float))
-        fail_msg("memory grew from %zu to %zu bytes in 30 rounds", early, late);
-    agent_end(&a);
-}
-
-/* Another job's rounds do not count; memory_quota does. */
-static void test_retention_bounds(void **state)
-{
-    struct fake *f = &fake;
-    struct node_config cfg = agent_config(f->url);
-    struct agent a;
-    struct receipt r;
-    struct cid made[6], program = scale_program(f->rig.store, LARGE), in = large_put(f, 1);
-    cfg.memory_quota = 5 * LARGE * sizeof(float);
-    agent_start_as(&a, cfg);
-    for (int i = 0; i < 6; i++) {
-        struct task t = scale_task(&program, &in, 1.5f + (float)i);
-        char id[32], job[32];
-        snprintf(id, sizeof id, "lease-%d", i);
-        snprintf(job, sizeof job, "job-%d", i);
-        json_t *lease = task_lease(id, "step", 100 + (uint64_t)i * 10, &t, NULL, NULL);
-        json_object_set_new(lease, "job", json_string(job));
-        fake_queue(f, lease);
-        fake_wait(f, receipts, i + 1);
-        receipt_read(f, &r);
-        made[i] = *receipt_output(&r, "out");
-    }
-    assert_false(serves(&a, &made[0]));
-    assert_true(serves(&a, &made[4]));
-    assert_true(serves(&a, &made[5]));
-    agent_end(&a);
-}
-
 static void test_one_agent_a_directory(void **state)
 {
     struct fake *f = &fake;
@@ -790,9 +548,6 @@ int main(void)
         TEST(test_lying_provider),
         TEST(test_missing_inputs),
         TEST(test_bad_leases),
-        TEST(test_retention),
-        TEST(test_retention_is_flat),
-        TEST(test_retention_bounds),
         TEST(test_one_agent_a_directory),
         TEST(test_tamper),
     };
