@@ -53,26 +53,36 @@ INLINE float row_exp(float *e, const float *x, size_t n, float max)
     return total;
 }
 
+/* Rule 4 over a[i] * b[i], i < n <= 256: one block's sum. */
+INLINE float block_dot(const float *a, const float *b, size_t n)
+{
+    v16 lanes = {0};
+    size_t i = 0;
+    for (; i + CPU_LANES <= n; i += CPU_LANES)
+        lanes = lanes + *(const v16 *)(a + i) * *(const v16 *)(b + i);
+    if (i < n) {
+        float term[CPU_LANES] = {0};
+        for (size_t l = 0; i + l < n; l++)
+            term[l] = a[i + l] * b[i + l];
+        lanes = lanes + *(const v16 *)term;
+    }
+    return lanes_tree(lanes);
+}
+
 void LEAF(block_sums)(float *sums, const float *x, size_t n, bool squares)
 {
-    float term[CPU_BLOCK];
-    for (size_t i = 0; i < n; i += CPU_BLOCK) {
-        size_t len = n - i < CPU_BLOCK ? n - i : CPU_BLOCK;
-        for (size_t j = 0; squares && j < len; j++)
-            term[j] = x[i + j] * x[i + j];
-        *sums++ = block_sum(squares ? term : x + i, len);
+    for (; n > 0; x += CPU_BLOCK) {
+        size_t len = n < CPU_BLOCK ? n : CPU_BLOCK;
+        *sums++ = squares ? block_dot(x, x, len) : block_sum(x, len);
+        n -= len;
     }
 }
 
 float LEAF(dot)(const float *a, const float *b, size_t n)
 {
-    float term[CPU_BLOCK], total = 0.0f;
-    for (size_t i = 0; i < n; i += CPU_BLOCK) {
-        size_t len = n - i < CPU_BLOCK ? n - i : CPU_BLOCK;
-        for (size_t j = 0; j < len; j++)
-            term[j] = a[i + j] * b[i + j];
-        total = total + block_sum(term, len);
-    }
+    float total = 0.0f;
+    for (size_t i = 0; i < n; i += CPU_BLOCK)
+        total = total + block_dot(a + i, b + i, n - i < CPU_BLOCK ? n - i : CPU_BLOCK);
     return total;
 }
 
