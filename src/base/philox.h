@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum philox_purpose {
-    PHILOX_INIT = 1,    /* weights before training: step = tensor number, index = element / 4 */
+    PHILOX_INIT = 1,    /* weights before training: step = tensor number; words: see OP_RANDN */
     PHILOX_DATA = 2,    /* which window of the corpus: step = training step, index = row */
     PHILOX_SAMPLE = 3,  /* choice of a token: step = position */
     PHILOX_DROPOUT = 4, /* masks */
