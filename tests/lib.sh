@@ -10,10 +10,11 @@ unset EMAC_URL
 PASSED=0
 FAILED=0
 UP_PID=''
+BG_PIDS=''
 
 cleanup() {
     [ -z "$UP_PID" ] || { kill "$UP_PID" 2>/dev/null; wait "$UP_PID" 2>/dev/null; }
-    for p in $(jobs -p); do kill "$p" 2>/dev/null; done
+    for p in $BG_PIDS; do kill "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
     [ -n "${KEEP:-}" ] || rm -rf "$WORK"
 }
 trap cleanup EXIT
@@ -82,6 +83,13 @@ up() {
 down() {
     [ -z "$UP_PID" ] || { kill -TERM "$UP_PID"; wait "$UP_PID"; }
     UP_PID=''
+}
+
+# bg COMMAND...: in the background, ended with the script. $BG is its process.
+bg() {
+    "$@" &
+    BG=$!
+    BG_PIDS="$BG_PIDS $BG"
 }
 
 # The demo's corpus: the King James Bible of Debian's bible-kjv, one text.

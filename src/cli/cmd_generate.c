@@ -3,6 +3,7 @@
 
 #include "cli/model_dir.h"
 #include "model/generate.h"
+#include "node/piece.h"
 #include "os/process.h"
 
 #define PROMPT_MAX (1u << 20)
@@ -35,19 +36,21 @@ static enum emac_status generate(struct cli *c, const struct generate_args *a, s
     return st;
 }
 
-/* The text as JSON needs UTF-8: a byte that is not part of a valid sequence becomes '?'. */
-static json_t *text_json(const struct emac_buf *text)
+/* As a rig sends it: whole UTF-8 characters, U+FFFD for bytes that are none. */
+static enum emac_status text_json(struct cli *c, const struct emac_buf *text, json_t **out)
 {
-    json_t *s = json_stringn(emac_buf_str(text), text->len);
-    if (s)
-        return s;
-    char *copy = emac_strndup(emac_buf_str(text), text->len);
-    for (size_t i = 0; i < text->len; i++)
-        if ((unsigned char)copy[i] >= 0x80 || copy[i] == 0)
-            copy[i] = '?';
-    s = json_stringn(copy, text->len);
-    free(copy);
-    return s;
+    struct piece_filter filter;
+    struct emac_buf shown;
+    emac_buf_init(&shown, 4 * text->len + 16);
+    piece_init(&filter);
+    enum emac_status st = EMAC_OK;
+    for (size_t i = 0; st == EMAC_OK && i < text->len; i++)
+        st = piece_push(&filter, text->data[i], &shown, &c->err);
+    if (st == EMAC_OK)
+        st = piece_end(&filter, &shown, &c->err);
+    *out = st == EMAC_OK ? json_stringn(emac_buf_str(&shown), shown.len) : NULL;
+    emac_buf_release(&shown);
+    return st;
 }
 
 static enum emac_status run(struct cli *c, const struct generate_args *a, enum isa isa,
@@ -76,7 +79,9 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, enum i
     EMAC_TRY(st, session_open(dev, &m.config, m.weights.data, m.weights.len, &s, &c->err));
     EMAC_TRY(st, generator_open(s, &m.config, a->prompt, strlen(a->prompt), &params, &g, &c->err));
     EMAC_TRY(st, generate(c, a, g, &text));
-    cli_result(c, json_pack("{s:o,s:s,s:I}", "text", text_json(&text), "model", name, "seed",
+    json_t *shown = NULL;
+    EMAC_TRY(st, text_json(c, &text, &shown));
+    cli_result(c, json_pack("{s:o,s:s,s:I}", "text", shown, "model", name, "seed",
                             (json_int_t)a->seed));
 out:
     generator_close(g);

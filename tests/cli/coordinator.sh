@@ -1,5 +1,5 @@
 . "$(dirname "$0")/../lib.sh"
-"$EMAC" coordinator --dir "$WORK/c" --port 0 --dev >"$WORK/c.out" 2>"$WORK/c.err" &
+bg "$EMAC" coordinator --dir "$WORK/c" --port 0 --dev >"$WORK/c.out" 2>"$WORK/c.err"
 for _ in $(seq 1 100); do [ -s "$WORK/c/url" ] && break; sleep 0.1; done
 url=$(cat "$WORK/c/url")
 check "healthz" curl -sf "$url/healthz"

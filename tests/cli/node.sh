@@ -3,8 +3,8 @@ expect "unknown instruction set" 2 "unknown instruction set 'mmx'" "$EMAC" node 
 expect "bad port" 2 'port' "$EMAC" node --port 70000
 expect "no coordinator, asked to give up" 13 '127\.0\.0\.1:9' timeout 60 "$EMAC" node --once --url http://127.0.0.1:9 --dir "$WORK/n0"
 up "$WORK/net" 1
-"$EMAC" node --dir "$WORK/n1" --name second >"$WORK/n1.out" 2>"$WORK/n1.err" &
-n1=$!
+bg "$EMAC" node --dir "$WORK/n1" --name second >"$WORK/n1.out" 2>"$WORK/n1.err"
+n1=$BG
 for _ in $(seq 1 100); do
     curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && break
     sleep 0.1

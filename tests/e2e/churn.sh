@@ -12,11 +12,11 @@ id=$(tail -n 1 "$WORK/submit" | jq -r .id)
 step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
 until_step() { for _ in $(seq 1 600); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
 until_step 10
-"$EMAC" node --dir "$WORK/n3" --name third >/dev/null 2>"$WORK/n3.log" &
+bg "$EMAC" node --dir "$WORK/n3" --name third >/dev/null 2>"$WORK/n3.log"
 until_step 20
 kill -9 "$(cat "$WORK/net/node-1/pid")"
 until_step 35
-"$EMAC" node --dir "$WORK/n4" --name fourth --unreachable >/dev/null 2>"$WORK/n4.log" &
+bg "$EMAC" node --dir "$WORK/n4" --name fourth --unreachable >/dev/null 2>"$WORK/n4.log"
 until_step 45
 kill -9 "$(cat "$WORK/net/node-2/pid")"
 check "the job ends" timeout 240 "$EMAC" job show "$id" --wait --json

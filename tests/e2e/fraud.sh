@@ -7,8 +7,8 @@ sed "s|file: .*|file: $WORK/text|; s/^  steps: .*/  steps: 40/; s/^budget: .*/bu
 check "locally" "$EMAC" train "$WORK/job.yaml" --local --json
 model=$(json .model)
 up "$WORK/net" 3
-"$BUILD/tests/tools/faulty-rig" --url "$EMAC_URL" --dir "$WORK/bad" --flip-share 0.3 --seed 5 \
-    >"$WORK/bad.out" 2>"$WORK/bad.err" &
+bg "$BUILD/tests/tools/faulty-rig" --url "$EMAC_URL" --dir "$WORK/bad" --flip-share 0.3 --seed 5 \
+    >"$WORK/bad.out" 2>"$WORK/bad.err"
 for _ in $(seq 1 100); do
     curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 4' >/dev/null && break
     sleep 0.1
