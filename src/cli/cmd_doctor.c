@@ -125,7 +125,8 @@ static void check_disk(struct doctor *d)
     }
     cli_bytes(text, free_bytes);
     add(d, "disk", free_bytes >= DISK_LEAST ? GOOD : BAD, "%s free, writable%s", text,
-        free_bytes >= DISK_LEAST ? "" : "; at least 2 GiB is needed: free some, or --home elsewhere");
+        free_bytes >= DISK_LEAST ? ""
+                                 : "; at least 2 GiB is needed: free some, or --home elsewhere");
 }
 
 /* What the newest job pays, in EMAC a TFLOP. */

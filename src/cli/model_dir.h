@@ -13,7 +13,8 @@ struct model_files {
     struct llama_config config;
     struct emac_buf weights; /* the whole model.safetensors */
 };
-/* From a directory, or from a CID (fetched when not in the store). Release with model_files_release. */
+/* From a directory, or from a CID (fetched when not in the store). Release with
+ * model_files_release. */
 enum emac_status model_files_load(struct cli *c, const char *name, struct model_files *out);
 void model_files_release(struct model_files *m);
 

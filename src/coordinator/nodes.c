@@ -511,10 +511,11 @@ enum emac_status status_get(void *ctx, const struct http_request *req, struct ht
         json_array_append_new(nodes, node_json(c, e.value));
     int jobs = (int)c->job_count;
     os_mutex_unlock(&c->lock);
+    uint64_t now = now_ms(c);
     return api_reply(res, 200,
-                     json_pack("{s:s, s:o, s:i, s:I, s:s}", "version", COORDINATOR_VERSION, "nodes",
-                               nodes, "jobs", jobs, "uptime_ms",
-                               (json_int_t)(now_ms(c) - c->start_ms), "network",
+                     json_pack("{s:s, s:o, s:i, s:I, s:I, s:s}", "version", COORDINATOR_VERSION,
+                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)now,
+                               "uptime_ms", (json_int_t)(now - c->start_ms), "network",
                                c->cfg.dev ? "dev" : "main"),
                      err);
 }
