@@ -451,12 +451,14 @@ static enum emac_status step(struct node *n, struct emac_err *err)
 }
 
 /* What a step's failure makes of us; fails when it is the end. */
-static enum emac_status settle(struct node *n, enum emac_status st, struct emac_err *err)
+static enum emac_status settle(struct node *n, bool probed, enum emac_status st,
+                               struct emac_err *err)
 {
     bool had_joined = agent_joined(n);
     switch (st) {
     case EMAC_OK:
-        n->backoff_ms = 0;
+        if (!probed) /* it answers, but does it work? */
+            n->backoff_ms = 0;
         return EMAC_OK;
     case EMAC_FORBIDDEN:
         agent_refused(n, err);
@@ -486,7 +488,9 @@ static enum emac_status work(struct node *n, struct emac_err *err)
     n->run_ns = n->os->mono_ns(n->os);
     while (!agent_over(n)) {
         struct emac_err e = {.status = EMAC_OK};
-        enum emac_status st = settle(n, step(n, &e), &e);
+        bool probed = n->away;
+        enum emac_status st = step(n, &e);
+        st = settle(n, probed, st, &e);
         if (st != EMAC_OK) {
             *err = e;
             return st;

@@ -11,6 +11,17 @@
 #define HELLO_MS           30000 /* the coordinator looks whether it can reach us meanwhile */
 #define CHALLENGE_ID_MAX   128
 
+/* What the store may grow to: its quota, or what the disk has. */
+static uint64_t disk_bytes(struct node *n)
+{
+    struct store_stats s;
+    uint64_t left = 0;
+    store_stats(n->store, &s);
+    if (n->os->disk_free(n->os, n->cfg.dir, &left, NULL) != EMAC_OK)
+        return n->disk_quota;
+    return left + s.disk_bytes < n->disk_quota ? left + s.disk_bytes : n->disk_quota;
+}
+
 static json_t *hello_json(struct node *n)
 {
     uint64_t memory = os_memory_bytes();
@@ -18,7 +29,7 @@ static json_t *hello_json(struct node *n)
                      n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
                      NODE_VERSION, "boot", n->boot, "isa", isa_name(device_isa(n->dev)), "threads",
                      (int)device_threads(n->dev), "memory_bytes", (json_int_t)memory, "disk_bytes",
-                     (json_int_t)n->disk_quota, "conformance", n->conformance);
+                     (json_int_t)disk_bytes(n), "conformance", n->conformance);
 }
 
 /* *reply is the caller's. */

@@ -47,7 +47,7 @@ void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *
 static void task_failed(struct node *n, const struct leased *l, const struct emac_err *why)
 {
     os_mutex_lock(&n->lock);
-    n->figures.tasks_failed++;
+    n->figures.tasks_failed += why->status != EMAC_CANCELLED;
     os_mutex_unlock(&n->lock);
     if (why->status == EMAC_CANCELLED && atomic_load(&n->cancel) && !agent_over(n)) {
         LOG_I("node", "%s of %s: cancelled by the coordinator", l->slot, l->job);
