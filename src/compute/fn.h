@@ -19,7 +19,7 @@
 #ifndef EMAC_COMPUTE_FN_H
 #define EMAC_COMPUTE_FN_H
 
-#ifdef __OPENCL_VERSION__
+#if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 
 #pragma OPENCL FP_CONTRACT OFF
 #define FN static inline
