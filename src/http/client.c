@@ -18,16 +18,24 @@
 #define STALL_S           20L
 #define KEEP_OPEN_S       45L /* below the server's 60 s, so that we close first */
 #define IDLE_HANDLES_MAX  64
+#define CANCEL_POLL_MS    250
 #define REPLY_MAX_DEFAULT (16u << 20)
 #define ERROR_BODY_MAX    (64u << 10)
 #define CALL_ARENA_MAX    (1u << 20)
 #define HEADER_LINE_MAX   (8u << 10)
 #define ORIGIN_MAX        300
 
-/* A curl handle keeps its connections; it goes back to the pool under the origin it spoke to last,
- * so that the next call there finds the connection open. */
-struct handle {
+/* What runs one call at a time: an easy handle with a multi of its own, which keeps the connection
+ * and lets us ask about cancellation more often than curl alone would. */
+struct line {
     CURL *curl;
+    CURLM *multi;
+};
+
+/* A line goes back to the pool under the origin it spoke to last, so that the next call there finds
+ * the connection open. */
+struct handle {
+    struct line line;
     char origin[ORIGIN_MAX];
 };
 
@@ -69,12 +77,20 @@ enum emac_status http_client_new(struct http_client **out, struct emac_err *err)
     return st;
 }
 
+static void line_close(struct line l)
+{
+    if (l.curl != NULL)
+        curl_easy_cleanup(l.curl);
+    if (l.multi != NULL)
+        curl_multi_cleanup(l.multi);
+}
+
 void http_client_free(struct http_client *c)
 {
     if (c == NULL)
         return;
     for (size_t i = 0; i < c->idle_count; i++)
-        curl_easy_cleanup(c->idle[i].curl);
+        line_close(c->idle[i].line);
     os_mutex_release(&c->lock);
     free(c);
 }
@@ -99,41 +115,47 @@ void http_client_traffic(struct http_client *c, uint64_t *sent, uint64_t *receiv
 
 /* ---- the pool ---- */
 
-static CURL *pool_remove(struct http_client *c, size_t i)
+static struct line pool_remove(struct http_client *c, size_t i)
 {
-    CURL *curl = c->idle[i].curl;
+    struct line line = c->idle[i].line;
     c->idle_count--;
     memmove(&c->idle[i], &c->idle[i + 1], (c->idle_count - i) * sizeof c->idle[0]);
-    return curl;
+    return line;
 }
 
-/* The handle that spoke to this origin last, or a new one. */
-static CURL *pool_take(struct http_client *c, const char *origin)
+/* The line that spoke to this origin last, or a new one; without a handle when memory is short. */
+static struct line pool_take(struct http_client *c, const char *origin)
 {
-    CURL *curl = NULL;
+    struct line line = {NULL, NULL};
     os_mutex_lock(&c->lock);
-    for (size_t i = c->idle_count; i-- > 0 && curl == NULL;) {
+    for (size_t i = c->idle_count; i-- > 0 && line.curl == NULL;) {
         if (strcmp(c->idle[i].origin, origin) == 0)
-            curl = pool_remove(c, i);
+            line = pool_remove(c, i);
     }
     os_mutex_unlock(&c->lock);
-    if (curl != NULL)
-        curl_easy_reset(curl); /* options only; connections stay */
-    return curl != NULL ? curl : curl_easy_init();
+    if (line.curl != NULL) {
+        curl_easy_reset(line.curl); /* options only; connections stay */
+        return line;
+    }
+    line = (struct line){curl_easy_init(), curl_multi_init()};
+    if (line.curl != NULL && line.multi != NULL &&
+        curl_multi_setopt(line.multi, CURLMOPT_MAXCONNECTS, 1L) == CURLM_OK)
+        return line;
+    line_close(line);
+    return (struct line){NULL, NULL};
 }
 
-static void pool_give(struct http_client *c, CURL *curl, const char *origin)
+static void pool_give(struct http_client *c, struct line line, const char *origin)
 {
-    CURL *oldest = NULL;
-    struct handle h = {.curl = curl};
+    struct line oldest = {NULL, NULL};
+    struct handle h = {.line = line};
     emac_strcpy(h.origin, sizeof h.origin, origin);
     os_mutex_lock(&c->lock);
     if (c->idle_count == IDLE_HANDLES_MAX)
         oldest = pool_remove(c, 0);
     c->idle[c->idle_count++] = h;
     os_mutex_unlock(&c->lock);
-    if (oldest != NULL)
-        curl_easy_cleanup(oldest);
+    line_close(oldest);
 }
 
 static void traffic_add(struct http_client *c, CURL *curl)
@@ -263,7 +285,6 @@ static bool options_set(struct transfer *t)
     SET(CURLOPT_TCP_NODELAY, 1L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_MAXAGE_CONN, KEEP_OPEN_S);
-    SET(CURLOPT_MAXCONNECTS, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_LIMIT_MS);
     SET(CURLOPT_USERAGENT, "emac");
     SET(CURLOPT_HTTPHEADER, t->lines);
@@ -345,6 +366,25 @@ static bool method_ok(const char *m)
     return n > 0 && n < 16 && m[n] == '\0';
 }
 
+/* As curl_easy_perform, but the progress callback is asked every CANCEL_POLL_MS at least. */
+static CURLcode perform(CURLM *multi, CURL *curl)
+{
+    CURLcode result = CURLE_OUT_OF_MEMORY;
+    int running = 1, left;
+    CURLMcode rc = curl_multi_add_handle(multi, curl);
+    while (rc == CURLM_OK && running > 0) {
+        rc = curl_multi_perform(multi, &running);
+        if (rc == CURLM_OK && running > 0)
+            rc = curl_multi_poll(multi, NULL, 0, CANCEL_POLL_MS, NULL);
+    }
+    for (CURLMsg *m; (m = curl_multi_info_read(multi, &left)) != NULL;) {
+        if (m->msg == CURLMSG_DONE)
+            result = m->data.result;
+    }
+    curl_multi_remove_handle(multi, curl);
+    return result;
+}
+
 static enum emac_status transfer_run(struct http_client *c, struct transfer *t,
                                      struct emac_err *err)
 {
@@ -356,19 +396,17 @@ static enum emac_status transfer_run(struct http_client *c, struct transfer *t,
         return emac_fail(err, EMAC_CANCELLED, "the call of '%.200s' was cancelled", t->url.text);
     EMAC_TRY(st, headers_set(t, err));
     snprintf(origin, sizeof origin, "%s%s", t->url.https ? "s:" : "", t->url.authority);
-    t->curl = pool_take(c, origin);
+    struct line line = pool_take(c, origin);
+    t->curl = line.curl;
     if (t->curl == NULL || !options_set(t)) {
-        st = no_memory(t, err);
-        goto out;
+        line_close(line);
+        return no_memory(t, err);
     }
-    CURLcode rc = curl_easy_perform(t->curl);
+    CURLcode rc = perform(line.multi, t->curl);
     traffic_add(c, t->curl);
     st = transfer_result(t, rc, err);
-    pool_give(c, t->curl, origin);
-    t->curl = NULL;
+    pool_give(c, line, origin);
 out:
-    if (t->curl != NULL)
-        curl_easy_cleanup(t->curl);
     return st;
 }
 

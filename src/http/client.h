@@ -29,7 +29,7 @@ struct http_call {
     enum emac_status (*receive)(void *ctx, const void *data, size_t n, struct emac_err *err);
     void *receive_ctx;
     size_t reply_max;             /* bytes, streamed ones too; 0: 16 MiB. Over it: TOO_LARGE */
-    bool (*cancelled)(void *ctx); /* asked about once a second; may be NULL */
+    bool (*cancelled)(void *ctx); /* asked four times a second; may be NULL */
     void *cancelled_ctx;
 };
 
@@ -41,7 +41,7 @@ struct http_reply {
 
 enum emac_status http_client_new(struct http_client **out, struct emac_err *err);
 void http_client_free(struct http_client *c);
-/* From any thread, for good: calls under way end with CANCELLED within about a second, later ones
+/* From any thread, for good: calls under way end with CANCELLED in a quarter of a second, later ones
  * at once. */
 void http_client_stop(struct http_client *c);
 /* *reply is initialised here, whatever happens; release it. UNAVAILABLE when nobody answers (the

@@ -65,7 +65,7 @@ static void test_stop(void **state)
         os_thread_join(&c[i].thread);
         assert_int_equal(c[i].st, EMAC_CANCELLED);
     }
-    assert_true(os_real()->mono_ns(os_real()) - began < 3000000000u);
+    assert_true(os_real()->mono_ns(os_real()) - began < 1500000000u);
     call(&c[0]);
     assert_int_equal(c[0].st, EMAC_CANCELLED);
     http_server_stop(server); /* the third was not touched: it is answered */
