@@ -41,8 +41,8 @@ struct http_reply {
 
 enum emac_status http_client_new(struct http_client **out, struct emac_err *err);
 void http_client_free(struct http_client *c);
-/* From any thread, for good: calls under way end with CANCELLED in a quarter of a second, later ones
- * at once. */
+/* From any thread, for good: calls under way end with CANCELLED in a quarter of a second, later
+ * ones at once. */
 void http_client_stop(struct http_client *c);
 /* *reply is initialised here, whatever happens; release it. UNAVAILABLE when nobody answers (the
  * sentence names the URL), TIMEOUT, or the server's error. */
