@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "node/agent_internal.h"
 
-#define RETRY_PAUSE_MS 500
+#define RETRY_PAUSE_MS 1000
 
 /* The wish is repeated with each heartbeat until the depot has the bundle; one that is queued or
  * under way is not queued again, and one that came after all costs one question to the depot. */
