@@ -15,7 +15,7 @@ static inline void remove_tree(const char *path)
         char inner[1024];
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
+        snprintf(inner, sizeof inner, "%.700s/%.300s", path, e->d_name);
         if (unlink(inner) != 0)
             remove_tree(inner);
     }
