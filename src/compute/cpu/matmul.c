@@ -1,6 +1,6 @@
 /* Rule 3's product on all threads.
  *
- * A unit of work is a rectangle of C: up to about 500 rows times some panels of
+ * A unit of work is a rectangle of C: up to 372 rows times some panels of
  * columns. For each block of 256 k's, A's part of the unit (which stays in the
  * level-2 cache) is read where it lies, or packed first when it is stored
  * transposed; then panel by panel B is packed into a buffer that stays in the
