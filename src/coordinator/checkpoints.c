@@ -268,7 +268,9 @@ static bool pin(struct coordinator *c, const char *job, const struct cid *cid)
 static void work_do(struct coordinator *c, struct work *w)
 {
     struct emac_err err = {0};
+    struct store_building building;
     enum emac_status st = EMAC_OK;
+    store_building_begin(c->depot, &building);
     for (size_t i = 0; st == EMAC_OK && i < w->block_count; i++)
         st =
             store_block_put_as(c->depot, &w->block[i].cid, w->block[i].data, w->block[i].len, &err);
@@ -277,6 +279,7 @@ static void work_do(struct coordinator *c, struct work *w)
     w->params_stored = is_stored(c, &w->params) && pin(c, w->job, &w->params);
     w->opt_stored = is_stored(c, &w->opt) && pin(c, w->job, &w->opt);
     w->model_stored = st == EMAC_OK && (!w->params_stored || pin(c, w->job, &w->model));
+    store_building_end(c->depot, &building);
     job_blocks_free(w->block, w->block_count);
 }
 
@@ -345,9 +348,11 @@ static void unpins_do(struct coordinator *c)
     emac_buf_init(&c->unpins, list.max);
     os_mutex_unlock(&c->lock);
     const struct unpin *u = (const struct unpin *)(const void *)list.data;
-    for (size_t i = 0; i < list.len / sizeof(*u); i++)
-        if (store_unpin(c->depot, u[i].name, &u[i].cid, NULL) != EMAC_OK)
+    for (size_t i = 0; i < list.len / sizeof(*u); i++) {
+        enum emac_status st = store_unpin(c->depot, u[i].name, &u[i].cid, NULL);
+        if (st != EMAC_OK && st != EMAC_NOT_FOUND)
             LOG_W("coordinator", "cannot take away a pin of '%s': its blocks stay", u[i].name);
+    }
     emac_buf_release(&list);
 }
 

@@ -35,12 +35,15 @@ enum emac_status plan_deposit(struct coordinator *c, const char *job, const stru
                               struct emac_err *err)
 {
     struct cid root[7];
+    struct store_building building; /* nothing is collected between a block and its pin */
     uint32_t n = plan_roots(p, root);
     enum emac_status st = EMAC_OK;
+    store_building_begin(c->depot, &building);
     for (size_t i = 0; st == EMAC_OK && i < p->block_count; i++)
         st = store_block_put_as(c->depot, &p->block[i].cid, p->block[i].data, p->block[i].len, err);
     for (uint32_t i = 0; st == EMAC_OK && i < n; i++)
         st = store_pin(c->depot, job, &root[i], err);
+    store_building_end(c->depot, &building);
     return st;
 }
 

@@ -81,6 +81,9 @@ static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, str
     if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) ||
         !grant_eligible(c, t, n, now))
         return;
+    struct cid gone;
+    if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
+        return; /* an old check whose inputs went: verify_tick lets it lapse */
     struct sched_offer o = offer_of(c, t, n, now);
     uint64_t wake = UINT64_MAX;
     if (sched_offer_judge(&o, now, &wake) == SCHED_LATER) {

@@ -317,7 +317,7 @@ static enum emac_status node_get(struct coordinator *c, const char *did, struct 
 /* A process that started anew holds nothing of what the last one did. */
 static void note_boot(struct node *n, const struct hello *h)
 {
-    if (h->boot[0] && strcmp(n->boot, h->boot) != 0) {
+    if (n->boot[0] && h->boot[0] && strcmp(n->boot, h->boot) != 0) {
         n->hold_count = n->made_count = n->made_next = 0;
         for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
             if (n->lease[i])
@@ -514,8 +514,8 @@ enum emac_status status_get(void *ctx, const struct http_request *req, struct ht
     uint64_t now = now_ms(c);
     return api_reply(res, 200,
                      json_pack("{s:s, s:o, s:i, s:I, s:I, s:s}", "version", COORDINATOR_VERSION,
-                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)now,
-                               "uptime_ms", (json_int_t)(now - c->start_ms), "network",
+                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)now, "uptime_ms",
+                               (json_int_t)(now - c->start_ms), "network",
                                c->cfg.dev ? "dev" : "main"),
                      err);
 }

@@ -108,7 +108,8 @@ static json_t *row_json(struct db_stmt *q)
     json_object_set_new(o, "created_ms", json_integer((json_int_t)db_i64(q, 13)));
     json_object_set_new(o, "ended_ms",
                         db_i64(q, 14) ? json_integer((json_int_t)db_i64(q, 14)) : json_null());
-    json_object_set_new(o, "escrow_units", api_units(db_i64(q, 15)));
+    json_object_set_new(o, "funded_units", api_units(db_i64(q, 15)));
+    json_object_set_new(o, "escrow_units", api_units(0)); /* an open job says more: overlay */
     return o;
 }
 
@@ -162,6 +163,7 @@ static void overlay(struct coordinator *c, const char *id, json_t *o, bool detai
         o, "tokens", json_integer((json_int_t)(j->st.step * job_tokens_per_step(&j->plan->job))));
     json_object_set_new(o, "rigs", json_integer(rigs_of(c, j)));
     json_object_set_new(o, "bytes_moved", json_integer((json_int_t)j->figures.bytes_moved));
+    json_object_set_new(o, "escrow_units", api_units(j->escrow_units));
     overlay_rate(c, j, o);
     if (j->st.has_state)
         json_object_set_new(o, "params", api_cid(&j->st.params));

@@ -47,8 +47,8 @@ static enum emac_status flow_new(struct coordinator *c, const struct gateway_req
     emac_buf_init(&f->piece.text, SERVE_PROMPT_MAX + TEXT_MAX + SERVE_TEXT_MAX);
     gateway_head_fill(&f->head, serve_os(c), &q->serve.model);
     if (q->echo)
-        EMAC_TRY(st, emac_buf_append(&f->piece.text, q->serve.prompt, strlen(q->serve.prompt),
-                                     err));
+        EMAC_TRY(st,
+                 emac_buf_append(&f->piece.text, q->serve.prompt, strlen(q->serve.prompt), err));
     EMAC_TRY(st, serve_submit(c, &q->serve, &f->ticket, err));
     *out = f;
     return EMAC_OK;
@@ -94,8 +94,8 @@ static enum emac_status flow_whole(struct flow *f, struct http_response *res, st
 
 /* ---- as a stream ---- */
 
-static enum emac_status chunk_add(struct flow *f, const char *finish_reason,
-                                  struct emac_buf *chunk, struct emac_err *err)
+static enum emac_status chunk_add(struct flow *f, const char *finish_reason, struct emac_buf *chunk,
+                                  struct emac_err *err)
 {
     struct emac_slice text = emac_buf_slice(&f->piece.text);
     enum emac_status st = gateway_event_append(
@@ -143,8 +143,7 @@ static bool flow_more(void *ctx, struct emac_buf *chunk)
     return false;
 }
 
-static enum emac_status flow_stream(struct flow *f, struct http_response *res,
-                                    struct emac_err *err)
+static enum emac_status flow_stream(struct flow *f, struct http_response *res, struct emac_err *err)
 {
     enum emac_status st = flow_wait(f, KEEP_ALIVE_MS, err);
     if (st != EMAC_OK)

@@ -226,8 +226,8 @@ static enum emac_status body_read(struct gateway_request *r, struct emac_slice b
                                   struct emac_err *err)
 {
     json_error_t je;
-    r->root = json_loadb((const char *)body.data, body.len,
-                         JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    r->root =
+        json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (r->root == NULL)
         return emac_fail(err, EMAC_INVALID, "the body is not JSON: %s at line %d column %d",
                          je.text, je.line, je.column);

@@ -1,0 +1,341 @@
+/* Leases: who gets what, losing them, answering them late, twice, or for somebody else. */
+#include "harness.h"
+
+/* A lease on a gradient of a job with one range a step. */
+static json_t *gradient_lease(struct net *n, struct rigbot *r)
+{
+    for (int i = 0; i < 50; i++) {
+        json_t *lease = poll(n, r, 200);
+        if (lease && strncmp(str_of(lease, "slot"), "grad", 4) == 0)
+            return lease;
+        if (lease)
+            assert_int_equal(answer(n, r, lease, false, NULL), 200);
+        json_decref(lease);
+    }
+    fail_msg("no gradient is leased");
+    return NULL;
+}
+
+static void short_ttl(struct net *n, const char *name)
+{
+    n->cfg.lease_ttl_ms = 300;
+    net_open(n, name);
+}
+
+static void a_lost_rig_gives_its_task_to_another(void **state)
+{
+    struct net n = {0};
+    (void)state;
+    short_ttl(&n, "lost");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a);
+    struct rigbot *b = rig_add(&n);
+    assert_null(poll(&n, b, 100)); /* a has it */
+    json_t *second = poll(&n, b, 2000);
+    assert_non_null(second);
+    assert_string_equal(str_of(second, "slot"), str_of(lease, "slot"));
+    assert_string_not_equal(str_of(second, "lease"), str_of(lease, "lease"));
+    assert_int_equal(answer(&n, b, second, false, NULL), 200);
+    json_decref(second);
+    assert_true(logged(&n, "has not been heard of"));
+    /* The late answer is right, but one execution was wanted. */
+    json_t *reply;
+    assert_int_equal(answer(&n, a, lease, false, &reply), 200);
+    assert_true(json_is_true(json_object_get(reply, "accepted")));
+    assert_int_equal(units_of(reply, "paid_units"), 0);
+    json_decref(reply);
+    json_decref(lease);
+    run_until(&n, "succeeded");
+    assert_int_equal(figure(&n, "retries"), 1);
+    assert_audit(&n);
+    net_close(&n);
+}
+
+static void the_first_answer_wins_even_when_its_lease_expired(void **state)
+{
+    struct net n = {0};
+    (void)state;
+    short_ttl(&n, "firstwins");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a), *reply;
+    struct rigbot *b = rig_add(&n);
+    json_t *second = poll(&n, b, 2000);
+    assert_non_null(second);
+    assert_int_equal(answer(&n, a, lease, false, &reply), 200);
+    assert_true(json_is_true(json_object_get(reply, "accepted")));
+    assert_true(units_of(reply, "paid_units") > 0);
+    json_decref(reply);
+    json_t *h = beat(&n, b); /* b may stop */
+    assert_int_equal(json_array_size(json_object_get(h, "cancel")), 1);
+    json_decref(h);
+    assert_int_equal(answer(&n, b, second, false, &reply), 200);
+    assert_int_equal(units_of(reply, "paid_units"), 0);
+    json_decref(reply);
+    json_decref(lease);
+    json_decref(second);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
+static void heartbeats_keep_a_lease(void **state)
+{
+    struct net n = {0};
+    (void)state;
+    short_ttl(&n, "beats");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 2, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a);
+    for (int i = 0; i < 8; i++) {
+        sleep_ms(100);
+        json_t *h = beat(&n, a);
+        assert_int_equal(json_array_size(json_object_get(h, "cancel")), 0);
+        json_decref(h);
+    }
+    assert_int_equal(answer(&n, a, lease, false, NULL), 200);
+    json_decref(lease);
+    assert_int_equal(figure(&n, "retries"), 0);
+    run_until(&n, "succeeded");
+    net_close(&n);
+}
+
+static void receipts_are_held_to_their_lease(void **state)
+{
+    struct net n = {0};
+    struct made_up m;
+    json_t *reply;
+    (void)state;
+    net_open(&n, "receipts");
+    struct rigbot *a = rig_add(&n), *b = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a);
+    /* another rig's lease */
+    make_up(&n, b, lease, false, &m);
+    assert_int_equal(send_receipt(&n, b, &m, &reply), 403);
+    json_decref(reply);
+    /* another rig's name */
+    set_text(m.receipt.node, a->id.did);
+    assert_int_equal(send_receipt(&n, b, &m, NULL), 403);
+    /* another task */
+    make_up(&n, a, lease, false, &m);
+    m.receipt.task = cid_for("another task");
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 400);
+    /* a lease that never was */
+    make_up(&n, a, lease, false, &m);
+    set_text(m.receipt.lease, "00000000000000000000000000000000");
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 404);
+    /* outputs of another kind */
+    make_up(&n, a, lease, false, &m);
+    set_text(m.receipt.output[0].name, "params");
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 400);
+    assert_int_equal(balance(&n, "held:"), balance(&n, "held:") /* init only */);
+    int64_t held = balance(&n, "held:");
+    /* the right one, twice: paid once, the same answer */
+    make_up(&n, a, lease, false, &m);
+    assert_int_equal(send_receipt(&n, a, &m, &reply), 200);
+    int64_t paid = units_of(reply, "paid_units");
+    assert_true(paid > 0);
+    json_decref(reply);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(send_receipt(&n, a, &m, &reply), 200);
+        assert_int_equal(units_of(reply, "paid_units"), paid);
+        json_decref(reply);
+    }
+    assert_int_equal(balance(&n, "held:"), held + paid);
+    json_decref(lease);
+    assert_audit(&n);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
+static void metrics_must_come_with_the_receipt(void **state)
+{
+    struct net n = {0};
+    struct made_up m;
+    json_t *lease = NULL;
+    (void)state;
+    net_open(&n, "metrics");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 2, 1);
+    net_submit(&n, &job);
+    while (lease == NULL || strncmp(str_of(lease, "slot"), "step", 4) != 0) {
+        if (lease)
+            assert_int_equal(answer(&n, a, lease, false, NULL), 200);
+        json_decref(lease);
+        lease = poll(&n, a, 500);
+        assert_non_null(lease);
+    }
+    make_up(&n, a, lease, false, &m);
+    m.has_metrics = false;
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 400);
+    m.has_metrics = true;
+    m.metrics.data[m.metrics.len - 1] ^= 1; /* not what the CID says */
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 422);
+    m.metrics.data[m.metrics.len - 1] ^= 1;
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 200);
+    made_up_release(&m);
+    json_decref(lease);
+    run_until(&n, "succeeded");
+    net_close(&n);
+}
+
+static void a_rig_that_contradicts_itself_is_out(void **state)
+{
+    struct net n = {0};
+    struct made_up m;
+    json_t *reply;
+    (void)state;
+    net_open(&n, "contradict");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a);
+    assert_int_equal(answer(&n, a, lease, false, NULL), 200);
+    make_up(&n, a, lease, true, &m);
+    assert_int_equal(send_receipt(&n, a, &m, &reply), 200);
+    assert_true(json_is_false(json_object_get(reply, "accepted")));
+    json_decref(reply);
+    json_decref(lease);
+    assert_int_equal(poll_status(&n, a, 0, &reply), 403);
+    json_decref(reply);
+    assert_int_equal(balance(&n, "held:"), 0);
+    assert_audit(&n);
+    a->unplugged = true;
+    rig_add(&n);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
+static void a_new_process_of_a_rig_frees_its_lease(void **state)
+{
+    struct net n = {0};
+    (void)state;
+    net_open(&n, "boot");
+    struct rigbot *a = rig_add(&n), *b = rig_add(&n);
+    struct job job = net_job(&n, 2, 1);
+    net_submit(&n, &job);
+    b->unplugged = true;
+    json_t *lease = gradient_lease(&n, a), *again;
+    set_text(a->boot, "another");
+    assert_int_equal(hello(&n, a), 200);
+    again = poll(&n, a, 2000); /* long before the time limit of 4 s would pass */
+    assert_non_null(again);
+    /* what it held went with the old process: the job begins where it can */
+    json_decref(lease);
+    assert_int_equal(answer(&n, a, again, false, NULL), 200);
+    json_decref(again);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
+static int fail_lease(struct net *n, struct rigbot *r, json_t *lease)
+{
+    r->lease[0] = 0;
+    return call(n, &r->id, "POST", "/v1/failures",
+                json_pack("{s:s, s:s, s:s}", "lease", str_of(lease, "lease"), "status", "io",
+                          "message", "disk full"),
+                NULL);
+}
+
+static void a_failing_rig_waits_before_it_tries_again(void **state)
+{
+    struct net n = {0};
+    (void)state;
+    net_open(&n, "backoff");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 2, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a);
+    assert_int_equal(fail_lease(&n, a, lease), 200);
+    json_decref(lease);
+    uint64_t began = os_real()->mono_ns(os_real());
+    lease = poll(&n, a, 3000);
+    assert_non_null(lease);
+    assert_true(os_real()->mono_ns(os_real()) - began > 150000000u);
+    assert_int_equal(answer(&n, a, lease, false, NULL), 200);
+    json_decref(lease);
+    assert_true(logged(&n, "disk full"));
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
+struct poller {
+    struct net *n;
+    struct rigbot *r;
+    json_t *lease;
+    int status;
+    uint64_t ms;
+};
+
+static void *poller_main(void *arg)
+{
+    struct poller *p = arg;
+    uint64_t began = os_real()->mono_ns(os_real());
+    p->status = poll_status(p->n, p->r, 8000, &p->lease);
+    p->ms = (os_real()->mono_ns(os_real()) - began) / 1000000;
+    return NULL;
+}
+
+static void a_waiting_poll_wakes_when_work_comes(void **state)
+{
+    struct net n = {0};
+    struct os_thread t;
+    (void)state;
+    net_open(&n, "wake");
+    struct rigbot *a = rig_add(&n);
+    struct poller p = {.n = &n, .r = a};
+    os_thread_start(&t, poller_main, &p);
+    sleep_ms(300);
+    struct job job = net_job(&n, 2, 1);
+    net_submit(&n, &job);
+    os_thread_join(&t);
+    assert_int_equal(p.status, 200);
+    assert_in_range(p.ms, 300, 3000);
+    json_decref(p.lease);
+    net_close(&n);
+}
+
+static void a_new_poll_ends_the_old_one(void **state)
+{
+    struct net n = {0};
+    struct os_thread t;
+    (void)state;
+    net_open(&n, "twopolls");
+    struct rigbot *a = rig_add(&n);
+    struct poller p = {.n = &n, .r = a};
+    os_thread_start(&t, poller_main, &p);
+    sleep_ms(200);
+    assert_null(poll(&n, a, 50));
+    os_thread_join(&t);
+    assert_int_equal(p.status, 204);
+    assert_in_range(p.ms, 100, 4000);
+    json_decref(p.lease);
+    net_close(&n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lost_rig_gives_its_task_to_another),
+        cmocka_unit_test(the_first_answer_wins_even_when_its_lease_expired),
+        cmocka_unit_test(heartbeats_keep_a_lease),
+        cmocka_unit_test(receipts_are_held_to_their_lease),
+        cmocka_unit_test(metrics_must_come_with_the_receipt),
+        cmocka_unit_test(a_rig_that_contradicts_itself_is_out),
+        cmocka_unit_test(a_new_process_of_a_rig_frees_its_lease),
+        cmocka_unit_test(a_failing_rig_waits_before_it_tries_again),
+        cmocka_unit_test(a_waiting_poll_wakes_when_work_comes),
+        cmocka_unit_test(a_new_poll_ends_the_old_one),
+    };
+    return cmocka_run_group_tests_name("leases", tests, NULL, NULL);
+}
