@@ -23,7 +23,7 @@ id=$(submit)
 jobs_done=0
 bad=0
 for i in $(seq 1 "$KILLS"); do
-    sleep "0.$(draw "$i" 9)"
+    sleep "$(draw "$i" 3).$(draw $((i + 500)) 10)"
     victim=$(draw $((i + 1000)) $((RIGS + 1)))
     name=node-$victim
     [ "$victim" = 0 ] && name=coordinator
