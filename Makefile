@@ -2,7 +2,7 @@
 BUILD ?= build
 MESON ?= meson
 
-.PHONY: all setup build demo test bench soak interop lint format install clean
+.PHONY: all setup build program demo test bench soak interop lint format install clean
 
 all: build
 
@@ -15,8 +15,12 @@ $(BUILD)/build.ninja: | setup
 build: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
 
+# The binary alone: $(BUILD)/emac.
+program: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet emac
+
 # The main job, start to end: coordinator, three rigs, one killed, one joining, model, money.
-demo: build
+demo: program
 	@tests/e2e/demo.sh $(BUILD)/emac
 
 # Every test; closes with "N passed, N failed". Under 20 minutes on 2 cores.
