@@ -85,7 +85,7 @@ static enum emac_status read_bytes(struct reader *r, struct dagcbor_node *out, c
 static enum emac_status read_cid(struct reader *r, struct dagcbor_node *out, const struct head *tag)
 {
     size_t start = r->at, used = 0;
-    struct head h;
+    struct head h = {0};
     if (tag->value != TAG_CID)
         return fail_at(r, start, "a tag other than 42 (CID)");
     enum emac_status st = read_head(r, &h);
@@ -143,7 +143,7 @@ static enum emac_status read_key(struct reader *r, struct dagcbor_node *key,
                                  const struct dagcbor_node *before)
 {
     size_t start = r->at;
-    struct head h;
+    struct head h = {0};
     enum emac_status st = read_head(r, &h);
     if (st != EMAC_OK)
         return st;
@@ -189,7 +189,7 @@ static enum emac_status read_seq(struct reader *r, struct dagcbor_node *out, con
 static enum emac_status read_node(struct reader *r, struct dagcbor_node *out, unsigned depth)
 {
     size_t start = r->at;
-    struct head h;
+    struct head h = {0};
     enum emac_status st = read_head(r, &h);
     if (st != EMAC_OK)
         return st;

@@ -235,7 +235,7 @@ static enum emac_status random_index(struct choices *c, struct st_index *idx, ui
 {
     size_t n = choose(c, 20);
     for (size_t i = 0; i < n; i++) {
-        char name[16];
+        char name[24];
         uint64_t dim[4];
         size_t k = order == 0 ? i : n - 1 - i;
         snprintf(name, sizeof name, "t%zu", k);

@@ -5,7 +5,7 @@
 #include "fake.h"
 
 static inline enum emac_status fake_nodes(void *ctx, const struct http_request *req,
-                                          struct http_response *res, struct emac_err *err)
+                                          struct http_response *res, struct emac_err *sentence)
 {
     struct fake *f = ctx;
     json_t *body = NULL, *challenge = NULL;
