@@ -5,7 +5,7 @@
 #include "fake.h"
 
 static inline enum emac_status fake_nodes(void *ctx, const struct http_request *req,
-                                          struct http_response *res, struct emac_err *sentence)
+                                          struct http_response *res, struct emac_err *err)
 {
     struct fake *f = ctx;
     json_t *body = NULL, *challenge = NULL;
@@ -21,8 +21,8 @@ static inline enum emac_status fake_nodes(void *ctx, const struct http_request *
         struct emac_buf b;
         struct task t = {.program = f->challenge_program};
         emac_buf_init(&b, PROGRAM_BYTES_MAX);
-        assert_ok(store_block_get(f->rig.store, &t.program, &b, err));
-        assert_ok(program_decode(&p, b.data, b.len, err));
+        assert_int_equal(store_block_get(f->rig.store, &t.program, &b, err), EMAC_OK);
+        assert_int_equal(program_decode(&p, b.data, b.len, err), EMAC_OK);
         emac_buf_release(&b);
         challenge = json_pack("{s:s,s:o,s:o,s:o}", "id", "challenge-1", "program",
                               block_json(f, &t.program), "graph", block_json(f, &p.graph), "task",
