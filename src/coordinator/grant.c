@@ -10,10 +10,12 @@
 
 #define CHECK_TRIES_MAX 3
 
-bool grant_eligible(struct coordinator *c, const struct ctask *t, const struct node *n,
-                    uint64_t now)
+/* May this rig answer this task at all? Until *wait_ms (0: at once) it is held back after a
+ * failure. */
+static bool eligible(const struct ctask *t, const struct node *n, uint64_t *wait_ms)
 {
-    (void)c;
+    bool check = t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
+    *wait_ms = 0;
     for (uint32_t i = 0; i < t->lease_count; i++)
         if (t->lease[i]->node == n)
             return false;
@@ -22,9 +24,11 @@ bool grant_eligible(struct coordinator *c, const struct ctask *t, const struct n
         return false;
     for (uint32_t i = 0; i < t->refusal_count; i++) {
         const struct refusal *r = &t->refusal[i];
-        bool check = t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
-        if (r->node == n && (now < r->until_ms || (check && r->times >= CHECK_TRIES_MAX)))
+        if (r->node != n)
+            continue;
+        if (check && r->times >= CHECK_TRIES_MAX)
             return false;
+        *wait_ms = r->until_ms;
     }
     return true;
 }
@@ -78,10 +82,14 @@ struct candidate {
 static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
                      uint64_t now, struct candidate *best, uint64_t *wake_ms)
 {
-    if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) ||
-        !grant_eligible(c, t, n, now))
-        return;
     struct cid gone;
+    uint64_t wait;
+    if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) || !eligible(t, n, &wait))
+        return;
+    if (wait > now) {
+        *wake_ms = wait < *wake_ms ? wait : *wake_ms;
+        return;
+    }
     if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
         return; /* an old check whose inputs went: verify_tick lets it lapse */
     struct sched_offer o = offer_of(c, t, n, now);

@@ -84,6 +84,7 @@ bool holder_exists(struct coordinator *c, const struct cid *cid, const struct no
 /* The rig holds these outputs now; it has come to this round of the job. */
 void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o);
 void node_round(struct node *n, const struct cjob *j, uint32_t round);
+void node_forget(struct node *n, const struct cid *cid);
 void holders_forget(struct coordinator *c, const struct cid *cid);
 enum emac_status nodes_load(struct coordinator *c, struct emac_err *err);
 /* Write its row and let it work. */
@@ -169,8 +170,6 @@ enum emac_status lease_close_row(struct coordinator *c, const char *id, const ch
 void leases_tick(struct coordinator *c, struct cjob *j);
 http_handler lease_post, failures_post;
 /* grant.c */
-bool grant_eligible(struct coordinator *c, const struct ctask *t, const struct node *n,
-                    uint64_t now);
 /* The best lease for a rig now, or none (*out NULL) and when to ask again. */
 enum emac_status grant_try(struct coordinator *c, struct node *n, struct lease **out,
                            uint64_t *wake_ms, struct emac_err *err);

@@ -132,6 +132,28 @@ static enum emac_status open_all(struct coordinator *c, struct db_stmt *q, struc
     return st;
 }
 
+/* Who made the sums of the last rounds: what the process before knew from their receipts. */
+static enum emac_status holders_load(struct coordinator *c, struct cjob *j, struct emac_err *err)
+{
+    struct db_stmt *q;
+    bool row = false;
+    int64_t since = (int64_t)j->st.step - NODE_ROUNDS_KEPT;
+    enum emac_status st = db_query(c->db, &q, err,
+                                   "SELECT r.node, r.outputs, t.step FROM receipts r"
+                                   " JOIN tasks t ON t.job = r.job AND t.cid = r.task"
+                                   " WHERE t.job = ? AND t.step >= ? AND r.state <> 'void'",
+                                   "ti", j->id, since);
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
+        struct node *n = node_find(c, db_text(q, 0));
+        struct outputs o;
+        bool sound = outputs_parse(&o, db_text(q, 1));
+        EMAC_ASSERT(sound);
+        if (n && n->state == NODE_ADMITTED)
+            node_made(n, j, (uint32_t)db_i64(q, 2), &o);
+    }
+    return st;
+}
+
 enum emac_status jobs_open(struct coordinator *c, struct emac_err *err)
 {
     struct db_stmt *q;
@@ -147,6 +169,8 @@ enum emac_status jobs_open(struct coordinator *c, struct emac_err *err)
         st = plan_deposit(c, c->job[i]->id, c->job[i]->plan, err);
         if (st == EMAC_OK)
             st = job_load(c, c->job[i], err);
+        if (st == EMAC_OK)
+            st = holders_load(c, c->job[i], err);
     }
     return st;
 }

@@ -206,6 +206,11 @@ static bool other_rig_is_live(struct coordinator *c, const struct node *but)
 static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
 {
     struct cjob *j = l->job;
+    if (l->beat_ms == 0) {
+        job_log(c, j->id, LOG_WARN, "rig %s started anew: '%s' is open again",
+                did_short(l->node->did), l->task->slot);
+        return lease_end(c, l, "expired");
+    }
     if (now - l->beat_ms > c->cfg.lease_ttl_ms && now > l->beat_ms) {
         job_log(c, j->id, LOG_WARN, "rig %s has not been heard of for %u ms: '%s' goes to another",
                 did_short(l->node->did), c->cfg.lease_ttl_ms, l->task->slot);

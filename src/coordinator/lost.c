@@ -46,7 +46,8 @@ void missing_report(struct coordinator *c, struct cjob *j, struct node *n, struc
         return;
     }
     if (!is_input(t, cid))
-        return; /* nothing of this task: not its business */
+        return;          /* nothing of this task: not its business */
+    node_forget(n, cid); /* whatever it said before, it has it not */
     for (uint32_t i = 0; i < j->missing_count; i++)
         if (cid_equal(&j->missing[i].cid, cid))
             return;

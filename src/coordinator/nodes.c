@@ -134,18 +134,21 @@ void node_round(struct node *n, const struct cjob *j, uint32_t round)
             made_remove(n, i);
 }
 
+void node_forget(struct node *n, const struct cid *cid)
+{
+    for (uint32_t i = n->hold_count; i-- > 0;)
+        if (cid_equal(&n->hold[i], cid))
+            n->hold[i] = n->hold[--n->hold_count];
+    for (uint32_t i = n->made_count; i-- > 0;)
+        if (cid_equal(&n->made[i].cid, cid))
+            made_remove(n, i);
+}
+
 void holders_forget(struct coordinator *c, const struct cid *cid)
 {
     struct map_entry e;
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        struct node *n = e.value;
-        for (uint32_t i = n->hold_count; i-- > 0;)
-            if (cid_equal(&n->hold[i], cid))
-                n->hold[i] = n->hold[--n->hold_count];
-        for (uint32_t i = n->made_count; i-- > 0;)
-            if (cid_equal(&n->made[i].cid, cid))
-                made_remove(n, i);
-    }
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        node_forget(e.value, cid);
 }
 
 /* ---- rows ---- */

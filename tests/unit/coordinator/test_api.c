@@ -42,7 +42,8 @@ static void every_route_is_described(void **state)
     json_object_foreach(paths, path, ops)
     {
         bool gateways = strstr(path, "/v1/models") || strcmp(path, "/v1/completions") == 0;
-        described += gateways ? 0 : json_object_size(ops);
+        for (int m = 0; m < 2 && !gateways; m++)
+            described += json_object_get(ops, m ? "post" : "get") != NULL;
     }
     assert_int_equal(described, count); /* and nothing else is */
     json_decref(doc);

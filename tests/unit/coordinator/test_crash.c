@@ -313,6 +313,7 @@ static void kills_at_any_moment_lose_nothing(void **state)
     (void)state;
     snprintf(n.dir, sizeof(n.dir), "/tmp/emac-test-%ld-kill", (long)getpid());
     remove_all(n.dir);
+    n.cfg.check_lapse_ms = 1500;
     n.cfg.lease_ttl_ms = 400; /* a lease whose answer died on its way is open until then */
     victim_start(&n, &v);     /* before this process has threads or connections */
     net_open(&n, "kill");

@@ -155,6 +155,7 @@ static void a_late_liar_takes_its_unconfirmed_work_along(void **state)
     char model[CID_TEXT_MAX];
     (void)state;
     n.cfg.lost_grace_ms = 100;
+    n.cfg.check_lapse_ms = 500; /* of old checks whose inputs went */
     net_open(&n, "lateliar");
     struct rigbot *bad = rig_add(&n);
     bad->lies = true;
