@@ -28,6 +28,20 @@ static struct checkpoint *find_step(struct cjob *j, uint32_t step)
     return NULL;
 }
 
+/* The CID of the model directory around `params`; nothing is stored. */
+static struct cid model_cid(const struct cjob *j, const struct cid *params)
+{
+    struct cid model = {0};
+    struct job_block *block = NULL;
+    size_t count = 0;
+    struct emac_err err = {0};
+    if (plan_model(j->plan, params, &model, &block, &count, &err) != EMAC_OK)
+        LOG_W("coordinator", "cannot lay out the model of '%s': %s", j->id, err.text);
+    else
+        job_blocks_free(block, count);
+    return model;
+}
+
 void checkpoint_note(struct cjob *j, uint32_t step, const struct cid *params, const struct cid *opt)
 {
     if (find_step(j, step))
@@ -43,8 +57,8 @@ void checkpoint_note(struct cjob *j, uint32_t step, const struct cid *params, co
         j->checkpoint = grown;
         j->checkpoint_cap = cap;
     }
-    j->checkpoint[j->checkpoint_count++] =
-        (struct checkpoint){.step = step, .params = *params, .opt = *opt};
+    j->checkpoint[j->checkpoint_count++] = (struct checkpoint){
+        .step = step, .params = *params, .opt = *opt, .model = model_cid(j, params)};
 }
 
 struct checkpoint *checkpoint_final(struct cjob *j)
@@ -58,15 +72,17 @@ enum emac_status checkpoint_add(struct coordinator *c, struct cjob *j, uint32_t 
                                 const struct cid *params, const struct cid *opt,
                                 struct emac_err *err)
 {
-    char p[CID_TEXT_MAX], o[CID_TEXT_MAX];
+    char p[CID_TEXT_MAX], o[CID_TEXT_MAX], m[CID_TEXT_MAX];
+    const struct cid model = model_cid(j, params);
     cid_text(p, params);
     cid_text(o, opt);
     return db_exec(c->db, err,
                    "INSERT INTO checkpoints (job, step, params, opt, model, state)"
-                   " VALUES (?, ?, ?, ?, '', 'wanted') ON CONFLICT (job, step) DO UPDATE SET"
-                   " params = excluded.params, opt = excluded.opt, model = '', state = 'wanted'"
+                   " VALUES (?, ?, ?, ?, ?, 'wanted') ON CONFLICT (job, step) DO UPDATE SET"
+                   " params = excluded.params, opt = excluded.opt, model = excluded.model,"
+                   " state = 'wanted'"
                    " WHERE checkpoints.params <> excluded.params OR checkpoints.state = 'stale'",
-                   "titt", j->id, (int64_t)step, p, o);
+                   "tittt", j->id, (int64_t)step, p, o, cid_or_empty(m, &model));
 }
 
 static enum emac_status state_write(struct coordinator *c, const struct cjob *j,
@@ -106,7 +122,7 @@ static enum emac_status rows_read(struct coordinator *c, const char *job, struct
         for (uint32_t i = 0; i < EMAC_COUNT(STATE_NAMES); i++)
             if (strcmp(STATE_NAMES[i], db_text(q, 4)) == 0)
                 k.state = i;
-        k.params_stored = k.opt_stored = k.state == CHECKPOINT_COMPLETE;
+        k.params_stored = k.opt_stored = k.model_stored = k.state == CHECKPOINT_COMPLETE;
         st = emac_buf_append(rows, &k, sizeof(k), err);
         if (st != EMAC_OK)
             db_done(q);
@@ -232,7 +248,7 @@ static uint32_t work_gather(struct coordinator *c, struct work *w)
             struct checkpoint *p = &j->checkpoint[k];
             if (p->state == CHECKPOINT_COMPLETE)
                 break;
-            bool look = c->depot_dirty || cid_is_none(&p->model);
+            bool look = c->depot_dirty || !p->model_stored;
             if (p->state != CHECKPOINT_WANTED || !look)
                 continue;
             w[n] = (struct work){.step = p->step, .params = p->params, .opt = p->opt};
@@ -294,7 +310,7 @@ static void drop_old(struct coordinator *c, struct cjob *j)
             (!whole && complete == 0))
             continue;
         k->state = CHECKPOINT_OLD;
-        k->params_stored = k->opt_stored = false;
+        k->params_stored = k->opt_stored = k->model_stored = false;
         if (state_write(c, j, k, NULL) != EMAC_OK)
             continue; /* the next completion tries again */
         unpin_later(c, j->id, &k->params);
@@ -310,19 +326,18 @@ static void work_note(struct coordinator *c, const struct work *w)
     struct emac_err err = {0};
     if (k == NULL || k->state != CHECKPOINT_WANTED || !cid_equal(&k->params, &w->params))
         return; /* the job went on without it */
-    bool progress = (w->model_stored && cid_is_none(&k->model)) ||
+    bool progress = (w->model_stored && !k->model_stored) ||
                     (w->params_stored && !k->params_stored) || (w->opt_stored && !k->opt_stored);
     if (!progress)
         return;
-    if (w->model_stored)
-        k->model = w->model;
+    k->model_stored = k->model_stored || w->model_stored;
     k->params_stored = w->params_stored;
     k->opt_stored = w->opt_stored;
     if (k->params_stored)
         cid_set_add(&c->depot_known, &k->params);
     if (k->opt_stored)
         cid_set_add(&c->depot_known, &k->opt);
-    if (k->params_stored && k->opt_stored && !cid_is_none(&k->model))
+    if (k->params_stored && k->opt_stored && k->model_stored)
         k->state = CHECKPOINT_COMPLETE;
     if (state_write(c, j, k, &err) != EMAC_OK) {
         LOG_W("coordinator", "cannot note a checkpoint of '%s': %s", j->id, err.text);

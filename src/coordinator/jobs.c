@@ -336,7 +336,7 @@ static bool is_done(struct cjob *j)
         if (j->task[i]->state == RESULT_DISPUTED || j->task[i]->vote_count < j->task[i]->need)
             return false;
     const struct checkpoint *last = checkpoint_final(j);
-    return last && last->params_stored && !cid_is_none(&last->model);
+    return last && last->params_stored && last->model_stored;
 }
 
 void job_tick(struct coordinator *c, struct cjob *j, bool flush)

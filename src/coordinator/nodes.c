@@ -517,7 +517,7 @@ enum emac_status status_get(void *ctx, const struct http_request *req, struct ht
     uint64_t now = now_ms(c);
     return api_reply(res, 200,
                      json_pack("{s:s, s:o, s:i, s:I, s:I, s:s}", "version", COORDINATOR_VERSION,
-                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)now, "uptime_ms",
+                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)wall_ms(c), "uptime_ms",
                                (json_int_t)(now - c->start_ms), "network",
                                c->cfg.dev ? "dev" : "main"),
                      err);
