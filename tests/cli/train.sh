@@ -13,6 +13,13 @@ for isa in portable avx2 avx512; do
     same "$isa: the same model" "$model" "$(json .model)"
     same "$isa: the same checkpoints" "$checkpoints" "$(json '[.checkpoints[].model] | join(" ")')"
 done
+sed 's/steps: 12/steps: 300/; s/checkpoint_every: 4/checkpoint_every: 50/' "$WORK/job.yaml" >"$WORK/longer.yaml"
+check "a longer run" "$EMAC" train "$WORK/longer.yaml" --local --json --home "$WORK/whole"
+whole=$(json .model)
+timeout -s INT 0.7 "$EMAC" train "$WORK/longer.yaml" --local --json --home "$WORK/parts" >"$WORK/stopped" 2>&1
+expect "Ctrl-C stops with a sentence, or the run was over" '0|1' 'stopped|cancelled|"model"|go on|goes on' cat "$WORK/stopped"
+check "the same command goes on" "$EMAC" train "$WORK/longer.yaml" --local --json --home "$WORK/parts"
+same "and ends in the same model" "$whole" "$(json .model)"
 expect "without --local" 2 'emac job submit' "$EMAC" train "$WORK/job.yaml"
 expect "no file" 5 'nothing.yaml' "$EMAC" train "$WORK/nothing.yaml" --local
 sed 's/^seed:.*/seed: 1\nsalt: 2/' "$WORK/job.yaml" >"$WORK/bad.yaml"
