@@ -36,13 +36,12 @@ static void a_lost_rig_gives_its_task_to_another(void **state)
     struct net n = {0};
     (void)state;
     short_ttl(&n, "lost");
-    struct rigbot *a = rig_add(&n);
+    struct rigbot *a = rig_add(&n), *b = rig_add(&n);
     struct job job = net_job(&n, 3, 1);
     net_submit(&n, &job);
     json_t *lease = gradient_lease(&n, a);
-    struct rigbot *b = rig_add(&n);
-    assert_null(poll(&n, b, 100)); /* a has it */
-    json_t *second = poll_long(&n, b, 2000);
+    assert_null(poll(&n, b, 20)); /* a has it */
+    json_t *second = poll_long(&n, b, 5000);
     assert_non_null(second);
     assert_string_equal(str_of(second, "slot"), str_of(lease, "slot"));
     assert_string_not_equal(str_of(second, "lease"), str_of(lease, "lease"));
@@ -67,11 +66,10 @@ static void the_first_answer_wins_even_when_its_lease_expired(void **state)
     struct net n = {0};
     (void)state;
     short_ttl(&n, "firstwins");
-    struct rigbot *a = rig_add(&n);
+    struct rigbot *a = rig_add(&n), *b = rig_add(&n);
     struct job job = net_job(&n, 3, 1);
     net_submit(&n, &job);
     json_t *lease = gradient_lease(&n, a), *reply;
-    struct rigbot *b = rig_add(&n);
     json_t *second = poll_long(&n, b, 2000);
     assert_non_null(second);
     assert_int_equal(answer(&n, a, lease, false, &reply), 200);
