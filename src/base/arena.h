@@ -14,7 +14,7 @@ struct arena {
 
 void arena_init(struct arena *a, size_t max);
 void arena_release(struct arena *a);
-void *arena_alloc(struct arena *a, size_t bytes);              /* NULL over max or out of memory */
+void *arena_alloc(struct arena *a, size_t bytes);               /* NULL over max or out of memory */
 void *arena_calloc(struct arena *a, size_t count, size_t size); /* overflow-checked */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 

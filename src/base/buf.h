@@ -23,7 +23,7 @@ struct emac_buf {
     size_t len, cap, max;
 };
 
-#define EMAC_SLICE(ptr, n) ((struct emac_slice){(const uint8_t *)(ptr), (n)})
+#define EMAC_SLICE(ptr, n)  ((struct emac_slice){(const uint8_t *)(ptr), (n)})
 #define EMAC_SLICE_STR(str) EMAC_SLICE((str), strlen(str))
 
 void emac_buf_init(struct emac_buf *buf, size_t max);

@@ -17,8 +17,8 @@ bool emac_unbase64(uint8_t *out, size_t *n, const char *text, size_t len);
 
 /* base58btc: the bytes as one big-endian number in base 58, one '1' for each leading zero byte.
  * Quadratic: for names of keys and CIDs, not for data. */
-#define EMAC_BASE58_BYTES_MAX 64
-#define EMAC_BASE58_LEN_MAX(n) ((n) * 138 / 100 + 1)
+#define EMAC_BASE58_BYTES_MAX  64
+#define EMAC_BASE58_LEN_MAX(n) ((n)*138 / 100 + 1)
 void emac_base58(char *out /* EMAC_BASE58_LEN_MAX(n)+1 */, const uint8_t *data, size_t n);
 /* text must decode to exactly n bytes */
 bool emac_unbase58(uint8_t *out /* n */, size_t n, const char *text);

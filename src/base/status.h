@@ -23,17 +23,17 @@
     X(PAYMENT, "payment_required", 402, 4, false)  /* escrow or balance too small */               \
     X(FORBIDDEN, "forbidden", 403, 3, false)                                                       \
     X(NOT_FOUND, "not_found", 404, 5, false)                                                       \
-    X(CONFLICT, "conflict", 409, 6, false)      /* state does not allow it */                      \
-    X(TOO_LARGE, "too_large", 413, 2, false)    /* over a named limit */                           \
-    X(CORRUPT, "corrupt", 422, 7, false)        /* bytes do not match their name or format */      \
-    X(NUMERIC, "numeric", 422, 8, false)        /* NaN or infinity in a result */                  \
-    X(BUSY, "busy", 429, 9, true)               /* a quota or queue is full for now */             \
-    X(INTERNAL, "internal", 500, 10, false)     /* should not happen; a bug */                     \
-    X(IO, "io", 500, 11, false)                 /* the operating system refused */                 \
+    X(CONFLICT, "conflict", 409, 6, false)   /* state does not allow it */                         \
+    X(TOO_LARGE, "too_large", 413, 2, false) /* over a named limit */                              \
+    X(CORRUPT, "corrupt", 422, 7, false)     /* bytes do not match their name or format */         \
+    X(NUMERIC, "numeric", 422, 8, false)     /* NaN or infinity in a result */                     \
+    X(BUSY, "busy", 429, 9, true)            /* a quota or queue is full for now */                \
+    X(INTERNAL, "internal", 500, 10, false)  /* should not happen; a bug */                        \
+    X(IO, "io", 500, 11, false)              /* the operating system refused */                    \
     X(UNSUPPORTED, "unsupported", 501, 12, false)                                                  \
     X(UNAVAILABLE, "unavailable", 503, 13, true) /* a peer or service cannot be reached */         \
     X(TIMEOUT, "timeout", 504, 14, true)                                                           \
-    X(NO_SPACE, "no_space", 507, 15, true)   /* disk or quota full */                              \
+    X(NO_SPACE, "no_space", 507, 15, true) /* disk or quota full */                                \
     X(NO_MEMORY, "no_memory", 503, 16, true)                                                       \
     X(CANCELLED, "cancelled", 499, 130, false) /* asked to stop */
 

@@ -8,7 +8,7 @@
 #include "os/process.h"
 #include "work/job.h"
 
-#define JOB_FILE_MAX (1u << 20)
+#define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
 
 static bool stop_asked(void *ctx)

@@ -39,10 +39,10 @@ struct cli {
     struct os *os;
     const char *command; /* "train" */
     bool json, quiet, verbose, colour;
-    bool result_given; /* the JSON object was printed */
-    const char *home; /* --home, $EMAC_HOME, ~/.emac */
-    const char *url;  /* --url, $EMAC_URL, http://127.0.0.1:7070 */
-    bool url_given;   /* by flag or environment */
+    bool result_given;        /* the JSON object was printed */
+    const char *home;         /* --home, $EMAC_HOME, ~/.emac */
+    const char *url;          /* --url, $EMAC_URL, http://127.0.0.1:7070 */
+    bool url_given;           /* by flag or environment */
     struct http_client *http; /* made on first use */
     struct identity identity; /* loaded on first use */
     bool has_identity;

@@ -34,8 +34,7 @@ static enum emac_status data_add(struct cli *c, struct store *s, const char *pat
     return EMAC_OK;
 }
 
-static enum emac_status data_get(struct cli *c, struct store *s, const char *name,
-                                 const char *path)
+static enum emac_status data_get(struct cli *c, struct store *s, const char *name, const char *path)
 {
     struct cid cid;
     uint64_t size = 0;

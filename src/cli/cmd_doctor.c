@@ -10,11 +10,11 @@
 #include "ledger/ledger.h"
 #include "os/process.h"
 
-#define ROWS_MAX 24
-#define MEMORY_LEAST (UINT64_C(1) << 30)
-#define DISK_LEAST (UINT64_C(2) << 30)
+#define ROWS_MAX      24
+#define MEMORY_LEAST  (UINT64_C(1) << 30)
+#define DISK_LEAST    (UINT64_C(2) << 30)
 #define CLOCK_MS_MOST 30000
-#define BENCH_MS 1500
+#define BENCH_MS      1500
 
 enum verdict { GOOD, WARN, BAD };
 
@@ -196,8 +196,7 @@ static json_t *rows_json(const struct doctor *d)
     json_t *rows = json_array();
     for (size_t i = 0; i < d->count; i++)
         json_array_append_new(rows, json_pack("{s:s,s:s,s:s}", "check", d->row[i].what, "verdict",
-                                              names[d->row[i].verdict], "found",
-                                              d->row[i].found));
+                                              names[d->row[i].verdict], "found", d->row[i].found));
     return rows;
 }
 
@@ -231,8 +230,7 @@ enum emac_status cmd_doctor(struct cli *c, int argc, char **argv)
         if (d.row[i].verdict == BAD && !bad)
             bad = &d.row[i];
     cli_result(c, json_pack("{s:b,s:o,s:f,s:f}", "fit", bad == NULL, "rows", rows_json(&d),
-                            "gemm_gflops", d.speed.gemm_gflops, "memory_gbs",
-                            d.speed.memory_gbs));
+                            "gemm_gflops", d.speed.gemm_gflops, "memory_gbs", d.speed.memory_gbs));
     if (!bad) {
         cli_say(c, "this machine is fit to join: emac node --url %s", c->url);
         return EMAC_OK;

@@ -81,8 +81,8 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, enum i
     EMAC_TRY(st, generate(c, a, g, &text));
     json_t *shown = NULL;
     EMAC_TRY(st, text_json(c, &text, &shown));
-    cli_result(c, json_pack("{s:o,s:s,s:I}", "text", shown, "model", name, "seed",
-                            (json_int_t)a->seed));
+    cli_result(
+        c, json_pack("{s:o,s:s,s:I}", "text", shown, "model", name, "seed", (json_int_t)a->seed));
 out:
     generator_close(g);
     session_close(s);
@@ -97,10 +97,10 @@ enum emac_status cmd_generate(struct cli *c, int argc, char **argv)
     struct generate_args a = {
         .prompt = "", .isa = "best", .tokens = 256, .temperature = 0.8, .top_p = 1};
     const struct cli_option options[] = {
-        {"prompt", 'p', OPT_TEXT, &a.prompt},       {"seed", 0, OPT_U64, &a.seed},
-        {"tokens", 'n', OPT_U64, &a.tokens},        {"temperature", 't', OPT_F64, &a.temperature},
-        {"top-p", 0, OPT_F64, &a.top_p},            {"top-k", 0, OPT_U64, &a.top_k},
-        {"threads", 0, OPT_U64, &a.threads},        {"isa", 0, OPT_TEXT, &a.isa},
+        {"prompt", 'p', OPT_TEXT, &a.prompt}, {"seed", 0, OPT_U64, &a.seed},
+        {"tokens", 'n', OPT_U64, &a.tokens},  {"temperature", 't', OPT_F64, &a.temperature},
+        {"top-p", 0, OPT_F64, &a.top_p},      {"top-k", 0, OPT_U64, &a.top_k},
+        {"threads", 0, OPT_U64, &a.threads},  {"isa", 0, OPT_TEXT, &a.isa},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1);

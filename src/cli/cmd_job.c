@@ -153,10 +153,9 @@ static enum emac_status job_list(struct cli *c, const struct job_args *a)
     enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
     if (st != EMAC_OK)
         return st;
-    json_array_foreach(json_object_get(reply, "jobs"), i, j)
-        cli_say(c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"),
-                cli_str(j, "state"), cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"),
-                cli_str(j, "name"));
+    json_array_foreach(json_object_get(reply, "jobs"), i, j) cli_say(
+        c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"), cli_str(j, "state"),
+        cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"), cli_str(j, "name"));
     cli_result(c, reply);
     return EMAC_OK;
 }

@@ -9,8 +9,7 @@ enum emac_status cmd_model(struct cli *c, int argc, char **argv)
     if (st != EMAC_OK)
         return st;
     if (strcmp(pos[0], "export") != 0)
-        return emac_fail(&c->err, EMAC_INVALID, "unknown action '%s': model knows export",
-                         pos[0]);
+        return emac_fail(&c->err, EMAC_INVALID, "unknown action '%s': model knows export", pos[0]);
     struct cid cid;
     struct store *s = NULL;
     st = cid_parse(&cid, pos[1], &c->err);
@@ -22,8 +21,9 @@ enum emac_status cmd_model(struct cli *c, int argc, char **argv)
     store_close(s);
     if (st != EMAC_OK)
         return st;
-    cli_say(c, "wrote the model to %s; load it with transformers' "
-               "AutoModelForCausalLM.from_pretrained(\"%s\")",
+    cli_say(c,
+            "wrote the model to %s; load it with transformers' "
+            "AutoModelForCausalLM.from_pretrained(\"%s\")",
             pos[2], pos[2]);
     cli_result(c, json_pack("{s:s,s:s}", "cid", pos[1], "path", pos[2]));
     return EMAC_OK;

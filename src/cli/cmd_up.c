@@ -8,9 +8,9 @@
 #include "cli/cli.h"
 #include "os/process.h"
 
-#define NODES_MAX 64
-#define START_WAIT_MS 20000
-#define STOP_WAIT_MS 10000
+#define NODES_MAX       64
+#define START_WAIT_MS   20000
+#define STOP_WAIT_MS    10000
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
@@ -112,8 +112,7 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
     snprintf(port_text, sizeof(port_text), "%u", port);
     u->c->os->file_remove(u->c->os, url_path, NULL);
     u->url[0] = 0;
-    char *const argv[] = {u->self,  "coordinator", "--dir", dir, "--port", port_text,
-                          "--dev", NULL};
+    char *const argv[] = {u->self, "coordinator", "--dir", dir, "--port", port_text, "--dev", NULL};
     enum emac_status st = child_start(u, ch, argv);
     if (st == EMAC_OK)
         st = wait_url(u, url_path);
@@ -127,14 +126,14 @@ static enum emac_status node_up(struct up *u, struct child *ch)
     char *dir = emac_asprintf("%s/%s", u->dir, ch->name);
     char threads[24], memory[24];
     uint64_t cpus = os_cpu_count(), each = u->a->threads ? u->a->threads : cpus / u->a->nodes;
-    uint64_t mb = u->a->memory_mb ? u->a->memory_mb
-                                  : (os_memory_bytes() >> 20) / 4 / (u->a->nodes + 1);
+    uint64_t mb =
+        u->a->memory_mb ? u->a->memory_mb : (os_memory_bytes() >> 20) / 4 / (u->a->nodes + 1);
     snprintf(threads, sizeof(threads), "%llu", (unsigned long long)(each ? each : 1));
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)mb);
-    char *const argv[] = {u->self,     "node",  "--url",       u->url,
-                          "--dir",     dir,     "--name",      ch->name,
-                          "--threads", threads, "--memory-mb", memory,
-                          "--isa",     (char *)u->a->isa,      NULL};
+    char *const argv[] = {
+        u->self,  "node",      "--url", u->url,        "--dir", dir,     "--name",
+        ch->name, "--threads", threads, "--memory-mb", memory,  "--isa", (char *)u->a->isa,
+        NULL};
     enum emac_status st = child_start(u, ch, argv);
     free(dir);
     return st;
@@ -222,9 +221,12 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
 {
     struct up_args a = {.nodes = 3, .isa = "best"};
     const struct cli_option options[] = {
-        {"nodes", 'n', OPT_U64, &a.nodes},       {"dir", 0, OPT_TEXT, &a.dir},
-        {"threads", 0, OPT_U64, &a.threads},     {"port", 0, OPT_U64, &a.port},
-        {"memory-mb", 0, OPT_U64, &a.memory_mb}, {"no-restart", 0, OPT_FLAG, &a.no_restart},
+        {"nodes", 'n', OPT_U64, &a.nodes},
+        {"dir", 0, OPT_TEXT, &a.dir},
+        {"threads", 0, OPT_U64, &a.threads},
+        {"port", 0, OPT_U64, &a.port},
+        {"memory-mb", 0, OPT_U64, &a.memory_mb},
+        {"no-restart", 0, OPT_FLAG, &a.no_restart},
         {"isa", 0, OPT_TEXT, &a.isa},
     };
     const char *pos[CLI_POSITIONALS_MAX];
@@ -245,8 +247,8 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         st = c->os->dir_make(c->os, u.dir, &c->err);
     if (st == EMAC_OK)
         st = os_process_self(u.self, sizeof(u.self), &c->err);
-    if (st == EMAC_OK && snprintf(lock_path, sizeof(lock_path), "%s/lock", u.dir) >=
-                             (int)sizeof(lock_path))
+    if (st == EMAC_OK &&
+        snprintf(lock_path, sizeof(lock_path), "%s/lock", u.dir) >= (int)sizeof(lock_path))
         st = emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", u.dir);
     if (st == EMAC_OK)
         st = os_lock_take(lock_path, &lock, &c->err);

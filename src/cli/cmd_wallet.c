@@ -51,8 +51,8 @@ static enum emac_status wallet_show(struct cli *c)
     } else {
         cli_say(c, "balance unknown: %s", c->err.text);
     }
-    cli_result(c, json_pack("{s:s,s:s?}", "did", c->identity.did, "units",
-                            st == EMAC_OK ? units : NULL));
+    cli_result(
+        c, json_pack("{s:s,s:s?}", "did", c->identity.did, "units", st == EMAC_OK ? units : NULL));
     return EMAC_OK; /* the key is shown; an absent coordinator is no failure of that */
 }
 

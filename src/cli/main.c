@@ -23,8 +23,9 @@ static const struct command COMMANDS[] = {
 
 static void overview(FILE *out)
 {
-    fprintf(out, "emac %s: trains and serves AI models on a network of rigs, the same bits "
-                 "from one machine or many\n\nusage: emac COMMAND [OPTION...]\n\n",
+    fprintf(out,
+            "emac %s: trains and serves AI models on a network of rigs, the same bits "
+            "from one machine or many\n\nusage: emac COMMAND [OPTION...]\n\n",
             EMAC_VERSION);
     for (size_t i = 0; i < EMAC_COUNT(COMMANDS); i++)
         fprintf(out, "  %-12s %s\n", COMMANDS[i].name, COMMANDS[i].line);
@@ -63,8 +64,8 @@ static int report(struct cli *c, enum emac_status st)
         return 0;
     fprintf(stderr, "emac %s: %s\n", c->command, text);
     if (c->json)
-        cli_result(c, json_pack("{s:{s:s,s:s}}", "error", "code", emac_status_text(st), "message",
-                                text));
+        cli_result(
+            c, json_pack("{s:{s:s,s:s}}", "error", "code", emac_status_text(st), "message", text));
     return emac_status_exit(st);
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONFIG_MAX (1u << 20)
+#define CONFIG_MAX  (1u << 20)
 #define WEIGHTS_MAX ((size_t)1 << 36)
 
 /* The links of the directory block `cid`. */

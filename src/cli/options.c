@@ -90,9 +90,9 @@ enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cl
     bool help = false;
     const char *url = NULL;
     const struct cli_option common[] = {
-        {"json", 0, OPT_FLAG, &c->json},       {"help", 'h', OPT_FLAG, &help},
-        {"home", 0, OPT_TEXT, &c->home},       {"url", 0, OPT_TEXT, &url},
-        {"quiet", 'q', OPT_FLAG, &c->quiet},   {"verbose", 'v', OPT_FLAG, &c->verbose},
+        {"json", 0, OPT_FLAG, &c->json},     {"help", 'h', OPT_FLAG, &help},
+        {"home", 0, OPT_TEXT, &c->home},     {"url", 0, OPT_TEXT, &url},
+        {"quiet", 'q', OPT_FLAG, &c->quiet}, {"verbose", 'v', OPT_FLAG, &c->verbose},
     };
     int n = 0;
     bool only_positionals = false;

@@ -17,7 +17,7 @@ struct cid {
     uint8_t digest[32];
 };
 
-#define CID_BYTES 36 /* 01 codec 12 20 digest */
+#define CID_BYTES    36 /* 01 codec 12 20 digest */
 #define CID_TEXT_MAX 64
 
 struct cid cid_of(enum cid_codec codec, const void *data, size_t n);

@@ -24,7 +24,7 @@ struct dagcbor_writer {
     struct emac_err err;
     uint32_t depth;
     struct {
-        uint64_t left; /* items still due at this level (map: keys + values) */
+        uint64_t left;          /* items still due at this level (map: keys + values) */
         size_t key_at, key_len; /* last key written: offset in buf */
         bool is_map;
     } level[DAGCBOR_DEPTH_MAX];
@@ -75,7 +75,7 @@ struct dagcbor_node {
             size_t len;
         } str;
         struct {
-            size_t count; /* list: items; map: pairs */
+            size_t count;               /* list: items; map: pairs */
             struct dagcbor_node *items; /* map: key, value, key, value, ... */
         } seq;
     };

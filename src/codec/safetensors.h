@@ -16,9 +16,9 @@
 #include "base/buf.h"
 #include "base/status.h"
 
-#define ST_NAME_MAX 256
-#define ST_RANK_MAX 8
-#define ST_HEADER_MAX (100u << 20)
+#define ST_NAME_MAX    256
+#define ST_RANK_MAX    8
+#define ST_HEADER_MAX  (100u << 20)
 #define ST_TENSORS_MAX 65536
 
 enum st_dtype { ST_F32, ST_F16, ST_BF16, ST_F64, ST_I64, ST_I32, ST_I16, ST_I8, ST_U8, ST_BOOL };

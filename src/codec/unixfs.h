@@ -10,12 +10,12 @@
 #include "base/buf.h"
 #include "codec/cid.h"
 
-#define UNIXFS_CHUNK (1u << 20)
-#define UNIXFS_WIDTH 1024
+#define UNIXFS_CHUNK     (1u << 20)
+#define UNIXFS_WIDTH     1024
 #define UNIXFS_BLOCK_MAX (2u << 20)
-#define UNIXFS_DIR_MAX (256u << 10)
+#define UNIXFS_DIR_MAX   (256u << 10)
 #define UNIXFS_DEPTH_MAX 8
-#define UNIXFS_NAME_MAX 255
+#define UNIXFS_NAME_MAX  255
 
 /* Receives each finished block (leaves first, root last). `data` is borrowed. */
 typedef enum emac_status unixfs_block_fn(void *ctx, const struct cid *cid, const void *data,
@@ -50,7 +50,7 @@ enum unixfs_kind { UNIXFS_FILE, UNIXFS_DIRECTORY };
 
 struct unixfs_node {
     enum unixfs_kind kind;
-    uint64_t size; /* content bytes of a file */
+    uint64_t size;                 /* content bytes of a file */
     struct emac_slice inline_data; /* content held in this very block (borrowed from the input) */
     size_t count;
     struct unixfs_link *link;

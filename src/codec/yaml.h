@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-#define YAML_TEXT_MAX (1u << 20)
+#define YAML_TEXT_MAX  (1u << 20)
 #define YAML_DEPTH_MAX 16
 #define YAML_NODES_MAX 10000
 

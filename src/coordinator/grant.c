@@ -123,7 +123,7 @@ static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const s
     return bytes;
 }
 
-static enum sched_work work_of(enum task_kind kind)
+enum sched_work work_of(enum task_kind kind)
 {
     return kind == TASK_GRAD || kind == TASK_EVAL ? SCHED_WORK_MATH : SCHED_WORK_STATE;
 }

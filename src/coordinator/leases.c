@@ -226,6 +226,8 @@ static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
             "rig %s works on '%s' for longer than four times the expected %llu ms: it goes to "
             "another rig too",
             did_short(l->node->did), l->task->slot, (unsigned long long)l->expected_ms);
+    sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops,
+                    now - l->granted_ms); /* so its next share is smaller */
     return lease_end(c, l, "expired");
 }
 
@@ -325,10 +327,12 @@ static enum emac_status poll_wait(struct coordinator *c, struct node *n, const s
     }
 }
 
-static void holds_set(struct node *n, const struct poll *p)
+static void holds_set(struct coordinator *c, struct node *n, const struct poll *p)
 {
-    n->hold_count = p->hold_count;
-    memcpy(n->hold, p->hold, p->hold_count * sizeof(p->hold[0]));
+    n->hold_count = 0;
+    for (uint32_t i = 0; i < p->hold_count; i++)
+        if (!is_unheld(c, &p->hold[i]))
+            n->hold[n->hold_count++] = p->hold[i];
 }
 
 enum emac_status lease_post(void *ctx, const struct http_request *req, struct http_response *res,
@@ -349,7 +353,7 @@ enum emac_status lease_post(void *ctx, const struct http_request *req, struct ht
     st = node_working(c, did, &n, err);
     if (st == EMAC_OK) {
         node_seen(c, n);
-        holds_set(n, &p);
+        holds_set(c, n, &p);
         st = poll_wait(c, n, &p, base_url, &answer, err);
     }
     os_mutex_unlock(&c->lock);

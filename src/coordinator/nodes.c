@@ -173,6 +173,7 @@ enum emac_status node_admit(struct coordinator *c, struct node *n, struct emac_e
     enum emac_status st = row_write(c, n, err);
     if (st == EMAC_OK) {
         n->state = NODE_ADMITTED;
+        n->stored = true;
         sched_speed_seed(&n->speed, n->gflops * 1e9);
         node_seen(c, n);
         os_cond_broadcast(&c->changed);
@@ -197,6 +198,7 @@ static void row_read(struct coordinator *c, struct db_stmt *q)
     n->state = strcmp(db_text(q, 9), "admitted") == 0 ? NODE_ADMITTED : NODE_QUARANTINED;
     emac_strcpy(n->reason, sizeof(n->reason), db_text(q, 10));
     n->seen_at = (uint64_t)db_i64(q, 11);
+    n->stored = true;
     sched_speed_seed(&n->speed, n->gflops * 1e9);
     map_put(&c->nodes, n->did, n);
 }
@@ -292,7 +294,7 @@ static bool make_room(struct coordinator *c)
         return true;
     for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
         struct node *n = e.value;
-        if (n->state == NODE_NEW && (!n->challenge || challenge_expired(n->challenge, now_ms(c)))) {
+        if (!n->stored && (!n->challenge || challenge_expired(n->challenge, now_ms(c)))) {
             map_remove(&c->nodes, n->did);
             node_free(n);
             return true;
@@ -517,8 +519,8 @@ enum emac_status status_get(void *ctx, const struct http_request *req, struct ht
     uint64_t now = now_ms(c);
     return api_reply(res, 200,
                      json_pack("{s:s, s:o, s:i, s:I, s:I, s:s}", "version", COORDINATOR_VERSION,
-                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)wall_ms(c), "uptime_ms",
-                               (json_int_t)(now - c->start_ms), "network",
+                               "nodes", nodes, "jobs", jobs, "now_ms", (json_int_t)wall_ms(c),
+                               "uptime_ms", (json_int_t)(now - c->start_ms), "network",
                                c->cfg.dev ? "dev" : "main"),
                      err);
 }

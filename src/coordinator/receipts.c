@@ -357,12 +357,13 @@ static void task_done_with(struct cjob *j, struct ctask *t)
 static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
                       const struct delivery *d, bool was_accepted)
 {
-    enum sched_work work =
-        t->kind == TASK_GRAD || t->kind == TASK_EVAL ? SCHED_WORK_MATH : SCHED_WORK_STATE;
+    for (uint32_t i = 0; i < d->outputs.count; i++)
+        held_again(c, &d->outputs.at[i].cid);
+    missing_resolve(j, t);
     if (n) {
         node_made(n, j, t->step, &d->outputs);
         if (d->elapsed_ms)
-            sched_speed_add(&n->speed, work, t->flops, d->elapsed_ms);
+            sched_speed_add(&n->speed, work_of(t->kind), t->flops, d->elapsed_ms);
     }
     if (j->stale) {
         verify_after(c);
@@ -372,6 +373,9 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     if (!was_accepted && t->state == RESULT_ACCEPTED)
         round_accept(c, j, t);
     t = ctask_find(j, &cid);
+    /* Rigs that wait are woken when there is something for them, not for each receipt. */
+    if (!j->laid || j->stale || (t && ctask_wants_lease(t)))
+        os_cond_broadcast(&c->changed);
     if (t)
         task_done_with(j, t);
 }
@@ -416,7 +420,6 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
         return st;
     }
     follow_up(c, j, t, n, d, was_accepted);
-    os_cond_broadcast(&c->changed);
     return EMAC_OK;
 out:
     task_done_with(j, t);

@@ -129,7 +129,7 @@ struct checkpoint {
     struct cid params, opt, model; /* the model's CID follows from the params' */
     enum { CHECKPOINT_WANTED, CHECKPOINT_COMPLETE, CHECKPOINT_OLD, CHECKPOINT_STALE } state;
     bool params_stored, opt_stored, model_stored; /* model: the files beside the params */
-    struct node *asked[2]; /* who was asked to deposit params, opt */
+    struct node *asked[2];                        /* who was asked to deposit params, opt */
     uint64_t asked_ms[2];
 };
 

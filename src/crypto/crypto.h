@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHA256_BYTES 32
-#define ED25519_PUBLIC_BYTES 32
-#define ED25519_SECRET_BYTES 64 /* seed ‖ public key, as libsodium keeps it */
-#define ED25519_SEED_BYTES 32
+#define SHA256_BYTES            32
+#define ED25519_PUBLIC_BYTES    32
+#define ED25519_SECRET_BYTES    64 /* seed ‖ public key, as libsodium keeps it */
+#define ED25519_SEED_BYTES      32
 #define ED25519_SIGNATURE_BYTES 64
 
 void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n);

@@ -12,8 +12,9 @@
 #include "coordinator/serve.h"
 
 #define GATEWAY_TOP_K_MAX 1000000
-#define GATEWAY_TOP_P_MIN 1e-9 /* what rigs take; a smaller top_p means this: the likeliest token  \
-                                */
+#define GATEWAY_TOP_P_MIN                                                                          \
+    1e-9 /* what rigs take; a smaller top_p means this: the likeliest token                        \
+          */
 
 struct gateway_request {
     struct serve_request serve; /* model and params are not set; prompt lies in `root` */

@@ -12,7 +12,8 @@
 #include "base/status.h"
 
 #define OS_PATH_MAX   4096
-#define OS_TMP_PREFIX ".emac-tmp-" /* names of temporaries; one that is left over may be removed */
+/* Begins the names of temporaries; one that is left over may be removed. */
+#define OS_TMP_PREFIX ".emac-tmp-"
 
 struct os {
     void *ctx;
@@ -50,8 +51,8 @@ struct os {
     enum emac_status (*dir_make)(struct os *os, const char *path, struct emac_err *err);
     /* Calls `each` for each entry but . and .., sorted by name; stops at the first failure. */
     enum emac_status (*dir_list)(struct os *os, const char *path,
-                                 enum emac_status (*each)(void *ctx, const char *name),
-                                 void *ctx, struct emac_err *err);
+                                 enum emac_status (*each)(void *ctx, const char *name), void *ctx,
+                                 struct emac_err *err);
     enum emac_status (*disk_free)(struct os *os, const char *path, uint64_t *bytes,
                                   struct emac_err *err);
 };

@@ -189,8 +189,8 @@ static enum emac_status tmp_create(char tmp[OS_PATH_MAX], int *fd, const char *p
     static atomic_uint counter;
     size_t n = dir_length(path);
     for (int i = 0; i < REAL_TMP_TRIES; i++) {
-        int len = snprintf(tmp, OS_PATH_MAX, "%.*s%s" OS_TMP_PREFIX "%ld-%u", (int)n,
-                           path, n > 1 ? "/" : "", (long)getpid(), atomic_fetch_add(&counter, 1));
+        int len = snprintf(tmp, OS_PATH_MAX, "%.*s%s" OS_TMP_PREFIX "%ld-%u", (int)n, path,
+                           n > 1 ? "/" : "", (long)getpid(), atomic_fetch_add(&counter, 1));
         if (len < 0 || len >= OS_PATH_MAX)
             return emac_fail(err, EMAC_INVALID, "the path '%s' is too long", path);
         *fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);

@@ -77,9 +77,9 @@ static void bad_utf8(void **state)
         {"abc", 3, "abc"},
         {"\xc3\xa4\xf0\x9f\x98\x80", 6, "\xc3\xa4\xf0\x9f\x98\x80"},
         {"\xff", 1, "\xef\xbf\xbd"},
-        {"a\xc3", 2, "a\xef\xbf\xbd"},                                    /* cut */
-        {"\xc0\x80z", 3, "\xef\xbf\xbd\xef\xbf\xbdz"},                    /* overlong */
-        {"\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},      /* surrogate */
+        {"a\xc3", 2, "a\xef\xbf\xbd"},                               /* cut */
+        {"\xc0\x80z", 3, "\xef\xbf\xbd\xef\xbf\xbdz"},               /* overlong */
+        {"\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* surrogate */
         {"\xf0\x9f\x98y", 4, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdy"},
     };
     for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {

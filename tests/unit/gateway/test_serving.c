@@ -64,10 +64,10 @@ static bool piece(struct net *n, const char *lease, const char *text, int tokens
 {
     char path[128];
     snprintf(path, sizeof path, "/v1/serve/%s", lease);
-    json_t *reply = rig_post(
-        n, path,
-        json_pack("{s:s, s:i, s:b, s:s?, s:i, s:s?}", "text", text, "tokens", tokens, "done",
-                  finish != NULL, "finish_reason", finish, "prompt_tokens", 7, "error", error));
+    json_t *reply = rig_post(n, path,
+                             json_pack("{s:s, s:i, s:b, s:s?, s:i, s:s?}", "text", text, "tokens",
+                                       tokens, "done", finish != NULL, "finish_reason", finish,
+                                       "prompt_tokens", 7, "error", error));
     bool more = json_is_false(json_object_get(reply, "cancel"));
     json_decref(reply);
     return more;
