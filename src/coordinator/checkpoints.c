@@ -371,10 +371,32 @@ static void unpins_do(struct coordinator *c)
     emac_buf_release(&list);
 }
 
+/* Outputs of rigs that cannot be reached pass through the depot unpinned; the oldest go when many
+ * have come. */
+static void passing_collect(struct coordinator *c)
+{
+    struct store_stats stats;
+    uint64_t freed;
+    os_mutex_lock(&c->lock);
+    uint64_t passing = c->passing_bytes;
+    if (passing > PASSING_BYTES_MAX)
+        c->passing_bytes = PASSING_BYTES_MAX / 2;
+    os_mutex_unlock(&c->lock);
+    if (passing <= PASSING_BYTES_MAX)
+        return;
+    store_stats(c->depot, &stats);
+    uint64_t excess = passing - PASSING_BYTES_MAX / 2;
+    struct emac_err err = {0};
+    if (store_gc(c->depot, stats.disk_bytes > excess ? stats.disk_bytes - excess : 0, &freed,
+                 &err) != EMAC_OK)
+        LOG_W("coordinator", "cannot collect the depot: %s", err.text);
+}
+
 void checkpoints_work(struct coordinator *c)
 {
     struct work w[WORK_MAX];
     unpins_do(c);
+    passing_collect(c);
     os_mutex_lock(&c->lock);
     uint32_t n = work_gather(c, w);
     os_mutex_unlock(&c->lock);

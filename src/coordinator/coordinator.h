@@ -35,7 +35,7 @@
  *   (none)    -> running     submitted; escrow taken
  *   running   -> paused      the escrow is too small for the next lease
  *   paused    -> running     it fits again (money added, leases ended)
- *   running   -> succeeded   COORD-6
+ *   running, paused -> succeeded  COORD-6 (a paused one whose last due check lapsed)
  *   running, paused -> failed     a task fails by itself on two rigs (numeric, invalid, ...)
  *   running, paused -> cancelled  by the owner
  * On leaving running/paused: open leases are cancelled, held money of rigs not in dispute is

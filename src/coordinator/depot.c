@@ -157,13 +157,15 @@ static bool pin_name(struct coordinator *c, const struct cid *root, const char *
 }
 
 static void deposit_note(struct coordinator *c, const struct cid *root, const char *did,
-                         size_t bytes, bool complete)
+                         size_t bytes, bool complete, bool pinned)
 {
     os_mutex_lock(&c->lock);
     struct node *n = node_find(c, did);
     c->depot_dirty = true;
     if (complete)
         cid_set_add(&c->depot_known, root);
+    if (!pinned)
+        c->passing_bytes += bytes;
     if (n && n->last_job) {
         n->last_job->figures.bytes_moved += (int64_t)bytes;
         n->last_job->figures_dirty = true;
@@ -196,7 +198,7 @@ enum emac_status depot_post(void *ctx, const struct http_request *req, struct ht
         return st;
     bool complete =
         store_dag_missing(c->depot, &root, &missing, 1, &count, NULL) == EMAC_OK && count == 0;
-    deposit_note(c, &root, did, req->body.len, complete);
+    deposit_note(c, &root, did, req->body.len, complete, pin != NULL);
     return EMAC_OK;
 }
 

@@ -170,6 +170,7 @@ enum emac_status lease_close_row(struct coordinator *c, const char *id, const ch
 void leases_tick(struct coordinator *c, struct cjob *j);
 http_handler lease_post, failures_post;
 /* grant.c */
+enum sched_work work_of(enum task_kind kind);
 /* The best lease for a rig now, or none (*out NULL) and when to ask again. */
 enum emac_status grant_try(struct coordinator *c, struct node *n, struct lease **out,
                            uint64_t *wake_ms, struct emac_err *err);
@@ -224,6 +225,11 @@ void sources_add(struct coordinator *c, json_t *sources, const struct cid *cid,
 /* "http://host" as the client dialled us; in the request's arena */
 const char *request_base_url(const struct http_request *req);
 http_handler depot_post, depot_missing_get, providers_get, block_get;
+/* Rigs that said to hold it did not bring it when asked: such words are passed over until somebody
+ * makes it again. */
+bool is_unheld(const struct coordinator *c, const struct cid *cid);
+void held_again(struct coordinator *c, const struct cid *cid);
+void missing_resolve(struct cjob *j, const struct ctask *t);
 void missing_report(struct coordinator *c, struct cjob *j, struct node *n, struct ctask *t,
                     const struct cid *cid);
 /* Called without the lock: roll back what is lost. */

@@ -45,14 +45,21 @@ static void job_forget(struct coordinator *c, struct cjob *j)
     job_free(c, j);
 }
 
-/* A job that enters takes its turn among the others, it does not catch up with their past. */
-static double vtime_least(const struct coordinator *c)
+/* A job that enters or comes back takes its turn among those that run, it does not catch up with
+ * their past. */
+static void vtime_enter(const struct coordinator *c, struct cjob *j)
 {
-    double least = c->job_count ? c->job[0]->vtime : 0;
-    for (uint32_t i = 1; i < c->job_count; i++)
-        if (c->job[i]->vtime < least)
-            least = c->job[i]->vtime;
-    return least;
+    bool any = false;
+    double least = 0;
+    for (uint32_t i = 0; i < c->job_count; i++) {
+        const struct cjob *o = c->job[i];
+        if (o == j || o->state != JOB_RUNNING || (any && o->vtime >= least))
+            continue;
+        least = o->vtime;
+        any = true;
+    }
+    if (any && j->vtime < least)
+        j->vtime = least;
 }
 
 static enum emac_status job_add(struct coordinator *c, struct cjob *j, struct emac_err *err)
@@ -69,7 +76,7 @@ static enum emac_status job_add(struct coordinator *c, struct cjob *j, struct em
         c->job = grown;
         c->job_cap = cap;
     }
-    j->vtime = vtime_least(c);
+    vtime_enter(c, j);
     c->job[c->job_count++] = j;
     return EMAC_OK;
 }
@@ -236,6 +243,7 @@ static void resume_if_it_fits(struct coordinator *c, struct cjob *j)
     }
     j->state = JOB_RUNNING;
     j->reason[0] = 0;
+    vtime_enter(c, j);
     job_log(c, j->id, LOG_INFO, "goes on: the escrow covers the next task");
     os_cond_broadcast(&c->changed);
 }

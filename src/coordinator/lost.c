@@ -58,9 +58,32 @@ void missing_report(struct coordinator *c, struct cjob *j, struct node *n, struc
             did_short(n->did), text, t->slot);
 }
 
+bool is_unheld(const struct coordinator *c, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < UNHELD_MAX; i++)
+        if (cid_equal(&c->unheld[i], cid))
+            return true;
+    return false;
+}
+
+void held_again(struct coordinator *c, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < UNHELD_MAX; i++)
+        if (cid_equal(&c->unheld[i], cid))
+            c->unheld[i] = (struct cid){0};
+}
+
 static void missing_drop(struct cjob *j, uint32_t i)
 {
     j->missing[i] = j->missing[--j->missing_count];
+}
+
+/* Somebody did the task after all. */
+void missing_resolve(struct cjob *j, const struct ctask *t)
+{
+    for (uint32_t i = j->missing_count; i-- > 0;)
+        if (is_input(t, &j->missing[i].cid))
+            missing_drop(j, i);
 }
 
 /* What holders did not deposit in time they do not hold. */
@@ -72,8 +95,11 @@ static void missing_tick(struct coordinator *c, struct cjob *j, uint64_t now)
             missing_drop(j, i);
             continue;
         }
-        if (holder_exists(c, &m->cid, NULL) && now - m->since_ms <= DEPOSIT_PATIENCE_MS)
-            continue;
+        if (holder_exists(c, &m->cid, NULL)) {
+            if (now - m->since_ms <= DEPOSIT_PATIENCE_MS)
+                continue;
+            c->unheld[c->unheld_next++ % UNHELD_MAX] = m->cid; /* their word counts no more */
+        }
         holders_forget(c, &m->cid);
         missing_drop(j, i);
     }

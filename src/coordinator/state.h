@@ -33,6 +33,8 @@
 #define CHECKPOINTS_KEPT    2
 #define DEPOSIT_PATIENCE_MS 15000 /* for a holder to begin to deposit what others cannot fetch */
 #define STATE_COPIES_MAX    16
+#define UNHELD_MAX          64
+#define PASSING_BYTES_MAX   (UINT64_C(1) << 30) /* of depot content that no pin holds */
 
 enum job_state { JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED };
 enum result_state { RESULT_OPEN, RESULT_ACCEPTED, RESULT_DISPUTED, RESULT_WITHDRAWN };
@@ -60,6 +62,7 @@ struct node {
     enum node_state state;
     char reason[REASON_MAX]; /* why it is quarantined */
     bool present;            /* said hello to this process */
+    bool stored;             /* has a row; others point to it: never freed while we run */
     bool reachable;          /* serves blocks at `url` */
     double gflops;
     struct sched_speed speed;
@@ -208,9 +211,12 @@ struct coordinator {
     struct cjob **job;
     uint32_t job_count, job_cap;
     int64_t log_id, job_seq;
-    struct cid_set depot_known; /* roots whose whole DAG lies in the depot */
-    bool depot_dirty;           /* something was deposited since the ticker looked */
-    struct emac_buf unpins;     /* of struct unpin */
+    struct cid_set depot_known;    /* roots whose whole DAG lies in the depot */
+    bool depot_dirty;              /* something was deposited since the ticker looked */
+    uint64_t passing_bytes;        /* deposited without a pin since the last collection */
+    struct cid unheld[UNHELD_MAX]; /* rigs said to hold these and did not bring them: ring */
+    uint32_t unheld_next;
+    struct emac_buf unpins; /* of struct unpin */
     struct serve_queue *serve;
 
     struct os_mutex rate_lock;

@@ -82,6 +82,13 @@ static enum emac_status spent(struct coordinator *c, const char *job, int64_t *u
                       "t", job);
 }
 
+/* Tokens a second over the whole life of a job that ended; 0 while it is open. */
+static double mean_rate(struct db_stmt *q, uint64_t tokens)
+{
+    int64_t ms = db_i64(q, 14) - db_i64(q, 13);
+    return db_i64(q, 14) > 0 && ms > 0 ? (double)tokens * 1000.0 / (double)ms : 0;
+}
+
 static json_t *cid_or_null(const char *text)
 {
     return text[0] ? json_string(text) : json_null();
@@ -94,14 +101,15 @@ static json_t *row_json(struct db_stmt *q)
     EMAC_ASSERT(known);
     int64_t step = db_i64(q, 6), steps = db_i64(q, 7);
     double score = db_f64(q, 9);
+    uint64_t tokens = (uint64_t)step * tokens_per_step(q);
     json_t *o = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I, s:f, s:i, s:I}", "id",
         db_text(q, 0), "cid", db_text(q, 1), "name", db_text(q, 2), "owner", db_text(q, 3), "state",
         db_text(q, 4), "reason", db_text(q, 5), "phase", phase_of_row(state, step, steps), "step",
         (json_int_t)step, "steps", (json_int_t)steps, "loss", loss_json(db_f64(q, 8)),
         "loss_bits_per_byte", loss_json(score < 0 ? score : score / LN2), "tokens",
-        (json_int_t)((uint64_t)step * tokens_per_step(q)), "tokens_per_second", 0.0, "rigs", 0,
-        "bytes_moved", (json_int_t)db_i64(q, 10));
+        (json_int_t)tokens, "tokens_per_second", mean_rate(q, tokens), "rigs", 0, "bytes_moved",
+        (json_int_t)db_i64(q, 10));
     json_object_set_new(o, "eta_seconds", json_null());
     json_object_set_new(o, "params", cid_or_null(db_text(q, 11)));
     json_object_set_new(o, "model", cid_or_null(db_text(q, 12)));
