@@ -429,8 +429,9 @@ enum emac_status store_blocks_read(struct store *s, const struct cid *cid, void 
 bool store_blocks_has(struct store *s, const struct cid *cid, uint64_t *size)
 {
     os_mutex_lock(&s->lock);
-    const struct store_block *b = cid_map_get(&s->block, cid);
-    bool has = b != NULL && !b->busy;
+    /* Waits: one that is made durable just now, or proves sound, is there all the same. */
+    const struct store_block *b = lookup(s, cid);
+    bool has = b != NULL;
     if (has && size != NULL)
         *size = b->size;
     os_mutex_unlock(&s->lock);
