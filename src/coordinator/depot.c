@@ -47,6 +47,14 @@ enum emac_status plan_deposit(struct coordinator *c, const char *job, const stru
     return st;
 }
 
+void plan_known(struct coordinator *c, const struct job_plan *p)
+{
+    struct cid root[7];
+    uint32_t n = plan_roots(p, root);
+    for (uint32_t i = 0; i < n; i++)
+        cid_set_add(&c->depot_known, &root[i]);
+}
+
 void plan_unpin(struct coordinator *c, const char *job, const struct job_plan *p)
 {
     struct cid root[7];

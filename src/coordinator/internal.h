@@ -214,6 +214,7 @@ void unpin_later(struct coordinator *c, const char *name, const struct cid *cid)
 /* Put the plan's blocks into the depot and pin them and the corpus. Needs no lock. */
 enum emac_status plan_deposit(struct coordinator *c, const char *job, const struct job_plan *p,
                               struct emac_err *err);
+void plan_known(struct coordinator *c, const struct job_plan *p); /* that it was */
 void plan_unpin(struct coordinator *c, const char *job, const struct job_plan *p);
 struct checkpoint *checkpoint_final(struct cjob *j); /* of the last step; NULL */
 /* Is every input of the task with a live rig or in the depot? *gone = the first that is not. */

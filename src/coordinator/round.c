@@ -197,6 +197,7 @@ enum emac_status job_load(struct coordinator *c, struct cjob *j, struct emac_err
     enum emac_status st;
     j->stale = true;
     job_unload(c, j);
+    plan_known(c, j->plan);
     EMAC_TRY(st, fold_all(c, j, err));
     EMAC_TRY(st, leases_load(c, j, err));
     EMAC_TRY(st, checkpoints_load(c, j, err));

@@ -98,7 +98,7 @@ static void heartbeats_keep_a_lease(void **state)
     struct job job = net_job(&n, 2, 1);
     net_submit(&n, &job);
     json_t *lease = gradient_lease(&n, a);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 5; i++) {
         sleep_ms(100);
         json_t *h = beat(&n, a);
         assert_int_equal(json_array_size(json_object_get(h, "cancel")), 0);
