@@ -133,6 +133,8 @@ bool ctask_finished(const struct ctask *t); /* accepted, no vote due, no lease o
 /* Build everything of the job in memory from its rows. */
 enum emac_status job_load(struct coordinator *c, struct cjob *j, struct emac_err *err);
 void job_unload(struct coordinator *c, struct cjob *j);
+/* Does the task belong to the round that the state is at, with all it starts from accepted? */
+bool round_fits(const struct cjob *j, const struct ctask *t);
 /* After the commit: `t` was accepted. */
 void round_accept(struct coordinator *c, struct cjob *j, struct ctask *t);
 /* See to it that the tasks of the round are in memory. */

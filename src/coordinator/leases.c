@@ -92,7 +92,6 @@ static enum emac_status task_of_lease(struct coordinator *c, struct cjob *j,
                                       struct emac_err *err)
 {
     struct cid cid = cid_from_text(r->task);
-    struct cid base = j->st.has_state ? j->st.params : (struct cid){0};
     *out = ctask_find(j, &cid);
     if (*out)
         return EMAC_OK;
@@ -100,8 +99,7 @@ static enum emac_status task_of_lease(struct coordinator *c, struct cjob *j,
     enum emac_status st = ctask_load(c, j, &cid, &t, err);
     if (st != EMAC_OK)
         return st;
-    bool wanted = t->state != RESULT_ACCEPTED && t->step == j->st.step &&
-                  cid_equal(&t->base, &base) && plan_phase_of(j->plan, &j->st) != PLAN_DONE;
+    bool wanted = t->state != RESULT_ACCEPTED && round_fits(j, t);
     t->current = wanted;
     if (wanted && (st = ctask_add(j, t, err)) == EMAC_OK) {
         *out = t;

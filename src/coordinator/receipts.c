@@ -336,10 +336,7 @@ static enum emac_status task_get(struct coordinator *c, struct cjob *j, const st
     enum emac_status st = ctask_load(c, j, cid, out, err);
     if (st != EMAC_OK)
         return st;
-    struct cid base = j->st.has_state ? j->st.params : (struct cid){0};
-    (*out)->current = (*out)->state != RESULT_ACCEPTED && (*out)->step == j->st.step &&
-                      cid_equal(&(*out)->base, &base) &&
-                      plan_phase_of(j->plan, &j->st) != PLAN_DONE;
+    (*out)->current = (*out)->state != RESULT_ACCEPTED && round_fits(j, *out);
     st = ctask_add(j, *out, err);
     if (st != EMAC_OK)
         ctask_free(*out);

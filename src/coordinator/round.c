@@ -75,6 +75,14 @@ static bool kind_fits(enum plan_phase phase, enum task_kind kind)
     return false;
 }
 
+bool round_fits(const struct cjob *j, const struct ctask *t)
+{
+    struct cid base = j->st.has_state ? j->st.params : (struct cid){0};
+    return t->step == j->st.step && cid_equal(&t->base, &base) &&
+           kind_fits(plan_phase_of(j->plan, &j->st), t->kind) &&
+           (!is_mover(t->kind) || parts_sound(&j->st, t));
+}
+
 static void rate_note(struct coordinator *c, struct cjob *j)
 {
     if (j->rate_count == RATE_SAMPLES) {
@@ -246,6 +254,7 @@ void round_accept(struct coordinator *c, struct cjob *j, struct ctask *t)
     EMAC_ASSERT(t->state == RESULT_ACCEPTED);
     if (!t->current)
         return;
+    EMAC_ASSERT(round_fits(j, t)); /* COORD-5: whatever changes the state reloads the job */
     enum emac_status st = EMAC_OK;
     if (!is_mover(t->kind)) {
         st = part_add(j, t, &err);

@@ -292,6 +292,58 @@ static void a_liar_about_the_state_is_caught_by_its_copy(void **state)
     net_close(&n);
 }
 
+/* A lease of this rig on a slot that begins so, everything before it answered. */
+static json_t *lease_on(struct net *n, struct rigbot *r, const char *slot)
+{
+    for (int i = 0; i < 100; i++) {
+        json_t *lease = poll(n, r, 100);
+        if (lease && strncmp(str_of(lease, "slot"), slot, strlen(slot)) == 0)
+            return lease;
+        if (lease)
+            assert_int_equal(answer(n, r, lease, false, NULL), 200);
+        json_decref(lease);
+    }
+    fail_msg("no lease on '%s'", slot);
+    return NULL;
+}
+
+/* The step is under way with a lied sum when the lie comes out: its result must not be taken,
+ * though its rig is honest and its lease was granted. */
+static void a_step_from_a_disputed_sum_leads_nowhere(void **state)
+{
+    struct net n = {0};
+    char model[CID_TEXT_MAX];
+    (void)state;
+    net_open(&n, "unsound");
+    struct rigbot *bad = rig_add(&n), *a = rig_add(&n), *b = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    job.check = 1;
+    honest_model(&job, model);
+    net_submit(&n, &job);
+    json_t *lie = lease_on(&n, bad, "grad/000000"), *reply;
+    assert_int_equal(answer(&n, bad, lie, true, NULL), 200);
+    json_t *check = lease_on(&n, a, "grad/000000"); /* a second execution */
+    json_t *step = lease_on(&n, b, "step/000000");  /* begins with the lie */
+    assert_int_equal(answer(&n, a, check, false, NULL), 200);
+    assert_true(figure(&n, "mismatches") == 1);
+    assert_int_equal(answer(&n, b, step, false, &reply), 200);
+    assert_true(json_is_false(json_object_get(reply, "accepted")));
+    json_decref(reply);
+    json_t *j = job_now(&n);
+    assert_int_equal(int_of(j, "step"), 0);
+    json_decref(j);
+    json_decref(lie);
+    json_decref(check);
+    json_decref(step);
+    run_until(&n, "succeeded");
+    j = job_now(&n);
+    assert_string_equal(str_of(j, "model"), model);
+    json_decref(j);
+    assert_true(is_quarantined(&n, bad));
+    assert_audit(&n);
+    net_close(&n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +356,7 @@ int main(void)
         cmocka_unit_test(cancelling_in_a_dispute_pays_neither),
         cmocka_unit_test(a_check_lapses_when_nobody_can_make_it),
         cmocka_unit_test(a_liar_about_the_state_is_caught_by_its_copy),
+        cmocka_unit_test(a_step_from_a_disputed_sum_leads_nowhere),
     };
     return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
 }
