@@ -166,7 +166,6 @@ static enum emac_status config_take(struct coordinator *c, const struct coordina
     c->cfg.heartbeat_ms = or_default(cfg->heartbeat_ms, COORDINATOR_HEARTBEAT_MS);
     c->cfg.check_lapse_ms = or_default(cfg->check_lapse_ms, COORDINATOR_CHECK_LAPSE_MS);
     c->cfg.lost_grace_ms = or_default(cfg->lost_grace_ms, c->cfg.lease_ttl_ms);
-    c->cfg.patience_ms = or_default(cfg->patience_ms, COORDINATOR_PATIENCE_MS);
     c->cfg.rate_per_s = or_default(cfg->rate_per_s, COORDINATOR_RATE_PER_S);
     c->cfg.connections_max = or_default(cfg->connections_max, COORDINATOR_CONNECTIONS);
     c->start_ms = now_ms(c);

@@ -26,12 +26,9 @@
  *     made (or lapsed, which is logged and counted), no dispute is open, and its
  *     final parameters lie in the depot. Then held money is settled and the rest
  *     of the escrow goes back to the user.
- *     A job runs at most NODE_ROUNDS_KEPT rounds ahead of its due checks, for so long rigs keep
- *     the inputs. A check lapses when no second rig could make it for a while. When one could but
- * the inputs are gone or withheld, an unconfirmed optimiser step is withdrawn and made again with
- * all that came of it; a sampled check of a gradient lapses. 7  A quarantined rig gets 403 from
- * then on; its unsettled receipts are void, its money returned to the escrows, results that only it
- * supports are open. 8  A signed request made before the start of this process is refused once the
+ *  7  A quarantined rig gets 403 from then on; its unsettled receipts are void,
+ *     its money returned to the escrows, results that only it supports are open.
+ *  8  A signed request made before the start of this process is refused once the
  *     database is older than the process: the cache of used nonces starts empty.
  *
  * Job states; anything not listed is refused with CONFLICT:
@@ -53,7 +50,6 @@
 #define COORDINATOR_LEASE_TTL_MS   4000
 #define COORDINATOR_HEARTBEAT_MS   1000
 #define COORDINATOR_CHECK_LAPSE_MS 10000
-#define COORDINATOR_PATIENCE_MS    15000
 #define COORDINATOR_RATE_PER_S     1000
 #define COORDINATOR_CONNECTIONS    1024
 #define COORDINATOR_FAUCET_UNITS   (INT64_C(1000) * 1000000000)
@@ -71,8 +67,6 @@ struct coordinator_config {
     uint32_t heartbeat_ms;    /* what rigs are told */
     uint32_t check_lapse_ms;  /* a check lapses after so long without a second rig */
     uint32_t lost_grace_ms;   /* state that no live rig holds is given up after; lease_ttl_ms */
-    uint32_t patience_ms;     /* for a rig to bring what it holds and others cannot fetch; and one
-                                 second a megabyte */
     uint32_t rate_per_s;      /* signed requests a second and signer; bursts of twice that */
     uint32_t connections_max; /* 1024 */
     uint64_t depot_quota;     /* bytes; 0: 1 TiB */

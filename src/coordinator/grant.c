@@ -8,6 +8,8 @@
 
 #include "base/hex.h"
 
+#define CHECK_TRIES_MAX 3
+
 /* May this rig answer this task at all? Until *wait_ms (0: at once) it is held back after a
  * failure. */
 static bool eligible(const struct ctask *t, const struct node *n, uint64_t *wait_ms)
@@ -24,7 +26,7 @@ static bool eligible(const struct ctask *t, const struct node *n, uint64_t *wait
         const struct refusal *r = &t->refusal[i];
         if (r->node != n)
             continue;
-        if (check && refusal_is_final(r))
+        if (check && r->times >= CHECK_TRIES_MAX)
             return false;
         *wait_ms = r->until_ms;
     }
@@ -237,8 +239,6 @@ static enum emac_status try_job(struct coordinator *c, struct cjob *j, struct no
     struct candidate best = {0};
     uint64_t now = now_ms(c);
     struct emac_err lay_err = {0};
-    if (verify_holds(c, j))
-        return EMAC_OK;
     if (round_lay(c, j, &lay_err) != EMAC_OK) {
         /* One job's trouble must not keep the rigs from the others. */
         LOG_W("coordinator", "cannot lay out the round of '%s': %s", j->id, lay_err.text);

@@ -192,9 +192,6 @@ enum emac_status verify_quarantine(struct coordinator *c, const char *did, const
  * accepted by now. */
 enum emac_status verify_losers(struct coordinator *c, const struct ctask *t, struct emac_err *err);
 void verify_after(struct coordinator *c);
-/* Must the job wait before it goes on, lest the inputs of due checks go? */
-bool verify_holds(struct coordinator *c, const struct cjob *j);
-bool refusal_is_final(const struct refusal *r);
 /* Lapse checks that nobody can make; say why disputes wait. */
 void verify_tick(struct coordinator *c, struct cjob *j);
 /* In tx: pay the unpaid votes for the accepted outputs, as far as COORD-3 and the escrow allow;

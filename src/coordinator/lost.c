@@ -53,11 +53,7 @@ void missing_report(struct coordinator *c, struct cjob *j, struct node *n, struc
             return;
     if (j->missing_count == MISSING_MAX)
         return;
-    uint64_t bytes = j->plan->params_bytes + j->plan->opt_bytes; /* a sum is no larger */
-    j->missing[j->missing_count++] =
-        (struct missing){.cid = *cid,
-                         .since_ms = now_ms(c),
-                         .patience_ms = c->cfg.patience_ms + bytes / UPLOAD_BYTES_MS};
+    j->missing[j->missing_count++] = (struct missing){.cid = *cid, .since_ms = now_ms(c)};
     job_log(c, j->id, LOG_WARN, "rig %s cannot fetch '%s' for '%s': its holders are asked for it",
             did_short(n->did), text, t->slot);
 }
@@ -90,23 +86,6 @@ void missing_resolve(struct cjob *j, const struct ctask *t)
             missing_drop(j, i);
 }
 
-/* These said to hold it, were asked, and did not bring it. Once is bad luck; a rig that does so
- * again and again stops others from checking its work, and is left out for a while. */
-static void strike(struct coordinator *c, struct cjob *j, const struct cid *cid, uint64_t now)
-{
-    struct map_entry e;
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        struct node *n = e.value;
-        if (!node_is_live(c, n, now) || !node_holds(n, cid) || ++n->strikes < STRIKES_MAX)
-            continue;
-        n->strikes = 0;
-        n->suspended_until_ms = now + SUSPENDED_MS;
-        job_log(c, j->id, LOG_WARN,
-                "rig %s said %u times to hold what it did not bring: it gets no work for %u s",
-                did_short(n->did), STRIKES_MAX, SUSPENDED_MS / 1000);
-    }
-}
-
 /* What holders did not deposit in time they do not hold. */
 static void missing_tick(struct coordinator *c, struct cjob *j, uint64_t now)
 {
@@ -117,9 +96,8 @@ static void missing_tick(struct coordinator *c, struct cjob *j, uint64_t now)
             continue;
         }
         if (holder_exists(c, &m->cid, NULL)) {
-            if (now - m->since_ms <= m->patience_ms)
+            if (now - m->since_ms <= DEPOSIT_PATIENCE_MS)
                 continue;
-            strike(c, j, &m->cid, now);
             c->unheld[c->unheld_next++ % UNHELD_MAX] = m->cid; /* their word counts no more */
         }
         holders_forget(c, &m->cid);

@@ -22,7 +22,7 @@ struct node *node_find(struct coordinator *c, const char *did)
 bool node_is_live(struct coordinator *c, const struct node *n, uint64_t now)
 {
     return n->present && n->state == NODE_ADMITTED && n->challenge == NULL &&
-           now >= n->suspended_until_ms && now - n->seen_ms <= c->cfg.lease_ttl_ms;
+           now - n->seen_ms <= c->cfg.lease_ttl_ms;
 }
 
 void node_seen(struct coordinator *c, struct node *n)

@@ -371,7 +371,7 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
         round_accept(c, j, t);
     t = ctask_find(j, &cid);
     /* Rigs that wait are woken when there is something for them, not for each receipt. */
-    if (was_accepted || !j->laid || j->stale || (t && ctask_wants_lease(t)))
+    if (!j->laid || j->stale || (t && ctask_wants_lease(t)))
         os_cond_broadcast(&c->changed);
     if (t)
         task_done_with(j, t);

@@ -17,26 +17,24 @@
 #include "sched/speed.h"
 #include "work/planner.h"
 
-#define NODES_MAX         10000
-#define NODE_LEASES_MAX   4
-#define NODE_HOLDS_MAX    16  /* as the rig says */
-#define NODE_MADE_MAX     128 /* sums of its last receipts */
-#define NODE_ROUNDS_KEPT  2   /* rigs keep sums so many rounds (node/agent.h, INV-1) */
-#define NODE_NAME_MAX     64
-#define NODE_URL_MAX      256
-#define LEASE_ID_BYTES    16
-#define LEASE_ID_MAX      40
-#define REASON_MAX        384
-#define POLL_MAX_MS       30000
-#define REFUSALS_MAX      32
-#define RATE_SAMPLES      32
-#define CHECKPOINTS_KEPT  2
-#define UPLOAD_BYTES_MS   1000   /* bytes a millisecond that a rig is expected to upload at least */
-#define STRIKES_MAX       3      /* bundles claimed and not brought */
-#define SUSPENDED_MS      600000 /* then the rig gets nothing for so long */
-#define STATE_COPIES_MAX  16
-#define UNHELD_MAX        64
-#define PASSING_BYTES_MAX (UINT64_C(1) << 30) /* of depot content that no pin holds */
+#define NODES_MAX           10000
+#define NODE_LEASES_MAX     4
+#define NODE_HOLDS_MAX      16  /* as the rig says */
+#define NODE_MADE_MAX       128 /* sums of its last receipts */
+#define NODE_ROUNDS_KEPT    2   /* rigs keep sums so many rounds (node/agent.h, INV-1) */
+#define NODE_NAME_MAX       64
+#define NODE_URL_MAX        256
+#define LEASE_ID_BYTES      16
+#define LEASE_ID_MAX        40
+#define REASON_MAX          384
+#define POLL_MAX_MS         30000
+#define REFUSALS_MAX        32
+#define RATE_SAMPLES        32
+#define CHECKPOINTS_KEPT    2
+#define DEPOSIT_PATIENCE_MS 15000 /* for a holder to begin to deposit what others cannot fetch */
+#define STATE_COPIES_MAX    16
+#define UNHELD_MAX          64
+#define PASSING_BYTES_MAX   (UINT64_C(1) << 30) /* of depot content that no pin holds */
 
 enum job_state { JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED };
 enum result_state { RESULT_OPEN, RESULT_ACCEPTED, RESULT_DISPUTED, RESULT_WITHDRAWN };
@@ -74,8 +72,6 @@ struct node {
     uint32_t hold_count, made_count, made_next;
     struct cid hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
     struct made made[NODE_MADE_MAX]; /* sums: until it is two rounds further */
-    uint32_t strikes;                /* times it did not bring what it said to hold */
-    uint64_t suspended_until_ms;
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
 };
@@ -128,8 +124,6 @@ struct ctask {
     struct refusal refusal[REFUSALS_MAX];
     struct node *owner; /* the range was sized for it */
     uint64_t born_ms, expected_ms;
-    uint64_t
-        unasked_ms;    /* since when a vote is due that nobody asks for, though some could; 0: no */
     uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
 };
 
@@ -145,7 +139,7 @@ struct checkpoint {
 /* Something that a rig could not fetch although others claim to hold it. */
 struct missing {
     struct cid cid;
-    uint64_t since_ms, asked_ms, patience_ms;
+    uint64_t since_ms, asked_ms;
     struct node *asked;
 };
 #define MISSING_MAX 64

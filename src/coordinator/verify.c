@@ -12,7 +12,6 @@
 
 #define DISPUTE_SAY_MS  30000
 #define CHECK_TRIES_MAX 3
-#define UNASKED_TIMES   3 /* times check_lapse_ms that a check waits for rigs that do not ask */
 
 enum verdict verify_votes(const struct vote *vote, uint32_t count, uint32_t *winner)
 {
@@ -276,13 +275,6 @@ void verify_after(struct coordinator *c)
 
 /* ---- what cannot be checked ---- */
 
-/* Will the rig be asked to check this no more? That it could not fetch the inputs is not its
- * fault, and may be the doing of the rig that is checked. */
-bool refusal_is_final(const struct refusal *r)
-{
-    return r->times >= CHECK_TRIES_MAX && r->status != EMAC_UNAVAILABLE;
-}
-
 /* Is there a live rig that could still answer? One that waits to try again counts. */
 static bool somebody_could(struct coordinator *c, const struct ctask *t)
 {
@@ -292,55 +284,11 @@ static bool somebody_could(struct coordinator *c, const struct ctask *t)
         const struct node *n = e.value;
         bool tried = ctask_vote(t, n->did) != NULL;
         for (uint32_t i = 0; i < t->refusal_count; i++)
-            tried = tried || (t->refusal[i].node == n && refusal_is_final(&t->refusal[i]));
+            tried = tried || (t->refusal[i].node == n && t->refusal[i].times >= CHECK_TRIES_MAX);
         if (!tried && node_is_live(c, n, now))
             return true;
     }
     return false;
-}
-
-static bool is_due(const struct ctask *t)
-{
-    return t->state == RESULT_ACCEPTED && t->vote_count < t->need;
-}
-
-/* Rigs drop the sums of a round when they begin the second one after it. */
-static bool holds_up(const struct cjob *j, const struct ctask *t)
-{
-    return is_due(t) && t->step + NODE_ROUNDS_KEPT <= j->st.step;
-}
-
-bool verify_holds(struct coordinator *c, const struct cjob *j)
-{
-    for (uint32_t i = 0; i < j->task_count; i++)
-        if (holds_up(j, j->task[i]) &&
-            (j->task[i]->lease_count > 0 || somebody_could(c, j->task[i])))
-            return true;
-    return false;
-}
-
-/* Somebody tried and could not fetch the inputs: that must not make the check lapse. */
-static bool was_unfetchable(const struct ctask *t)
-{
-    for (uint32_t i = 0; i < t->refusal_count; i++)
-        if (t->refusal[i].status == EMAC_UNAVAILABLE)
-            return true;
-    return false;
-}
-
-/* The job waits for a check, rigs that could make it are there, and none asks for work: for how
- * long may that go on? Their worker may hang, or be busy elsewhere. */
-static bool waited_enough(struct coordinator *c, const struct cjob *j, struct ctask *t,
-                          uint64_t now)
-{
-    bool waits = holds_up(j, t) || plan_phase_of(j->plan, &j->st) == PLAN_DONE;
-    if (!waits || was_unfetchable(t)) {
-        t->unasked_ms = 0;
-        return false;
-    }
-    if (t->unasked_ms == 0)
-        t->unasked_ms = now;
-    return now - t->unasked_ms >= (uint64_t)c->cfg.check_lapse_ms * UNASKED_TIMES;
 }
 
 /* The task needs no more votes than it has. */
@@ -367,63 +315,34 @@ static bool votes_suffice(struct coordinator *c, struct cjob *j, struct ctask *t
         return false;
     }
     j->figures = f;
-    os_cond_broadcast(&c->changed); /* the job may have waited for this vote */
     return true;
 }
 
-/* The inputs of an unconfirmed step are gone, or withheld by who should be checked: it is made
- * again with all that came of it. Nothing of the job's tasks is valid after this. */
-static void step_again(struct coordinator *c, struct cjob *j, const struct ctask *t)
-{
-    struct emac_err err = {0};
-    job_log(c, j->id, LOG_WARN,
-            "'%s' cannot be checked, for its inputs cannot be had: it is made again", t->slot);
-    enum emac_status st = db_exec(c->db, &err,
-                                  "UPDATE tasks SET state = 'withdrawn' WHERE job = ?"
-                                  " AND state = 'accepted' AND step >= ?",
-                                  "ti", j->id, (int64_t)t->step);
-    if (st != EMAC_OK) {
-        LOG_W("coordinator", "cannot withdraw a step of '%s', will retry: %s", j->id, err.text);
-        return;
-    }
-    j->stale = true;
-    verify_after(c);
-}
-
-/* An accepted task that wants votes. False when the job was read again. */
-static bool check_tick(struct coordinator *c, struct cjob *j, struct ctask *t, uint64_t now)
+/* An accepted task that wants votes. */
+static void check_tick(struct coordinator *c, struct cjob *j, struct ctask *t, uint64_t now)
 {
     struct cid gone = {0};
     if (!t->current && t->vote_count >= 2) {
         /* Further copies of a state that was left behind serve nobody. */
         if (votes_suffice(c, j, t, false))
             ctask_remove(j, t);
-        return true;
+        return;
     }
     bool alone = !somebody_could(c, t);
     bool lost = !alone && !t->current && !inputs_present(c, t, &gone);
-    bool unasked = !alone && !lost && waited_enough(c, j, t, now);
-    if (!alone && !lost && !unasked) {
+    if (!alone && !lost) {
         t->alone_ms = 0;
-        return true;
+        return;
     }
     if (t->alone_ms == 0)
         t->alone_ms = now;
-    if (!unasked && now - t->alone_ms < c->cfg.check_lapse_ms)
-        return true;
-    if (lost && t->kind == TASK_STEP) {
-        step_again(c, j, t);
-        return false;
-    }
-    if (!votes_suffice(c, j, t, true))
-        return true;
+    if (now - t->alone_ms < c->cfg.check_lapse_ms || !votes_suffice(c, j, t, true))
+        return;
     job_log(c, j->id, LOG_WARN, "the check of '%s' lapses: %s", t->slot,
-            alone     ? "there is no second rig that could make it"
-            : unasked ? "no other rig asked for work all the while"
-                      : "its inputs are no longer anywhere");
+            alone ? "there is no second rig that could make it"
+                  : "its inputs are no longer anywhere");
     if (!t->current)
         ctask_remove(j, t);
-    return true;
 }
 
 static void dispute_tick(struct coordinator *c, struct cjob *j, struct ctask *t, uint64_t now)
@@ -449,10 +368,10 @@ void verify_tick(struct coordinator *c, struct cjob *j)
     for (uint32_t i = j->task_count; i-- > 0;) {
         struct ctask *t = j->task[i];
         if (t->lease_count > 0)
-            t->alone_ms = t->unasked_ms = 0;
+            t->alone_ms = 0;
         else if (t->state == RESULT_DISPUTED)
             dispute_tick(c, j, t, now);
-        else if (is_due(t) && !check_tick(c, j, t, now))
-            return;
+        else if (t->state == RESULT_ACCEPTED && t->vote_count < t->need)
+            check_tick(c, j, t, now);
     }
 }

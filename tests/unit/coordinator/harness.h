@@ -34,7 +34,7 @@ static inline bool turn(struct net *n, struct rigbot *r)
     else if (status != 200 && status != 204)
         fail_msg("lease: %d %s", status, str_of(lease, "error"));
     bool work = status == 200;
-    json_t *missing = work ? inputs_missing(n, r, lease) : NULL;
+    json_t *missing = work ? inputs_missing(n, lease) : NULL;
     if (json_array_size(missing) > 0) {
         give_back(n, r, lease, json_incref(missing));
         work = false;

@@ -126,24 +126,23 @@ static inline void holds_note(struct rigbot *r, const struct made_up *m)
     }
 }
 
-static inline bool rig_has(const struct rigbot *r, const struct cid *cid, bool sums)
+static inline bool rig_has(const struct rigbot *r, const struct cid *cid)
 {
     for (uint32_t i = 0; i < r->hold_count; i++)
         if (cid_equal(&r->holds[i], cid))
             return true;
-    for (uint32_t i = 0; sums && i < r->sum_count; i++)
+    for (uint32_t i = 0; i < r->sum_count; i++)
         if (cid_equal(&r->sums[i], cid))
             return true;
     return false;
 }
 
 /* Could it be fetched: from a rig that is there, or from the depot? */
-static inline bool is_there(struct net *n, const struct rigbot *r, const struct cid *cid)
+static inline bool is_there(struct net *n, const struct cid *cid)
 {
     char path[128], text[CID_TEXT_MAX];
     for (uint32_t i = 0; i < n->rigs; i++)
-        if (!n->rig[i].unplugged &&
-            rig_has(&n->rig[i], cid, !n->rig[i].withholds || r == &n->rig[i]))
+        if (!n->rig[i].unplugged && rig_has(&n->rig[i], cid))
             return true;
     cid_text(text, cid);
     snprintf(path, sizeof(path), "/ipfs/%s?format=raw", text);
@@ -151,7 +150,7 @@ static inline bool is_there(struct net *n, const struct rigbot *r, const struct 
 }
 
 /* Inputs that cannot be fetched, as a rig would find out. */
-static inline json_t *inputs_missing(struct net *n, const struct rigbot *r, json_t *lease)
+static inline json_t *inputs_missing(struct net *n, json_t *lease)
 {
     struct emac_buf bytes;
     struct task t;
@@ -165,7 +164,7 @@ static inline json_t *inputs_missing(struct net *n, const struct rigbot *r, json
         bool made =
             part || strcmp(t.input[i].name, "params") == 0 || strcmp(t.input[i].name, "opt") == 0;
         cid_text(text, cid);
-        if (made && !is_there(n, r, cid))
+        if (made && !is_there(n, cid))
             json_array_append_new(missing, json_string(text));
     }
     task_release(&t);

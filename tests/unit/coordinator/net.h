@@ -34,7 +34,6 @@ struct rigbot {
     uint32_t sum_count;
     char lease[64];      /* under way, for heartbeats */
     json_t *deposits;    /* asked for and not yet done */
-    bool withholds;      /* others cannot fetch its sums */
     bool keeps_deposits; /* does not push what is asked */
     uint32_t done;       /* receipts accepted */
 };

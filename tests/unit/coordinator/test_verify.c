@@ -344,47 +344,6 @@ static void a_step_from_a_disputed_sum_leads_nowhere(void **state)
     net_close(&n);
 }
 
-/* It lies about a step and keeps the sum that the step was made of to itself, so that nobody can
- * check it. That does not help it. */
-static void withholding_inputs_does_not_save_a_lie(void **state)
-{
-    struct net n = {0};
-    char model[CID_TEXT_MAX];
-    (void)state;
-    n.cfg.patience_ms = 300;
-    n.cfg.check_lapse_ms = 400;
-    n.cfg.lost_grace_ms = 200;
-    net_open(&n, "withhold");
-    struct rigbot *bad = rig_add(&n), *good = rig_add(&n);
-    struct job job = net_job(&n, 3, 1);
-    job.state_copies = 2;
-    honest_model(&job, model);
-    net_submit(&n, &job);
-    bad->withholds = bad->keeps_deposits = true;
-    json_t *lease = lease_on(&n, bad, "grad/000000");
-    assert_int_equal(answer(&n, bad, lease, false, NULL), 200);
-    json_decref(lease);
-    lease = lease_on(&n, bad, "step/000000");
-    assert_int_equal(answer(&n, bad, lease, true, NULL), 200);
-    json_decref(lease);
-    for (int i = 0; i < 1000 && figure(&n, "mismatches") == 0; i++) {
-        if (!turn(&n, good))
-            sleep_ms(5);
-        if (i % 10 == 0)
-            json_decref(beat(&n, bad)); /* it is there, and mute */
-    }
-    assert_true(logged(&n, "cannot be checked, for its inputs cannot be had"));
-    rig_add(&n); /* decides */
-    run_until(&n, "succeeded");
-    assert_true(is_quarantined(&n, bad));
-    json_t *j = job_now(&n);
-    assert_string_equal(str_of(j, "state"), "succeeded");
-    assert_string_equal(str_of(j, "model"), model);
-    json_decref(j);
-    assert_audit(&n);
-    net_close(&n);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,7 +357,6 @@ int main(void)
         cmocka_unit_test(a_check_lapses_when_nobody_can_make_it),
         cmocka_unit_test(a_liar_about_the_state_is_caught_by_its_copy),
         cmocka_unit_test(a_step_from_a_disputed_sum_leads_nowhere),
-        cmocka_unit_test(withholding_inputs_does_not_save_a_lie),
     };
     return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
 }
