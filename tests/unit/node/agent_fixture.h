@@ -92,6 +92,19 @@ static inline int fake_get(struct fake *f, const int *counter)
     return v;
 }
 
+/* The agent counts what it did after the coordinator's answer, so a test waits for a count. */
+#define figure_wait(node, figures, field, want)                                                    \
+    do {                                                                                           \
+        uint64_t end_ = os_real()->mono_ns(os_real()) + FAKE_WAIT_MS * (uint64_t)1000000;          \
+        for (;;) {                                                                                 \
+            node_figures((node), (figures));                                                       \
+            if ((figures)->field >= (want) || os_real()->mono_ns(os_real()) >= end_)               \
+                break;                                                                             \
+            os_real()->sleep_ms(os_real(), 5);                                                     \
+        }                                                                                          \
+        assert_int_equal((figures)->field, (want));                                                \
+    } while (0)
+
 static inline void fake_queue(struct fake *f, json_t *lease)
 {
     os_mutex_lock(&f->lock);

@@ -29,8 +29,8 @@ static void test_admission(void **state)
     f->hello = "challenge";
     agent_start(&a, f->url);
     fake_wait(f, polls, 1);
-    assert_int_equal(f->hellos, 1);
-    assert_int_equal(f->answers, 1);
+    assert_int_equal(fake_get(f, &f->hellos), 1);
+    assert_int_equal(fake_get(f, &f->answers), 1);
     start_make(f, &s);
     os_mutex_lock(&f->lock);
     json_t *outputs = json_object_get(f->last_answer, "outputs");
@@ -49,7 +49,7 @@ static void test_admission(void **state)
     assert_false(serves(&a, &s.params));
     node_figures(a.node, &figures);
     assert_string_equal(figures.state, "admitted");
-    assert_int_equal(f->bad_signatures, 0);
+    assert_int_equal(fake_get(f, &f->bad_signatures), 0);
     exec_result_release(f->rig.exec, &s.init);
     agent_end(&a);
 }
@@ -82,8 +82,7 @@ static void test_task(void **state)
     assert_int_equal(json_array_size(holds), 1);
     assert_string_equal(json_string_value(json_array_get(holds, 0)), want);
     os_mutex_unlock(&f->lock);
-    node_figures(a.node, &figures);
-    assert_int_equal(figures.tasks_done, 1);
+    figure_wait(a.node, &figures, tasks_done, 1);
     assert_int_equal(figures.tasks_failed, 0);
     assert_int_equal(figures.paid_units, 1500000000);
     assert_true(figures.bytes_received > f->rig.plan->params_bytes);
@@ -129,7 +128,9 @@ static void test_away_and_back(void **state)
     agent_start(&a, f->url);
     start_make(f, &s);
     struct task t = grad_task(f, &s.params, 0, 4);
+    os_mutex_lock(&f->lock);
     f->receipt_failures = 1;
+    os_mutex_unlock(&f->lock);
     fake_queue(f, task_lease("lease-1", "grad/000001/0+4", ROUND, &t, NULL, &cid));
     /* The receipt was refused once; then nobody is there. */
     for (int i = 0; i < 1000 && fake_get(f, &f->receipt_failures) > 0; i++)
@@ -157,7 +158,7 @@ static void test_away_and_back(void **state)
     fake_wait(f, receipts, 2);
     receipt_read(f, &r);
     assert_string_equal(r.lease, "lease-2");
-    assert_int_equal(f->bad_signatures, 0);
+    assert_int_equal(fake_get(f, &f->bad_signatures), 0);
     exec_result_release(f->rig.exec, &s.init);
     agent_end(&a);
 }
@@ -232,8 +233,8 @@ static void test_cancel(void **state)
         os_real()->sleep_ms(os_real(), 5);
     }
     fake_wait(f, polls, 2);
-    assert_int_equal(f->receipts, 0);
-    assert_int_equal(f->failures, 0);
+    assert_int_equal(fake_get(f, &f->receipts), 0);
+    assert_int_equal(fake_get(f, &f->failures), 0);
     /* The next lease is not touched by it. */
     t.count = 4;
     fake_queue(f, task_lease("lease-2", "grad/000001/0+4", ROUND, &t, NULL, NULL));
@@ -261,7 +262,7 @@ static void test_stop(void **state)
     agent_join(&a);
     assert_int_equal(a.st, EMAC_OK);
     assert_true(os_real()->mono_ns(os_real()) - began < 2500000000u);
-    assert_int_equal(f->failures, 1);
+    assert_int_equal(fake_get(f, &f->failures), 1);
     text_of(f, &f->last_failure, "status", text, sizeof text);
     assert_string_equal(text, "cancelled");
     text_of(f, &f->last_failure, "lease", text, sizeof text);
@@ -419,7 +420,7 @@ static void test_missing_inputs(void **state)
         assert_true(cid_equal(&cid, &gone[0]) || cid_equal(&cid, &gone[1]));
     }
     os_mutex_unlock(&f->lock);
-    assert_int_equal(f->receipts, 0);
+    assert_int_equal(fake_get(f, &f->receipts), 0);
     agent_end(&a);
 }
 
