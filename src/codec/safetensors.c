@@ -256,9 +256,13 @@ static int order_by_place(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static int order_by_name(const void *a, const void *b)
+/* Wide elements first, so that each tensor is aligned to its own width; then by name. */
+static int order_canonical(const void *a, const void *b)
 {
     const struct st_tensor *x = a, *y = b;
+    size_t wx = st_dtype_bytes(x->dtype), wy = st_dtype_bytes(y->dtype);
+    if (wx != wy)
+        return wx > wy ? -1 : 1;
     return strcmp(x->name, y->name);
 }
 
@@ -277,6 +281,16 @@ static enum emac_status index_names(struct st_index *idx, struct emac_err *err)
         idx->by_name[i] = (uint32_t)i;
     if (idx->count > 0)
         qsort_r(idx->by_name, idx->count, sizeof *idx->by_name, order_places_by_name, idx->tensor);
+    return EMAC_OK;
+}
+
+static enum emac_status names_differ(const struct st_index *idx, struct emac_err *err)
+{
+    for (size_t i = 1; i < idx->count; i++) {
+        const char *name = idx->tensor[idx->by_name[i]].name;
+        if (strcmp(idx->tensor[idx->by_name[i - 1]].name, name) == 0)
+            return emac_fail(err, EMAC_INVALID, "two tensors are named '%s'", name);
+    }
     return EMAC_OK;
 }
 
@@ -414,16 +428,14 @@ static enum emac_status put_tensor(struct emac_buf *out, const struct st_tensor 
     return st;
 }
 
-/* Places in order of names; fails on a repeated name and when the sum overflows. */
+/* Fails when the sum overflows. */
 static enum emac_status place_tensors(struct st_index *idx, uint64_t *total, struct emac_err *err)
 {
     if (idx->count > 0)
-        qsort(idx->tensor, idx->count, sizeof *idx->tensor, order_by_name);
+        qsort(idx->tensor, idx->count, sizeof *idx->tensor, order_canonical);
     *total = 0;
     for (size_t i = 0; i < idx->count; i++) {
         struct st_tensor *t = &idx->tensor[i];
-        if (i > 0 && strcmp(t->name, t[-1].name) == 0)
-            return emac_fail(err, EMAC_INVALID, "two tensors are named '%s'", t->name);
         t->begin = *total;
         /* The reader's JSON keeps numbers in int64. */
         if (__builtin_add_overflow(*total, st_tensor_bytes(t), total) ||
@@ -443,7 +455,11 @@ enum emac_status st_bundle_layout(struct st_index *idx, struct emac_buf *header,
     uint64_t total;
     size_t start = header->len;
     enum emac_status st = EMAC_OK;
+    free(idx->by_name);
+    idx->by_name = NULL;
     EMAC_TRY(st, place_tensors(idx, &total, err));
+    EMAC_TRY(st, index_names(idx, err));
+    EMAC_TRY(st, names_differ(idx, err));
     EMAC_TRY(st, emac_buf_append(header, LENGTH_LATER, sizeof LENGTH_LATER, err));
     EMAC_TRY(st, emac_buf_append(header, META, sizeof META - 1, err));
     for (size_t i = 0; i < idx->count; i++)
@@ -461,9 +477,6 @@ enum emac_status st_bundle_layout(struct st_index *idx, struct emac_buf *header,
         header->data[start + (size_t)i] = (uint8_t)((uint64_t)(size - 8) >> (8 * i));
     idx->data_offset = size;
     idx->file_size = size + total;
-    free(idx->by_name);
-    idx->by_name = NULL;
-    st = index_names(idx, err);
 out:
     return st;
 }

@@ -58,8 +58,9 @@ void st_index_release(struct st_index *idx);
 const struct st_tensor *st_index_find(const struct st_index *idx, const char *name);
 
 /* Lay out a canonical bundle. `tensor` holds name, dtype, rank, dim, in any order; it is sorted by
- * name and gets begin/end; data_offset, file_size are set; the header's bytes, from the length on,
- * are appended to `header` (data_offset bytes). Duplicate names: INVALID. */
+ * the width of an element, widest first, so that each tensor is aligned to its own, then by name,
+ * and gets begin/end; data_offset, file_size are set; the header's bytes, from the length on, are
+ * appended to `header` (data_offset bytes). Duplicate names: INVALID. */
 enum emac_status st_bundle_layout(struct st_index *idx, struct emac_buf *header,
                                   struct emac_err *err);
 /* Add a tensor to an index that is being built (init with {0}). Name is copied. */

@@ -47,10 +47,10 @@ static void need(struct infer *c, uint32_t i, enum dtype dtype, uint32_t rank)
     size_t bytes;
     if (!ok(c))
         return;
-    if (!shape_bytes(&c->in[i].shape, &bytes))
+    if (!shape_bytes(c->in[i].dtype, &c->in[i].shape, &bytes))
         fail_input(c, i, "of rank 1 to 4 with sizes of at least 1 and fit memory");
     else if (c->in[i].dtype != dtype)
-        fail_input(c, i, dtype == DTYPE_F32 ? "f32" : "i32");
+        fail_input(c, i, dtype_name(dtype));
     else if (rank != 0 && c->in[i].shape.rank != rank)
         fail_input(c, i, rank == 1 ? "of rank 1" : "of rank 2");
 }
@@ -106,7 +106,7 @@ static void give(struct infer *c, uint32_t i, struct shape shape)
     size_t bytes;
     if (!ok(c))
         return;
-    if (!shape_bytes(&shape, &bytes)) {
+    if (!shape_bytes(DTYPE_F32, &shape, &bytes)) {
         c->status = emac_fail(c->err, EMAC_INVALID, "output %u of operator '%s' is too large", i,
                               c->info->name);
         return;

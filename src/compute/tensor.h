@@ -13,7 +13,20 @@
 
 #define TENSOR_RANK_MAX 4
 
-enum dtype { DTYPE_F32, DTYPE_I32 };
+/* X(ENUM, "name", bytes). bf16 is the upper half of a binary32; u8 holds raw bytes: pixels, or rows
+ * of block-quantised weights. */
+#define DTYPE_TABLE(X)                                                                             \
+    X(F32, "f32", 4)                                                                               \
+    X(I32, "i32", 4)                                                                               \
+    X(U8, "u8", 1)                                                                                 \
+    X(BF16, "bf16", 2)
+
+enum dtype {
+#define X(E, name, bytes) DTYPE_##E,
+    DTYPE_TABLE(X)
+#undef X
+        DTYPE_COUNT
+};
 
 struct shape {
     uint32_t rank;
@@ -31,11 +44,16 @@ struct tensor {
 #define SHAPE3(a, b, c)    ((struct shape){3, {(a), (b), (c)}})
 #define SHAPE4(a, b, c, d) ((struct shape){4, {(a), (b), (c), (d)}})
 
+const char *dtype_name(enum dtype dtype);
+size_t dtype_bytes(enum dtype dtype); /* of one element */
+/* DTYPE_COUNT when unknown. */
+enum dtype dtype_find(const char *name);
+
 bool shape_equal(const struct shape *a, const struct shape *b);
 /* Product of the dimensions; false on overflow or a bad rank or a zero dimension. */
 bool shape_count(const struct shape *s, size_t *count);
-/* Bytes, both dtypes are 4 wide. */
-bool shape_bytes(const struct shape *s, size_t *bytes);
+/* Bytes of a tensor; false as above. */
+bool shape_bytes(enum dtype dtype, const struct shape *s, size_t *bytes);
 /* "f32[2,3]" */
 void shape_text(char *out, size_t cap, enum dtype dtype, const struct shape *s);
 

@@ -112,7 +112,7 @@ static bool value_add(struct graph *g, const struct tensor *type, uint32_t node,
 {
     size_t bytes;
 
-    if (!shape_bytes(&type->shape, &bytes) || bytes > GRAPH_BYTES_MAX - g->bytes) {
+    if (!shape_bytes(type->dtype, &type->shape, &bytes) || bytes > GRAPH_BYTES_MAX - g->bytes) {
         graph_fail(g, EMAC_TOO_LARGE, "the values of the graph need more than %zu bytes together",
                    GRAPH_BYTES_MAX);
         return false;
@@ -134,7 +134,7 @@ value_id graph_input(struct graph *g, const char *name, enum dtype dtype, struct
 
     if (g->status != EMAC_OK)
         return VALUE_NONE;
-    if ((dtype != DTYPE_F32 && dtype != DTYPE_I32) || !shape_count(&shape, &count)) {
+    if ((unsigned)dtype >= DTYPE_COUNT || !shape_count(&shape, &count)) {
         graph_fail(g, EMAC_INVALID,
                    "bad type or shape of input '%.64s'; 1 to %d dimensions of at "
                    "least 1 are needed",
@@ -315,7 +315,7 @@ struct graph_port graph_output_at(const struct graph *g, uint32_t i)
 size_t graph_value_bytes(const struct graph *g, value_id v)
 {
     size_t bytes = 0;
-    bool ok = shape_bytes(&g->value[v].type.shape, &bytes);
+    bool ok = shape_bytes(g->value[v].type.dtype, &g->value[v].type.shape, &bytes);
 
     EMAC_ASSERT(ok);
     return bytes;

@@ -44,6 +44,7 @@ static enum emac_status input_decode(struct graph *g, const struct dagcbor_node 
     static const char *const keys[] = {"name", "dtype", "shape", NULL};
     const struct dagcbor_node *dims;
     const char *name, *type;
+    enum dtype dtype;
     struct shape shape;
     enum emac_status st;
 
@@ -52,10 +53,12 @@ static enum emac_status input_decode(struct graph *g, const struct dagcbor_node 
     EMAC_TRY(st, dagcbor_get_str(n, "dtype", &type, err));
     EMAC_TRY(st, dagcbor_get(n, "shape", DAGCBOR_LIST, &dims, err));
     EMAC_TRY(st, shape_read(dims, &shape, name, err));
-    if (strcmp(type, "f32") != 0 && strcmp(type, "i32") != 0)
-        return emac_fail(err, EMAC_INVALID, "unknown dtype '%.32s' of input '%s'; f32 or i32", type,
+    dtype = dtype_find(type);
+    if (dtype == DTYPE_COUNT)
+        return emac_fail(err, EMAC_INVALID,
+                         "unknown dtype '%.32s' of input '%s'; one of f32, i32, u8, bf16", type,
                          name);
-    graph_input(g, name, strcmp(type, "f32") == 0 ? DTYPE_F32 : DTYPE_I32, shape);
+    graph_input(g, name, dtype, shape);
     st = g->status == EMAC_OK ? EMAC_OK : graph_status(g, err);
 out:
     return st;

@@ -60,7 +60,7 @@ static void input_encode(struct dagcbor_writer *w, const struct graph *g, uint32
     dagcbor_key(w, "name");
     dagcbor_str(w, port.name);
     dagcbor_key(w, "dtype");
-    dagcbor_str(w, port.dtype == DTYPE_F32 ? "f32" : "i32");
+    dagcbor_str(w, dtype_name(port.dtype));
     dagcbor_key(w, "shape");
     dagcbor_list(w, port.shape.rank);
     for (uint32_t d = 0; d < port.shape.rank; d++)

@@ -69,9 +69,9 @@ struct graph_port graph_output_at(const struct graph *g, uint32_t i);
 uint64_t graph_flops(const struct graph *g);
 
 /* Canonical form: a dag-cbor map {nodes: [{in: [value], op: name, attrs: {name: number}}], inputs:
- * [{name, dtype: "f32" | "i32", shape: [n]}], outputs: [{name, value}], numerics: 1}. Values are
- * numbered inputs first, then the nodes' outputs in order. Equal graphs built in the same order
- * have equal bytes, and decoding then encoding gives the same bytes. Decoding checks everything:
+ * [{name, dtype: "f32", shape: [n]}], outputs: [{name, value}], numerics: 1}. Values are numbered
+ * inputs first, then the nodes' outputs in order. Equal graphs built in the same order have equal
+ * bytes, and decoding then encoding gives the same bytes. Decoding checks everything:
  * INVALID and a sentence for a bad program, UNSUPPORTED for an operator or numerics version not
  * known here. */
 enum emac_status graph_encode(const struct graph *g, struct emac_buf *out, struct emac_err *err);

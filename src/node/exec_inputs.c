@@ -140,7 +140,7 @@ enum emac_status exec_value_get(struct exec_run *r, const char *what, const stru
 
 static bool shapes_match(const struct graph_port *p, const struct st_tensor *t)
 {
-    if (t->dtype != (p->dtype == DTYPE_F32 ? ST_F32 : ST_I32) || t->rank != p->shape.rank)
+    if (t->dtype != bundle_dtype(p->dtype) || t->rank != p->shape.rank)
         return false;
     for (uint32_t k = 0; k < t->rank; k++) {
         if (t->dim[k] != p->shape.dim[k])

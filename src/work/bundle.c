@@ -15,6 +15,14 @@ bool bundle_of(const char *port_name, const char *bundle, const char **tensor)
     return true;
 }
 
+enum st_dtype bundle_dtype(enum dtype dtype)
+{
+    static const enum st_dtype same[DTYPE_COUNT] = {
+        [DTYPE_F32] = ST_F32, [DTYPE_I32] = ST_I32, [DTYPE_U8] = ST_U8, [DTYPE_BF16] = ST_BF16};
+    EMAC_ASSERT((unsigned)dtype < DTYPE_COUNT);
+    return same[dtype];
+}
+
 static struct graph_port port_at(const struct graph *g, bool outputs, uint32_t i)
 {
     return outputs ? graph_output_at(g, i) : graph_input_at(g, i);
@@ -27,8 +35,7 @@ static enum emac_status index_add(struct st_index *idx, const struct graph_port 
     EMAC_ASSERT(p->shape.rank >= 1 && p->shape.rank <= TENSOR_RANK_MAX);
     for (uint32_t k = 0; k < p->shape.rank; k++)
         dim[k] = p->shape.dim[k];
-    return st_index_add(idx, tensor, p->dtype == DTYPE_F32 ? ST_F32 : ST_I32, p->shape.rank, dim,
-                        err);
+    return st_index_add(idx, tensor, bundle_dtype(p->dtype), p->shape.rank, dim, err);
 }
 
 /* Ports in order of their numbers; the offsets come from the laid out index. */

@@ -23,6 +23,8 @@ struct bundle {
 
 /* "params/a.b" -> is "params" the bundle? Then *tensor (may be NULL) = "a.b". */
 bool bundle_of(const char *port_name, const char *bundle, const char **tensor);
+/* The file format's name of the same type. */
+enum st_dtype bundle_dtype(enum dtype dtype);
 /* Lay out the ports of `name`, of the graph's outputs or inputs. No such port: count 0, size 0.
  * TOO_LARGE when the sizes overflow. Release in any case. */
 enum emac_status bundle_layout(const struct graph *g, bool outputs, const char *name,

@@ -38,7 +38,7 @@ static size_t port_bytes(struct graph_port port)
 {
     size_t bytes = 0;
 
-    EMAC_ASSERT(shape_bytes(&port.shape, &bytes));
+    EMAC_ASSERT(shape_bytes(port.dtype, &port.shape, &bytes));
     return bytes;
 }
 

@@ -61,7 +61,7 @@ static void *bundle_add(struct bundle *b, const char *name, enum st_dtype dtype,
 
     for (uint32_t i = 0; i < shape->rank; i++)
         dim[i] = shape->dim[i];
-    EMAC_ASSERT(shape_bytes(shape, &bytes) && b->count < EMAC_COUNT(b->name));
+    EMAC_ASSERT(shape_bytes(DTYPE_F32, shape, &bytes) && b->count < EMAC_COUNT(b->name));
     EMAC_ASSERT(st_index_add(&b->idx, name, dtype, shape->rank, dim, &err) == EMAC_OK);
     b->name[b->count] = emac_strdup(name);
     b->data[b->count] = calloc(1, bytes);

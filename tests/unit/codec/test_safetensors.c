@@ -175,10 +175,10 @@ static void canonical_bundle(void **state)
 {
     static const char WANT[] =
         "{\"__metadata__\":{\"format\":\"pt\"},"
-        "\"\\u000a\\\"\\\\\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]},"
-        "\"B\":{\"dtype\":\"F16\",\"shape\":[0],\"data_offsets\":[1,1]},"
-        "\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[1,25]},"
-        "\"a.b\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[25,33]}}";
+        "\"a.b\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]},"
+        "\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[8,32]},"
+        "\"B\":{\"dtype\":\"F16\",\"shape\":[0],\"data_offsets\":[32,32]},"
+        "\"\\u000a\\\"\\\\\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[32,33]}}";
     struct st_index idx = {0};
     struct emac_buf header;
     struct emac_err err = {0};

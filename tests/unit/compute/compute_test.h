@@ -43,7 +43,7 @@ static inline struct tensor test_tensor(enum dtype dtype, struct shape shape)
 {
     struct tensor t = {dtype, shape, NULL};
     size_t bytes = 0;
-    assert_true(shape_bytes(&shape, &bytes));
+    assert_true(shape_bytes(dtype, &shape, &bytes));
     t.data = malloc(bytes);
     assert_non_null(t.data);
     return t;

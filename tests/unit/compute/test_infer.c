@@ -189,7 +189,7 @@ static void hostile(void **state)
             continue;
         accepted++;
         for (uint32_t i = 0; i < op_info(op)->outputs; i++)
-            assert_true(shape_bytes(&out[i].shape, &bytes));
+            assert_true(shape_bytes(out[i].dtype, &out[i].shape, &bytes));
         op_flops(op, &attrs, in, out);
     }
     assert_true(accepted > 500);
@@ -231,8 +231,8 @@ static void shapes(void **state)
                  quarter = SHAPE1(SIZE_MAX / 4 + 1);
     size_t n = 0;
     char text[12];
-    assert_true(shape_count(&s, &n) && n == 120 && shape_bytes(&s, &n) && n == 480);
-    assert_false(shape_count(&big, &n) || shape_bytes(&quarter, &n));
+    assert_true(shape_count(&s, &n) && n == 120 && shape_bytes(DTYPE_F32, &s, &n) && n == 480);
+    assert_false(shape_count(&big, &n) || shape_bytes(DTYPE_F32, &quarter, &n));
     assert_false(shape_count(&(struct shape){0, {1}}, &n) ||
                  shape_count(&(struct shape){5, {1}}, &n));
     assert_true(shape_equal(&s, &SHAPE4(2, 3, 4, 5)) && !shape_equal(&s, &SHAPE3(2, 3, 4)));

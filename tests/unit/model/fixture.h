@@ -109,13 +109,13 @@ static inline void pool_run(struct pool *p, const struct graph *g, struct device
     for (uint32_t i = 0; i < graph_input_count(g); i++) {
         struct graph_port port = graph_input_at(g, i);
 
-        assert_true(shape_bytes(&port.shape, &bytes));
+        assert_true(shape_bytes(port.dtype, &port.shape, &bytes));
         graph_bind_input(plan, i, pool_get(p, port.name, bytes));
     }
     for (uint32_t i = 0; i < outputs; i++) {
         struct graph_port port = graph_output_at(g, i);
 
-        assert_true(shape_bytes(&port.shape, &bytes));
+        assert_true(shape_bytes(port.dtype, &port.shape, &bytes));
         out[i] = malloc(bytes);
         graph_bind_output(plan, i, out[i]);
     }
@@ -123,7 +123,7 @@ static inline void pool_run(struct pool *p, const struct graph *g, struct device
     for (uint32_t i = 0; i < outputs; i++) {
         struct graph_port port = graph_output_at(g, i);
 
-        assert_true(shape_bytes(&port.shape, &bytes));
+        assert_true(shape_bytes(port.dtype, &port.shape, &bytes));
         memcpy(pool_get(p, port.name, bytes), out[i], bytes);
         free(out[i]);
     }
