@@ -16,6 +16,8 @@ struct device {
     enum isa isa;
     uint32_t threads;
     struct cpu cpu; /* unused by ISA_REF */
+    float *wide;    /* the f32 form of bf16 inputs and output of the operator under way */
+    size_t wide_floats;
     char name[NAME_MAX_BYTES];
 };
 
@@ -105,6 +107,7 @@ void device_close(struct device *dev)
     if (!dev)
         return;
     cpu_release(&dev->cpu);
+    free(dev->wide);
     free(dev);
 }
 
@@ -162,7 +165,87 @@ static void shapes_assert(enum op op, const struct op_attrs *attrs, const struct
     enum emac_status st = op_infer(op, attrs, in, want, &err);
     EMAC_ASSERT(st == EMAC_OK);
     for (uint32_t i = 0; i < op_info(op)->outputs; i++)
-        EMAC_ASSERT(out[i].dtype == want[i].dtype && shape_equal(&out[i].shape, &want[i].shape));
+        EMAC_ASSERT((out[i].dtype == want[i].dtype || (i == 0 && out[i].dtype == DTYPE_BF16)) &&
+                    shape_equal(&out[i].shape, &want[i].shape));
+}
+
+static void widen(struct device *dev, float *dst, const uint16_t *src, size_t n)
+{
+    if (dev->isa != ISA_REF)
+        cpu_widen(&dev->cpu, dst, src, n);
+    for (size_t i = 0; dev->isa == ISA_REF && i < n; i++)
+        dst[i] = fn_from_bf16(src[i]);
+}
+
+static void narrow(struct device *dev, uint16_t *dst, const float *src, size_t n)
+{
+    if (dev->isa != ISA_REF)
+        cpu_narrow(&dev->cpu, dst, src, n);
+    for (size_t i = 0; dev->isa == ISA_REF && i < n; i++)
+        dst[i] = (uint16_t)fn_to_bf16(src[i]);
+}
+
+static size_t wide_count(const struct tensor *t)
+{
+    size_t n = 0;
+    shape_count(&t->shape, &n);
+    return t->dtype == DTYPE_BF16 ? (n + 15) / 16 * 16 : 0; /* whole cache lines */
+}
+
+/* Room for the f32 form of all bf16 tensors of an operator. Shapes have been inferred, so that the
+ * sum of the sizes of a few tensors in memory does not overflow. */
+static enum emac_status wide_reserve(struct device *dev, enum op op, const struct tensor *in,
+                                     const struct tensor *out, struct emac_err *err)
+{
+    size_t n = wide_count(&out[0]);
+    for (uint32_t i = 0; i < op_info(op)->inputs; i++)
+        n += wide_count(&in[i]);
+    if (n <= dev->wide_floats)
+        return EMAC_OK;
+    free(dev->wide);
+    dev->wide = NULL;
+    dev->wide_floats = 0;
+    enum emac_status st = emac_alloc_aligned(&dev->wide, n * sizeof *dev->wide, err);
+    if (st == EMAC_OK)
+        dev->wide_floats = n;
+    return st;
+}
+
+static enum emac_status run_f32(struct device *dev, enum op op, const struct op_attrs *attrs,
+                                const struct tensor *in, struct tensor *out, struct emac_err *err)
+{
+    return dev->isa == ISA_REF ? ref_table[op](attrs, in, out, err)
+                               : cpu_run(&dev->cpu, op, attrs, in, out, err);
+}
+
+/* Rule 8: operators compute on binary32, whatever their inputs and output are stored as. */
+static enum emac_status run_stored(struct device *dev, enum op op, const struct op_attrs *attrs,
+                                   const struct tensor *in, struct tensor *out,
+                                   struct emac_err *err)
+{
+    struct tensor in32[OP_IN_MAX], out32[OP_OUT_MAX];
+    size_t n = 0, at = 0;
+    enum emac_status st = wide_reserve(dev, op, in, out, err);
+    if (st != EMAC_OK)
+        return emac_wrap(err, "the f32 form of bf16 values");
+    for (uint32_t i = 0; i < op_info(op)->inputs; i++) {
+        in32[i] = in[i];
+        if (in[i].dtype != DTYPE_BF16)
+            continue;
+        in32[i] = (struct tensor){DTYPE_F32, in[i].shape, dev->wide + at};
+        shape_count(&in[i].shape, &n);
+        widen(dev, dev->wide + at, in[i].data, n);
+        at += wide_count(&in[i]);
+    }
+    memcpy(out32, out, op_info(op)->outputs * sizeof *out);
+    if (out[0].dtype == DTYPE_BF16)
+        out32[0] = (struct tensor){DTYPE_F32, out[0].shape, dev->wide + at};
+    st = run_f32(dev, op, attrs, in32, out32, err);
+    if (st != EMAC_OK || out[0].dtype != DTYPE_BF16)
+        return st;
+    shape_count(&out[0].shape, &n);
+    narrow(dev, out[0].data, out32[0].data, n);
+    return EMAC_OK;
 }
 
 enum emac_status device_run(struct device *dev, enum op op, const struct op_attrs *attrs,
@@ -173,8 +256,11 @@ enum emac_status device_run(struct device *dev, enum op op, const struct op_attr
     st = inputs_check(op, in, out, err);
     if (st != EMAC_OK)
         return st;
-    return dev->isa == ISA_REF ? ref_table[op](attrs, in, out, err)
-                               : cpu_run(&dev->cpu, op, attrs, in, out, err);
+    bool stored = out[0].dtype == DTYPE_BF16;
+    for (uint32_t i = 0; i < op_info(op)->inputs; i++)
+        stored = stored || in[i].dtype == DTYPE_BF16;
+    return stored ? run_stored(dev, op, attrs, in, out, err)
+                  : run_f32(dev, op, attrs, in, out, err);
 }
 
 void device_add(struct device *dev, float *dst, const float *a, const float *b, size_t n)

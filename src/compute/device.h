@@ -26,7 +26,8 @@ const char *device_name(const struct device *dev); /* e.g. "cpu/avx512 x2" */
 enum isa device_isa(const struct device *dev);
 uint32_t device_threads(const struct device *dev);
 
-/* Run one operator; shapes must be as op_infer says (asserted). Fails with INVALID on a token id
+/* Run one operator; shapes must be as op_infer says (asserted); output 0 may be bf16 where op_infer
+ * says f32. Fails with INVALID on a token id
  * out of range, NO_MEMORY when scratch cannot be had. Does not look for NaN: see
  * device_check_finite. */
 enum emac_status device_run(struct device *dev, enum op op, const struct op_attrs *attrs,
@@ -49,6 +50,10 @@ enum emac_status device_attention_decode(struct device *dev, const float *q, con
  * docs/numerics.md and in CONFORMANCE_DIGEST. */
 enum emac_status device_conformance(struct device *dev, uint8_t digest[32], struct emac_err *err);
 extern const char CONFORMANCE_DIGEST[]; /* 64 hex digits */
+/* Its first part, the operators that version 1 began with: this digest never moves. */
+enum emac_status device_conformance_first(struct device *dev, uint8_t digest[32],
+                                          struct emac_err *err);
+extern const char CONFORMANCE_DIGEST_FIRST[];
 
 /* Admission benchmark: GEMM GFLOP/s (f32, square-ish training shape) and memory GB/s, each the
  * median of short runs within about `ms` milliseconds in all. `now_ns` is the caller's clock. */

@@ -194,6 +194,19 @@ FN float fn_sqrt_soft(float x)
     return fn_float(magnitude);
 }
 
+/* bf16 (rule 8) is the upper half of a binary32: exact one way, to nearest even the other. What is
+ * past its largest number becomes infinity. */
+FN float fn_from_bf16(fn_u32 half)
+{
+    return fn_float(half << 16);
+}
+
+FN fn_u32 fn_to_bf16(float x)
+{
+    fn_u32 u = fn_bits(x);
+    return (u & 0x7fffffffu) > FN_INF ? FN_NAN >> 16 : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+}
+
 /* 1 / sqrt(x), both correctly rounded. */
 FN float fn_rsqrt(float x)
 {

@@ -49,7 +49,7 @@ static void need(struct infer *c, uint32_t i, enum dtype dtype, uint32_t rank)
         return;
     if (!shape_bytes(c->in[i].dtype, &c->in[i].shape, &bytes))
         fail_input(c, i, "of rank 1 to 4 with sizes of at least 1 and fit memory");
-    else if (c->in[i].dtype != dtype)
+    else if (c->in[i].dtype != dtype && !(dtype == DTYPE_F32 && c->in[i].dtype == DTYPE_BF16))
         fail_input(c, i, dtype_name(dtype));
     else if (rank != 0 && c->in[i].shape.rank != rank)
         fail_input(c, i, rank == 1 ? "of rank 1" : "of rank 2");
@@ -317,9 +317,16 @@ static void infer_reshape(struct infer *c)
     struct shape s = attr_shape(c);
     need(c, 0, DTYPE_F32, 0);
     give(c, 0, s);
+    c->out[0].dtype = c->in[0].dtype; /* the same storage */
     if (ok(c) &&
         (!shape_count(&c->in[0].shape, &before) || !shape_count(&s, &after) || before != after))
         fail_input(c, 0, "of as many elements as the new shape");
+}
+
+static void infer_copy(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 0);
+    give_as(c, 0, 0);
 }
 
 static void (*const infer_table[OP_COUNT])(struct infer *) = {
@@ -346,6 +353,7 @@ static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_FILL] = infer_fill,
     [OP_RANDN] = infer_randn,
     [OP_RESHAPE] = infer_reshape,
+    [OP_COPY] = infer_copy,
 };
 
 enum emac_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor *in,

@@ -7,6 +7,9 @@
  * overlap, but where op_info's `in_place` is true output i may lie exactly on
  * input i.
  *
+ * An f32 input may be stored as bf16, and output 0 may be: an operator reads and
+ * computes the binary32 (rule 8). Shapes are then inferred as for f32.
+ *
  * Letters: N tokens (rows), B sequences, T positions (N = B*T), D model width,
  * H heads, G kv heads (H % G == 0), E head width, F feed-forward width, V
  * vocabulary. */
@@ -75,7 +78,9 @@
      * drawn from Philox (seed, PHILOX_INIT, tensor number) per element, centred, times std */     \
     X(RANDN, "randn", 0, 1, "i:dim0 i:dim1 i:seed i:tensor f:std")                                 \
     /* x -> same data, shape [dim0(,dim1)] */                                                      \
-    X(RESHAPE, "reshape", 1, 1, "i:dim0 i:dim1")
+    X(RESHAPE, "reshape", 1, 1, "i:dim0 i:dim1")                                                   \
+    /* x -> x: a copy, of use where the output is stored in another dtype */                       \
+    X(COPY, "copy", 1, 1, "")
 
 enum op {
 #define X(E, name, in, out, attrs) OP_##E,

@@ -200,14 +200,33 @@ static bool node_infer(struct graph *g, const struct graph_node *node, uint32_t 
         graph_fail(g, err.status, "node %u (%s): %s", g->nodes, info->name, err.text);
         return false;
     }
+    if (node->store == DTYPE_BF16 && (node->op == OP_RESHAPE || out[0].dtype != DTYPE_F32)) {
+        graph_fail(g, EMAC_INVALID, "node %u (%s): its output cannot be stored as bf16", g->nodes,
+                   info->name);
+        return false;
+    }
+    if (node->store == DTYPE_BF16)
+        out[0].dtype = DTYPE_BF16;
     return true;
 }
 
 value_id graph_op(struct graph *g, enum op op, const struct op_attrs *attrs, uint32_t n,
                   const value_id *in)
 {
+    return graph_node_add(g, op, DTYPE_F32, attrs, n, in);
+}
+
+value_id graph_op_bf16(struct graph *g, enum op op, const struct op_attrs *attrs, uint32_t n,
+                       const value_id *in)
+{
+    return graph_node_add(g, op, DTYPE_BF16, attrs, n, in);
+}
+
+value_id graph_node_add(struct graph *g, enum op op, enum dtype store, const struct op_attrs *attrs,
+                        uint32_t n, const value_id *in)
+{
     const struct op_info *info;
-    struct graph_node node = {.op = op};
+    struct graph_node node = {.op = op, .store = store};
     struct tensor out[OP_OUT_MAX];
 
     if (g->status != EMAC_OK)

@@ -197,7 +197,7 @@ static struct graph *piece_build(struct cutter *c, uint32_t s, bool final)
 
         for (uint32_t k = 0; k < info->inputs; k++)
             in[k] = piece_value(c, piece, n->in[k]);
-        out = graph_op(piece, n->op, &n->attrs, info->inputs, in);
+        out = graph_node_add(piece, n->op, n->store, &n->attrs, info->inputs, in);
         for (uint32_t k = 0; k < info->outputs && out != VALUE_NONE; k++)
             c->map[n->out + k] = out + k;
     }

@@ -105,15 +105,34 @@ static enum emac_status attrs_decode(const struct op_info *info, const struct da
     return st;
 }
 
+/* The field is there only when it says something: one graph, one sequence of bytes. */
+static enum emac_status store_read(const struct dagcbor_node *n, enum dtype *out,
+                                   struct emac_err *err)
+{
+    const char *text;
+    enum emac_status st;
+
+    *out = DTYPE_F32;
+    if (dagcbor_find(n, "store") == NULL)
+        return EMAC_OK;
+    EMAC_TRY(st, dagcbor_get_str(n, "store", &text, err));
+    *out = dtype_find(text);
+    if (*out != DTYPE_BF16)
+        st = emac_fail(err, EMAC_INVALID, "store '%.32s' is not bf16; leave it out for f32", text);
+out:
+    return st;
+}
+
 static enum emac_status node_decode(struct graph *g, const struct dagcbor_node *n, uint64_t at,
                                     struct emac_err *err)
 {
-    static const char *const keys[] = {"in", "op", "attrs", NULL};
+    static const char *const keys[] = {"in", "op", "attrs", "store", NULL};
     const struct dagcbor_node *in, *attr_map;
     struct op_attrs attrs;
     value_id id[OP_IN_MAX];
     const char *name;
     enum emac_status st;
+    enum dtype store;
     enum op op;
 
     EMAC_TRY(st, map_check(n, keys, "node", at, err));
@@ -124,7 +143,8 @@ static enum emac_status node_decode(struct graph *g, const struct dagcbor_node *
     if (op == OP_COUNT)
         return emac_fail(err, EMAC_UNSUPPORTED, "node %llu: unknown operator '%.32s'",
                          (unsigned long long)at, name);
-    if (attrs_decode(op_info(op), attr_map, &attrs, err) != EMAC_OK)
+    if (attrs_decode(op_info(op), attr_map, &attrs, err) != EMAC_OK ||
+        store_read(n, &store, err) != EMAC_OK)
         return emac_wrap(err, "node %llu", (unsigned long long)at);
     if (in->seq.count > OP_IN_MAX)
         return emac_fail(err, EMAC_INVALID, "node %llu (%s) has too many inputs",
@@ -137,7 +157,7 @@ static enum emac_status node_decode(struct graph *g, const struct dagcbor_node *
                              (unsigned long long)at, name, i);
         id[i] = (value_id)v->u64;
     }
-    graph_op(g, op, &attrs, (uint32_t)in->seq.count, id);
+    graph_node_add(g, op, store, &attrs, (uint32_t)in->seq.count, id);
     st = g->status == EMAC_OK ? EMAC_OK : graph_status(g, err);
 out:
     return st;

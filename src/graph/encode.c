@@ -31,7 +31,7 @@ static void node_encode(struct dagcbor_writer *w, const struct graph *g,
     const struct op_info *info = op_info(node->op);
     uint32_t order[OP_ATTR_MAX];
 
-    dagcbor_map(w, 3);
+    dagcbor_map(w, node->store == DTYPE_BF16 ? 4 : 3);
     dagcbor_key(w, "in");
     dagcbor_list(w, info->inputs);
     for (uint32_t i = 0; i < info->inputs; i++)
@@ -49,6 +49,10 @@ static void node_encode(struct dagcbor_writer *w, const struct graph *g,
             dagcbor_i64(w, node->attrs.at[a].i);
         else
             dagcbor_f64(w, (double)node->attrs.at[a].f);
+    }
+    if (node->store == DTYPE_BF16) {
+        dagcbor_key(w, "store");
+        dagcbor_str(w, dtype_name(node->store));
     }
 }
 

@@ -221,9 +221,10 @@ static enum emac_status args_check(const struct graph *g, value_id loss, value_i
         return emac_fail(err, EMAC_INVALID,
                          "loss and its gradient must be f32[1] to differentiate");
     for (uint32_t i = 0; i < n; i++)
-        if (wrt[i] >= g->values || g->value[wrt[i]].type.dtype != DTYPE_F32)
-            return emac_fail(err, EMAC_INVALID, "no gradient with respect to value %u: not f32",
-                             wrt[i]);
+        if (wrt[i] >= g->values ||
+            (g->value[wrt[i]].type.dtype != DTYPE_F32 && g->value[wrt[i]].type.dtype != DTYPE_BF16))
+            return emac_fail(err, EMAC_INVALID,
+                             "no gradient with respect to value %u: not f32 or bf16", wrt[i]);
     return EMAC_OK;
 }
 

@@ -147,6 +147,11 @@ static void reshape(struct grad_step *s)
     s->din[0] = graph_op(s->g, OP_RESHAPE, &attrs, 1, &s->dy);
 }
 
+static void copy(struct grad_step *s)
+{
+    s->din[0] = s->dy;
+}
+
 static const struct grad_rule rules[OP_COUNT] = {
     [OP_EMBED] = {embed, 1u << 1, false}, [OP_MATMUL] = {matmul_grad, 3, false},
     [OP_ADD] = {add, 3, false},           [OP_MUL] = {mul, 3, false},
@@ -154,7 +159,7 @@ static const struct grad_rule rules[OP_COUNT] = {
     [OP_ROPE] = {rope, 1, false},         [OP_ATTENTION] = {attention, 7, false},
     [OP_SWIGLU] = {swiglu, 3, false},     [OP_XENT] = {xent, 1, true},
     [OP_SUM] = {sum, 1, false},           [OP_SUMSQ] = {sumsq, 1, false},
-    [OP_RESHAPE] = {reshape, 1, false},
+    [OP_RESHAPE] = {reshape, 1, false},   [OP_COPY] = {copy, 1, false},
 };
 
 const struct grad_rule *graph_grad_rule(enum op op)

@@ -40,6 +40,11 @@ value_id graph_input(struct graph *g, const char *name, enum dtype dtype, struct
 /* Returns the first output; further outputs are id+1, id+2, ... */
 value_id graph_op(struct graph *g, enum op op, const struct op_attrs *attrs, uint32_t n,
                   const value_id *in);
+/* The same; the first output, f32 as the operator makes it, is rounded to bf16 as it is stored
+ * (rule 8). Every operator takes bf16 where it takes f32. Not for reshape, whose output is its
+ * input's storage. */
+value_id graph_op_bf16(struct graph *g, enum op op, const struct op_attrs *attrs, uint32_t n,
+                       const value_id *in);
 void graph_output(struct graph *g, const char *name, value_id v);
 /* The first failure of building; INVALID when two inputs or two outputs share a name. */
 enum emac_status graph_status(const struct graph *g, struct emac_err *err);
@@ -68,7 +73,8 @@ struct graph_port graph_input_at(const struct graph *g, uint32_t i);
 struct graph_port graph_output_at(const struct graph *g, uint32_t i);
 uint64_t graph_flops(const struct graph *g);
 
-/* Canonical form: a dag-cbor map {nodes: [{in: [value], op: name, attrs: {name: number}}], inputs:
+/* Canonical form: a dag-cbor map {nodes: [{in: [value], op: name, attrs: {name: number}(, store:
+ * "bf16")}], inputs:
  * [{name, dtype: "f32", shape: [n]}], outputs: [{name, value}], numerics: 1}. Values are numbered
  * inputs first, then the nodes' outputs in order. Equal graphs built in the same order have equal
  * bytes, and decoding then encoding gives the same bytes. Decoding checks everything:

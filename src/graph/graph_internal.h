@@ -3,7 +3,8 @@
  * INV-1  value v < values; a value is an input (node == NODE_NONE) or output
  *        `slot` of node `node`, whose outputs have consecutive ids from node.out.
  * INV-2  each input of node i was made by an input or by a node before i.
- * INV-3  shapes and dtypes are what op_infer says; all bytes together stay under
+ * INV-3  shapes and dtypes are what op_infer says, but for output 0 of a node whose
+ *        `store` is bf16: that is f32 rounded to bf16. All bytes together stay under
  *        GRAPH_BYTES_MAX, so sizes and sums of sizes never overflow.
  * INV-4  after a failure (status != OK) nothing is added any more. */
 #ifndef EMAC_GRAPH_INTERNAL_H
@@ -16,6 +17,7 @@
 
 struct graph_node {
     enum op op;
+    enum dtype store;      /* of output 0: DTYPE_BF16, or DTYPE_F32 for what the operator gives */
     struct op_attrs attrs; /* slots without an attribute are zero */
     value_id out;          /* first output */
     value_id in[OP_IN_MAX];
@@ -46,6 +48,10 @@ struct graph {
 /* Make the graph fail for good, keeping the first failure. Returns its status. */
 enum emac_status graph_fail(struct graph *g, enum emac_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* graph_op, or graph_op_bf16 when `store` is DTYPE_BF16. */
+value_id graph_node_add(struct graph *g, enum op op, enum dtype store, const struct op_attrs *attrs,
+                        uint32_t n, const value_id *in);
 
 /* needed[i] = some output of the graph depends on node i. `needed` has g->nodes elements. */
 void graph_mark_needed(const struct graph *g, bool *needed);

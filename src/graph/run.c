@@ -60,12 +60,24 @@ enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
     return EMAC_OK;
 }
 
+/* The exponent of infinity and NaN is all ones, in bf16 as in f32. */
+static bool bf16_finite(const uint16_t *x, size_t n)
+{
+    bool bad = false;
+
+    for (size_t i = 0; i < n; i++)
+        bad |= (x[i] & 0x7f80) == 0x7f80;
+    return !bad;
+}
+
 static bool tensor_finite(struct device *dev, const struct tensor *t)
 {
     size_t count = 0;
     bool ok = shape_count(&t->shape, &count);
 
     EMAC_ASSERT(ok);
+    if (t->dtype == DTYPE_BF16)
+        return bf16_finite(t->data, count);
     return t->dtype != DTYPE_F32 || device_check_finite(dev, t->data, count) == count;
 }
 

@@ -23,6 +23,8 @@ enum emac_status cpu_run(struct cpu *cpu, enum op op, const struct op_attrs *att
                          const struct tensor *in, struct tensor *out, struct emac_err *err);
 void cpu_add(struct cpu *cpu, float *dst, const float *a, const float *b, size_t n);
 size_t cpu_check_finite(struct cpu *cpu, const float *x, size_t n);
+void cpu_widen(struct cpu *cpu, float *dst, const uint16_t *src, size_t n);
+void cpu_narrow(struct cpu *cpu, uint16_t *dst, const float *src, size_t n);
 
 /* fn(ctx, part, parts) on all threads, or as one part on this one when `worth` is false. */
 void cpu_parallel(struct cpu *cpu, bool worth, void (*fn)(void *ctx, uint32_t part, uint32_t parts),

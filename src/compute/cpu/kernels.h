@@ -52,7 +52,9 @@ struct cpu_kernels {
     /* One row: `heads` heads of 2 * half; sin is negated by `sign` = -1 */
     void (*rope)(float *y, const float *x, const float *cos, const float *sin, float sign,
                  size_t heads, size_t half);
-    size_t (*check_finite)(const float *x, size_t n); /* index of the first NaN or infinity */
+    void (*widen)(float *y, const uint16_t *x, size_t n);  /* bf16 -> f32 */
+    void (*narrow)(uint16_t *y, const float *x, size_t n); /* f32 -> bf16 */
+    size_t (*check_finite)(const float *x, size_t n);      /* index of the first NaN or infinity */
 
     /* sums[i] = tree sum of block i of x (or of its squares), rule 4 */
     void (*block_sums)(float *sums, const float *x, size_t n, bool squares);

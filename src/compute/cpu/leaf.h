@@ -74,6 +74,8 @@ void LEAF(swiglu_grad)(float *, float *, const float *, const float *, const flo
 void LEAF(adamw)(float *, float *, float *, const float *, const float *, const float *,
                  const float *, const struct cpu_adamw *, size_t);
 void LEAF(rope)(float *, const float *, const float *, const float *, float, size_t, size_t);
+void LEAF(widen)(float *, const uint16_t *, size_t);
+void LEAF(narrow)(uint16_t *, const float *, size_t);
 size_t LEAF(check_finite)(const float *, size_t);
 void LEAF(block_sums)(float *, const float *, size_t, bool);
 void LEAF(rmsnorm)(float *, float *, const float *, const float *, float, size_t, size_t);

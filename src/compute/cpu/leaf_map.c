@@ -70,6 +70,20 @@ void LEAF(rope)(float *y, const float *x, const float *cos, const float *sin, fl
     }
 }
 
+void LEAF(widen)(float *y, const uint16_t *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = fn_from_bf16(x[i]);
+}
+
+void LEAF(narrow)(uint16_t *y, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = (uint16_t)fn_to_bf16(x[i]);
+}
+
 #define FINITE_CHUNK 1024
 
 size_t LEAF(check_finite)(const float *x, size_t n)

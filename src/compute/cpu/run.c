@@ -189,6 +189,7 @@ static const struct {
     [OP_FILL] = {ELEMENTS, fill_range},
     [OP_RANDN] = {ELEMENTS, randn_range},
     [OP_RESHAPE] = {ELEMENTS, reshape_range},
+    [OP_COPY] = {ELEMENTS, reshape_range},
 };
 
 static void job_part(void *ctx, uint32_t part, uint32_t parts)
@@ -391,4 +392,38 @@ size_t cpu_check_finite(struct cpu *cpu, const float *x, size_t n)
     atomic_init(&p.found, n);
     cpu_parallel(cpu, n >= PARALLEL_BYTES / 4, finite_part, &p);
     return atomic_load(&p.found);
+}
+
+struct conversion {
+    const struct cpu_kernels *k;
+    float *wide;
+    uint16_t *half;
+    const float *from_wide;
+    const uint16_t *from_half;
+    size_t n;
+};
+
+static void convert_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct conversion *c = ctx;
+    size_t begin, end;
+    share(c->n, GRAIN, part, parts, &begin, &end);
+    if (begin >= end)
+        return;
+    if (c->wide)
+        c->k->widen(c->wide + begin, c->from_half + begin, end - begin);
+    else
+        c->k->narrow(c->half + begin, c->from_wide + begin, end - begin);
+}
+
+void cpu_widen(struct cpu *cpu, float *dst, const uint16_t *src, size_t n)
+{
+    struct conversion c = {.k = cpu->k, .wide = dst, .from_half = src, .n = n};
+    cpu_parallel(cpu, n >= PARALLEL_BYTES / 6, convert_part, &c);
+}
+
+void cpu_narrow(struct cpu *cpu, uint16_t *dst, const float *src, size_t n)
+{
+    struct conversion c = {.k = cpu->k, .half = dst, .from_wide = src, .n = n};
+    cpu_parallel(cpu, n >= PARALLEL_BYTES / 6, convert_part, &c);
 }

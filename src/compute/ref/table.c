@@ -24,4 +24,5 @@ ref_fn *const ref_table[OP_COUNT] = {
     [OP_FILL] = ref_fill,
     [OP_RANDN] = ref_randn,
     [OP_RESHAPE] = ref_reshape,
+    [OP_COPY] = ref_reshape,
 };

@@ -139,6 +139,49 @@ static void test_round_trips(void **state)
     }
 }
 
+/* What is stored as bf16 says so; what is not says nothing, and only the one form is read. */
+static void test_storage(void **state)
+{
+    struct graph *g = graph_new();
+    struct emac_buf buf;
+    value_id x = graph_input(g, "x/x", DTYPE_BF16, SHAPE1(3)), y;
+    enum dtype dtype;
+    struct shape shape;
+    char *at;
+
+    y = graph_op_bf16(g, OP_ADD, NULL, 2, (value_id[]){x, x});
+    graph_output(g, "y/y", graph_op(g, OP_COPY, NULL, 1, &y));
+    graph_value_info(g, y, &dtype, &shape);
+    assert_int_equal(dtype, DTYPE_BF16);
+    check_round_trip(g);
+    buf = encoded(g);
+    at = memmem(buf.data, buf.len,
+                "\x65store\x64"
+                "bf16",
+                11);
+    assert_non_null(at);
+    memcpy(at + 6,
+           "\x64"
+           "bf61",
+           5);
+    {
+        struct graph *back;
+        struct emac_err why;
+
+        ASSERT_FAILS(graph_decode(&back, buf.data, buf.len, err), EMAC_INVALID, "bf61");
+        memcpy(at + 6,
+               "\x63"
+               "f32\x61",
+               5);
+        assert_int_not_equal(graph_decode(&back, buf.data, buf.len, &why), EMAC_OK);
+    }
+    emac_buf_release(&buf);
+    y = graph_op_bf16(g, OP_RESHAPE, &(struct op_attrs){.at = {{.i = 3}, {.i = 1}}}, 1, &x);
+    assert_int_equal(y, VALUE_NONE);
+    ASSERT_FAILS(graph_status(g, err), EMAC_INVALID, "cannot be stored as bf16");
+    graph_free(g);
+}
+
 /* The decoded graph gives the same bits as the one that was encoded. */
 static void test_decoded_runs_alike(void **state)
 {
@@ -412,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_bytes_of_a_small_graph),
         cmocka_unit_test(test_pinned_cids),
         cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_storage),
         cmocka_unit_test(test_decoded_runs_alike),
         cmocka_unit_test(test_every_truncation_is_refused),
         cmocka_unit_test(test_changed_bytes),
