@@ -17,7 +17,7 @@
 const char CONFORMANCE_DIGEST_FIRST[] =
     "6ef46e363fccb51e6de474eacd61e6a592a33f898219122937513209c23b47a6";
 const char CONFORMANCE_DIGEST[] =
-    "9598d3169e614575ddb648d4f9458fac31e32ebe79121de0fe43adcc3138bc03";
+    "fa7c006ac1dbde68aac9b47ab6e9ade9ede24429febe14410d640e3899fa644c";
 
 #define SEED      0x454d4143u /* "EMAC" */
 #define INPUT_MAX 8
@@ -57,6 +57,7 @@ static const uint32_t special[] = {
 #define VECTOR(f, n)     {f, {1, {n}}, 0}
 #define MATRIX(f, m, n)  {f, {2, {m, n}}, 0}
 #define CUBE(f, a, b, c) {f, {3, {a, b, c}}, 0}
+#define IMAGES(f, b, h, w, c) {f, {4, {b, h, w, c}}, 0}
 #define ID(n, limit)     {IDS, {1, {n}}, limit}
 
 #define MATMUL_4(fill, m, n, k)                                                                    \
@@ -73,6 +74,23 @@ static const uint32_t special[] = {
      {MATRIX(UNIFORM, (b) * (t), (h) * (e)), MATRIX(UNIFORM, (b) * (t), (h) * (e)),                \
       MATRIX(UNIFORM, (b) * (t), (g) * (e)), MATRIX(UNIFORM, (b) * (t), (g) * (e)),                \
       MATRIX(UNIFORM, (b) * (t), (h) * (e)), CUBE(POSITIVE, b, h, t), CUBE(POSITIVE, b, h, t)}}
+
+/* x [b, h, w, c], o output channels, a k x k kernel, stride s, padding p, oh x ow results */
+#define CONV2D_3(b, h, w, c, o, k, s, p, oh, ow)                                                   \
+    {OP_CONV2D, A({.i = s}, {.i = p}),                                                             \
+     {IMAGES(UNIFORM, b, h, w, c), IMAGES(UNIFORM, o, k, k, c)}},                                  \
+    {OP_CONV2D_GRAD_X, A({.i = h}, {.i = w}, {.i = s}, {.i = p}),                                  \
+     {IMAGES(UNIFORM, b, oh, ow, o), IMAGES(UNIFORM, o, k, k, c)}},                                \
+    {OP_CONV2D_GRAD_W, A({.i = k}, {.i = k}, {.i = s}, {.i = p}),                                  \
+     {IMAGES(UNIFORM, b, oh, ow, o), IMAGES(UNIFORM, b, h, w, c)}}
+
+#define POOL_4(fill, b, h, w, c, k, s, oh, ow)                                                     \
+    {OP_MAXPOOL2D, A({.i = k}, {.i = s}), {IMAGES(fill, b, h, w, c)}},                             \
+    {OP_MAXPOOL2D_GRAD, A({.i = k}, {.i = s}),                                                     \
+     {IMAGES(UNIFORM, b, oh, ow, c), IMAGES(fill, b, h, w, c)}},                                   \
+    {OP_AVGPOOL2D, A({.i = k}, {.i = s}), {IMAGES(UNIFORM, b, h, w, c)}},                          \
+    {OP_AVGPOOL2D_GRAD, A({.i = h}, {.i = w}, {.i = k}, {.i = s}),                                 \
+     {IMAGES(UNIFORM, b, oh, ow, c)}}
 /* clang-format on */
 
 static const struct conformance_case first_cases[] = {
@@ -146,6 +164,21 @@ static const struct conformance_case later_cases[] = {
     {OP_ADD, A({0}), {VECTOR(SPECIAL, 4099), VECTOR(SPECIAL, 4099)}, true},
     {OP_MATMUL, A({.i = 0}, {.i = 1}), {MATRIX(UNIFORM, 13, 257), MATRIX(UNIFORM, 33, 257)}, true},
     {OP_EMBED, A({0}), {ID(70, 19), MATRIX(SPECIAL, 19, 33)}, true},
+    /* images, and what their models need */
+    {OP_BIAS, A({0}), {MATRIX(SPECIAL, 33, 19), VECTOR(SPECIAL, 19)}},
+    {OP_SUM_ROWS, A({0}), {MATRIX(WIDE, 300, 37)}},
+    {OP_SUM_ROWS, A({0}), {IMAGES(UNIFORM, 5, 11, 13, 3)}},
+    {OP_RELU, A({0}), {VECTOR(SPECIAL, 4099)}},
+    {OP_RELU_GRAD, A({0}), {VECTOR(SPECIAL, 4099), VECTOR(SPECIAL, 4099)}},
+    CONV2D_3(1, 1, 1, 1, 1, 1, 1, 0, 1, 1),
+    CONV2D_3(2, 7, 5, 3, 5, 3, 1, 1, 7, 5),
+    CONV2D_3(1, 6, 6, 33, 9, 3, 1, 0, 4, 4),
+    CONV2D_3(1, 9, 8, 35, 34, 3, 2, 1, 5, 4),
+    CONV2D_3(3, 11, 12, 2, 3, 2, 3, 1, 4, 5),
+    POOL_4(UNIFORM, 2, 7, 6, 5, 2, 2, 3, 3),
+    POOL_4(SPECIAL, 1, 9, 9, 67, 3, 2, 4, 4),
+    {OP_CORRECT, A({0}), {MATRIX(UNIFORM, 60, 3), ID(60, 3)}},
+    {OP_VIEW, A({.i = 3}, {.i = 1}, {.i = 7}, {.i = 2}), {MATRIX(SPECIAL, 6, 7)}},
 };
 
 /* Decode: {heads, kv_heads, head_dim, len} */

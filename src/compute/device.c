@@ -149,6 +149,7 @@ static enum emac_status inputs_check(enum op op, const struct tensor *in, const 
     case OP_EMBED_GRAD:
         return ids_check(op, &in[0], out[0].shape.dim[0], err);
     case OP_XENT:
+    case OP_CORRECT:
         return ids_check(op, &in[1], in[0].shape.dim[1], err);
     case OP_XENT_GRAD:
         return ids_check(op, &in[2], in[1].shape.dim[1], err);

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "compute/fn.h"
+#include "compute/image.h"
 #include "compute/op.h"
 
 #define SHAPE_TEXT_MAX 96
@@ -52,7 +53,7 @@ static void need(struct infer *c, uint32_t i, enum dtype dtype, uint32_t rank)
     else if (c->in[i].dtype != dtype && !(dtype == DTYPE_F32 && c->in[i].dtype == DTYPE_BF16))
         fail_input(c, i, dtype_name(dtype));
     else if (rank != 0 && c->in[i].shape.rank != rank)
-        fail_input(c, i, rank == 1 ? "of rank 1" : "of rank 2");
+        fail_input(c, i, rank == 1 ? "of rank 1" : rank == 2 ? "of rank 2" : "of rank 4");
 }
 
 /* Input i is f32 of exactly this shape. */
@@ -311,10 +312,9 @@ static void infer_randn(struct infer *c)
     give(c, 0, attr_shape(c));
 }
 
-static void infer_reshape(struct infer *c)
+static void give_view(struct infer *c, struct shape s)
 {
     size_t before = 0, after = 0;
-    struct shape s = attr_shape(c);
     need(c, 0, DTYPE_F32, 0);
     give(c, 0, s);
     c->out[0].dtype = c->in[0].dtype; /* the same storage */
@@ -323,10 +323,125 @@ static void infer_reshape(struct infer *c)
         fail_input(c, 0, "of as many elements as the new shape");
 }
 
-static void infer_copy(struct infer *c)
+static void infer_reshape(struct infer *c)
+{
+    give_view(c, attr_shape(c));
+}
+
+static void infer_view(struct infer *c)
+{
+    struct shape s = {1, {(size_t)attr_int(c, 0, 1, INT64_MAX)}};
+    for (uint32_t i = 1; i < TENSOR_RANK_MAX; i++) {
+        s.dim[i] = (size_t)attr_int(c, i, 0, INT64_MAX);
+        if (s.dim[i] != 0 && s.rank < i)
+            fail_attr(c, i, "0 after a dimension of 0");
+        s.rank += s.dim[i] != 0;
+    }
+    give_view(c, s);
+}
+
+/* The last dimension of input i, any rank. */
+static size_t last_dim(struct infer *c, uint32_t i)
+{
+    need(c, i, DTYPE_F32, 0);
+    return ok(c) ? c->in[i].shape.dim[c->in[i].shape.rank - 1] : 1;
+}
+
+static void infer_bias(struct infer *c)
+{
+    need_shape(c, 1, SHAPE1(last_dim(c, 0)));
+    give_as(c, 0, 0);
+}
+
+static void infer_sum_rows(struct infer *c)
+{
+    give(c, 0, SHAPE1(last_dim(c, 0)));
+}
+
+static void infer_map(struct infer *c)
 {
     need(c, 0, DTYPE_F32, 0);
     give_as(c, 0, 0);
+}
+
+static void infer_correct(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 2);
+    need_ids(c, 1, dim(c, 0, 0));
+    give(c, 0, SHAPE1(dim(c, 0, 0)));
+}
+
+/* Attributes first..last are sizes of images; 0 only where it is a padding. */
+static void need_sizes(struct infer *c, uint32_t n, uint32_t padding)
+{
+    for (uint32_t i = 0; i < n; i++)
+        attr_int(c, i, i == padding ? 0 : 1, INT32_MAX);
+}
+
+/* Ranks and attributes of the three convolutions, and how their sizes go together. */
+static struct conv_dims need_conv(struct infer *c, enum op op)
+{
+    struct conv_dims d = {0};
+    need_sizes(c, c->info->attrs, c->info->attrs - 1);
+    need(c, 0, DTYPE_F32, 4);
+    need(c, 1, DTYPE_F32, 4);
+    if (ok(c) && !conv_dims(op, c->attrs, c->in, &d))
+        fail_input(c, 1, "what fits input 0, stride, padding and size");
+    return d;
+}
+
+static void infer_conv2d(struct infer *c)
+{
+    struct conv_dims d = need_conv(c, OP_CONV2D);
+    give(c, 0, SHAPE4(d.b, d.oh, d.ow, d.o));
+}
+
+static void infer_conv2d_grad_x(struct infer *c)
+{
+    struct conv_dims d = need_conv(c, OP_CONV2D_GRAD_X);
+    give(c, 0, SHAPE4(d.b, d.h, d.w, d.c));
+}
+
+static void infer_conv2d_grad_w(struct infer *c)
+{
+    struct conv_dims d = need_conv(c, OP_CONV2D_GRAD_W);
+    give(c, 0, SHAPE4(d.o, d.kh, d.kw, d.c));
+}
+
+static struct pool_dims need_pool(struct infer *c, enum op op)
+{
+    struct pool_dims d = {0};
+    need_sizes(c, c->info->attrs, UINT32_MAX);
+    need(c, 0, DTYPE_F32, 4);
+    if (op == OP_MAXPOOL2D_GRAD)
+        need(c, 1, DTYPE_F32, 4);
+    if (ok(c) && !pool_dims(op, c->attrs, c->in, &d))
+        fail_input(c, 0, "an image that fits the windows");
+    return d;
+}
+
+static void infer_maxpool2d(struct infer *c)
+{
+    struct pool_dims d = need_pool(c, OP_MAXPOOL2D);
+    give(c, 0, SHAPE4(d.b, d.oh, d.ow, d.c));
+}
+
+static void infer_maxpool2d_grad(struct infer *c)
+{
+    need_pool(c, OP_MAXPOOL2D_GRAD);
+    give_as(c, 0, 1);
+}
+
+static void infer_avgpool2d(struct infer *c)
+{
+    struct pool_dims d = need_pool(c, OP_AVGPOOL2D);
+    give(c, 0, SHAPE4(d.b, d.oh, d.ow, d.c));
+}
+
+static void infer_avgpool2d_grad(struct infer *c)
+{
+    struct pool_dims d = need_pool(c, OP_AVGPOOL2D_GRAD);
+    give(c, 0, SHAPE4(d.b, d.h, d.w, d.c));
 }
 
 static void (*const infer_table[OP_COUNT])(struct infer *) = {
@@ -353,7 +468,20 @@ static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_FILL] = infer_fill,
     [OP_RANDN] = infer_randn,
     [OP_RESHAPE] = infer_reshape,
-    [OP_COPY] = infer_copy,
+    [OP_COPY] = infer_map,
+    [OP_VIEW] = infer_view,
+    [OP_BIAS] = infer_bias,
+    [OP_SUM_ROWS] = infer_sum_rows,
+    [OP_RELU] = infer_map,
+    [OP_RELU_GRAD] = infer_pair,
+    [OP_CONV2D] = infer_conv2d,
+    [OP_CONV2D_GRAD_X] = infer_conv2d_grad_x,
+    [OP_CONV2D_GRAD_W] = infer_conv2d_grad_w,
+    [OP_MAXPOOL2D] = infer_maxpool2d,
+    [OP_MAXPOOL2D_GRAD] = infer_maxpool2d_grad,
+    [OP_AVGPOOL2D] = infer_avgpool2d,
+    [OP_AVGPOOL2D_GRAD] = infer_avgpool2d_grad,
+    [OP_CORRECT] = infer_correct,
 };
 
 enum emac_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor *in,

@@ -3,10 +3,11 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "compute/image.h"
 
 #define ATTR_TEXT_MAX 64
 
-#define X(E, name, in, out, attrs) {name, in, out, 0, {0}, {0}, false},
+#define X(E, name, in, out, attrs) {name, in, out, 0, {0}, {0}, false, false},
 static struct op_info op_table[OP_COUNT] = {OP_TABLE(X)};
 #undef X
 
@@ -29,7 +30,9 @@ static void attrs_parse(struct op_info *info, char *text)
 }
 
 /* Operators that read an element of input i before they write that of output i, and never again. */
-static const enum op in_place_ops[] = {OP_ADD, OP_MUL, OP_SCALE, OP_SWIGLU, OP_ADAMW, OP_RESHAPE};
+static const enum op in_place_ops[] = {OP_ADD,     OP_MUL,  OP_SCALE, OP_SWIGLU, OP_ADAMW,
+                                       OP_RESHAPE, OP_VIEW, OP_BIAS,  OP_RELU,   OP_RELU_GRAD};
+static const enum op alias_ops[] = {OP_RESHAPE, OP_VIEW};
 
 /* OP_TABLE states the attributes as text, once; this runs before main, so that readers need no
  * lock. */
@@ -41,6 +44,8 @@ __attribute__((constructor)) static void op_table_init(void)
     }
     for (size_t i = 0; i < EMAC_COUNT(in_place_ops); i++)
         op_table[in_place_ops[i]].in_place = true;
+    for (size_t i = 0; i < EMAC_COUNT(alias_ops); i++)
+        op_table[alias_ops[i]].alias = true;
 }
 
 const struct op_info *op_info(enum op op)
@@ -79,6 +84,26 @@ static uint64_t matmul_flops(const struct op_attrs *attrs, const struct tensor *
     return mul_saturated(2, mul_saturated(m, mul_saturated(n, k)));
 }
 
+/* Each product of the convolution once: those with the padding too, which devices compute. */
+static uint64_t conv_flops(enum op op, const struct op_attrs *attrs, const struct tensor *in)
+{
+    struct conv_dims d;
+    bool ok = conv_dims(op, attrs, in, &d);
+    EMAC_ASSERT(ok);
+    uint64_t taps = mul_saturated(mul_saturated(d.kh, d.kw), mul_saturated(d.c, d.o));
+    uint64_t pixels = mul_saturated(d.b, mul_saturated(d.oh, d.ow));
+    return mul_saturated(2, mul_saturated(pixels, taps));
+}
+
+static uint64_t pool_flops(enum op op, const struct op_attrs *attrs, const struct tensor *in)
+{
+    struct pool_dims d;
+    bool ok = pool_dims(op, attrs, in, &d);
+    EMAC_ASSERT(ok);
+    return mul_saturated(mul_saturated(mul_saturated(d.b, d.oh), mul_saturated(d.ow, d.c)),
+                         mul_saturated(d.size, d.size));
+}
+
 /* Pairs (query, key <= query) of all heads, times flops per pair: `products` dot or axpy steps over
  * the head width and one exp. q: [B*T, H*E]. */
 static uint64_t attention_flops(const struct op_attrs *attrs, const struct tensor *q,
@@ -99,6 +124,9 @@ static uint64_t flops_per_element(enum op op)
     case OP_ADD:
     case OP_MUL:
     case OP_SCALE:
+    case OP_BIAS:
+    case OP_RELU:
+    case OP_RELU_GRAD:
         return 1;
     case OP_RMSNORM:
         return 4;
@@ -136,11 +164,22 @@ uint64_t op_flops(enum op op, const struct op_attrs *attrs, const struct tensor 
     case OP_EMBED_GRAD:
         return elements(&in[1]);
     case OP_SUM:
+    case OP_SUM_ROWS:
+    case OP_CORRECT:
         return elements(&in[0]);
     case OP_SUMSQ:
         return mul_saturated(2, elements(&in[0]));
     case OP_XENT:
         return mul_saturated(10, elements(&in[0]));
+    case OP_CONV2D:
+    case OP_CONV2D_GRAD_X:
+    case OP_CONV2D_GRAD_W:
+        return conv_flops(op, attrs, in);
+    case OP_MAXPOOL2D:
+    case OP_MAXPOOL2D_GRAD:
+    case OP_AVGPOOL2D:
+    case OP_AVGPOOL2D_GRAD:
+        return pool_flops(op, attrs, in);
     default:
         return mul_saturated(flops_per_element(op), elements(&out[0]));
     }

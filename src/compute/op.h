@@ -12,7 +12,8 @@
  *
  * Letters: N tokens (rows), B sequences, T positions (N = B*T), D model width,
  * H heads, G kv heads (H % G == 0), E head width, F feed-forward width, V
- * vocabulary. */
+ * vocabulary. Images are [B,H,W,C]: batch, height, width, channels (a pixel's channels lie
+ * together); O output channels, KH x KW a kernel's taps, OH x OW the result's pixels. */
 #ifndef EMAC_COMPUTE_OP_H
 #define EMAC_COMPUTE_OP_H
 
@@ -80,7 +81,42 @@
     /* x -> same data, shape [dim0(,dim1)] */                                                      \
     X(RESHAPE, "reshape", 1, 1, "i:dim0 i:dim1")                                                   \
     /* x -> x: a copy, of use where the output is stored in another dtype */                       \
-    X(COPY, "copy", 1, 1, "")
+    X(COPY, "copy", 1, 1, "")                                                                      \
+    /* x -> same data, shape [dim0(,dim1(,dim2(,dim3)))]; the first 0 ends it */                   \
+    X(VIEW, "view", 1, 1, "i:dim0 i:dim1 i:dim2 i:dim3")                                           \
+    /* x[...,D], b[D] -> x + b */                                                                  \
+    X(BIAS, "bias", 2, 1, "")                                                                      \
+    /* x[...,D] -> [D]: rule 4 over all rows (the gradient of a bias) */                           \
+    X(SUM_ROWS, "sum_rows", 1, 1, "")                                                              \
+    /* x -> x > 0 ? x : +0; a NaN stays */                                                         \
+    X(RELU, "relu", 1, 1, "")                                                                      \
+    /* dy, x -> x > 0 ? dy : +0 */                                                                 \
+    X(RELU_GRAD, "relu_grad", 2, 1, "")                                                            \
+    /* x[B,H,W,C], w[O,KH,KW,C] -> y[B,OH,OW,O] = sum over (kh, kw, c), rule 3, of                 \
+     * x[b, oh * stride + kh - pad, ow * stride + kw - pad, c] * w[o, kh, kw, c]; +0 outside of    \
+     * the image. OH = (H + 2 pad - KH) / stride + 1, rounded down; pad < KH, KW. */               \
+    X(CONV2D, "conv2d", 2, 1, "i:stride i:pad")                                                    \
+    /* dy[B,OH,OW,O], w[O,KH,KW,C] -> dx[B,height,width,C]: rule 3 over the taps that meet the     \
+     * pixel's phase, those with (ih + pad - kh) % stride == 0 and (iw + pad - kw) % stride == 0,  \
+     * kh falling, then kw falling, then o rising (so dy is read in order); +0 outside of dy */    \
+    X(CONV2D_GRAD_X, "conv2d_grad_x", 2, 1, "i:height i:width i:stride i:pad")                     \
+    /* dy[B,OH,OW,O], x[B,H,W,C] -> dw[O,kernel_h,kernel_w,C]: rule 3 over positions (b,oh,ow) */  \
+    X(CONV2D_GRAD_W, "conv2d_grad_w", 2, 1, "i:kernel_h i:kernel_w i:stride i:pad")                \
+    /* x[B,H,W,C] -> y[B,OH,OW,C]: the largest of each size x size window, never -0; OH =          \
+     * (H - size) / stride + 1, rounded down */                                                    \
+    X(MAXPOOL2D, "maxpool2d", 1, 1, "i:size i:stride")                                             \
+    /* dy[B,OH,OW,C], x[B,H,W,C] -> dx[B,H,W,C]: +0, then dy of each window whose first largest    \
+     * element this is, added in order of (oh, ow) */                                              \
+    X(MAXPOOL2D_GRAD, "maxpool2d_grad", 2, 1, "i:size i:stride")                                   \
+    /* x[B,H,W,C] -> y[B,OH,OW,C]: +0, then the window's elements added in order of (kh, kw),      \
+     * times the binary32 of 1/size^2 */                                                           \
+    X(AVGPOOL2D, "avgpool2d", 1, 1, "i:size i:stride")                                             \
+    /* dy[B,OH,OW,C] -> dx[B,height,width,C]: +0, then dy * (1/size^2) of each window over it,     \
+     * added in order of (oh, ow) */                                                               \
+    X(AVGPOOL2D_GRAD, "avgpool2d_grad", 1, 1, "i:height i:width i:size i:stride")                  \
+    /* logits[N,V], targets i32[N] -> [N]: 1 where the first largest logit is the target's, else   \
+     * 0; NaN when a logit is NaN */                                                               \
+    X(CORRECT, "correct", 2, 1, "")
 
 enum op {
 #define X(E, name, in, out, attrs) OP_##E,
@@ -103,6 +139,7 @@ struct op_info {
     char attr_kind[OP_ATTR_MAX]; /* 'i' or 'f' */
     const char *attr_name[OP_ATTR_MAX];
     bool in_place; /* output i may have the data pointer of input i */
+    bool alias;    /* the output is the input's data under another shape: nothing to run */
 };
 
 const struct op_info *op_info(enum op op);

@@ -200,7 +200,7 @@ static bool node_infer(struct graph *g, const struct graph_node *node, uint32_t 
         graph_fail(g, err.status, "node %u (%s): %s", g->nodes, info->name, err.text);
         return false;
     }
-    if (node->store == DTYPE_BF16 && (node->op == OP_RESHAPE || out[0].dtype != DTYPE_F32)) {
+    if (node->store == DTYPE_BF16 && (op_info(node->op)->alias || out[0].dtype != DTYPE_F32)) {
         graph_fail(g, EMAC_INVALID, "node %u (%s): its output cannot be stored as bf16", g->nodes,
                    info->name);
         return false;
@@ -253,6 +253,15 @@ value_id graph_node_add(struct graph *g, enum op op, enum dtype store, const str
             return VALUE_NONE;
     g->node[g->nodes++] = node;
     return node.out;
+}
+
+value_id graph_view(struct graph *g, value_id v, struct shape shape)
+{
+    struct op_attrs attrs = {.at = {{.i = 0}}};
+
+    for (uint32_t i = 0; i < shape.rank && i < TENSOR_RANK_MAX; i++)
+        attrs.at[i].i = (int64_t)shape.dim[i];
+    return graph_op(g, shape.rank <= 2 ? OP_RESHAPE : OP_VIEW, &attrs, 1, &v);
 }
 
 static int name_order(const void *a, const void *b)

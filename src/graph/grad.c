@@ -102,16 +102,14 @@ static value_id materialise(struct graph *g, struct grad_ref ref, value_id of)
     if (!ref.uniform || ref.value == VALUE_NONE)
         return ref.value;
     graph_value_info(g, of, &dtype, &shape);
-    if (shape.rank > 2) {
-        graph_fail(g, EMAC_UNSUPPORTED,
-                   "gradient of a sum over a tensor of rank %u; reshape it to at most 2 first",
-                   shape.rank);
-        return VALUE_NONE;
-    }
     attrs = (struct op_attrs){.at = {{.i = (int64_t)shape.dim[0]},
                                      {.i = shape.rank == 2 ? (int64_t)shape.dim[1] : 0},
                                      {.f = 1.0f}}};
+    for (uint32_t i = 1; shape.rank > 2 && i < shape.rank; i++)
+        attrs.at[0].i *= (int64_t)shape.dim[i];
     in[0] = graph_op(g, OP_FILL, &attrs, 0, NULL);
+    if (shape.rank > 2)
+        in[0] = graph_view(g, in[0], shape);
     in[1] = ref.value;
     return graph_op(g, OP_SCALE, NULL, 2, in);
 }

@@ -136,15 +136,73 @@ static void sumsq(struct grad_step *s)
     s->din[0] = op2(s->g, OP_SCALE, s->node.in[0], op2(s->g, OP_ADD, s->dy, s->dy));
 }
 
+/* Back to the shape of the input: by reshape where that can say it. */
 static void reshape(struct grad_step *s)
 {
-    struct shape to = shape_of(s->g, s->node.in[0]);
-    struct op_attrs attrs = {
-        .at = {{.i = (int64_t)to.dim[0]}, {.i = to.rank == 2 ? (int64_t)to.dim[1] : 0}}};
+    s->din[0] = graph_view(s->g, s->dy, shape_of(s->g, s->node.in[0]));
+}
 
-    if (to.rank > 2)
-        graph_fail(s->g, EMAC_UNSUPPORTED, "gradient of reshape from rank %u; at most 2", to.rank);
-    s->din[0] = graph_op(s->g, OP_RESHAPE, &attrs, 1, &s->dy);
+static void bias(struct grad_step *s)
+{
+    s->din[0] = s->dy;
+    if (s->want[1])
+        s->din[1] = op1(s->g, OP_SUM_ROWS, s->dy);
+}
+
+/* Each row gets the one gradient: +0 + dy. */
+static void sum_rows(struct grad_step *s)
+{
+    struct shape to = shape_of(s->g, s->node.in[0]);
+    struct op_attrs fill = {.at = {{.i = 1}, {.i = 0}, {.f = 0.0f}}};
+    value_id zeros;
+
+    for (uint32_t i = 0; i < to.rank; i++)
+        fill.at[0].i *= (int64_t)to.dim[i];
+    zeros = graph_view(s->g, graph_op(s->g, OP_FILL, &fill, 0, NULL), to);
+    s->din[0] = op2(s->g, OP_BIAS, zeros, s->dy);
+}
+
+static void relu(struct grad_step *s)
+{
+    s->din[0] = op2(s->g, OP_RELU_GRAD, s->dy, s->node.in[0]);
+}
+
+static value_id op2_attrs(struct grad_step *s, enum op op, struct op_attrs attrs, value_id b)
+{
+    value_id in[] = {s->dy, b};
+
+    return graph_op(s->g, op, &attrs, 2, in);
+}
+
+/* The gradients state the size that they cannot infer: the image's, the kernel's. */
+static void conv2d(struct grad_step *s)
+{
+    struct shape x = shape_of(s->g, s->node.in[0]), w = shape_of(s->g, s->node.in[1]);
+    struct op_attrs image = {.at = {{.i = (int64_t)x.dim[1]}, {.i = (int64_t)x.dim[2]}}};
+    struct op_attrs kernel = {.at = {{.i = (int64_t)w.dim[1]}, {.i = (int64_t)w.dim[2]}}};
+
+    for (uint32_t i = 0; i < 2; i++)
+        image.at[2 + i] = kernel.at[2 + i] = s->node.attrs.at[i]; /* stride, pad */
+    if (s->want[0])
+        s->din[0] = op2_attrs(s, OP_CONV2D_GRAD_X, image, s->node.in[1]);
+    if (s->want[1])
+        s->din[1] = op2_attrs(s, OP_CONV2D_GRAD_W, kernel, s->node.in[0]);
+}
+
+static void maxpool2d(struct grad_step *s)
+{
+    s->din[0] = op2_attrs(s, OP_MAXPOOL2D_GRAD, s->node.attrs, s->node.in[0]);
+}
+
+static void avgpool2d(struct grad_step *s)
+{
+    struct shape x = shape_of(s->g, s->node.in[0]);
+    struct op_attrs attrs = {.at = {{.i = (int64_t)x.dim[1]},
+                                    {.i = (int64_t)x.dim[2]},
+                                    s->node.attrs.at[0],
+                                    s->node.attrs.at[1]}};
+
+    s->din[0] = graph_op(s->g, OP_AVGPOOL2D_GRAD, &attrs, 1, &s->dy);
 }
 
 static void copy(struct grad_step *s)
@@ -153,13 +211,27 @@ static void copy(struct grad_step *s)
 }
 
 static const struct grad_rule rules[OP_COUNT] = {
-    [OP_EMBED] = {embed, 1u << 1, false}, [OP_MATMUL] = {matmul_grad, 3, false},
-    [OP_ADD] = {add, 3, false},           [OP_MUL] = {mul, 3, false},
-    [OP_SCALE] = {scale, 3, false},       [OP_RMSNORM] = {rmsnorm, 3, false},
-    [OP_ROPE] = {rope, 1, false},         [OP_ATTENTION] = {attention, 7, false},
-    [OP_SWIGLU] = {swiglu, 3, false},     [OP_XENT] = {xent, 1, true},
-    [OP_SUM] = {sum, 1, false},           [OP_SUMSQ] = {sumsq, 1, false},
-    [OP_RESHAPE] = {reshape, 1, false},   [OP_COPY] = {copy, 1, false},
+    [OP_EMBED] = {embed, 1u << 1, false},
+    [OP_MATMUL] = {matmul_grad, 3, false},
+    [OP_ADD] = {add, 3, false},
+    [OP_MUL] = {mul, 3, false},
+    [OP_SCALE] = {scale, 3, false},
+    [OP_RMSNORM] = {rmsnorm, 3, false},
+    [OP_ROPE] = {rope, 1, false},
+    [OP_ATTENTION] = {attention, 7, false},
+    [OP_SWIGLU] = {swiglu, 3, false},
+    [OP_XENT] = {xent, 1, true},
+    [OP_SUM] = {sum, 1, false},
+    [OP_SUMSQ] = {sumsq, 1, false},
+    [OP_RESHAPE] = {reshape, 1, false},
+    [OP_COPY] = {copy, 1, false},
+    [OP_VIEW] = {reshape, 1, false},
+    [OP_BIAS] = {bias, 3, false},
+    [OP_SUM_ROWS] = {sum_rows, 1, false},
+    [OP_RELU] = {relu, 1, false},
+    [OP_CONV2D] = {conv2d, 3, false},
+    [OP_MAXPOOL2D] = {maxpool2d, 1, false},
+    [OP_AVGPOOL2D] = {avgpool2d, 1, false},
 };
 
 const struct grad_rule *graph_grad_rule(enum op op)

@@ -45,6 +45,8 @@ value_id graph_op(struct graph *g, enum op op, const struct op_attrs *attrs, uin
  * input's storage. */
 value_id graph_op_bf16(struct graph *g, enum op op, const struct op_attrs *attrs, uint32_t n,
                        const value_id *in);
+/* The same data under another shape of as many elements: 'reshape' up to rank 2, else 'view'. */
+value_id graph_view(struct graph *g, value_id v, struct shape shape);
 void graph_output(struct graph *g, const char *name, value_id v);
 /* The first failure of building; INVALID when two inputs or two outputs share a name. */
 enum emac_status graph_status(const struct graph *g, struct emac_err *err);

@@ -101,7 +101,7 @@ static void places_outside(struct graph_plan *p)
         if (val->node == NODE_NONE) {
             p->value[v].place = PLACE_INPUT;
             p->value[v].port = val->slot;
-        } else if (g->node[val->node].op == OP_RESHAPE) {
+        } else if (op_info(g->node[val->node].op)->alias) {
             p->value[v].root = p->value[g->node[val->node].in[0]].root;
         }
     }

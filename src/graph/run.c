@@ -53,7 +53,7 @@ enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
     }
     for (uint32_t k = 0; k < info->outputs; k++)
         out[k] = p->value[n->out + k].tensor;
-    if (n->op == OP_RESHAPE)
+    if (info->alias)
         return EMAC_OK; /* its output lies where its input does */
     if (device_run(dev, n->op, &n->attrs, in, out, err) != EMAC_OK)
         return emac_wrap(err, "node %u (%s)", p->step[s], info->name);

@@ -56,6 +56,9 @@ enum emac_status cpu_attention(struct cpu *cpu, const struct op_attrs *attrs,
 enum emac_status cpu_attention_grad(struct cpu *cpu, const struct op_attrs *attrs,
                                     const struct tensor *in, struct tensor *out,
                                     struct emac_err *err);
+/* op: conv2d or one of its gradients. */
+enum emac_status cpu_conv2d(struct cpu *cpu, enum op op, const struct op_attrs *attrs,
+                            const struct tensor *in, struct tensor *out, struct emac_err *err);
 /* As device_attention_decode. */
 enum emac_status cpu_attention_decode(struct cpu *cpu, const float *q, const float *k,
                                       const float *v, float *o, size_t len, size_t heads,

@@ -32,6 +32,12 @@ struct cpu_adamw {
     float gscale, lr, beta1, beta2, eps, decay, c1, c2;
 };
 
+/* One window of a pooling: size x size pixels of `channels`, image rows `row` floats apart. */
+struct cpu_pool {
+    size_t size, row, channels;
+    float inv; /* 1/size^2 */
+};
+
 struct cpu_kernels {
     size_t mr, nr; /* tile of the product */
     void (*panel)(const struct cpu_panel *p);
@@ -44,6 +50,9 @@ struct cpu_kernels {
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*mul)(float *y, const float *a, const float *b, size_t n);
     void (*scale)(float *y, const float *a, float s, size_t n);
+    void (*bias)(float *y, const float *x, const float *b, size_t rows, size_t d);
+    void (*relu)(float *y, const float *x, size_t n);
+    void (*relu_grad)(float *dx, const float *dy, const float *x, size_t n);
     void (*swiglu)(float *y, const float *g, const float *u, size_t n);
     void (*swiglu_grad)(float *dg, float *du, const float *dy, const float *g, const float *u,
                         size_t n);
@@ -58,6 +67,8 @@ struct cpu_kernels {
 
     /* sums[i] = tree sum of block i of x (or of its squares), rule 4 */
     void (*block_sums)(float *sums, const float *x, size_t n, bool squares);
+    /* At most 256 rows of d: their sum, one block of rule 4. */
+    void (*rows_sum)(float *sum, const float *x, size_t rows, size_t d);
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, float eps, size_t rows,
                     size_t d);
     /* At most 256 rows: dx, and their share of dw as one block sum of rule 4. lanes: 16 * d. */
@@ -67,6 +78,14 @@ struct cpu_kernels {
                  size_t vocab);
     void (*xent_grad)(float *dl, float dloss, const float *logits, const int32_t *target,
                       const float *stats, size_t rows, size_t vocab);
+    void (*correct)(float *y, const float *logits, const int32_t *target, size_t rows,
+                    size_t vocab);
+
+    /* One window at x: y[channels], or its share added to dx, which lies as x does. */
+    void (*maxpool)(float *y, const float *x, const struct cpu_pool *p);
+    void (*maxpool_grad)(float *dx, const float *dy, const float *x, const struct cpu_pool *p);
+    void (*avgpool)(float *y, const float *x, const struct cpu_pool *p);
+    void (*avgpool_grad)(float *dx, const float *dy, const struct cpu_pool *p);
 
     /* Rows of scores, s_row apart; row r has n = len + r * step of them: s = exp(s * scale - max),
      * +0 from n to `limit`. Here and in softmax_grad 15 numbers of room must follow a row. */

@@ -69,6 +69,15 @@ void LEAF(pack_a)(float *, const float *, size_t, size_t, size_t);
 void LEAF(add)(float *, const float *, const float *, size_t);
 void LEAF(mul)(float *, const float *, const float *, size_t);
 void LEAF(scale)(float *, const float *, float, size_t);
+void LEAF(bias)(float *, const float *, const float *, size_t, size_t);
+void LEAF(relu)(float *, const float *, size_t);
+void LEAF(relu_grad)(float *, const float *, const float *, size_t);
+void LEAF(rows_sum)(float *, const float *, size_t, size_t);
+void LEAF(correct)(float *, const float *, const int32_t *, size_t, size_t);
+void LEAF(maxpool)(float *, const float *, const struct cpu_pool *);
+void LEAF(maxpool_grad)(float *, const float *, const float *, const struct cpu_pool *);
+void LEAF(avgpool)(float *, const float *, const struct cpu_pool *);
+void LEAF(avgpool_grad)(float *, const float *, const struct cpu_pool *);
 void LEAF(swiglu)(float *, const float *, const float *, size_t);
 void LEAF(swiglu_grad)(float *, float *, const float *, const float *, const float *, size_t);
 void LEAF(adamw)(float *, float *, float *, const float *, const float *, const float *,

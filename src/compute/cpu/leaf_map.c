@@ -22,6 +22,29 @@ void LEAF(scale)(float *y, const float *a, float s, size_t n)
         y[i] = a[i] * s;
 }
 
+void LEAF(bias)(float *y, const float *x, const float *b, size_t rows, size_t d)
+{
+    for (size_t n = 0; n < rows; n++, x += d, y += d) {
+        NO_OVERLAP
+        for (size_t j = 0; j < d; j++)
+            y[j] = x[j] + b[j];
+    }
+}
+
+void LEAF(relu)(float *y, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] <= 0.0f ? 0.0f : x[i];
+}
+
+void LEAF(relu_grad)(float *dx, const float *dy, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        dx[i] = x[i] <= 0.0f ? 0.0f : dy[i];
+}
+
 void LEAF(swiglu)(float *y, const float *g, const float *u, size_t n)
 {
     NO_OVERLAP

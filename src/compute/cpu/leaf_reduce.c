@@ -132,6 +132,35 @@ void LEAF(rmsnorm_grad)(float *dx, float *dw_block, float *lanes, const float *d
     memcpy(dw_block, lanes, d * sizeof *dw_block);
 }
 
+#define ROW_COLUMNS 64 /* whose 16 lanes stay in the level-1 cache */
+
+void LEAF(rows_sum)(float *sum, const float *x, size_t rows, size_t d)
+{
+    float lanes[CPU_LANES][ROW_COLUMNS];
+    for (size_t c = 0; c < d; c += ROW_COLUMNS) {
+        size_t n = d - c < ROW_COLUMNS ? d - c : ROW_COLUMNS;
+        memset(lanes, 0, sizeof lanes);
+        for (size_t r = 0; r < rows; r++)
+            LEAF(add)(lanes[r % CPU_LANES], lanes[r % CPU_LANES], x + r * d + c, n);
+        for (size_t half = CPU_LANES / 2; half > 0; half /= 2)
+            LEAF(add)(lanes[0], lanes[0], lanes[half], half * ROW_COLUMNS);
+        memcpy(sum + c, lanes[0], n * sizeof *sum);
+    }
+}
+
+void LEAF(correct)(float *y, const float *logits, const int32_t *target, size_t rows, size_t vocab)
+{
+    for (size_t n = 0; n < rows; n++, logits += vocab) {
+        float max = row_max(logits, vocab), nan = 0.0f;
+        size_t best = 0;
+        while (best < vocab - 1 && !(logits[best] == max))
+            best++;
+        for (size_t j = 0; j < vocab; j++)
+            nan = logits[j] != logits[j] ? logits[j] : nan;
+        y[n] = ((size_t)target[n] == best ? 1.0f : 0.0f) + nan;
+    }
+}
+
 void LEAF(xent)(float *loss, float *stats, const float *logits, const int32_t *target, size_t rows,
                 size_t vocab)
 {

@@ -1,6 +1,7 @@
 /* Operators on the CPU's threads. Most are loops over independent items
  * (elements, rows or columns): range_table says which, and how to do a range of
- * them; the others have a function of their own. */
+ * them; the others have a function of their own.
+ * The ranges of images are in ranges_image.c. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -8,38 +9,13 @@
 #include "base/checked.h"
 #include "base/philox.h"
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/ranges.h"
 #include "compute/fn.h"
 #include "compute/ref/ref.h"
 
 #define PARALLEL_BYTES                                                                             \
     ((size_t)256 << 10) /* less memory than this is touched faster by one thread */
 #define GRAIN 32        /* elements and columns are split at multiples of this */
-
-struct job {
-    const struct cpu *cpu;
-    const struct op_attrs *attrs;
-    const struct tensor *in;
-    struct tensor *out;
-    size_t items, grain;
-    void (*range)(const struct job *j, size_t begin, size_t end);
-};
-
-static size_t count(const struct tensor *t)
-{
-    size_t n = 0;
-    shape_count(&t->shape, &n);
-    return n;
-}
-
-static const float *f32_in(const struct job *j, uint32_t i)
-{
-    return j->in[i].data;
-}
-
-static float *f32_out(const struct job *j, uint32_t i)
-{
-    return j->out[i].data;
-}
 
 /* Share `part` of n items, cut at multiples of grain. */
 static void share(size_t n, size_t grain, uint32_t part, uint32_t parts, size_t *begin, size_t *end)
@@ -63,6 +39,22 @@ static void mul_range(const struct job *j, size_t b, size_t e)
 static void scale_range(const struct job *j, size_t b, size_t e)
 {
     j->cpu->k->scale(f32_out(j, 0) + b, f32_in(j, 0) + b, *f32_in(j, 1), e - b);
+}
+
+static void bias_range(const struct job *j, size_t b, size_t e)
+{
+    size_t d = j->in[1].shape.dim[0];
+    j->cpu->k->bias(f32_out(j, 0) + b * d, f32_in(j, 0) + b * d, f32_in(j, 1), e - b, d);
+}
+
+static void relu_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->relu(f32_out(j, 0) + b, f32_in(j, 0) + b, e - b);
+}
+
+static void relu_grad_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->relu_grad(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
 }
 
 static void swiglu_range(const struct job *j, size_t b, size_t e)
@@ -168,7 +160,15 @@ static void xent_grad_range(const struct job *j, size_t b, size_t e)
                          (const int32_t *)j->in[2].data + b, f32_in(j, 3) + 2 * b, e - b, vocab);
 }
 
-enum items { NONE, ELEMENTS, ROWS, COLUMNS }; /* of output 0 */
+static void correct_range(const struct job *j, size_t b, size_t e)
+{
+    size_t vocab = j->in[0].shape.dim[1];
+    j->cpu->k->correct(f32_out(j, 0) + b, f32_in(j, 0) + b * vocab,
+                       (const int32_t *)j->in[1].data + b, e - b, vocab);
+}
+
+/* Of output 0: numbers, first index, all indices but the last, second index. */
+enum items { NONE, ELEMENTS, ROWS, VECTORS, COLUMNS };
 
 static const struct {
     enum items items;
@@ -190,6 +190,15 @@ static const struct {
     [OP_RANDN] = {ELEMENTS, randn_range},
     [OP_RESHAPE] = {ELEMENTS, reshape_range},
     [OP_COPY] = {ELEMENTS, reshape_range},
+    [OP_VIEW] = {ELEMENTS, reshape_range},
+    [OP_BIAS] = {VECTORS, bias_range},
+    [OP_RELU] = {ELEMENTS, relu_range},
+    [OP_RELU_GRAD] = {ELEMENTS, relu_grad_range},
+    [OP_MAXPOOL2D] = {ROWS, range_maxpool2d},
+    [OP_MAXPOOL2D_GRAD] = {ROWS, range_maxpool2d_grad},
+    [OP_AVGPOOL2D] = {ROWS, range_avgpool2d},
+    [OP_AVGPOOL2D_GRAD] = {ROWS, range_avgpool2d_grad},
+    [OP_CORRECT] = {ROWS, correct_range},
 };
 
 static void job_part(void *ctx, uint32_t part, uint32_t parts)
@@ -221,6 +230,10 @@ static void run_ranges(struct cpu *cpu, enum op op, const struct op_attrs *attrs
         break;
     case ROWS:
         j.items = out[0].shape.dim[0];
+        j.grain = 1;
+        break;
+    case VECTORS:
+        j.items = count(&out[0]) / out[0].shape.dim[out[0].shape.rank - 1];
         j.grain = 1;
         break;
     default:
@@ -290,6 +303,38 @@ static enum emac_status run_sum(struct cpu *cpu, bool squares, const struct tens
     return EMAC_OK;
 }
 
+static void sum_rows_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct blocks *s = ctx;
+    size_t begin, end, d = s->d;
+    share(s->n, CPU_BLOCK, part, parts, &begin, &end);
+    for (size_t i = begin; i < end; i += CPU_BLOCK)
+        s->cpu->k->rows_sum(s->sums + i / CPU_BLOCK * d, (const float *)s->in[0].data + i * d,
+                            end - i < CPU_BLOCK ? end - i : CPU_BLOCK, d);
+}
+
+/* y = +0, then the sums of the blocks, d each, in order. */
+static void add_blocks(const struct blocks *s, float *y)
+{
+    memset(y, 0, s->d * sizeof *y);
+    for (size_t i = 0; i < blocks_of(s->n); i++)
+        s->cpu->k->add(y, y, s->sums + i * s->d, s->d);
+}
+
+static enum emac_status run_sum_rows(struct cpu *cpu, const struct tensor *in, struct tensor *out,
+                                     struct emac_err *err)
+{
+    struct blocks s = {.cpu = cpu, .in = in, .d = out[0].shape.dim[0]};
+    enum emac_status st;
+    s.n = count(&in[0]) / s.d;
+    st = cpu_scratch(cpu, blocks_of(s.n), s.d * sizeof *s.sums, &s.sums, err);
+    if (st != EMAC_OK)
+        return st;
+    cpu_parallel(cpu, s.n * s.d * sizeof(float) >= PARALLEL_BYTES, sum_rows_part, &s);
+    add_blocks(&s, out[0].data);
+    return EMAC_OK;
+}
+
 /* dy, x, w, rstd -> dx, dw */
 static void rmsnorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
 {
@@ -312,16 +357,13 @@ static enum emac_status run_rmsnorm_grad(struct cpu *cpu, const struct tensor *i
     struct blocks s = {
         .cpu = cpu, .in = in, .out = out, .n = in[0].shape.dim[0], .d = in[0].shape.dim[1]};
     size_t blocks = blocks_of(s.n);
-    float *dw = out[1].data;
     enum emac_status st =
         cpu_scratch(cpu, blocks + cpu->threads * CPU_LANES, s.d * sizeof(float), &s.sums, err);
     if (st != EMAC_OK)
         return st;
     s.lanes = s.sums + blocks * s.d;
     cpu_parallel(cpu, s.n * s.d * sizeof(float) >= PARALLEL_BYTES, rmsnorm_grad_part, &s);
-    memset(dw, 0, s.d * sizeof *dw);
-    for (size_t i = 0; i < blocks; i++)
-        cpu->k->add(dw, dw, s.sums + i * s.d, s.d);
+    add_blocks(&s, out[1].data);
     return EMAC_OK;
 }
 
@@ -344,6 +386,12 @@ enum emac_status cpu_run(struct cpu *cpu, enum op op, const struct op_attrs *att
     case OP_SUM:
     case OP_SUMSQ:
         return run_sum(cpu, op == OP_SUMSQ, in, out, err);
+    case OP_SUM_ROWS:
+        return run_sum_rows(cpu, in, out, err);
+    case OP_CONV2D:
+    case OP_CONV2D_GRAD_X:
+    case OP_CONV2D_GRAD_W:
+        return cpu_conv2d(cpu, op, attrs, in, out, err);
     default: /* single numbers */
         return ref_table[op](attrs, in, out, err);
     }

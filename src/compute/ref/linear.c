@@ -68,6 +68,22 @@ enum emac_status ref_sumall(const struct op_attrs *attrs, const struct tensor *i
     return EMAC_OK;
 }
 
+enum emac_status ref_sum_rows(const struct op_attrs *attrs, const struct tensor *in,
+                              struct tensor *out, struct emac_err *err)
+{
+    size_t d = out[0].shape.dim[0], n_rows = count(&in[0]) / d;
+    const float *x = in[0].data; // (N, D)
+    float *y = out[0].data;      // (D)
+    for (size_t j = 0; j < d; j++) {
+        struct ref_sum s;
+        ref_sum_init(&s);
+        for (size_t n = 0; n < n_rows; n++)
+            ref_sum_add(&s, x[n * d + j]);
+        y[j] = ref_sum_end(&s);
+    }
+    return EMAC_OK;
+}
+
 enum emac_status ref_sumsq(const struct op_attrs *attrs, const struct tensor *in,
                            struct tensor *out, struct emac_err *err)
 {

@@ -94,3 +94,23 @@ enum emac_status ref_xent_grad(const struct op_attrs *attrs, const struct tensor
     }
     return EMAC_OK;
 }
+
+/* 1 where the first largest logit is the target's. A NaN is kept in sight. */
+enum emac_status ref_correct(const struct op_attrs *attrs, const struct tensor *in,
+                             struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[0].shape.dim[0], vocab = in[0].shape.dim[1];
+    const int32_t *target = in[1].data; // (N)
+    float *y = out[0].data;             // (N)
+    for (size_t n = 0; n < n_rows; n++) {
+        const float *l = (const float *)in[0].data + n * vocab; // (V)
+        float nan = 0.0f;
+        size_t best = 0;
+        for (size_t j = 0; j < vocab; j++) {
+            best = l[j] > l[best] ? j : best;
+            nan = l[j] != l[j] ? l[j] : nan;
+        }
+        y[n] = ((size_t)target[n] == best ? 1.0f : 0.0f) + nan;
+    }
+    return EMAC_OK;
+}

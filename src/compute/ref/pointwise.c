@@ -39,6 +39,38 @@ enum emac_status ref_scale(const struct op_attrs *attrs, const struct tensor *in
     return EMAC_OK;
 }
 
+enum emac_status ref_bias(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
+{
+    size_t d = in[1].shape.dim[0];
+    const float *x = in[0].data, *b = in[1].data; // (N, D), (D)
+    float *y = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        y[i] = x[i] + b[i % d];
+    return EMAC_OK;
+}
+
+/* The comparison is this way round so that a NaN stays one. */
+enum emac_status ref_relu(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
+{
+    const float *x = in[0].data;
+    float *y = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        y[i] = x[i] <= 0.0f ? 0.0f : x[i];
+    return EMAC_OK;
+}
+
+enum emac_status ref_relu_grad(const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    const float *dy = in[0].data, *x = in[1].data;
+    float *dx = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        dx[i] = x[i] <= 0.0f ? 0.0f : dy[i];
+    return EMAC_OK;
+}
+
 /* RoFormer's rotation (Su et al. 2021) on pairs (j, j + E/2) of each head. */
 enum emac_status ref_rope(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
                           struct emac_err *err)

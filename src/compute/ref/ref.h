@@ -22,8 +22,18 @@ extern ref_fn *const ref_table[OP_COUNT];
 ref_fn ref_embed, ref_embed_grad, ref_matmul, ref_add, ref_mul, ref_scale, ref_rmsnorm,
     ref_rmsnorm_grad, ref_rope, ref_attention, ref_attention_grad, ref_swiglu, ref_swiglu_grad,
     ref_xent, ref_xent_grad, ref_sumall, ref_sumsq, ref_clip_coef, ref_sqrt, ref_adamw, ref_fill,
-    ref_randn, ref_reshape;
+    ref_randn, ref_reshape, ref_bias, ref_sum_rows, ref_relu, ref_relu_grad, ref_conv2d,
+    ref_conv2d_grad_x, ref_conv2d_grad_w, ref_maxpool2d, ref_maxpool2d_grad, ref_avgpool2d,
+    ref_avgpool2d_grad, ref_correct;
 
+/* Rule 3: init, add every product in index order, end. */
+struct ref_chain {
+    float acc, total;
+    size_t count;
+};
+void ref_chain_init(struct ref_chain *s);
+void ref_chain_add(struct ref_chain *s, float a, float b);
+float ref_chain_end(struct ref_chain *s);
 /* Rule 3: sum over k of a[k * as] * b[k * bs]. */
 float ref_dot(const float *a, size_t as, const float *b, size_t bs, size_t n);
 

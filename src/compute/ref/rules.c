@@ -7,17 +7,38 @@
  * `total` is never -0: it starts as +0, and a sum that is rounded to nearest is -0 only when both
  * terms are. So total + acc forgets the sign of a zero acc, and a whole block of zero products adds
  * nothing. */
+void ref_chain_init(struct ref_chain *s)
+{
+    *s = (struct ref_chain){0};
+}
+
+static void chain_block_end(struct ref_chain *s)
+{
+    s->total = s->total + s->acc;
+    s->acc = 0.0f;
+}
+
+void ref_chain_add(struct ref_chain *s, float a, float b)
+{
+    s->acc = fn_fma(a, b, s->acc);
+    if (++s->count % RULE_BLOCK == 0)
+        chain_block_end(s);
+}
+
+float ref_chain_end(struct ref_chain *s)
+{
+    if (s->count % RULE_BLOCK != 0)
+        chain_block_end(s);
+    return s->total;
+}
+
 float ref_dot(const float *a, size_t as, const float *b, size_t bs, size_t n)
 {
-    float total = 0.0f;
-    for (size_t block = 0; block < n; block += RULE_BLOCK) {
-        size_t end = block + RULE_BLOCK < n ? block + RULE_BLOCK : n;
-        float acc = 0.0f;
-        for (size_t k = block; k < end; k++)
-            acc = fn_fma(a[k * as], b[k * bs], acc);
-        total = total + acc;
-    }
-    return total;
+    struct ref_chain s;
+    ref_chain_init(&s);
+    for (size_t k = 0; k < n; k++)
+        ref_chain_add(&s, a[k * as], b[k * bs]);
+    return ref_chain_end(&s);
 }
 
 void ref_sum_init(struct ref_sum *s)

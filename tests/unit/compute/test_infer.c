@@ -45,6 +45,15 @@ static struct tensor ids(size_t n)
             }                                                                                      \
         }                                                                                          \
     }
+#define I4(a, b, c, d)                                                                             \
+    {                                                                                              \
+        {                                                                                          \
+            {.i = (a)}, {.i = (b)}, {.i = (c)},                                                    \
+            {                                                                                      \
+                .i = (d)                                                                           \
+            }                                                                                      \
+        }                                                                                          \
+    }
 #define HUGE_DIM ((size_t)1 << 40)
 
 struct infer_case {
@@ -131,6 +140,44 @@ static const struct infer_case cases[] = {
     {OP_RANDN, {{{.i = 5}, {.i = 0}, {.i = 0}, {.i = 3}, {.f = -0.1f}}}, {0}, "!'std'"},
     {OP_RESHAPE, I2(6, 2), {"f32[4,3]"}, "f32[6,2]"},
     {OP_RESHAPE, I2(6, 3), {"f32[4,3]"}, "!as many elements"},
+    {OP_VIEW, I4(2, 1, 3, 2), {"f32[4,3]"}, "f32[2,1,3,2]"},
+    {OP_VIEW, I4(12, 0, 0, 0), {"f32[4,3]"}, "f32[12]"},
+    {OP_VIEW, I4(6, 0, 2, 0), {"f32[4,3]"}, "!'dim2'"},
+    {OP_VIEW, I4(6, 2, -1, 0), {"f32[4,3]"}, "!'dim2'"},
+    {OP_VIEW, I4(2, 2, 3, 2), {"f32[4,3]"}, "!as many elements"},
+    {OP_BIAS, NO, {"f32[4,3]", "f32[3]"}, "f32[4,3]"},
+    {OP_BIAS, NO, {"f32[2,2,5,3]", "f32[3]"}, "f32[2,2,5,3]"},
+    {OP_BIAS, NO, {"f32[4,3]", "f32[4]"}, "!f32[3]"},
+    {OP_SUM_ROWS, NO, {"f32[2,2,5,3]"}, "f32[3]"},
+    {OP_RELU, NO, {"f32[2,2,5,3]"}, "f32[2,2,5,3]"},
+    {OP_RELU, NO, {"i32[2]"}, "!must be f32"},
+    {OP_RELU_GRAD, NO, {"f32[2,3]", "f32[2,4]"}, "!f32[2,3]"},
+    {OP_CONV2D, I2(1, 1), {"f32[2,5,6,3]", "f32[7,3,3,3]"}, "f32[2,5,6,7]"},
+    {OP_CONV2D, I2(2, 0), {"f32[2,5,6,3]", "f32[7,3,2,3]"}, "f32[2,2,3,7]"},
+    {OP_CONV2D, I2(0, 0), {"f32[2,5,6,3]", "f32[7,3,2,3]"}, "!'stride'"},
+    {OP_CONV2D, I2(1, -1), {"f32[2,5,6,3]", "f32[7,3,2,3]"}, "!'pad'"},
+    {OP_CONV2D, I2(1, 2), {"f32[2,5,6,3]", "f32[7,3,2,3]"}, "!padding"},
+    {OP_CONV2D, I2(1, 0), {"f32[2,5,6,3]", "f32[7,3,2,4]"}, "!fits input 0"},
+    {OP_CONV2D, I2(1, 0), {"f32[2,5,6,3]", "f32[7,6,2,3]"}, "!fits input 0"},
+    {OP_CONV2D, I2(1, 0), {"f32[2,5,6]", "f32[7,3,2,3]"}, "!of rank 4"},
+    {OP_CONV2D_GRAD_X, I4(5, 6, 2, 0), {"f32[2,2,3,7]", "f32[7,3,2,3]"}, "f32[2,5,6,3]"},
+    {OP_CONV2D_GRAD_X, I4(7, 6, 2, 0), {"f32[2,2,3,7]", "f32[7,3,2,3]"}, "!fits input 0"},
+    {OP_CONV2D_GRAD_X, I4(5, 6, 2, 0), {"f32[2,2,3,8]", "f32[7,3,2,3]"}, "!fits input 0"},
+    {OP_CONV2D_GRAD_X, I4(0, 6, 2, 0), {"f32[2,2,3,7]", "f32[7,3,2,3]"}, "!'height'"},
+    {OP_CONV2D_GRAD_W, I4(3, 2, 2, 0), {"f32[2,2,3,7]", "f32[2,5,6,3]"}, "f32[7,3,2,3]"},
+    {OP_CONV2D_GRAD_W, I4(4, 2, 2, 0), {"f32[2,2,3,7]", "f32[2,5,6,3]"}, "!fits input 0"},
+    {OP_CONV2D_GRAD_W, I4(3, 2, 2, 0), {"f32[1,2,3,7]", "f32[2,5,6,3]"}, "!fits input 0"},
+    {OP_MAXPOOL2D, I2(2, 2), {"f32[2,5,6,3]"}, "f32[2,2,3,3]"},
+    {OP_MAXPOOL2D, I2(6, 1), {"f32[2,5,6,3]"}, "!windows"},
+    {OP_MAXPOOL2D, I2(2, 0), {"f32[2,5,6,3]"}, "!'stride'"},
+    {OP_MAXPOOL2D, I2(4097, 1), {"f32[1,5000,5000,1]"}, "!windows"},
+    {OP_MAXPOOL2D_GRAD, I2(2, 2), {"f32[2,2,3,3]", "f32[2,5,6,3]"}, "f32[2,5,6,3]"},
+    {OP_MAXPOOL2D_GRAD, I2(2, 2), {"f32[2,2,3,4]", "f32[2,5,6,3]"}, "!windows"},
+    {OP_AVGPOOL2D, I2(3, 1), {"f32[2,5,6,3]"}, "f32[2,3,4,3]"},
+    {OP_AVGPOOL2D_GRAD, I4(5, 6, 3, 1), {"f32[2,3,4,3]"}, "f32[2,5,6,3]"},
+    {OP_AVGPOOL2D_GRAD, I4(6, 6, 3, 1), {"f32[2,3,4,3]"}, "!windows"},
+    {OP_CORRECT, NO, {"f32[4,9]", "i32[4]"}, "f32[4]"},
+    {OP_CORRECT, NO, {"f32[4,9]", "i32[5]"}, "!one id for each row"},
 };
 
 static void table(void **state)
@@ -174,7 +221,7 @@ static void hostile(void **state)
             uint32_t w = test_word(301 + i, n);
             size_t few = w % 3 ? 4 : EMAC_COUNT(dims);
             in[i] = (struct tensor){w % 16 ? DTYPE_F32 : DTYPE_I32, {0}, NULL};
-            in[i].shape.rank = w % 37 == 0 ? w >> 20 : 1 + (w >> 6) % 3;
+            in[i].shape.rank = w % 37 == 0 ? w >> 20 : 1 + (w >> 6) % 4;
             for (int d = 0; d < TENSOR_RANK_MAX; d++)
                 in[i].shape.dim[d] = dims[(w >> (8 + 5 * d)) % few];
         }
@@ -204,6 +251,9 @@ static void flops(void **state)
     struct op_attrs no = NO;
     assert_int_equal(op_flops(OP_MATMUL, &mm, a, out), 60);
     assert_int_equal(op_flops(OP_ATTENTION, &attn, qkv, qkv), 2 * 4 * 6 * (4 * 2 + 8));
+    struct op_attrs conv = I2(1, 1);
+    struct tensor image[2] = {f(SHAPE4(2, 5, 6, 3)), f(SHAPE4(7, 3, 3, 3))};
+    assert_int_equal(op_flops(OP_CONV2D, &conv, image, out), 2 * (2 * 5 * 6) * 7 * (3 * 3 * 3));
     assert_true(op_flops(OP_MATMUL, &mm, huge, huge) == UINT64_MAX);
     assert_int_equal(op_flops(OP_EMBED, &no, (struct tensor[]){ids(4), a[0]}, a), 0);
 }

@@ -1,42 +1,6 @@
 /* Every operator on every instruction set and 1, 2, 3 threads equals ref bit for bit, on shapes
  * chosen for their edges: 1, ragged, around the 256 of rules 3 and 4, around tile sizes. */
-#include "compute_test.h"
-
-static struct test_devices devices;
-
-/* Run on ref and on all others, compare, free the inputs; keeps ref's outputs in `keep` if given.
- */
-static void check(const char *what, enum op op, const struct op_attrs *attrs, struct tensor *in,
-                  struct tensor *keep)
-{
-    struct tensor want[OP_OUT_MAX], got[OP_OUT_MAX];
-    const struct op_info *info = op_info(op);
-    test_run(devices.ref, op, attrs, in, want);
-    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
-        for (uint32_t t = 0; t < TEST_THREADS_MAX && devices.fast[isa][t]; t++) {
-            test_run(devices.fast[isa][t], op, attrs, in, got);
-            for (uint32_t o = 0; o < info->outputs; o++) {
-                size_t n = test_count(&want[o]), at = test_differ(want[o].data, got[o].data, n);
-                if (at != n)
-                    fail_msg("%s %s on %s: output %u[%zu] is %a, ref has %a", info->name, what,
-                             device_name(devices.fast[isa][t]), o, at,
-                             (double)((float *)got[o].data)[at],
-                             (double)((float *)want[o].data)[at]);
-            }
-            tensors_free(got, info->outputs);
-        }
-    if (keep)
-        memcpy(keep, want, info->outputs * sizeof *want);
-    else
-        tensors_free(want, info->outputs);
-}
-
-static const char *sizes(size_t a, size_t b, size_t c)
-{
-    static char text[96];
-    snprintf(text, sizeof text, "(%zu, %zu, %zu)", a, b, c);
-    return text;
-}
+#include "ops_test.h"
 
 static void matmul_case(size_t m, size_t n, size_t k)
 {
@@ -90,7 +54,8 @@ static void elementwise(void **state)
     static const size_t size[] = {1, 15, 16, 17, 33, 1000, 70001};
     static const float special[] = {0.0f,     -0.0f, 1.0f,     -1.0f,       0x1p-149f, -0x1p-126f,
                                     0x1p127f, 88.0f, -87.337f, 0x1.8p-130f, 100.0f,    -200.0f};
-    static const enum op ops[] = {OP_ADD, OP_MUL, OP_SWIGLU, OP_SCALE, OP_SWIGLU_GRAD};
+    static const enum op ops[] = {OP_ADD,         OP_MUL,  OP_SWIGLU,   OP_SCALE,
+                                  OP_SWIGLU_GRAD, OP_RELU, OP_RELU_GRAD};
     for (size_t s = 0; s < EMAC_COUNT(size); s++)
         for (size_t o = 0; o < EMAC_COUNT(ops); o++) {
             struct op_attrs attrs = {{{0}}};
@@ -112,7 +77,7 @@ static void in_place(void **state)
     for (int op = 0; op < OP_COUNT; op++) {
         struct tensor in[OP_IN_MAX], want[OP_OUT_MAX], out[OP_OUT_MAX];
         const struct op_info *info = op_info((enum op)op);
-        if (!info->in_place || op == OP_RESHAPE)
+        if (!info->in_place || info->alias || op == OP_BIAS)
             continue;
         for (uint32_t i = 0; i < info->inputs; i++)
             in[i] = test_normal_tensor(SHAPE1(op == OP_SCALE && i == 1   ? 1
@@ -436,18 +401,6 @@ static void ids_are_checked(void **state)
         free(table.data);
         free(rows.data);
     }
-}
-
-static int open_all(void **state)
-{
-    test_devices_open(&devices);
-    return 0;
-}
-
-static int close_all(void **state)
-{
-    test_devices_close(&devices);
-    return 0;
 }
 
 int main(void)

@@ -158,14 +158,114 @@ static void test_random_graphs(void **state)
     seed_now = 0;
 }
 
-/* -- order and form ------------------------------------------------------------------------ */
-
 static value_id op2(struct graph *g, enum op op, value_id a, value_id b)
 {
     value_id in[] = {a, b};
 
     return graph_op(g, op, NULL, 2, in);
 }
+
+/* -- images ---------------------------------------------------------------------------------- */
+
+static value_id op_ints(struct graph *g, enum op op, value_id a, value_id b, int64_t i0, int64_t i1)
+{
+    struct op_attrs attrs = {.at = {{.i = i0}, {.i = i1}}};
+    value_id in[] = {a, b};
+
+    return graph_op(g, op, &attrs, op_info(op)->inputs, in);
+}
+
+/* A pool, two convolutions, a pool: every rule of the operators on images on one path, and fan-in
+ * of a convolution's result, whose gradients are added as rank 4. The largest are taken of the
+ * inputs, where few change places within the step of the differences. */
+static struct graph *convnet(int64_t stride, int64_t pad)
+{
+    struct graph *g = graph_new();
+    value_id x = graph_input(g, "x/x", DTYPE_F32, SHAPE4(2, 15, 11, 2));
+    value_id w1 = graph_input(g, "w/1", DTYPE_F32, SHAPE4(3, 3, 3, 2));
+    value_id b1 = graph_input(g, "w/b", DTYPE_F32, SHAPE1(3));
+    value_id w2 = graph_input(g, "w/2", DTYPE_F32, SHAPE4(4, 2, 2, 3)), h, flat;
+    struct shape s;
+    enum dtype dtype;
+
+    h = op_ints(g, OP_MAXPOOL2D, x, x, 3, 2);
+    h = op_ints(g, OP_CONV2D, h, w1, stride, pad);
+    h = op_ints(g, OP_BIAS, h, b1, 0, 0);
+    h = op_ints(g, OP_MUL, h, h, 0, 0);
+    h = op_ints(g, OP_CONV2D, h, w2, 1, 1);
+    h = op_ints(g, OP_AVGPOOL2D, h, h, 2, 1);
+    graph_value_info(g, h, &dtype, &s);
+    flat = graph_view(g, h, SHAPE2(s.dim[0], s.dim[1] * s.dim[2] * s.dim[3]));
+    flat = graph_view(g, flat, SHAPE3(s.dim[0] * s.dim[1], s.dim[2], s.dim[3]));
+    flat = graph_op(g, OP_SUM_ROWS, NULL, 1, &flat);
+    flat = op2(g, OP_MUL, flat, graph_input(g, "w/out", DTYPE_F32, SHAPE1(4)));
+    graph_output(g, "y/loss", graph_op(g, OP_SUM, NULL, 1, &flat));
+    return g;
+}
+
+static void check_gradients(struct graph *g)
+{
+    uint32_t n = graph_input_count(g);
+    value_id wrt[8], grad[8], one;
+    struct op_attrs fill = {.at = {{.i = 1}, {.i = 0}, {.f = 1.0f}}};
+    struct ends e;
+
+    for (uint32_t i = 0; i < n; i++)
+        wrt[i] = graph_input_at(g, i).value;
+    one = graph_op(g, OP_FILL, &fill, 0, NULL);
+    ASSERT_OK(graph_grad(g, graph_output_at(g, 0).value, one, n, wrt, grad, err));
+    for (uint32_t i = 0; i < n; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "grad/%u", i);
+        graph_output(g, name, grad[i]);
+    }
+    e = ends_new(g, 5, 0.5f, 1);
+    for (uint32_t i = 0; i < n; i++)
+        check_input(&e, i, 0, 1 + i);
+    ends_free(&e);
+    graph_free(g);
+}
+
+static void test_images(void **state)
+{
+    check_gradients(convnet(1, 1));
+    check_gradients(convnet(1, 0));
+    check_gradients(convnet(2, 1));
+    check_gradients(convnet(3, 2));
+}
+
+/* Away from where it bends: relu of x + 2 and of x - 2, |x| < 1/2. */
+static void test_relu(void **state)
+{
+    struct graph *g = graph_new();
+    value_id x = graph_input(g, "x/x", DTYPE_F32, SHAPE2(3, 4)), y[2], sum;
+
+    for (int i = 0; i < 2; i++) {
+        struct op_attrs fill = {.at = {{.i = 4}, {.i = 0}, {.f = i ? -2.0f : 2.0f}}};
+
+        y[i] = op2(g, OP_BIAS, x, graph_op(g, OP_FILL, &fill, 0, NULL));
+        y[i] = graph_op(g, OP_RELU, NULL, 1, &y[i]);
+    }
+    sum = op2(g, OP_ADD, y[0], y[1]);
+    sum = op2(g, OP_MUL, sum, sum);
+    graph_output(g, "y/loss", graph_op(g, OP_SUM, NULL, 1, &sum));
+    check_gradients(g);
+}
+
+/* A uniform gradient of rank 4 becomes a tensor where it is added to another. */
+static void test_uniform_of_rank_4(void **state)
+{
+    struct graph *g = graph_new();
+    value_id x = graph_input(g, "x/x", DTYPE_F32, SHAPE4(2, 3, 1, 2));
+
+    graph_output(
+        g, "y/loss",
+        op2(g, OP_ADD, graph_op(g, OP_SUM, NULL, 1, &x), graph_op(g, OP_SUMSQ, NULL, 1, &x)));
+    check_gradients(g);
+}
+
+/* -- order and form ------------------------------------------------------------------------ */
 
 /* x is used by three nodes and twice by one: ((c1 + c2) + c3a) + c3b in the order of uses. */
 static void test_fan_in_is_added_in_order_of_forward_use(void **state)
@@ -291,6 +391,9 @@ int main(void)
         cmocka_unit_test(test_independent_and_trivial),
         cmocka_unit_test(test_only_what_is_wanted),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_images),
+        cmocka_unit_test(test_relu),
+        cmocka_unit_test(test_uniform_of_rank_4),
     };
     int failed;
 
