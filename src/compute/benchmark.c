@@ -33,8 +33,7 @@ static bool run_gemm(struct benchmark *m)
 
 static bool run_add(struct benchmark *m)
 {
-    device_add(m->dev, m->c, m->a, m->b, MEMORY_FLOATS);
-    return true;
+    return device_add(m->dev, m->c, m->a, m->b, MEMORY_FLOATS, NULL) == EMAC_OK;
 }
 
 /* Median seconds of runs within about `ms`, after one that warms up; 0 when a run failed. */

@@ -1,114 +1,21 @@
-#include "compute/device.h"
-
-#include <stdio.h>
+/* What all kinds of device share: checks, the host's own memory, and bringing host tensors to a
+ * device and back. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/buf.h"
-#include "compute/cpu/cpu.h"
-#include "compute/fn.h"
-#include "compute/ref/ref.h"
+#include "compute/device_impl.h"
+#include "os/process.h"
 
-#define NAME_MAX_BYTES 48
-
-struct device {
-    enum isa isa;
-    uint32_t threads;
-    struct cpu cpu; /* unused by ISA_REF */
-    float *wide;    /* the f32 form of bf16 inputs and output of the operator under way */
-    size_t wide_floats;
-    char name[NAME_MAX_BYTES];
-};
-
-static const char *const isa_names[ISA_COUNT] = {"ref", "portable", "avx2", "avx512"};
-
-const char *isa_name(enum isa isa)
-{
-    EMAC_ASSERT((unsigned)isa < ISA_COUNT);
-    return isa_names[isa];
-}
-
-enum isa isa_find(const char *name)
-{
-    if (strcmp(name, "best") == 0)
-        return ISA_BEST;
-    for (int i = 0; i < ISA_COUNT; i++)
-        if (strcmp(isa_names[i], name) == 0)
-            return (enum isa)i;
-    return ISA_COUNT;
-}
-
-bool isa_supported(enum isa isa)
-{
-    switch (isa) {
-    case ISA_REF:
-    case ISA_PORTABLE:
-    case ISA_BEST:
-        return true;
-#if defined(__x86_64__)
-    case ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case ISA_AVX512:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("fma");
-#endif
-    default:
-        return false;
-    }
-}
-
-static enum isa isa_best(void)
-{
-    enum isa isa = ISA_AVX512;
-    while (!isa_supported(isa))
-        isa--;
-    return isa;
-}
-
-/* The program may have been started with subnormals flushed or another rounding; then no bits would
- * agree with anybody's. */
-static bool environment_is_ieee(void)
-{
-    volatile float least = 0x1p-126f, one = 1.0f, tie = 0x1.8p-23f;
-    float half = least * 0.5f, twice = half * 2.0f, near = one + tie, far = -one - tie;
-    return half > 0.0f && twice == least && near == 0x1.000004p+0f && far == -0x1.000004p+0f;
-}
-
-enum emac_status device_cpu_open(enum isa isa, uint32_t threads, struct device **out,
-                                 struct emac_err *err)
-{
-    struct device *dev;
-    enum emac_status st;
-    EMAC_ASSERT(threads >= 1 && isa < ISA_COUNT);
-    if (!isa_supported(isa))
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "this processor lacks the instructions of '%s'; choose 'best'",
-                         isa_name(isa));
-    if (!environment_is_ieee())
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "subnormal numbers are flushed or rounding is not to nearest; start "
-                         "'emac' without what changes the floating-point mode");
-    st = emac_alloc(&dev, 1, sizeof *dev, err);
-    if (st != EMAC_OK)
-        return st;
-    dev->isa = isa == ISA_BEST ? isa_best() : isa;
-    dev->threads = dev->isa == ISA_REF ? 1 : threads;
-    if (dev->isa != ISA_REF)
-        cpu_init(&dev->cpu, dev->isa, threads);
-    snprintf(dev->name, sizeof dev->name, "cpu/%s x%u", isa_name(dev->isa), dev->threads);
-    *out = dev;
-    return EMAC_OK;
-}
+#define HOST_ALIGN 64 /* before each piece of host memory lie as many bytes that hold its size */
 
 void device_close(struct device *dev)
 {
-    if (!dev)
+    if (dev == NULL)
         return;
-    cpu_release(&dev->cpu);
-    free(dev->wide);
-    free(dev);
+    device_free(dev, dev->wide);
+    dev->class->close(dev);
 }
 
 const char *device_name(const struct device *dev)
@@ -116,14 +23,19 @@ const char *device_name(const struct device *dev)
     return dev->name;
 }
 
-enum isa device_isa(const struct device *dev)
+const char *device_kind(const struct device *dev)
 {
-    return dev->isa;
+    return dev->kind;
 }
 
 uint32_t device_threads(const struct device *dev)
 {
     return dev->threads;
+}
+
+bool device_is_host(const struct device *dev)
+{
+    return dev->class->is_host;
 }
 
 /* ids[n] must lie in 0..limit-1: kernels use them as row numbers. */
@@ -170,22 +82,6 @@ static void shapes_assert(enum op op, const struct op_attrs *attrs, const struct
                     shape_equal(&out[i].shape, &want[i].shape));
 }
 
-static void widen(struct device *dev, float *dst, const uint16_t *src, size_t n)
-{
-    if (dev->isa != ISA_REF)
-        cpu_widen(&dev->cpu, dst, src, n);
-    for (size_t i = 0; dev->isa == ISA_REF && i < n; i++)
-        dst[i] = fn_from_bf16(src[i]);
-}
-
-static void narrow(struct device *dev, uint16_t *dst, const float *src, size_t n)
-{
-    if (dev->isa != ISA_REF)
-        cpu_narrow(&dev->cpu, dst, src, n);
-    for (size_t i = 0; dev->isa == ISA_REF && i < n; i++)
-        dst[i] = (uint16_t)fn_to_bf16(src[i]);
-}
-
 static size_t wide_count(const struct tensor *t)
 {
     size_t n = 0;
@@ -203,20 +99,13 @@ static enum emac_status wide_reserve(struct device *dev, enum op op, const struc
         n += wide_count(&in[i]);
     if (n <= dev->wide_floats)
         return EMAC_OK;
-    free(dev->wide);
+    device_free(dev, dev->wide);
     dev->wide = NULL;
     dev->wide_floats = 0;
-    enum emac_status st = emac_alloc_aligned(&dev->wide, n * sizeof *dev->wide, err);
+    enum emac_status st = device_alloc(dev, n * sizeof *dev->wide, &dev->wide, err);
     if (st == EMAC_OK)
         dev->wide_floats = n;
     return st;
-}
-
-static enum emac_status run_f32(struct device *dev, enum op op, const struct op_attrs *attrs,
-                                const struct tensor *in, struct tensor *out, struct emac_err *err)
-{
-    return dev->isa == ISA_REF ? ref_table[op](attrs, in, out, err)
-                               : cpu_run(&dev->cpu, op, attrs, in, out, err);
 }
 
 /* Rule 8: operators compute on binary32, whatever their inputs and output are stored as. */
@@ -235,18 +124,19 @@ static enum emac_status run_stored(struct device *dev, enum op op, const struct 
             continue;
         in32[i] = (struct tensor){DTYPE_F32, in[i].shape, dev->wide + at};
         shape_count(&in[i].shape, &n);
-        widen(dev, dev->wide + at, in[i].data, n);
+        EMAC_TRY(st, dev->class->widen(dev, dev->wide + at, in[i].data, n, err));
         at += wide_count(&in[i]);
     }
     memcpy(out32, out, op_info(op)->outputs * sizeof *out);
     if (out[0].dtype == DTYPE_BF16)
         out32[0] = (struct tensor){DTYPE_F32, out[0].shape, dev->wide + at};
-    st = run_f32(dev, op, attrs, in32, out32, err);
-    if (st != EMAC_OK || out[0].dtype != DTYPE_BF16)
-        return st;
-    shape_count(&out[0].shape, &n);
-    narrow(dev, out[0].data, out32[0].data, n);
-    return EMAC_OK;
+    EMAC_TRY(st, dev->class->run(dev, op, attrs, in32, out32, err));
+    if (out[0].dtype == DTYPE_BF16) {
+        shape_count(&out[0].shape, &n);
+        st = dev->class->narrow(dev, out[0].data, out32[0].data, n, err);
+    }
+out:
+    return st;
 }
 
 enum emac_status device_run(struct device *dev, enum op op, const struct op_attrs *attrs,
@@ -254,52 +144,26 @@ enum emac_status device_run(struct device *dev, enum op op, const struct op_attr
 {
     enum emac_status st;
     shapes_assert(op, attrs, in, out);
-    st = inputs_check(op, in, out, err);
+    st = dev->class->is_host ? inputs_check(op, in, out, err) : EMAC_OK;
     if (st != EMAC_OK)
         return st;
     bool stored = out[0].dtype == DTYPE_BF16;
     for (uint32_t i = 0; i < op_info(op)->inputs; i++)
         stored = stored || in[i].dtype == DTYPE_BF16;
     return stored ? run_stored(dev, op, attrs, in, out, err)
-                  : run_f32(dev, op, attrs, in, out, err);
+                  : dev->class->run(dev, op, attrs, in, out, err);
 }
 
-void device_add(struct device *dev, float *dst, const float *a, const float *b, size_t n)
+enum emac_status device_add(struct device *dev, float *dst, const float *a, const float *b,
+                            size_t n, struct emac_err *err)
 {
-    if (dev->isa != ISA_REF) {
-        cpu_add(&dev->cpu, dst, a, b, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        dst[i] = a[i] + b[i];
+    return dev->class->add(dev, dst, a, b, n, err);
 }
 
-size_t device_check_finite(struct device *dev, const float *x, size_t n)
+enum emac_status device_finite(struct device *dev, size_t count, const struct tensor *x, bool *out,
+                               struct emac_err *err)
 {
-    size_t i = 0;
-    if (dev->isa != ISA_REF)
-        return cpu_check_finite(&dev->cpu, x, n);
-    while (i < n && (fn_bits(x[i]) & FN_INF) != FN_INF)
-        i++;
-    return i;
-}
-
-/* The readable form of the decode. */
-static enum emac_status ref_decode(const float *q, const float *k, const float *v, float *o,
-                                   size_t len, size_t heads, size_t kv_heads, size_t head_dim,
-                                   float scale, struct emac_err *err)
-{
-    float *p, max, sum;
-    enum emac_status st = emac_alloc(&p, len, sizeof *p, err);
-    if (st != EMAC_OK)
-        return st;
-    for (size_t h = 0; h < heads; h++) {
-        size_t kv = h / (heads / kv_heads) * head_dim;
-        ref_attention_row(q + h * head_dim, k + kv, v + kv, kv_heads * head_dim, len, head_dim,
-                          scale, p, o + h * head_dim, &max, &sum);
-    }
-    free(p);
-    return EMAC_OK;
+    return dev->class->finite(dev, count, x, out, err);
 }
 
 enum emac_status device_attention_decode(struct device *dev, const float *q, const float *k,
@@ -307,8 +171,172 @@ enum emac_status device_attention_decode(struct device *dev, const float *q, con
                                          uint32_t kv_heads, uint32_t head_dim, float scale,
                                          struct emac_err *err)
 {
+    const struct attention_decode d = {q, k, v, o, len, heads, kv_heads, head_dim, scale};
     EMAC_ASSERT(len >= 1 && kv_heads >= 1 && heads % kv_heads == 0 && head_dim >= 1);
-    return dev->isa == ISA_REF ? ref_decode(q, k, v, o, len, heads, kv_heads, head_dim, scale, err)
-                               : cpu_attention_decode(&dev->cpu, q, k, v, o, len, heads, kv_heads,
-                                                      head_dim, scale, err);
+    return dev->class->decode(dev, &d, err);
+}
+
+/* ---- memory ---- */
+
+enum emac_status device_no_memory(const struct device *dev, size_t bytes, struct emac_err *err)
+{
+    const struct device_memory *m = &dev->memory;
+    return emac_fail(err, EMAC_NO_MEMORY,
+                     "%zu bytes do not fit on device '%s': %llu of %llu bytes are in use, and one "
+                     "piece has at most %llu",
+                     bytes, dev->name, (unsigned long long)m->used, (unsigned long long)m->total,
+                     (unsigned long long)m->alloc_max);
+}
+
+void device_memory_host(struct device *dev)
+{
+    dev->memory.total = dev->memory.alloc_max = os_memory_bytes();
+}
+
+static enum emac_status host_alloc(struct device *dev, size_t bytes, void **out,
+                                   struct emac_err *err)
+{
+    uint8_t *p;
+    if (bytes > SIZE_MAX - HOST_ALIGN ||
+        emac_alloc_aligned(&p, bytes + HOST_ALIGN, NULL) != EMAC_OK)
+        return device_no_memory(dev, bytes, err);
+    memcpy(p, &bytes, sizeof bytes);
+    *out = p + HOST_ALIGN;
+    device_memory_count(dev, bytes);
+    return EMAC_OK;
+}
+
+static void host_free(struct device *dev, void *ptr)
+{
+    uint8_t *p = (uint8_t *)ptr - HOST_ALIGN;
+    size_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    dev->memory.used -= bytes;
+    free(p);
+}
+
+void device_memory_count(struct device *dev, size_t bytes)
+{
+    struct device_memory *m = &dev->memory;
+    m->used += bytes;
+    m->peak = m->used > m->peak ? m->used : m->peak;
+}
+
+enum emac_status device_alloc(struct device *dev, size_t bytes, void *out_ptr, struct emac_err *err)
+{
+    const struct device_memory *m = &dev->memory;
+    void **out = out_ptr;
+    *out = NULL;
+    if (m->used > m->total || bytes > m->total - m->used)
+        return device_no_memory(dev, bytes, err);
+    return dev->class->is_host ? host_alloc(dev, bytes, out, err)
+                               : dev->class->alloc(dev, bytes, out, err);
+}
+
+void device_free(struct device *dev, void *ptr)
+{
+    if (ptr == NULL)
+        return;
+    if (dev->class->is_host)
+        host_free(dev, ptr);
+    else
+        dev->class->free(dev, ptr);
+}
+
+enum emac_status device_write(struct device *dev, void *dst, const void *src, size_t n,
+                              struct emac_err *err)
+{
+    if (!dev->class->is_host)
+        return dev->class->write(dev, dst, src, n, err);
+    memcpy(dst, src, n);
+    return EMAC_OK;
+}
+
+enum emac_status device_read(struct device *dev, void *dst, const void *src, size_t n,
+                             struct emac_err *err)
+{
+    if (!dev->class->is_host)
+        return dev->class->read(dev, dst, src, n, err);
+    memcpy(dst, src, n);
+    return EMAC_OK;
+}
+
+enum emac_status device_copy(struct device *dev, void *dst, const void *src, size_t n,
+                             struct emac_err *err)
+{
+    if (!dev->class->is_host)
+        return dev->class->copy(dev, dst, src, n, err);
+    memcpy(dst, src, n);
+    return EMAC_OK;
+}
+
+enum emac_status device_finish(struct device *dev, struct emac_err *err)
+{
+    return dev->class->is_host ? EMAC_OK : dev->class->finish(dev, err);
+}
+
+void device_memory(const struct device *dev, struct device_memory *out)
+{
+    *out = dev->memory;
+}
+
+void device_memory_limit(struct device *dev, uint64_t bytes)
+{
+    struct device_memory *m = &dev->memory;
+    m->total = bytes < m->total ? bytes : m->total;
+    m->alloc_max = m->alloc_max < m->total ? m->alloc_max : m->total;
+}
+
+/* ---- tensors of the host ---- */
+
+static size_t bytes_of(const struct tensor *t)
+{
+    size_t bytes = 0;
+    bool ok = shape_bytes(t->dtype, &t->shape, &bytes);
+    EMAC_ASSERT(ok);
+    return bytes;
+}
+
+/* Copies on the device of host tensors; an output that lies on an input stays there. */
+static enum emac_status tensors_bring(struct device *dev, uint32_t inputs, uint32_t outputs,
+                                      const struct tensor *in, const struct tensor *out,
+                                      struct tensor *in_there, struct tensor *out_there,
+                                      struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < inputs; i++) {
+        in_there[i] = in[i];
+        EMAC_TRY(st, device_alloc(dev, bytes_of(&in[i]), &in_there[i].data, err));
+        EMAC_TRY(st, device_write(dev, in_there[i].data, in[i].data, bytes_of(&in[i]), err));
+    }
+    for (uint32_t i = 0; i < outputs; i++) {
+        out_there[i] = out[i];
+        if (i < inputs && in[i].data == out[i].data)
+            out_there[i].data = in_there[i].data;
+        else
+            EMAC_TRY(st, device_alloc(dev, bytes_of(&out[i]), &out_there[i].data, err));
+    }
+out:
+    return st;
+}
+
+enum emac_status device_run_host(struct device *dev, enum op op, const struct op_attrs *attrs,
+                                 const struct tensor *in, struct tensor *out, struct emac_err *err)
+{
+    struct tensor in_there[OP_IN_MAX] = {{0}}, out_there[OP_OUT_MAX] = {{0}};
+    uint32_t inputs = op_info(op)->inputs, outputs = op_info(op)->outputs;
+    enum emac_status st;
+    if (dev->class->is_host)
+        return device_run(dev, op, attrs, in, out, err);
+    EMAC_TRY(st, tensors_bring(dev, inputs, outputs, in, out, in_there, out_there, err));
+    EMAC_TRY(st, device_run(dev, op, attrs, in_there, out_there, err));
+    for (uint32_t i = 0; i < outputs; i++)
+        EMAC_TRY(st, device_read(dev, out[i].data, out_there[i].data, bytes_of(&out[i]), err));
+out:
+    for (uint32_t i = 0; i < outputs; i++)
+        if (i >= inputs || out_there[i].data != in_there[i].data)
+            device_free(dev, out_there[i].data);
+    for (uint32_t i = 0; i < inputs; i++)
+        device_free(dev, in_there[i].data);
+    return st;
 }

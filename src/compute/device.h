@@ -1,8 +1,18 @@
 /* A device runs operators. All devices give the same bits (numerics.md), so
  * which one runs a task is nobody's business but speed's.
  *
- * A CPU device owns a thread pool and scratch memory, and is used by one
- * thread at a time. */
+ * Kinds: the CPU per instruction set (cpu/), the readable oracle (ref/), OpenCL
+ * (opencl/). A device is used by one thread at a time.
+ *
+ * Memory. tensor.data is an address in the memory of the device that is to read
+ * it. A CPU's is the process's own (device_is_host). Another device's is an
+ * address in a range that the process keeps unmapped: arithmetic inside one
+ * allocation is allowed, and only the functions here take such an address;
+ * touching it ends the process. Memory comes from device_alloc.
+ *
+ * Order. A device does what it is told in the order it was told, but may only
+ * have been told when a call returns: an error in running an operator may come
+ * out at the next device_read, device_finish or device_finite. */
 #ifndef EMAC_COMPUTE_DEVICE_H
 #define EMAC_COMPUTE_DEVICE_H
 
@@ -21,22 +31,35 @@ bool isa_supported(enum isa isa); /* by this CPU and OS */
  * lacks the instructions, or its floating-point mode flushes subnormals or rounds otherwise. */
 enum emac_status device_cpu_open(enum isa isa, uint32_t threads, struct device **out,
                                  struct emac_err *err);
+/* The device called `which` on this machine: "opencl:0" by number, "opencl:vega" by a part of its
+ * or its platform's name in any case. UNSUPPORTED without an OpenCL library, NOT_FOUND when no
+ * device or several are called that; the sentence lists what there is. */
+enum emac_status device_opencl_open(const char *which, struct device **out, struct emac_err *err);
 void device_close(struct device *dev);
-const char *device_name(const struct device *dev); /* e.g. "cpu/avx512 x2" */
-enum isa device_isa(const struct device *dev);
-uint32_t device_threads(const struct device *dev);
 
-/* Run one operator; shapes must be as op_infer says (asserted); output 0 may be bf16 where op_infer
- * says f32. Fails with INVALID on a token id
- * out of range, NO_MEMORY when scratch cannot be had. Does not look for NaN: see
- * device_check_finite. */
+const char *device_name(const struct device *dev); /* e.g. "cpu/avx512 x2" */
+/* What it computes with: "portable", "avx2", ..., "opencl". */
+const char *device_kind(const struct device *dev);
+uint32_t device_threads(const struct device *dev); /* or compute units */
+bool device_is_host(const struct device *dev);
+
+/* Run one operator; shapes must be as op_infer says (asserted); output 0 may be bf16
+ * where op_infer says f32. Fails with INVALID on a token id
+ * out of range, NO_MEMORY when scratch cannot be had, UNSUPPORTED when the device lacks the
+ * operator. Does not look for NaN: see device_finite. */
 enum emac_status device_run(struct device *dev, enum op op, const struct op_attrs *attrs,
                             const struct tensor *in, struct tensor *out, struct emac_err *err);
+/* The same on tensors in host memory whatever the device; what lies elsewhere is brought there and
+ * back. For tests, conformance and small work. */
+enum emac_status device_run_host(struct device *dev, enum op op, const struct op_attrs *attrs,
+                                 const struct tensor *in, struct tensor *out, struct emac_err *err);
 
 /* dst[i] = a[i] + b[i]: the step of rule 6's tree. dst may be a or b. */
-void device_add(struct device *dev, float *dst, const float *a, const float *b, size_t n);
-/* Index of the first NaN or infinity, or n. */
-size_t device_check_finite(struct device *dev, const float *x, size_t n);
+enum emac_status device_add(struct device *dev, float *dst, const float *a, const float *b,
+                            size_t n, struct emac_err *err);
+/* Whether none of `count` tensors, of any dtypes, holds NaN or infinity. */
+enum emac_status device_finite(struct device *dev, size_t count, const struct tensor *x, bool *out,
+                               struct emac_err *err);
 
 /* One query position per sequence against cached keys (rule 5: same bits as the row of ATTENTION).
  * q[H*E], k[len,G*E], v[len,G*E] -> o[H*E]. */
@@ -44,6 +67,32 @@ enum emac_status device_attention_decode(struct device *dev, const float *q, con
                                          const float *v, float *o, size_t len, uint32_t heads,
                                          uint32_t kv_heads, uint32_t head_dim, float scale,
                                          struct emac_err *err);
+
+/* 64-byte aligned, not zeroed. NO_MEMORY, saying how much there is, when it cannot be had. */
+enum emac_status device_alloc(struct device *dev, size_t bytes, void *out_ptr,
+                              struct emac_err *err);
+void device_free(struct device *dev, void *ptr); /* NULL is nothing */
+/* dst on the device; src in host memory, free to change when this returns. */
+enum emac_status device_write(struct device *dev, void *dst, const void *src, size_t n,
+                              struct emac_err *err);
+/* dst in host memory; waits for all that was told before. */
+enum emac_status device_read(struct device *dev, void *dst, const void *src, size_t n,
+                             struct emac_err *err);
+/* Both on the device, not overlapping. */
+enum emac_status device_copy(struct device *dev, void *dst, const void *src, size_t n,
+                             struct emac_err *err);
+/* Wait for all that was told before. */
+enum emac_status device_finish(struct device *dev, struct emac_err *err);
+
+struct device_memory {
+    uint64_t total;         /* bytes that may be allocated */
+    uint64_t alloc_max;     /* by one device_alloc */
+    uint64_t used, peak;    /* allocated now, and at most so far */
+    uint64_t written, read; /* over the bus so far; 0 where there is none */
+};
+void device_memory(const struct device *dev, struct device_memory *out);
+/* From now on allocate no more than `bytes` in all. */
+void device_memory_limit(struct device *dev, uint64_t bytes);
 
 /* The conformance program (rule 12): subnormals, signed zeros, ties, fma against mul-then-add, and
  * every operator on edge shapes; SHA-256 over all result bytes. One published digest, stated in

@@ -196,9 +196,9 @@ FN float fn_sqrt_soft(float x)
 
 /* bf16 (rule 8) is the upper half of a binary32: exact one way, to nearest even the other. What is
  * past its largest number becomes infinity. */
-FN float fn_from_bf16(fn_u32 half)
+FN float fn_from_bf16(fn_u32 stored)
 {
-    return fn_float(half << 16);
+    return fn_float(stored << 16);
 }
 
 FN fn_u32 fn_to_bf16(float x)

@@ -227,6 +227,7 @@ enum emac_status graph_plan_new(const struct graph *g, struct graph_plan **out,
     EMAC_TRY(st, emac_alloc(&p->value, g->values, sizeof(*p->value), err));
     EMAC_TRY(st, emac_alloc(&p->input, (size_t)g->inputs + 1, sizeof(*p->input), err));
     EMAC_TRY(st, emac_alloc(&p->output, g->outputs, sizeof(*p->output), err));
+    EMAC_TRY(st, emac_alloc(&p->made, g->outputs, sizeof(*p->made), err));
     EMAC_TRY(st, steps_collect(p, err));
     places_outside(p);
     live_ranges(p);
@@ -246,6 +247,7 @@ void graph_plan_free(struct graph_plan *p)
     free(p->step);
     free(p->input);
     free(p->output);
+    free(p->made);
     free(p->block);
     free(p);
 }

@@ -32,7 +32,8 @@ struct graph_plan {
     uint32_t steps;
     const void **input;
     void **output;
-    uint8_t *block; /* allocated by the first run */
+    struct tensor *made; /* the outputs after a run */
+    uint8_t *block;      /* allocated by the first run */
     size_t bytes;
 };
 

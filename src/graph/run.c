@@ -60,25 +60,13 @@ enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
     return EMAC_OK;
 }
 
-/* The exponent of infinity and NaN is all ones, in bf16 as in f32. */
-static bool bf16_finite(const uint16_t *x, size_t n)
+/* All outputs in one question: a device that is far away answers it once. */
+static enum emac_status outputs_finite(struct graph_plan *p, struct device *dev, bool *out,
+                                       struct emac_err *err)
 {
-    bool bad = false;
-
-    for (size_t i = 0; i < n; i++)
-        bad |= (x[i] & 0x7f80) == 0x7f80;
-    return !bad;
-}
-
-static bool tensor_finite(struct device *dev, const struct tensor *t)
-{
-    size_t count = 0;
-    bool ok = shape_count(&t->shape, &count);
-
-    EMAC_ASSERT(ok);
-    if (t->dtype == DTYPE_BF16)
-        return bf16_finite(t->data, count);
-    return t->dtype != DTYPE_F32 || device_check_finite(dev, t->data, count) == count;
+    for (uint32_t i = 0; i < p->g->outputs; i++)
+        p->made[i] = p->value[p->g->output[i].value].tensor;
+    return device_finite(dev, p->g->outputs, p->made, out, err);
 }
 
 static void outputs_copy(struct graph_plan *p)
@@ -96,9 +84,13 @@ static enum emac_status input_check(struct graph_plan *p, struct device *dev, va
                                     struct emac_err *err)
 {
     const struct plan_value *root = &p->value[p->value[v].root];
+    enum emac_status st = EMAC_OK;
+    bool finite = true;
 
-    if (root->place != PLACE_INPUT || tensor_finite(dev, &root->tensor))
-        return EMAC_OK;
+    if (root->place == PLACE_INPUT)
+        st = device_finite(dev, 1, &root->tensor, &finite, err);
+    if (st != EMAC_OK || finite)
+        return st;
     return emac_fail(err, EMAC_NUMERIC, "input '%s' holds NaN or infinity",
                      p->g->input[root->port].name);
 }
@@ -110,14 +102,17 @@ static enum emac_status step_check(struct graph_plan *p, struct device *dev, uin
     const struct graph_node *n = &p->g->node[p->step[s]];
     const struct op_info *info = op_info(n->op);
     enum emac_status st;
+    bool finite;
 
     for (uint32_t k = 0; k < info->inputs; k++)
         EMAC_TRY(st, input_check(p, dev, n->in[k], err));
     EMAC_TRY(st, plan_step(p, dev, s, err));
-    for (uint32_t k = 0; k < info->outputs; k++)
-        if (!tensor_finite(dev, &p->value[n->out + k].tensor))
+    for (uint32_t k = 0; k < info->outputs; k++) {
+        EMAC_TRY(st, device_finite(dev, 1, &p->value[n->out + k].tensor, &finite, err));
+        if (!finite)
             return emac_fail(err, EMAC_NUMERIC, "node %u (%s) gave NaN or infinity", p->step[s],
                              info->name);
+    }
 out:
     return st;
 }
@@ -142,14 +137,15 @@ out:
 enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac_err *err)
 {
     enum emac_status st;
+    bool finite;
 
     EMAC_TRY(st, plan_ready(p, err));
     for (uint32_t s = 0; s < p->steps; s++)
         EMAC_TRY(st, plan_step(p, dev, s, err));
     outputs_copy(p);
-    for (uint32_t i = 0; i < p->g->outputs; i++)
-        if (!tensor_finite(dev, &p->value[p->g->output[i].value].tensor))
-            return find_culprit(p, dev, err);
+    EMAC_TRY(st, outputs_finite(p, dev, &finite, err));
+    if (!finite)
+        return find_culprit(p, dev, err);
 out:
     return st;
 }

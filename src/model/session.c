@@ -298,9 +298,10 @@ static enum emac_status rope(struct session *s, const float *x, float *y, uint32
 }
 
 /* dst += y, both [n,D] */
-static void residual(struct session *s, float *dst, const float *y, uint32_t n)
+static enum emac_status residual(struct session *s, float *dst, const float *y, uint32_t n,
+                                 struct emac_err *err)
 {
-    device_add(s->dev, dst, dst, y, (size_t)n * s->c.hidden_size);
+    return device_add(s->dev, dst, dst, y, (size_t)n * s->c.hidden_size, err);
 }
 
 /* o[n,H*E] of the queries q at positions at..at+n-1 */
@@ -351,7 +352,7 @@ static enum emac_status attention_block(struct session *s, uint32_t layer, uint3
     EMAC_TRY(st, linear(s, h, weight(s, LLAMA_V, layer), v_rows, n, d, kv, err));
     EMAC_TRY(st, attend(s, layer, s->s.q, at, n, err));
     EMAC_TRY(st, linear(s, s->s.o, weight(s, LLAMA_O, layer), h, n, q, d, err));
-    residual(s, s->s.x, h, n);
+    st = residual(s, s->s.x, h, n, err);
 out:
     return st;
 }
@@ -370,7 +371,7 @@ static enum emac_status mlp_block(struct session *s, uint32_t layer, uint32_t n,
     EMAC_TRY(st, linear(s, h, weight(s, LLAMA_UP, layer), s->s.up, n, d, f, err));
     EMAC_TRY(st, device_run(s->dev, OP_SWIGLU, NULL, in, &out, err));
     EMAC_TRY(st, linear(s, s->s.gate, weight(s, LLAMA_DOWN, layer), h, n, f, d, err));
-    residual(s, s->s.x, h, n);
+    st = residual(s, s->s.x, h, n, err);
 out:
     return st;
 }
@@ -406,10 +407,13 @@ static enum emac_status logits_run(struct session *s, uint32_t row, struct emac_
     const float *head = weight(s, s->c.tie_embeddings ? LLAMA_EMBED : LLAMA_LM_HEAD, 0);
     size_t d = s->c.hidden_size, vocab = s->c.vocab_size;
     enum emac_status st;
+    bool finite;
 
     EMAC_TRY(st, norm(s, s->s.x + row * d, weight(s, LLAMA_NORM, 0), s->s.h, 1, err));
     EMAC_TRY(st, linear(s, s->s.h, head, s->logits, 1, d, vocab, err));
-    if (device_check_finite(s->dev, s->logits, vocab) != vocab)
+    const struct tensor logits = matrix(s->logits, 1, vocab);
+    EMAC_TRY(st, device_finite(s->dev, 1, &logits, &finite, err));
+    if (!finite)
         st = emac_fail(err, EMAC_NUMERIC,
                        "the model gave logits that are not finite; its weights are not usable");
 out:

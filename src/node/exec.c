@@ -66,21 +66,23 @@ enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
 enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, const float *data,
                              struct emac_err *err)
 {
-    size_t n = exec_bundle_floats(layout);
-    size_t at = device_check_finite(r->x->cfg.dev, data, n);
-    if (at == n)
-        return EMAC_OK;
-    for (uint32_t i = 0; i < layout->count; i++) {
+    struct tensor sum = {DTYPE_F32, SHAPE1(exec_bundle_floats(layout)), (void *)(uintptr_t)data};
+    bool finite = false;
+    enum emac_status st = device_finite(r->x->cfg.dev, 1, &sum, &finite, err);
+    for (uint32_t i = 0; i < layout->count && st == EMAC_OK && !finite; i++) {
         const struct bundle_port *bp = &layout->port[i];
         size_t first = (bp->offset - layout->header.len) / sizeof(float);
-        if (at >= first && at - first < bp->count)
+        struct tensor part = {DTYPE_F32, SHAPE1(bp->count), (float *)sum.data + first};
+        bool fine = false;
+        st = device_finite(r->x->cfg.dev, 1, &part, &fine, err);
+        if (st == EMAC_OK && !fine)
             return emac_fail(err, EMAC_NUMERIC,
                              "the sum of the micro-batches' '%s' passed the largest "
                              "number",
                              graph_output_at(r->p->graph, bp->port).name);
     }
-    EMAC_ASSERT(false);
-    return EMAC_INTERNAL;
+    EMAC_ASSERT(st != EMAC_OK || finite);
+    return st;
 }
 
 /* EXEC-2 for what the program alone says. */

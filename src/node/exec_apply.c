@@ -103,7 +103,8 @@ static void part_add(void *ctx, uint32_t into, uint32_t from)
     if (dst == NULL)
         EMAC_TRY(s->st, emac_alloc_aligned(&dst, n * sizeof *dst, s->err));
     uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
-    device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n);
+    EMAC_TRY(s->st,
+             device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n, s->err));
     s->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
     s->piece[into].own = dst;
     if (s->piece[into].held != NULL) {

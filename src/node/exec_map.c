@@ -76,21 +76,26 @@ static float *numbers(const struct map_run *m, uint8_t *file)
 }
 
 /* index counts from 0 within the task's range. */
-static void leaf_add(struct map_run *m, uint32_t index, uint8_t *leaf)
+static enum emac_status leaf_add(struct map_run *m, uint32_t index, uint8_t *leaf,
+                                 struct emac_err *err)
 {
     struct exec *x = m->r->x;
     size_t n = exec_bundle_floats(m->sum);
     uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
+    enum emac_status st = EMAC_OK;
     for (uint32_t bits = index; (bits & 1) != 0; bits >>= 1) {
         EMAC_ASSERT(m->depth > 0);
         uint8_t *left = m->pile[--m->depth];
-        device_add(x->cfg.dev, numbers(m, left), numbers(m, left), numbers(m, leaf), n);
+        if (st == EMAC_OK)
+            st = device_add(x->cfg.dev, numbers(m, left), numbers(m, left), numbers(m, leaf), n,
+                            err);
         m->spare[m->spares++] = leaf;
         leaf = left;
     }
     EMAC_ASSERT(m->depth < EXEC_LEVELS_MAX);
     m->pile[m->depth++] = leaf;
     m->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
+    return st;
 }
 
 static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_err *err)
@@ -107,7 +112,7 @@ static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_e
     if (st != EMAC_OK)
         emac_wrap(err, "step %u, micro-batch %u", m->r->task->step, index);
     if (st == EMAC_OK) {
-        leaf_add(m, i, leaf);
+        st = leaf_add(m, i, leaf, err);
         leaf = NULL;
     }
 out:

@@ -27,7 +27,7 @@ static json_t *hello_json(struct node *n)
     uint64_t memory = os_memory_bytes();
     return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s}", "url",
                      n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
-                     NODE_VERSION, "boot", n->boot, "isa", isa_name(device_isa(n->dev)), "threads",
+                     NODE_VERSION, "boot", n->boot, "isa", device_kind(n->dev), "threads",
                      (int)device_threads(n->dev), "memory_bytes", (json_int_t)memory, "disk_bytes",
                      (json_int_t)disk_bytes(n), "conformance", n->conformance);
 }

@@ -4,7 +4,7 @@
 #define EMAC_COMPUTE_CPU_CPU_H
 
 #include "compute/cpu/kernels.h"
-#include "compute/device.h"
+#include "compute/device_impl.h"
 #include "os/thread.h"
 
 struct cpu {
@@ -14,6 +14,8 @@ struct cpu {
     void *scratch; /* 64-byte aligned; grows, is kept between operators */
     size_t scratch_bytes;
 };
+
+enum isa isa_best(void); /* of this processor */
 
 /* isa: not ISA_REF, supported */
 void cpu_init(struct cpu *cpu, enum isa isa, uint32_t threads);

@@ -9,7 +9,7 @@
 #ifndef EMAC_COMPUTE_REF_REF_H
 #define EMAC_COMPUTE_REF_REF_H
 
-#include "compute/op.h"
+#include "compute/device_impl.h"
 
 #define RULE_BLOCK 256 /* rules 3 and 4 */
 #define RULE_LANES 16  /* rule 4 */
@@ -34,6 +34,11 @@ struct ref_chain {
 void ref_chain_init(struct ref_chain *s);
 void ref_chain_add(struct ref_chain *s, float a, float b);
 float ref_chain_end(struct ref_chain *s);
+enum emac_status ref_device_open(struct device **out, struct emac_err *err);
+
+/* Whether x[0..n), stored as bf16, holds no NaN and no infinity. */
+bool ref_bf16_finite(const uint16_t *x, size_t n);
+
 /* Rule 3: sum over k of a[k * as] * b[k * bs]. */
 float ref_dot(const float *a, size_t as, const float *b, size_t bs, size_t n);
 

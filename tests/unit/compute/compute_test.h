@@ -81,7 +81,7 @@ static inline void test_run(struct device *dev, enum op op, const struct op_attr
         fail_msg("%s", err.text);
     for (uint32_t i = 0; i < op_info(op)->outputs; i++)
         out[i] = test_tensor(out[i].dtype, out[i].shape);
-    if (device_run(dev, op, attrs, in, out, &err) != EMAC_OK)
+    if (device_run_host(dev, op, attrs, in, out, &err) != EMAC_OK)
         fail_msg("%s", err.text);
 }
 

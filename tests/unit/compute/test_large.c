@@ -67,10 +67,17 @@ static void product(void **state)
 
 static void finite(void **state)
 {
+    const struct tensor all = {DTYPE_F32, SHAPE1(ROWS * WIDE), big};
+    const struct tensor before = {DTYPE_F32, SHAPE1(LAST), big};
     float kept = big[LAST];
-    assert_int_equal(device_check_finite(fastest(2), big, ROWS * WIDE), ROWS * WIDE);
+    bool fine = false;
+    assert_int_equal(device_finite(fastest(2), 1, &all, &fine, NULL), EMAC_OK);
+    assert_true(fine);
     big[LAST] = fn_float(FN_INF);
-    assert_int_equal(device_check_finite(fastest(2), big, ROWS * WIDE), LAST);
+    assert_int_equal(device_finite(fastest(2), 1, &all, &fine, NULL), EMAC_OK);
+    assert_false(fine);
+    assert_int_equal(device_finite(fastest(2), 1, &before, &fine, NULL), EMAC_OK);
+    assert_true(fine);
     big[LAST] = kept;
 }
 
