@@ -112,6 +112,14 @@ static void maxpool_ties(void **state)
     free(dx.data);
 }
 
+static size_t first_bad(const float *x, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (fn_bits(x[i]) & FN_INF) != FN_INF)
+        i++;
+    return i;
+}
+
 /* A NaN is seen: it would be wrong to hide it behind a maximum or a zero. */
 static void nan_stays(void **state)
 {
@@ -130,9 +138,9 @@ static void nan_stays(void **state)
             test_run(dev, OP_MAXPOOL2D, &attrs, &image, &out[0]);
             test_run(dev, OP_RELU, &attrs, &flat, &out[1]);
             test_run(dev, OP_CORRECT, &attrs, in, &out[2]);
-            assert_int_equal(device_check_finite(dev, out[0].data, 1), 0);
-            assert_int_equal(device_check_finite(dev, out[1].data, 4), at);
-            assert_int_equal(device_check_finite(dev, out[2].data, 2), at / 2);
+            assert_int_equal(first_bad(out[0].data, 1), 0);
+            assert_int_equal(first_bad(out[1].data, 4), at);
+            assert_int_equal(first_bad(out[2].data, 2), at / 2);
             tensors_free(out, 3);
         }
     }
