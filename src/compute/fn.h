@@ -22,7 +22,7 @@
 #if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 
 #pragma OPENCL FP_CONTRACT OFF
-#define FN static inline
+#define FN static inline __attribute__((always_inline))
 typedef uint fn_u32;
 typedef int fn_i32;
 #define fn_bits(x)  as_uint(x)
