@@ -9,6 +9,8 @@
 #define PHILOX_W1     0xBB67AE85u
 #define PHILOX_ROUNDS 10
 
+#define ORDER_ROUNDS 6
+
 void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
@@ -44,4 +46,25 @@ uint64_t philox_below(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t i
     philox_at(seed, purpose, step, index, w);
     uint64_t v = (uint64_t)w[1] << 32 | w[0];
     return (uint64_t)((unsigned __int128)v * bound >> 64);
+}
+
+uint64_t philox_order(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t n, uint64_t i)
+{
+    uint32_t bits = 1;
+    EMAC_ASSERT(i < n && n < UINT64_C(1) << 62);
+    while (UINT64_C(1) << (2 * bits) < n)
+        bits++;
+    uint64_t mask = (UINT64_C(1) << bits) - 1;
+    do {
+        uint64_t a = i >> bits, b = i & mask;
+        for (uint64_t round = 0; round < ORDER_ROUNDS; round++) {
+            uint32_t w[4];
+            philox_at(seed, purpose, step, round << 32 | b, w);
+            uint64_t next = a ^ (w[0] & mask);
+            a = b;
+            b = next;
+        }
+        i = a << bits | b;
+    } while (i >= n);
+    return i;
 }

@@ -15,6 +15,7 @@ enum philox_purpose {
     PHILOX_SAMPLE = 3,  /* choice of a token: step = position */
     PHILOX_DROPOUT = 4, /* masks */
     PHILOX_CHECK = 5,   /* which tasks are executed twice */
+    PHILOX_ORDER = 6,   /* order of a data set's records: step = epoch */
     PHILOX_TEST = 100   /* tests and generators */
 };
 
@@ -25,5 +26,11 @@ void philox_at(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t index, u
  * 2^64). */
 uint64_t philox_below(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t index,
                       uint64_t bound);
+/* Place i of a random order of 0..n-1, i < n < 2^62: for a (seed, purpose, step) every number comes
+ * up once. No table: a Feistel network of six rounds over the least 4^k >= n, walked until it falls
+ * below n (cycle walking; Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+ * Round r takes the halves (a, b) of k bits to (b, a xor f), f = the low k bits of the first word
+ * for index r * 2^32 + b. */
+uint64_t philox_order(uint64_t seed, uint32_t purpose, uint32_t step, uint64_t n, uint64_t i);
 
 #endif

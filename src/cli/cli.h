@@ -26,7 +26,7 @@
     X(train, "run a training job in this process, without a network")                              \
     X(up, "run a coordinator and some rigs on this machine")                                       \
     X(job, "submit, list, show, cancel and follow jobs")                                           \
-    X(data, "add and get files by content address")                                                \
+    X(data, "add, get and import files and data sets")                                             \
     X(model, "export a trained model for Hugging Face tools")                                      \
     X(generate, "let a model continue a text")                                                     \
     X(node, "run one rig: earn by computing")                                                      \

@@ -1,7 +1,9 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/data_import.h"
 #include "exchange/exchange.h"
+#include "work/dataset.h"
 
 static enum emac_status push(struct cli *c, struct store *s, const struct cid *cid)
 {
@@ -15,23 +17,30 @@ static enum emac_status push(struct cli *c, struct store *s, const struct cid *c
     return st;
 }
 
-static enum emac_status data_add(struct cli *c, struct store *s, const char *path)
+/* The end of add and import: pushed when a coordinator is named, and said. */
+static enum emac_status added(struct cli *c, struct store *s, const struct cid *cid, uint64_t size)
 {
-    struct cid cid;
-    uint64_t size = 0;
     char text[CID_TEXT_MAX];
-    enum emac_status st = store_file_add(s, path, &cid, &size, &c->err);
-    if (st == EMAC_OK)
-        st = store_pin(s, "data", &cid, &c->err);
-    if (st == EMAC_OK && c->url_given)
-        st = push(c, s, &cid);
-    if (st != EMAC_OK)
-        return st;
-    cid_text(text, &cid);
+    if (c->url_given) {
+        enum emac_status st = push(c, s, cid);
+        if (st != EMAC_OK)
+            return st;
+    }
+    cid_text(text, cid);
     cli_say(c, "%s", text);
     cli_result(c, json_pack("{s:s,s:I,s:b}", "cid", text, "size", (json_int_t)size, "pushed",
                             c->url_given));
     return EMAC_OK;
+}
+
+static enum emac_status data_add(struct cli *c, struct store *s, const char *path)
+{
+    struct cid cid;
+    uint64_t size = 0;
+    enum emac_status st = store_file_add(s, path, &cid, &size, &c->err);
+    if (st == EMAC_OK)
+        st = store_pin(s, "data", &cid, &c->err);
+    return st == EMAC_OK ? added(c, s, &cid, size) : st;
 }
 
 static enum emac_status data_get(struct cli *c, struct store *s, const char *name, const char *path)
@@ -54,23 +63,79 @@ static enum emac_status data_get(struct cli *c, struct store *s, const char *nam
     return EMAC_OK;
 }
 
+static enum emac_status import(struct cli *c, struct store *s, const struct import_args *a)
+{
+    struct cid cid;
+    struct dataset d;
+    enum emac_status st = data_import(c, s, a, &cid);
+    if (st != EMAC_OK)
+        return st;
+    st = dataset_load(s, &cid, &d, &c->err);
+    if (st == EMAC_OK)
+        st = added(c, s, &cid, dataset_bytes(&d));
+    dataset_release(&d);
+    return st;
+}
+
+static enum emac_status show(struct cli *c, struct store *s, const char *name)
+{
+    struct cid cid;
+    enum emac_status st = cid_parse(&cid, name, &c->err);
+    return st == EMAC_OK ? data_show(c, s, &cid) : st;
+}
+
 enum emac_status cmd_data(struct cli *c, int argc, char **argv)
 {
     const char *out = NULL;
-    const struct cli_option options[] = {{"output", 'o', OPT_TEXT, &out}};
-    const char *pos[CLI_POSITIONALS_MAX];
-    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 2, 2);
+    struct import_args a = {0};
+    const struct cli_option options[] = {
+        {"output", 'o', OPT_TEXT, &out},
+        {"images", 0, OPT_TEXT, &a.images},
+        {"labels", 0, OPT_TEXT, &a.labels},
+        {"test-images", 0, OPT_TEXT, &a.test_images},
+        {"test-labels", 0, OPT_TEXT, &a.test_labels},
+        {"classes", 0, OPT_TEXT, &a.classes},
+        {"csv", 0, OPT_TEXT, &a.csv},
+        {"test-csv", 0, OPT_TEXT, &a.test_csv},
+        {"test-share", 0, OPT_F64, &a.test_share},
+        {"label", 0, OPT_TEXT, &a.label},
+        {"skip", 0, OPT_TEXT, &a.skip},
+    };
+    static const char *const ACTIONS[] = {"add", "get", "import", "show"};
+    enum { ADD, GET, IMPORT, SHOW };
+    const char *pos[CLI_POSITIONALS_MAX] = {0};
+    size_t action = 0;
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
     if (st != EMAC_OK)
         return st;
-    bool add = strcmp(pos[0], "add") == 0;
-    if (!add && strcmp(pos[0], "get") != 0)
-        return emac_fail(&c->err, EMAC_INVALID, "unknown action '%s': data knows add and get",
+    while (action < EMAC_COUNT(ACTIONS) && strcmp(pos[0], ACTIONS[action]) != 0)
+        action++;
+    if (action == EMAC_COUNT(ACTIONS))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown action '%s': data knows add, get, import and show", pos[0]);
+    if ((pos[1] == NULL) != (action == IMPORT))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         action == IMPORT ? "import takes its files as options"
+                                          : "'emac data %s' needs a file or a CID",
                          pos[0]);
     struct store *s = NULL;
     st = cli_store(c, &s);
     if (st != EMAC_OK)
         return st;
-    st = add ? data_add(c, s, pos[1]) : data_get(c, s, pos[1], out);
+    switch (action) {
+    case ADD:
+        st = data_add(c, s, pos[1]);
+        break;
+    case GET:
+        st = data_get(c, s, pos[1], out);
+        break;
+    case IMPORT:
+        st = import(c, s, &a);
+        break;
+    case SHOW:
+        st = show(c, s, pos[1]);
+        break;
+    }
     store_close(s);
     return st;
 }

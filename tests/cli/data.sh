@@ -18,5 +18,32 @@ expect "a rotten block is not handed out" '[57]|13' . "$EMAC" data get "$big" -o
 expect "missing file" 5 "nothing-here" "$EMAC" data add "$WORK/nothing-here"
 expect "bad CID" 2 "bafynonsense" "$EMAC" data get bafynonsense -o "$WORK/x"
 expect "get without -o" 2 "add -o FILE" "$EMAC" data get "$cid"
+
+printf 'id,w,h,kind\nr1,1,2,cat\nr2,3,-4e1,dog\nr3,5,6,cat\n' >"$WORK/table.csv"
+check "import a table" "$EMAC" data import --csv "$WORK/table.csv" --skip id --json
+table=$(json .cid)
+same "its records" 30 "$(json .size)"
+gzip -nk "$WORK/table.csv"
+check "import it compressed" "$EMAC" data import --csv "$WORK/table.csv.gz" --skip id --json
+same "the same data set" "$table" "$(json .cid)"
+check "show" "$EMAC" data show "$table" --json
+same "classes" 'cat dog' "$(json '.classes | join(" ")')"
+same "columns" 'w h' "$(json '.columns | join(" ")')"
+same "records" 3 "$(json .splits.train.records)"
+check "its records as a file" "$EMAC" data get "$(json .splits.train.file)" -o "$WORK/records"
+same "the first record" 0000803f000000400000 "$(head -c 10 "$WORK/records" | od -An -v -tx1 | tr -d ' \n')"
+expect "a bad cell: line and column" 2 "line 2: 'r1' in column 'id'" "$EMAC" data import --csv "$WORK/table.csv"
+expect "no such column" 2 "names no column 'colour'" "$EMAC" data import --csv "$WORK/table.csv" --label colour
+printf '\000\000\010\003\000\000\000\002\000\000\000\001\000\000\000\002abcd' >"$WORK/images"
+printf '\000\000\010\001\000\000\000\002\001\000' >"$WORK/labels"
+check "import images" "$EMAC" data import --images "$WORK/images" --labels "$WORK/labels" --classes 'no,yes' --json
+check "show images" "$EMAC" data show "$(json .cid)" --json
+same "shape" '1 2 1' "$(json '.shape | join(" ")')"
+same "names" 'no yes' "$(json '.classes | join(" ")')"
+expect "labels that are none" 2 'labels .train. have 3 dimensions' "$EMAC" data import --images "$WORK/images" --labels "$WORK/images"
+head -c 10 "$WORK/table.csv.gz" >"$WORK/cut.gz"
+expect "a cut gzip" 7 "cut.gz.*ends too early" "$EMAC" data import --csv "$WORK/cut.gz"
+expect "both kinds" 2 'import what' "$EMAC" data import --csv "$WORK/table.csv" --images "$WORK/images"
+expect "a file is no data set" 2 'a file, not a data set' "$EMAC" data show "$cid"
 expect "help" 0 'EMAC DATA' "$EMAC" data --help
 finish
