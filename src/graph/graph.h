@@ -96,21 +96,26 @@ enum emac_status graph_cut(const struct graph *g, uint32_t stages, struct graph 
 
 /* A plan places every value in one block of memory by its live range (inputs and outputs are
  * bound by the caller and lie outside), then runs it any number of times. Not thread-safe. The
- * graph must outlive the plan. Dead nodes are dropped. The block is allocated by the first run, so
- * that a caller can look at graph_plan_bytes of a stranger's program first. */
+ * graph must outlive the plan. Dead nodes are dropped. The block is allocated on the device by the
+ * first run, so that a caller can look at graph_plan_bytes of a stranger's program first; the
+ * device of the last run must outlive the plan. */
 struct graph_plan;
 enum emac_status graph_plan_new(const struct graph *g, struct graph_plan **out,
                                 struct emac_err *err);
 void graph_plan_free(struct graph_plan *p);
 size_t graph_plan_bytes(const struct graph_plan *p); /* intermediate memory */
-/* Bind the data of input / output i, 4-byte aligned. Pointers must stay valid through graph_run;
- * outputs overlap neither inputs nor each other. An output that is directly an input is copied.
- * Every output, and every input that the outputs depend on, must be bound (asserted). */
+/* Bind the data of input / output i, 4-byte aligned, in the device's memory. Pointers must stay
+ * valid through graph_run; outputs overlap neither inputs nor each other. An output that is
+ * directly an input is copied. Every output, and every input that the outputs depend on, must be
+ * bound (asserted). */
 void graph_bind_input(struct graph_plan *p, uint32_t i, const void *data);
 void graph_bind_output(struct graph_plan *p, uint32_t i, void *data);
 /* Run. When an f32 output holds NaN or infinity: NUMERIC, naming the first operator (node number
  * and name) whose result is not finite, found by running once more with checks. */
 enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac_err *err);
+
+/* The same with inputs and outputs in host memory, whatever the device. */
+enum emac_status graph_run_host(struct graph_plan *p, struct device *dev, struct emac_err *err);
 
 /* Run and report each needed node in order with the SHA-256 over the concatenated SHA-256 digests
  * of its outputs' bytes (little-endian): for disputes and tests. */

@@ -248,7 +248,7 @@ void graph_plan_free(struct graph_plan *p)
     free(p->input);
     free(p->output);
     free(p->made);
-    free(p->block);
+    device_free(p->dev, p->block);
     free(p);
 }
 

@@ -33,12 +33,13 @@ struct graph_plan {
     const void **input;
     void **output;
     struct tensor *made; /* the outputs after a run */
+    struct device *dev;  /* of the last run; holds the block */
     uint8_t *block;      /* allocated by the first run */
     size_t bytes;
 };
 
 /* Give every value its address. */
-enum emac_status plan_ready(struct graph_plan *p, struct emac_err *err);
+enum emac_status plan_ready(struct graph_plan *p, struct device *dev, struct emac_err *err);
 /* Run the node of step s; the sentence of a failure names it. */
 enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
                            struct emac_err *err);

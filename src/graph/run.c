@@ -1,6 +1,5 @@
 /* Running a plan: addresses, the nodes one by one, and the check of what came out. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "graph/plan_internal.h"
@@ -17,10 +16,15 @@ void graph_bind_output(struct graph_plan *p, uint32_t i, void *data)
     p->output[i] = data;
 }
 
-enum emac_status plan_ready(struct graph_plan *p, struct emac_err *err)
+enum emac_status plan_ready(struct graph_plan *p, struct device *dev, struct emac_err *err)
 {
-    if (p->block == NULL && p->bytes > 0 && emac_alloc_aligned(&p->block, p->bytes, err) != EMAC_OK)
-        return emac_wrap(err, "%zu bytes for the intermediate values of a graph", p->bytes);
+    if (p->dev != dev) {
+        device_free(p->dev, p->block);
+        p->block = NULL;
+        p->dev = dev;
+    }
+    if (p->block == NULL && p->bytes > 0 && device_alloc(dev, p->bytes, &p->block, err) != EMAC_OK)
+        return emac_wrap(err, "intermediate values of a graph");
     for (uint32_t i = 0; i < p->g->outputs; i++)
         EMAC_ASSERT(p->output[i] != NULL);
     for (value_id v = 0; v < p->g->values; v++) {
@@ -69,15 +73,20 @@ static enum emac_status outputs_finite(struct graph_plan *p, struct device *dev,
     return device_finite(dev, p->g->outputs, p->made, out, err);
 }
 
-static void outputs_copy(struct graph_plan *p)
+static enum emac_status outputs_copy(struct graph_plan *p, struct device *dev, struct emac_err *err)
 {
+    enum emac_status st = EMAC_OK;
+
     for (uint32_t i = 0; i < p->g->outputs; i++) {
         const struct tensor *t = &p->value[p->g->output[i].value].tensor;
 
         EMAC_ASSERT(t->data != NULL);
         if (t->data != p->output[i])
-            memcpy(p->output[i], t->data, graph_value_bytes(p->g, p->g->output[i].value));
+            EMAC_TRY(st, device_copy(dev, p->output[i], t->data,
+                                     graph_value_bytes(p->g, p->g->output[i].value), err));
     }
+out:
+    return st;
 }
 
 static enum emac_status input_check(struct graph_plan *p, struct device *dev, value_id v,
@@ -139,13 +148,77 @@ enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac
     enum emac_status st;
     bool finite;
 
-    EMAC_TRY(st, plan_ready(p, err));
+    EMAC_TRY(st, plan_ready(p, dev, err));
     for (uint32_t s = 0; s < p->steps; s++)
         EMAC_TRY(st, plan_step(p, dev, s, err));
-    outputs_copy(p);
+    EMAC_TRY(st, outputs_copy(p, dev, err));
     EMAC_TRY(st, outputs_finite(p, dev, &finite, err));
     if (!finite)
         return find_culprit(p, dev, err);
 out:
+    return st;
+}
+
+/* Memory of the device for each port that is bound, with the inputs written. */
+static enum emac_status ports_bring(struct graph_plan *p, struct device *dev, void **in, void **out,
+                                    struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+
+    for (uint32_t i = 0; i < p->g->inputs; i++) {
+        size_t bytes = graph_value_bytes(p->g, p->g->input[i].value);
+
+        if (p->input[i] == NULL)
+            continue;
+        EMAC_TRY(st, device_alloc(dev, bytes, &in[i], err));
+        EMAC_TRY(st, device_write(dev, in[i], p->input[i], bytes, err));
+    }
+    for (uint32_t i = 0; i < p->g->outputs; i++)
+        EMAC_TRY(st,
+                 device_alloc(dev, graph_value_bytes(p->g, p->g->output[i].value), &out[i], err));
+out:
+    return st;
+}
+
+/* What the caller bound and what is bound instead change places. */
+static void ports_swap(struct graph_plan *p, void **in, void **out)
+{
+    for (uint32_t i = 0; i < p->g->inputs; i++) {
+        void *there = in[i];
+
+        in[i] = (void *)(uintptr_t)p->input[i];
+        p->input[i] = there;
+    }
+    for (uint32_t i = 0; i < p->g->outputs; i++) {
+        void *there = out[i];
+
+        out[i] = p->output[i];
+        p->output[i] = there;
+    }
+}
+
+enum emac_status graph_run_host(struct graph_plan *p, struct device *dev, struct emac_err *err)
+{
+    void **in = NULL, **out = NULL;
+    enum emac_status st;
+
+    if (device_is_host(dev))
+        return graph_run(p, dev, err);
+    EMAC_TRY(st, emac_alloc(&in, (size_t)p->g->inputs + 1, sizeof(*in), err));
+    EMAC_TRY(st, emac_alloc(&out, p->g->outputs, sizeof(*out), err));
+    EMAC_TRY(st, ports_bring(p, dev, in, out, err));
+    ports_swap(p, in, out);
+    st = graph_run(p, dev, err);
+    ports_swap(p, in, out);
+    for (uint32_t i = 0; i < p->g->outputs && st == EMAC_OK; i++)
+        st = device_read(dev, p->output[i], out[i], graph_value_bytes(p->g, p->g->output[i].value),
+                         err);
+out:
+    for (uint32_t i = 0; in != NULL && i < p->g->inputs; i++)
+        device_free(dev, in[i]);
+    for (uint32_t i = 0; out != NULL && i < p->g->outputs; i++)
+        device_free(dev, out[i]);
+    free(in);
+    free(out);
     return st;
 }
