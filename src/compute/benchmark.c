@@ -28,12 +28,14 @@ static bool run_gemm(struct benchmark *m)
                            {DTYPE_F32, SHAPE2(GEMM_SIDE, GEMM_SIDE), m->b}};
     struct tensor out = {DTYPE_F32, SHAPE2(GEMM_SIDE, GEMM_SIDE), m->c};
     struct op_attrs attrs = {{{.i = 0}, {.i = 1}}};
-    return device_run(m->dev, OP_MATMUL, &attrs, in, &out, NULL) == EMAC_OK;
+    return device_run(m->dev, OP_MATMUL, &attrs, in, &out, NULL) == EMAC_OK &&
+           device_finish(m->dev, NULL) == EMAC_OK;
 }
 
 static bool run_add(struct benchmark *m)
 {
-    return device_add(m->dev, m->c, m->a, m->b, MEMORY_FLOATS, NULL) == EMAC_OK;
+    return device_add(m->dev, m->c, m->a, m->b, MEMORY_FLOATS, NULL) == EMAC_OK &&
+           device_finish(m->dev, NULL) == EMAC_OK;
 }
 
 /* Median seconds of runs within about `ms`, after one that warms up; 0 when a run failed. */
@@ -55,23 +57,38 @@ static double median_seconds(struct benchmark *m, bool (*run)(struct benchmark *
     return seconds[n / 2];
 }
 
+/* Three vectors on the device, two of them filled. */
+static enum emac_status vectors_new(struct benchmark *m)
+{
+    const size_t bytes = MEMORY_FLOATS * sizeof(float);
+    float *x = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, emac_alloc_aligned(&x, bytes, NULL));
+    for (size_t i = 0; i < MEMORY_FLOATS; i++)
+        x[i] = (float)(i % 251) * 0x1p-8f - 0.5f;
+    EMAC_TRY(st, device_alloc(m->dev, bytes, &m->a, NULL));
+    EMAC_TRY(st, device_alloc(m->dev, bytes, &m->b, NULL));
+    EMAC_TRY(st, device_alloc(m->dev, bytes, &m->c, NULL));
+    EMAC_TRY(st, device_write(m->dev, m->a, x, bytes, NULL));
+    st = device_write(m->dev, m->b, x, bytes, NULL);
+out:
+    free(x);
+    return st;
+}
+
 void device_benchmark(struct device *dev, uint64_t (*now_ns)(void *), void *ctx, uint32_t ms,
                       struct device_speed *out)
 {
     struct benchmark m = {.dev = dev, .now_ns = now_ns, .ctx = ctx};
     double t;
     *out = (struct device_speed){0};
-    if (emac_alloc(&m.a, MEMORY_FLOATS, sizeof *m.a, NULL) == EMAC_OK &&
-        emac_alloc(&m.b, MEMORY_FLOATS, sizeof *m.b, NULL) == EMAC_OK &&
-        emac_alloc(&m.c, MEMORY_FLOATS, sizeof *m.c, NULL) == EMAC_OK) {
-        for (size_t i = 0; i < MEMORY_FLOATS; i++)
-            m.a[i] = m.b[i] = (float)(i % 251) * 0x1p-8f - 0.5f;
+    if (vectors_new(&m) == EMAC_OK) {
         t = median_seconds(&m, run_gemm, ms / 2);
         out->gemm_gflops = t > 0 ? 2e-9 * GEMM_SIDE * GEMM_SIDE * GEMM_SIDE / t : 0;
         t = median_seconds(&m, run_add, ms / 2);
         out->memory_gbs = t > 0 ? 3e-9 * (double)(MEMORY_FLOATS * sizeof(float)) / t : 0;
     }
-    free(m.a);
-    free(m.b);
-    free(m.c);
+    device_free(dev, m.a);
+    device_free(dev, m.b);
+    device_free(dev, m.c);
 }

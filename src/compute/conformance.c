@@ -298,15 +298,19 @@ static enum emac_status run_decode(struct device *dev, const uint32_t d[4], uint
 {
     static const struct input uniform = {UNIFORM, {0}, 0};
     size_t heads = d[0], kv_heads = d[1], head_dim = d[2], len = d[3];
-    size_t q = heads * head_dim, kv = len * kv_heads * head_dim;
-    float *x = NULL; /* q, k, v, o */
+    size_t q = heads * head_dim, kv = len * kv_heads * head_dim, all = 2 * q + 2 * kv;
+    float *x = NULL, *there = NULL; /* q, k, v, o */
     enum emac_status st;
-    EMAC_TRY(st, emac_alloc(&x, 2 * q + 2 * kv, sizeof *x, err));
+    EMAC_TRY(st, emac_alloc(&x, all, sizeof *x, err));
+    EMAC_TRY(st, device_alloc(dev, all * sizeof *x, &there, err));
     fill_words(x, q + 2 * kv, &uniform, stream * INPUT_MAX);
-    EMAC_TRY(st, device_attention_decode(dev, x, x + q, x + q + kv, x + q + 2 * kv, len, d[0], d[1],
-                                         d[2], 0.25f, err));
-    digest_floats(digest, x + q + 2 * kv, q);
+    EMAC_TRY(st, device_write(dev, there, x, all * sizeof *x, err));
+    EMAC_TRY(st, device_attention_decode(dev, there, there + q, there + q + kv, there + q + 2 * kv,
+                                         len, d[0], d[1], d[2], 0.25f, err));
+    EMAC_TRY(st, device_read(dev, x, there + q + 2 * kv, q * sizeof *x, err));
+    digest_floats(digest, x, q);
 out:
+    device_free(dev, there);
     free(x);
     return st;
 }
