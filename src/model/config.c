@@ -166,6 +166,18 @@ out:
     return st;
 }
 
+/* "dtype" is the key of newer files. What else it says concerns only who converts the weights. */
+static enum dtype read_storage(const json_t *root)
+{
+    const json_t *v = field(root, "torch_dtype");
+
+    if (v == NULL)
+        v = field(root, "dtype");
+    return v != NULL && json_is_string(v) && strcmp(json_string_value(v), "bfloat16") == 0
+               ? DTYPE_BF16
+               : DTYPE_F32;
+}
+
 static enum emac_status read_root(const json_t *root, struct llama_config *out,
                                   struct emac_err *err)
 {
@@ -184,6 +196,7 @@ static enum emac_status read_root(const json_t *root, struct llama_config *out,
     EMAC_TRY(st, read_rope(root, out, err));
     EMAC_TRY(st, read_number(root, "rms_norm_eps", 1e-6, &out->norm_eps, err));
     EMAC_TRY(st, read_bool(root, "tie_word_embeddings", &out->tie_embeddings, err));
+    out->storage = read_storage(root);
     st = llama_config_check(out, err);
 out:
     return st;
@@ -254,13 +267,14 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
                          "  \"rope_scaling\": null,\n"
                          "  \"rope_theta\": %s,\n"
                          "  \"tie_word_embeddings\": %s,\n"
-                         "  \"torch_dtype\": \"float32\",\n"
+                         "  \"torch_dtype\": \"%s\",\n"
                          "  \"use_cache\": true,\n"
                          "  \"vocab_size\": %u\n"
                          "}\n",
                          c->head_dim, c->hidden_size, c->intermediate_size, c->max_positions,
                          c->heads, c->layers, c->kv_heads, eps, theta,
-                         c->tie_embeddings ? "true" : "false", c->vocab_size);
+                         c->tie_embeddings ? "true" : "false",
+                         c->storage == DTYPE_BF16 ? "bfloat16" : "float32", c->vocab_size);
 out:
     return st;
 }

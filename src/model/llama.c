@@ -22,11 +22,26 @@ static value_id op(struct builder *b, enum op which, const struct op_attrs *attr
     return graph_op(b->g, which, attrs, n, in);
 }
 
+/* The first output is a value that the backward pass reads. */
+static value_id kept(struct builder *b, enum op which, const struct op_attrs *attrs, uint32_t n,
+                     const value_id *in)
+{
+    return b->c->storage == DTYPE_BF16 ? graph_op_bf16(b->g, which, attrs, n, in)
+                                       : graph_op(b->g, which, attrs, n, in);
+}
+
 static value_id op2(struct builder *b, enum op which, value_id x, value_id y)
 {
     value_id in[] = {x, y};
 
     return op(b, which, NULL, 2, in);
+}
+
+static value_id kept2(struct builder *b, enum op which, value_id x, value_id y)
+{
+    value_id in[] = {x, y};
+
+    return kept(b, which, NULL, 2, in);
 }
 
 static value_id fill(struct graph *g, struct shape shape, float value)
@@ -43,12 +58,20 @@ static value_id param(const struct builder *b, enum llama_kind kind, uint32_t la
     return b->param[llama_cell(kind, layer)];
 }
 
+static const struct op_attrs transposed_b = {.at = {{.i = 0}, {.i = 1}}};
+
 static value_id linear(struct builder *b, value_id x, value_id w)
 {
-    struct op_attrs attrs = {.at = {{.i = 0}, {.i = 1}}};
     value_id in[] = {x, w};
 
-    return op(b, OP_MATMUL, &attrs, 2, in);
+    return op(b, OP_MATMUL, &transposed_b, 2, in);
+}
+
+static value_id kept_linear(struct builder *b, value_id x, value_id w)
+{
+    value_id in[] = {x, w};
+
+    return kept(b, OP_MATMUL, &transposed_b, 2, in);
 }
 
 static value_id rmsnorm(struct builder *b, value_id x, value_id w)
@@ -56,7 +79,7 @@ static value_id rmsnorm(struct builder *b, value_id x, value_id w)
     struct op_attrs attrs = {.at = {{.f = (float)b->c->norm_eps}}};
     value_id in[] = {x, w};
 
-    return op(b, OP_RMSNORM, &attrs, 2, in);
+    return kept(b, OP_RMSNORM, &attrs, 2, in);
 }
 
 static value_id rope(struct builder *b, value_id x, uint32_t heads)
@@ -64,7 +87,7 @@ static value_id rope(struct builder *b, value_id x, uint32_t heads)
     struct op_attrs attrs = {.at = {{.i = heads}, {.i = 0}}};
     value_id in[] = {x, b->cos, b->sin};
 
-    return op(b, OP_ROPE, &attrs, 3, in);
+    return kept(b, OP_ROPE, &attrs, 3, in);
 }
 
 /* x[N,D] -> x + attention(norm(x)) [N,D] */
@@ -79,27 +102,27 @@ static value_id attention_block(struct builder *b, value_id x, uint32_t layer)
 
     in[0] = rope(b, linear(b, h, param(b, LLAMA_Q, layer)), c->heads);
     in[1] = rope(b, linear(b, h, param(b, LLAMA_K, layer)), c->kv_heads);
-    in[2] = linear(b, h, param(b, LLAMA_V, layer));
-    o = op(b, OP_ATTENTION, &attrs, 3, in);
-    return op2(b, OP_ADD, x, linear(b, o, param(b, LLAMA_O, layer)));
+    in[2] = kept_linear(b, h, param(b, LLAMA_V, layer));
+    o = kept(b, OP_ATTENTION, &attrs, 3, in);
+    return kept2(b, OP_ADD, x, linear(b, o, param(b, LLAMA_O, layer)));
 }
 
 /* x[N,D] -> x + mlp(norm(x)) [N,D] */
 static value_id mlp_block(struct builder *b, value_id x, uint32_t layer)
 {
     value_id h = rmsnorm(b, x, param(b, LLAMA_MLP_NORM, layer));
-    value_id gate = linear(b, h, param(b, LLAMA_GATE, layer));
-    value_id up = linear(b, h, param(b, LLAMA_UP, layer));
-    value_id y = linear(b, op2(b, OP_SWIGLU, gate, up), param(b, LLAMA_DOWN, layer));
+    value_id gate = kept_linear(b, h, param(b, LLAMA_GATE, layer));
+    value_id up = kept_linear(b, h, param(b, LLAMA_UP, layer));
+    value_id y = linear(b, kept2(b, OP_SWIGLU, gate, up), param(b, LLAMA_DOWN, layer));
 
-    return op2(b, OP_ADD, x, y);
+    return kept2(b, OP_ADD, x, y);
 }
 
 /* -> logits[N,V] */
 static value_id forward(struct builder *b)
 {
     value_id embed = param(b, LLAMA_EMBED, 0);
-    value_id x = op2(b, OP_EMBED, b->tokens, embed);
+    value_id x = kept2(b, OP_EMBED, b->tokens, embed);
 
     for (uint32_t layer = 0; layer < b->c->layers; layer++) {
         x = attention_block(b, x, layer);
@@ -144,7 +167,7 @@ static enum emac_status builder_init(struct builder *b, const struct llama_confi
         llama_param_at(c, NULL, i, &p);
         llama_param_place(c, i, &kind, &layer);
         snprintf(name, sizeof(name), "params/%s", p.name);
-        b->param[llama_cell(kind, layer)] = graph_input(b->g, name, DTYPE_F32, p.shape);
+        b->param[llama_cell(kind, layer)] = graph_input(b->g, name, c->storage, p.shape);
     }
     n = (size_t)batch * seq;
     b->cos = graph_input(b->g, "tables/cos", DTYPE_F32, SHAPE2(seq, c->head_dim / 2));
@@ -246,6 +269,21 @@ static value_id init_value(struct graph *g, const struct llama_param *p, uint32_
     return graph_op(g, OP_RANDN, &attrs, 0, NULL);
 }
 
+void llama_param_output(struct graph *g, const struct llama_config *c, const char *param,
+                        value_id f32)
+{
+    char name[GRAPH_NAME_MAX];
+
+    snprintf(name, sizeof(name), "params/%s", param);
+    if (c->storage != DTYPE_BF16) {
+        graph_output(g, name, f32);
+        return;
+    }
+    graph_output(g, name, graph_op_bf16(g, OP_COPY, NULL, 1, &f32));
+    snprintf(name, sizeof(name), "opt/w.%s", param);
+    graph_output(g, name, f32);
+}
+
 enum emac_status llama_graph_init(const struct llama_config *c, const struct llama_init *init,
                                   uint64_t seed, struct graph **out, struct emac_err *err)
 {
@@ -264,8 +302,7 @@ enum emac_status llama_graph_init(const struct llama_config *c, const struct lla
         struct llama_param p;
 
         llama_param_at(c, init, i, &p);
-        snprintf(name, sizeof(name), "params/%s", p.name);
-        graph_output(b.g, name, init_value(b.g, &p, i, seed));
+        llama_param_output(b.g, c, p.name, init_value(b.g, &p, i, seed));
         for (uint32_t k = 0; k < EMAC_COUNT(state); k++) {
             snprintf(name, sizeof(name), "%s%s", state[k], p.name);
             graph_output(b.g, name, fill(b.g, p.shape, 0.0f));

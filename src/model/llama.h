@@ -15,6 +15,9 @@ struct llama_config {
     uint32_t max_positions;
     double rope_theta, norm_eps;
     bool tie_embeddings;
+    /* Of the weights, and of the forward pass's values that the backward pass reads: DTYPE_F32, or
+     * DTYPE_BF16 for half the memory (rule 8). Logits and gradients are f32. */
+    enum dtype storage;
 };
 
 /* Sizes are checked: each 1 to 2^24, heads a multiple of kv_heads, head_dim even, fewer than 2^40
@@ -22,8 +25,9 @@ struct llama_config {
 enum emac_status llama_config_check(const struct llama_config *c, struct emac_err *err);
 /* From / to the text of config.json. Reading requires model_type "llama", hidden_act "silu", no
  * biases, no rope scaling, no quantisation (UNSUPPORTED otherwise); unknown keys are ignored and
- * absent ones have Hugging Face's defaults. Writing gives what transformers' LlamaForCausalLM
- * loads. */
+ * absent ones have Hugging Face's defaults; storage is bf16 when
+ * torch_dtype (or dtype) says "bfloat16", else f32. Writing gives what transformers'
+ * LlamaForCausalLM loads. */
 enum emac_status llama_config_read(struct llama_config *out, const char *json, size_t n,
                                    struct emac_err *err);
 enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,
@@ -48,7 +52,8 @@ uint64_t llama_param_elements(const struct llama_config *c); /* total number of 
 
 /* Graphs (caller frees).
  * init:  no inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's
- *        RANDN has `seed` and, as tensor number, the parameter's number.
+ *        RANDN has `seed` and, as tensor number, the parameter's number. With bf16 storage the
+ *        parameters are bf16, and "opt/w.<name>" has the f32 that they round.
  * train: inputs "params/<name>", "tables/cos" and "tables/sin" [T,E/2], "batch/tokens" and
  *        "batch/targets" i32[B*T]; outputs "sum/grad.<name>" (of the mean loss of the micro-batch)
  *        and "sum/loss" [1] (mean over its tokens, nats).

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "compute/host_math.h"
+#include "model/llama_internal.h"
 #include "model/optimiser.h"
 
 struct step {
@@ -25,8 +26,15 @@ static value_id op2(struct graph *g, enum op op, value_id a, value_id b)
 
 /* Inputs stand bundle by bundle, each in order of the parameters' names: input number
  * bundle * params + i is parameter i of the bundle. */
-enum { BUNDLE_PARAMS, BUNDLE_M, BUNDLE_V, BUNDLE_GRAD, BUNDLE_COUNT };
-static const char *const bundle_prefix[BUNDLE_COUNT] = {"params/", "opt/m.", "opt/v.", "sum/grad."};
+enum { BUNDLE_PARAMS, BUNDLE_M, BUNDLE_V, BUNDLE_GRAD, BUNDLE_W, BUNDLE_COUNT };
+static const char *const bundle_prefix[BUNDLE_COUNT] = {"params/", "opt/m.", "opt/v.", "sum/grad.",
+                                                        "opt/w."};
+
+/* BUNDLE_W is there with bf16 storage only. */
+static uint32_t bundle_count(const struct llama_config *c)
+{
+    return c->storage == DTYPE_BF16 ? BUNDLE_COUNT : BUNDLE_W;
+}
 
 static value_id bundle_value(const struct step *s, uint32_t bundle, uint32_t i)
 {
@@ -37,14 +45,14 @@ static void inputs_add(struct step *s)
 {
     struct graph *g = s->g;
 
-    for (uint32_t bundle = 0; bundle < BUNDLE_COUNT; bundle++) {
+    for (uint32_t bundle = 0; bundle < bundle_count(s->c); bundle++) {
         for (uint32_t i = 0; i < llama_param_count(s->c); i++) {
             char name[GRAPH_NAME_MAX];
             struct llama_param p;
 
             llama_param_at(s->c, NULL, i, &p);
             snprintf(name, sizeof(name), "%s%s", bundle_prefix[bundle], p.name);
-            graph_input(g, name, DTYPE_F32, p.shape);
+            graph_input(g, name, bundle == BUNDLE_PARAMS ? s->c->storage : DTYPE_F32, p.shape);
         }
     }
     s->loss = graph_input(g, "sum/loss", DTYPE_F32, SHAPE1(1));
@@ -70,12 +78,17 @@ static void update(struct step *s, uint32_t i, value_id gscale)
     value_id in[6], out;
 
     llama_param_at(s->c, NULL, i, &p);
-    for (uint32_t bundle = 0; bundle < BUNDLE_COUNT; bundle++)
+    for (uint32_t bundle = 0; bundle <= BUNDLE_GRAD; bundle++)
         in[bundle] = bundle_value(s, bundle, i);
+    if (s->c->storage == DTYPE_BF16)
+        in[0] = bundle_value(s, BUNDLE_W, i);
     in[4] = gscale;
     in[5] = p.decay ? s->hyper : s->hyper_nodecay;
     out = graph_op(s->g, OP_ADAMW, NULL, 6, in);
-    for (uint32_t bundle = 0; bundle <= BUNDLE_V && out != VALUE_NONE; bundle++) {
+    if (out == VALUE_NONE)
+        return;
+    llama_param_output(s->g, s->c, p.name, out);
+    for (uint32_t bundle = BUNDLE_M; bundle <= BUNDLE_V; bundle++) {
         char name[GRAPH_NAME_MAX];
 
         snprintf(name, sizeof(name), "%s%s", bundle_prefix[bundle], p.name);

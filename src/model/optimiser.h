@@ -17,7 +17,9 @@ struct adamw_recipe {
  * sums over all micro-batches of the step), "args/count_inv" [1] = 1 / number of micro-batches,
  * "args/hyper" [8] and "args/hyper_nodecay" [8] (weight_decay 0), "args/clip" [1].
  * Outputs: "params/<name>", "opt/m.<name>", "opt/v.<name>", and "metrics/loss" [1] (mean nats),
- * "metrics/grad_norm" [1].
+ * "metrics/grad_norm" [1]. With bf16 storage "opt/w.<name>", the f32 weights, are input and output
+ * beside: they are what the optimiser moves, and the parameters are their rounding (as an input
+ * then of no effect).
  *
  * Exactly: total = the SUMSQ of each summed gradient, added one after the other in order of the
  * parameters' names; grad_norm = sqrt(total) * count_inv; clip coefficient = CLIP_COEF((total *

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "base/checked.h"
+#include "compute/fn.h"
 #include "model/llama_internal.h"
 #include "model/session.h"
 
@@ -27,7 +28,9 @@ struct scratch {
 struct session {
     struct device *dev;
     struct llama_config c;
-    void *copy;           /* of the bundle's data when they were not aligned */
+    void *copy;  /* of the bundle's data when they were not aligned */
+    float *wide; /* the f32 form of bf16 weights, widened once */
+    size_t wide_used;
     const float **weight; /* by llama_cell */
     uint32_t length, cache_rows;
     float **k, **v;   /* per layer: [cache_rows, G*E] */
@@ -38,8 +41,31 @@ struct session {
 
 /* -- opening ------------------------------------------------------------------------------- */
 
-static enum emac_status weight_find(const struct st_index *idx, const struct llama_param *p,
-                                    const uint8_t *data, const float **out, struct emac_err *err)
+/* Each product with a weight would widen it again (rule 8); bits are the same. */
+static const float *weight_widen(struct session *s, const uint8_t *half, size_t n)
+{
+    float *wide = s->wide + s->wide_used;
+
+    for (size_t i = 0; i < n; i++)
+        wide[i] = fn_from_bf16((fn_u32)half[2 * i] | (fn_u32)half[2 * i + 1] << 8);
+    s->wide_used += n;
+    return wide;
+}
+
+static enum emac_status wide_reserve(struct session *s, const struct st_index *idx,
+                                     struct emac_err *err)
+{
+    uint64_t bytes = 0; /* at most twice the file's, so it does not overflow */
+
+    for (size_t i = 0; i < idx->count; i++)
+        if (idx->tensor[i].dtype == ST_BF16)
+            bytes += 2 * st_tensor_bytes(&idx->tensor[i]);
+    return bytes == 0 ? EMAC_OK : emac_alloc_aligned(&s->wide, bytes, err);
+}
+
+static enum emac_status weight_find(struct session *s, const struct st_index *idx,
+                                    const struct llama_param *p, const uint8_t *data,
+                                    const float **out, struct emac_err *err)
 {
     const struct st_tensor *t = st_index_find(idx, p->name);
     bool fits;
@@ -47,16 +73,18 @@ static enum emac_status weight_find(const struct st_index *idx, const struct lla
     if (t == NULL)
         return emac_fail(err, EMAC_INVALID, "tensor '%s' is missing in the model's weights",
                          p->name);
-    if (t->dtype != ST_F32)
-        return emac_fail(err, EMAC_UNSUPPORTED, "tensor '%s' is %s; only F32 weights can be run",
-                         p->name, st_dtype_name(t->dtype));
+    if (t->dtype != ST_F32 && t->dtype != ST_BF16)
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "tensor '%s' is %s; only F32 and BF16 weights can be run", p->name,
+                         st_dtype_name(t->dtype));
     fits = t->rank == p->shape.rank;
     for (uint32_t i = 0; fits && i < t->rank; i++)
         fits = t->dim[i] == p->shape.dim[i];
     if (!fits)
         return emac_fail(err, EMAC_INVALID,
                          "tensor '%s' has another shape than config.json asks for", p->name);
-    *out = (const float *)(const void *)(data + t->begin);
+    *out = t->dtype == ST_BF16 ? weight_widen(s, data + t->begin, st_tensor_count(t))
+                               : (const float *)(const void *)(data + t->begin);
     return EMAC_OK;
 }
 
@@ -94,6 +122,7 @@ static enum emac_status weights_open(struct session *s, const uint8_t *bundle, s
         memcpy(s->copy, data, n - idx.data_offset);
         data = s->copy;
     }
+    EMAC_TRY(st, wide_reserve(s, &idx, err));
     for (uint32_t i = 0; i < llama_param_count(&s->c); i++) {
         struct llama_param p;
         enum llama_kind kind;
@@ -101,7 +130,7 @@ static enum emac_status weights_open(struct session *s, const uint8_t *bundle, s
 
         llama_param_at(&s->c, NULL, i, &p);
         llama_param_place(&s->c, i, &kind, &layer);
-        EMAC_TRY(st, weight_find(&idx, &p, data, &s->weight[llama_cell(kind, layer)], err));
+        EMAC_TRY(st, weight_find(s, &idx, &p, data, &s->weight[llama_cell(kind, layer)], err));
     }
     if (idx.count != llama_param_count(&s->c))
         st = superfluous_find(&s->c, &idx, err);
@@ -151,6 +180,7 @@ void session_close(struct session *s)
     free(s->logits);
     free(s->weight);
     free(s->copy);
+    free(s->wide);
     free(s);
 }
 

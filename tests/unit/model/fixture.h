@@ -87,6 +87,14 @@ static inline void *pool_get(struct pool *p, const char *name, size_t bytes)
     return p->item[p->count++].data;
 }
 
+/* The first `bytes` of an item are all of it from now on. */
+static inline void pool_shrink(struct pool *p, const char *name, size_t bytes)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (strcmp(p->item[i].name, name) == 0)
+            p->item[i].bytes = bytes;
+}
+
 static inline void pool_free(struct pool *p)
 {
     for (uint32_t i = 0; i < p->count; i++) {
@@ -163,7 +171,8 @@ static inline uint8_t *bundle_of(struct pool *p, const struct llama_config *c, s
         llama_param_at(c, NULL, i, &param);
         dim[0] = param.shape.dim[0];
         dim[1] = param.shape.dim[1];
-        ASSERT_OK(st_index_add(&idx, param.name, ST_F32, param.shape.rank, dim, err));
+        ASSERT_OK(st_index_add(&idx, param.name, c->storage == DTYPE_BF16 ? ST_BF16 : ST_F32,
+                               param.shape.rank, dim, err));
     }
     ASSERT_OK(st_bundle_layout(&idx, &header, err));
     file = malloc(idx.file_size + shift);

@@ -23,6 +23,7 @@ static void check_equal(const struct llama_config *a, const struct llama_config 
     assert_true(a->rope_theta == b->rope_theta);
     assert_true(a->norm_eps == b->norm_eps);
     assert_true(a->tie_embeddings == b->tie_embeddings);
+    assert_int_equal(a->storage, b->storage);
 }
 
 static void test_round_trip(void **state)
@@ -36,6 +37,7 @@ static void test_round_trip(void **state)
 
         c.rope_theta = theta[i];
         c.norm_eps = eps[i];
+        c.storage = i == 3 ? DTYPE_BF16 : DTYPE_F32;
         emac_buf_init(&buf, LLAMA_CONFIG_BYTES_MAX);
         ASSERT_OK(llama_config_write(&c, &buf, err));
         ASSERT_OK(llama_config_read(&back, emac_buf_str(&buf), buf.len, err));
@@ -57,6 +59,7 @@ static void test_defaults_are_hugging_faces(void **state)
     ASSERT_OK(read_text("{" PLAIN ",\"rope_scaling\":null,\"head_dim\":null,\"rope_theta\":5e5,"
                         "\"num_key_value_heads\":8,\"max_position_embeddings\":8192}",
                         &c, err));
+    assert_int_equal(c.storage, DTYPE_F32);
     assert_int_equal(c.kv_heads, 8);
     assert_true(c.rope_theta == 500000.0);
     ASSERT_OK(read_text("{" PLAIN ",\"rope_parameters\":{\"rope_type\":\"default\","

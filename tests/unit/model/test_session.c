@@ -1,6 +1,7 @@
 /* Generation: fed at once, one by one, or in any pieces, a sequence has the logits of the forward
  * graph, bit for bit; the graph runs on the reference device, the session on the fastest one. */
 #include "base/philox.h"
+#include "compute/fn.h"
 #include "fixture.h"
 #include "model/session.h"
 
@@ -90,6 +91,60 @@ static void test_all_ways_give_the_same_bits(void **state)
         session_close(session);
         subject_release(&s);
     }
+}
+
+/* A model of bf16 weights gives the bits of one whose f32 weights are the same numbers. */
+static void test_bf16_weights(void **state)
+{
+    static struct subject s;
+    struct session *session;
+    struct llama_config half;
+    struct llama_param param;
+    const float *logits;
+    uint8_t *bundle;
+    size_t n;
+
+    subject_init(&s, true);
+    half = s.c;
+    half.storage = DTYPE_BF16;
+    /* subject_init ran on the weights as they were; round them and run again */
+    for (uint32_t i = 0; i < llama_param_count(&s.c); i++) {
+        char name[160];
+        float *w;
+
+        llama_param_at(&s.c, NULL, i, &param);
+        snprintf(name, sizeof(name), "params/%s", param.name);
+        assert_true(shape_count(&param.shape, &n));
+        w = pool_get(&s.pool, name, n * 4);
+        for (size_t k = 0; k < n; k++)
+            w[k] = fn_from_bf16(fn_to_bf16(w[k]));
+    }
+    {
+        struct graph *g;
+
+        ASSERT_OK(llama_graph_forward(&s.c, 1, LONGEST, &g, err));
+        pool_run(&s.pool, g, oracle);
+        graph_free(g);
+    }
+    for (uint32_t i = 0; i < llama_param_count(&s.c); i++) {
+        char name[160];
+        uint16_t *w;
+
+        llama_param_at(&s.c, NULL, i, &param);
+        snprintf(name, sizeof(name), "params/%s", param.name);
+        assert_true(shape_count(&param.shape, &n));
+        w = pool_get(&s.pool, name, n * 4);
+        for (size_t k = 0; k < n; k++)
+            w[k] = (uint16_t)fn_to_bf16(((const float *)(const void *)w)[k]);
+        pool_shrink(&s.pool, name, n * 2);
+    }
+    bundle = bundle_of(&s.pool, &half, 0, &n);
+    ASSERT_OK(session_open(dev, &half, bundle, n, &session, err));
+    ASSERT_OK(session_feed(session, s.tokens, 30, &logits, err));
+    assert_memory_equal(logits, s.logits + (size_t)29 * s.c.vocab_size, s.c.vocab_size * 4);
+    session_close(session);
+    free(bundle);
+    subject_release(&s);
 }
 
 static void test_a_failure_leaves_the_sequence(void **state)
@@ -246,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_ways_give_the_same_bits),
+        cmocka_unit_test(test_bf16_weights),
         cmocka_unit_test(test_a_failure_leaves_the_sequence),
         cmocka_unit_test(test_two_sessions_share_weights),
         cmocka_unit_test(test_unaligned_file),

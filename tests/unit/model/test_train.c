@@ -1,6 +1,7 @@
 /* Training by hand: the graphs of model/ in a loop, as the planners will order them. */
 #include <math.h>
 
+#include "compute/fn.h"
 #include "fixture.h"
 #include "model/optimiser.h"
 
@@ -48,13 +49,14 @@ static const struct adamw_recipe recipe = {.lr = 0.02,
                                            .weight_decay = 0.1,
                                            .clip_norm = 1.0};
 
-static void check_training(bool tie, bool clip)
+static void check_training(bool tie, bool clip, enum dtype storage)
 {
     struct llama_config c = tiny_config(tie);
     struct graph *train, *eval, *update, *mean;
     float first, last = 0;
     static struct pool p;
 
+    c.storage = storage;
     pool_init(&p, &c, SEQ, dev);
     ASSERT_OK(llama_graph_train(&c, BATCH, SEQ, &train, err));
     ASSERT_OK(llama_graph_eval(&c, BATCH, SEQ, &eval, err));
@@ -89,8 +91,70 @@ static void check_training(bool tie, bool clip)
 
 static void test_twenty_steps_lower_the_loss(void **state)
 {
-    check_training(true, true);
-    check_training(false, false);
+    check_training(true, true, DTYPE_F32);
+    check_training(false, false, DTYPE_F32);
+    check_training(true, true, DTYPE_BF16);
+}
+
+/* With bf16 storage the parameters are the rounded f32 weights, after init and after a step. */
+static void test_parameters_round_the_weights(void **state)
+{
+    struct llama_config c = tiny_config(false);
+    struct graph *train, *update;
+    static struct pool p;
+
+    c.storage = DTYPE_BF16;
+    pool_init(&p, &c, SEQ, dev);
+    ASSERT_OK(llama_graph_train(&c, BATCH, SEQ, &train, err));
+    ASSERT_OK(adamw_graph(&c, true, &update, err));
+    make_batch(&p, &c, 0);
+    set_args(&p, &recipe, 0, 1.0f);
+    for (int step = 0; step < 2; step++) {
+        for (uint32_t i = 0; i < llama_param_count(&c); i++) {
+            struct llama_param param;
+            char name[160];
+            const uint16_t *half;
+            const float *w;
+            size_t n;
+
+            llama_param_at(&c, NULL, i, &param);
+            assert_true(shape_count(&param.shape, &n));
+            snprintf(name, sizeof(name), "params/%s", param.name);
+            half = pool_get(&p, name, n * 2);
+            snprintf(name, sizeof(name), "opt/w.%s", param.name);
+            w = pool_get(&p, name, n * 4);
+            for (size_t k = 0; k < n; k++)
+                assert_int_equal(half[k], fn_to_bf16(w[k]));
+        }
+        pool_run(&p, train, dev);
+        pool_run(&p, update, dev);
+    }
+    graph_free(train);
+    graph_free(update);
+    pool_free(&p);
+}
+
+/* What is kept for the backward pass takes about half the memory. */
+static void test_bf16_halves_the_memory(void **state)
+{
+    struct llama_config c = tiny_config(true);
+    size_t bytes[2];
+
+    c.layers = 24;
+    c.max_positions = 256;
+    for (int i = 0; i < 2; i++) {
+        struct graph_plan *plan;
+        struct graph *g;
+
+        c.storage = i == 0 ? DTYPE_F32 : DTYPE_BF16;
+        ASSERT_OK(llama_graph_train(&c, 8, 256, &g, err));
+        ASSERT_OK(graph_plan_new(g, &plan, err));
+        bytes[i] = graph_plan_bytes(plan);
+        graph_plan_free(plan);
+        graph_free(g);
+    }
+    print_message("# intermediate values: %zu bytes in f32, %zu in bf16\n", bytes[0], bytes[1]);
+    assert_true((double)bytes[1] < 0.6 * (double)bytes[0]);
 }
 
 /* Norm and clipping against binary64 arithmetic over all gradients. */
@@ -288,6 +352,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twenty_steps_lower_the_loss),
+        cmocka_unit_test(test_parameters_round_the_weights),
+        cmocka_unit_test(test_bf16_halves_the_memory),
         cmocka_unit_test(test_norm_and_clipping),
         cmocka_unit_test(test_loss_and_gradient_are_means),
         cmocka_unit_test(test_initial_values),
