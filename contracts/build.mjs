@@ -61,16 +61,21 @@ async function artefact(name, version, c) {
   face.forEachEvent((e) => events.push([e.format("sighash"), e.topicHash]));
   face.forEachError((e) => errors.push([e.format("sighash"), e.selector]));
   const selectors = Object.entries(c.evm.methodIdentifiers).map(([s, id]) => [s, `0x${id}`]);
-  const doc = {
-    contract: name,
-    compiler: `solc ${version}, optimizer ${SETTINGS.optimizer.runs} runs, ${SETTINGS.evmVersion}`,
-    selectors: sorted(selectors),
-    topics: sorted(events),
-    errors: sorted(errors),
-    bytecode: `0x${c.evm.bytecode.object}`,
-    abi: c.abi,
-  };
-  return `${JSON.stringify(doc, null, 1)}\n`;
+  const compiler = `solc ${version}, optimizer ${SETTINGS.optimizer.runs} runs, ${SETTINGS.evmVersion}`;
+  const table = (pairs) => JSON.stringify(sorted(pairs), null, 2).replace(/}$/, " }");
+  const abi = c.abi.map((item) => `  ${JSON.stringify(item)}`).join(",\n");
+  return `{
+ "contract": "${name}",
+ "compiler": "${compiler}",
+ "selectors": ${table(selectors)},
+ "topics": ${table(events)},
+ "errors": ${table(errors)},
+ "bytecode": "0x${c.evm.bytecode.object}",
+ "abi": [
+${abi}
+ ]
+}
+`;
 }
 
 /// All of src/ as {name: text of abi/name.json}.
@@ -81,7 +86,6 @@ export async function build() {
   for (const f of files) {
     const name = f.replace(/\.sol$/, "");
     const c = contracts[`src/${f}`][name];
-    if (!c || c.evm.bytecode.object === "") continue; // abstract
     const size = c.evm.deployedBytecode.object.length / 2;
     if (size > CODE_MAX) throw new Error(`${name}: ${size} bytes of code, limit ${CODE_MAX}`);
     out[name] = await artefact(name, version, c);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: UNLICENSED
 pragma solidity 0.8.37;
 
+import {IEmac} from "./IEmac.sol";
+
 /// @title Models, adapters and data sets whose use is sold
 /// @notice An asset is a content address; its token (ERC-721) is the right to sell access to it.
 /// Token id = keccak256(abi.encode(bytes32 asset, address publisher)): who copies somebody's
@@ -15,7 +17,7 @@ pragma solidity 0.8.37;
 /// INV-1  A buyer pays exactly the price and gets exactly the terms that he named.
 /// INV-2  A grant that was paid for ends by its time or by a full refund, in no other way.
 /// INV-3  As the vault's: `sequence` numbers the events.
-interface IEmacAssets {
+interface IEmacAssets is IEmac {
     /// @param terms digest of the licence object's CID; 0 when not on sale
     /// @param period seconds of access that a purchase gives, 0: without end
     struct Offer {
@@ -63,6 +65,7 @@ interface IEmacAssets {
         bytes32 reason
     );
 
+    error BadToken(address token);
     error ZeroAsset();
     error ZeroAccount();
     error ZeroTerms();
@@ -78,7 +81,6 @@ interface IEmacAssets {
 
     function UNIT() external view returns (uint256);
     function token() external view returns (address);
-    function sequence() external view returns (uint64);
     function idOf(bytes32 asset, address publisher) external pure returns (uint256);
     function offerOf(uint256 id) external view returns (Offer memory);
     function accessOf(uint256 id, bytes32 account) external view returns (Access memory);

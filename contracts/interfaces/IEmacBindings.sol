@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: UNLICENSED
 pragma solidity 0.8.37;
 
+import {IEmac} from "./IEmac.sol";
+
 /// @title Which wallet is paid for an ed25519 key
 /// @notice `account` is the raw ed25519 public key of a did:key. Checking an ed25519 signature here
 /// would cost more than most payouts, so the two halves of a binding are checked in two places:
@@ -22,7 +24,7 @@ pragma solidity 0.8.37;
 /// INV-3  A Retired pair cannot be bound again by `bind`, only by a change to it.
 /// INV-4  Each signature is used once (nonce of the pair), here and on this chain alone (domain).
 /// INV-5  As the vault's: `sequence` numbers the events.
-interface IEmacBindings {
+interface IEmacBindings is IEmac {
     enum State {
         None,
         Bound,
@@ -58,7 +60,6 @@ interface IEmacBindings {
 
     error ZeroAccount();
     error ZeroWallet();
-    error BadDelay(uint64 delay);
     error Expired(uint256 deadline);
     /// Not 64 bytes.
     error BadKeySignature(uint256 length);
@@ -72,7 +73,6 @@ interface IEmacBindings {
     error NotWallet(address caller);
 
     function changeDelay() external view returns (uint64);
-    function sequence() external view returns (uint64);
     function stateOf(bytes32 account, address wallet) external view returns (State);
     function isBound(bytes32 account, address wallet) external view returns (bool);
     function changeOf(bytes32 account, address from) external view returns (Change memory);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: UNLICENSED
 pragma solidity 0.8.37;
 
+import {IEmac} from "./IEmac.sol";
+
 /// @title Allowances for data of value
 /// @notice Notaries grant a client a number of bytes once; what is stored under it counts ten times
 /// in the storage reward. There is no transfer: an allowance can only be spent, by its wallet, on
@@ -14,7 +16,7 @@ pragma solidity 0.8.37;
 /// INV-2  A motion is decided once; a grant's id is its motion, so no motion grants twice.
 /// INV-3  A deal spends once, over all allowances.
 /// INV-4  As the vault's: `sequence` numbers the events.
-interface IEmacDataCap {
+interface IEmacDataCap is IEmac {
     enum Outcome {
         Open,
         Passed,
@@ -60,6 +62,7 @@ interface IEmacDataCap {
     error ZeroDeal();
     error BadQuorum(uint256 quorum);
     error BadLifetime(uint64 lifetime);
+    error TooManyVotes(bytes32 motion);
     error AlreadyVoted(address notary);
     error AlreadyDecided(bytes32 motion);
     error MotionExpired(uint64 expiresAt);
@@ -74,7 +77,6 @@ interface IEmacDataCap {
     function quorum() external view returns (uint256);
     /// Seconds that an allowance lives.
     function lifetime() external view returns (uint64);
-    function sequence() external view returns (uint64);
     function outcomeOf(bytes32 motion) external view returns (Outcome);
     /// keccak256(abi.encode("grant", client, wallet, size, evidence)): also the allowance's id.
     function grantMotion(bytes32 client, address wallet, uint64 size, bytes32 evidence)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: UNLICENSED
 pragma solidity 0.8.37;
 
+import {IEmac} from "./IEmac.sol";
+
 /// @title Cumulative payouts: one Merkle root an epoch
 /// @notice The root of an epoch says for each (account, wallet) how many units the ledger has paid
 /// it in all, ever. A claim pays the difference to what was claimed before, to the wallet. A new
@@ -21,7 +23,7 @@ pragma solidity 0.8.37;
 /// INV-3  Epoch numbers of proposals rise; the total of active roots never falls.
 /// INV-4  While a proposal is pending, the active root can still be claimed from.
 /// INV-5  As the vault's: `sequence` numbers the events.
-interface IEmacPayouts {
+interface IEmacPayouts is IEmac {
     struct Active {
         uint64 epoch;
         uint64 total;
@@ -78,8 +80,8 @@ interface IEmacPayouts {
     );
     event EpochCapSet(uint64 indexed seq, uint64 units);
 
-    error BadDelay(uint64 delay);
     error BadEpoch(uint64 epoch, uint64 last);
+    error NoStake();
     error ZeroRoot();
     error TotalFalls(uint64 total, uint64 active);
     error ExceedsEpochCap(uint64 units, uint64 cap);
@@ -105,7 +107,6 @@ interface IEmacPayouts {
     function challengeStake() external view returns (uint64);
     /// Units by which the total may grow in an epoch.
     function epochCap() external view returns (uint64);
-    function sequence() external view returns (uint64);
     /// Highest epoch ever proposed.
     function lastEpoch() external view returns (uint64);
     function active() external view returns (Active memory);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: UNLICENSED
 pragma solidity 0.8.37;
 
+import {IEmac} from "./IEmac.sol";
+
 /// @title The vault: the one contract that holds money
 /// @notice Deposits feed one pool, out of which settled payouts and withdrawals leave. Bonds are
 /// kept beside it.
@@ -21,7 +23,7 @@ pragma solidity 0.8.37;
 /// INV-5  `sequence` counts this contract's events 1, 2, ... without holes: each carries its number
 ///        as the first topic, so that a reader knows when a log is missing or came twice.
 /// INV-6  A pause ends by itself after PAUSE_MAX and cannot return before PAUSE_REST has passed.
-interface IEmacVault {
+interface IEmacVault is IEmac {
     /// @param deposited units that this wallet paid in for the account and may still ask back
     /// @param withdrawing units of the withdrawal under way, 0 when there is none
     /// @param readyAt second from which `withdraw` pays it
@@ -130,7 +132,6 @@ interface IEmacVault {
     /// The token moved another amount than asked (a fee on transfers, a rebase).
     error WrongAmountMoved(uint256 moved, uint256 expected);
     error BadToken(address token);
-    error BadDelay(uint64 delay);
     error NotPayouts(address caller);
     error PayoutsAlreadySet();
     error ExceedsDeposit(uint64 units, uint64 deposited);
@@ -157,7 +158,6 @@ interface IEmacVault {
     function unbondDelay() external view returns (uint64);
     /// Seconds in which a guardian can cancel a slash.
     function slashDelay() external view returns (uint64);
-    function sequence() external view returns (uint64);
     /// Units, all cumulative but `bonded`.
     function pool()
         external
