@@ -1,35 +1,83 @@
-/* Element-wise operators: kernels/pointwise.cl. */
+/* Operators element by element: kernels/pointwise.cl, random.cl. */
 #include "base/assert.h"
 #include "compute/opencl/ops.h"
 
-#define GROUP 64
-
-static size_t count_of(const struct tensor *t)
+/* Inputs' and outputs' addresses in order, over the elements of output 0. */
+static enum emac_status run(struct cl *cl, enum op op, const char *kernel, const struct tensor *in,
+                            const struct tensor *out, struct emac_err *err)
 {
-    size_t n = 0;
-    bool ok = shape_count(&t->shape, &n);
-    EMAC_ASSERT(ok);
-    return n;
+    const void *ptr[OP_IN_MAX + OP_OUT_MAX];
+    const struct op_info *info = op_info(op);
+    for (uint32_t i = 0; i < info->inputs; i++)
+        ptr[i] = in[i].data;
+    for (uint32_t i = 0; i < info->outputs; i++)
+        ptr[info->inputs + i] = out[i].data;
+    return launch_pointwise(cl, kernel, ptr, info->inputs + info->outputs, cl_count(&out[0]), err);
 }
+
+#define POINTWISE(name, op)                                                                        \
+    enum emac_status cl_op_##name(struct cl *cl, const struct op_attrs *attrs,                     \
+                                  const struct tensor *in, struct tensor *out,                     \
+                                  struct emac_err *err)                                            \
+    {                                                                                              \
+        return run(cl, op, #name, in, out, err);                                                   \
+    }
+POINTWISE(add, OP_ADD)
+POINTWISE(mul, OP_MUL)
+POINTWISE(scale, OP_SCALE)
+POINTWISE(swiglu, OP_SWIGLU)
+POINTWISE(swiglu_grad, OP_SWIGLU_GRAD)
+POINTWISE(adamw, OP_ADAMW)
+POINTWISE(clip_coef, OP_CLIP_COEF)
+POINTWISE(square_root, OP_SQRT)
 
 enum emac_status cl_add(struct cl *cl, float *dst, const float *a, const float *b, size_t n,
                         struct emac_err *err)
 {
-    const struct cl_arg arg[] = {cl_memory_arg(dst), cl_memory_arg(a), cl_memory_arg(b),
-                                 cl_u64_arg(n)};
-    const struct cl_call call = {.program = "pointwise",
-                                 .kernel = "add",
-                                 .defines = "",
-                                 .dims = 1,
-                                 .global = {(n + GROUP - 1) / GROUP * GROUP},
-                                 .local = {GROUP},
-                                 .arg = arg,
-                                 .args = EMAC_COUNT(arg)};
-    return cl_call(cl, &call, err);
+    const void *ptr[] = {a, b, dst};
+    return launch_pointwise(cl, "add", ptr, EMAC_COUNT(ptr), n, err);
 }
 
-enum emac_status cl_op_add(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
-                           struct tensor *out, struct emac_err *err)
+enum emac_status cl_op_fill(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                            struct tensor *out, struct emac_err *err)
 {
-    return cl_add(cl, out[0].data, in[0].data, in[1].data, count_of(&out[0]), err);
+    return cl_fill(cl, out[0].data, cl_count(&out[0]), attrs->at[2].f, err);
+}
+
+enum emac_status cl_op_copy(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                            struct tensor *out, struct emac_err *err)
+{
+    if (in[0].data == out[0].data)
+        return EMAC_OK;
+    return cl_copy(cl, out[0].data, in[0].data, cl_count(&in[0]) * sizeof(float), err);
+}
+
+enum emac_status cl_op_rope(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                            struct tensor *out, struct emac_err *err)
+{
+    size_t heads = (size_t)attrs->at[0].i, half = in[1].shape.dim[1];
+    struct launch l;
+    launch_begin(&l, cl, "pointwise", "rope");
+    for (uint32_t i = 0; i < 3; i++)
+        launch_memory(&l, in[i].data);
+    launch_memory(&l, out[0].data);
+    launch_each(&l, cl_count(&in[0]) / 2, half);
+    launch_number(&l, heads);
+    launch_number(&l, half);
+    launch_number(&l, in[1].shape.dim[0]);
+    launch_word(&l, (uint32_t)attrs->at[1].i);
+    return launch_items(&l, err);
+}
+
+enum emac_status cl_op_randn(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                             struct tensor *out, struct emac_err *err)
+{
+    struct launch l;
+    launch_begin(&l, cl, "random", "randn");
+    launch_memory(&l, out[0].data);
+    launch_each(&l, cl_count(&out[0]), 1);
+    launch_number(&l, (size_t)(uint64_t)attrs->at[2].i);
+    launch_word(&l, (uint32_t)attrs->at[3].i);
+    launch_float(&l, attrs->at[4].f);
+    return launch_items(&l, err);
 }
