@@ -171,8 +171,8 @@ enum emac_status cl_fill(struct cl *cl, float *y, size_t n, float value, struct 
     return launch_items(&l, err);
 }
 
-enum emac_status cl_add_rows(struct cl *cl, float *out, const float *block, size_t blocks,
-                             size_t n, struct emac_err *err)
+enum emac_status cl_add_rows(struct cl *cl, float *out, const float *block, size_t blocks, size_t n,
+                             struct emac_err *err)
 {
     struct launch l;
     launch_begin(&l, cl, "sum", "add_rows");

@@ -1,7 +1,7 @@
 /* Rule 3's products: kernels/matmul_wide.cl and matmul_tile.cl.
  *
- * Where there are too few tiles for the device the blocks of 256 k's are computed apart, each into a
- * piece of scratch, and added in order afterwards: the same sums, so the same bits. */
+ * Where there are too few tiles for the device the blocks of 256 k's are computed apart, each into
+ * a piece of scratch, and added in order afterwards: the same sums, so the same bits. */
 #include "base/assert.h"
 #include "compute/opencl/ops.h"
 #include "compute/ref/ref.h"
@@ -126,8 +126,7 @@ static const struct cl_tile *tile_choose(const struct cl *cl, const struct cl_ma
 {
     const struct cl_tile *best = NULL;
     for (const struct cl_tile *t = CL_TILES; t < CL_TILES + CL_TILES_COUNT; t++)
-        if (cl_tile_fits(cl, t) &&
-            (best == NULL || tile_cost(cl, t, mm) < tile_cost(cl, best, mm)))
+        if (cl_tile_fits(cl, t) && (best == NULL || tile_cost(cl, t, mm) < tile_cost(cl, best, mm)))
             best = t;
     return best;
 }

@@ -19,8 +19,7 @@ enum emac_status cl_op_embed(struct cl *cl, const struct op_attrs *attrs, const 
 }
 
 enum emac_status cl_op_embed_grad(struct cl *cl, const struct op_attrs *attrs,
-                                  const struct tensor *in, struct tensor *out,
-                                  struct emac_err *err)
+                                  const struct tensor *in, struct tensor *out, struct emac_err *err)
 {
     size_t tokens = in[1].shape.dim[0];
     struct launch l;
@@ -38,8 +37,8 @@ enum emac_status cl_op_embed_grad(struct cl *cl, const struct op_attrs *attrs,
     return launch_rows(&l, tokens, 1, err);
 }
 
-enum emac_status cl_op_rmsnorm(struct cl *cl, const struct op_attrs *attrs,
-                               const struct tensor *in, struct tensor *out, struct emac_err *err)
+enum emac_status cl_op_rmsnorm(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
 {
     struct launch l;
     launch_begin(&l, cl, "norm", "rmsnorm");
