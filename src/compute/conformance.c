@@ -12,12 +12,13 @@
 #include "base/philox.h"
 #include "compute/device.h"
 #include "compute/fn.h"
+#include "compute/quant.h"
 #include "crypto/crypto.h"
 
 const char CONFORMANCE_DIGEST_FIRST[] =
     "6ef46e363fccb51e6de474eacd61e6a592a33f898219122937513209c23b47a6";
 const char CONFORMANCE_DIGEST[] =
-    "fa7c006ac1dbde68aac9b47ab6e9ade9ede24429febe14410d640e3899fa644c";
+    "4f47c93c72f0d40c7ef01c49ce75be21e28e769d42fd64e3407f62a580ed8148";
 
 #define SEED      0x454d4143u /* "EMAC" */
 #define INPUT_MAX 8
@@ -29,13 +30,15 @@ enum fill {
     POSITIVE, /* [1/2, 5/2) */
     WIDE,     /* [-64, 64) */
     SPECIAL,  /* UNIFORM, every third element one of `special` */
-    IDS       /* i32 below `limit` */
+    IDS,      /* i32 below `limit` */
+    BYTES,    /* u8 */
+    BLOCKS    /* u8: BYTES, but blocks of the format `limit` get scales of 2^-7 to 2^1 */
 };
 
 struct input {
     enum fill fill;
     struct shape shape;
-    uint32_t limit; /* of IDS */
+    uint32_t limit; /* of IDS, BLOCKS */
 };
 
 struct conformance_case {
@@ -57,6 +60,7 @@ static const uint32_t special[] = {
 #define VECTOR(f, n)     {f, {1, {n}}, 0}
 #define MATRIX(f, m, n)  {f, {2, {m, n}}, 0}
 #define CUBE(f, a, b, c) {f, {3, {a, b, c}}, 0}
+#define ROWS(q, n, bytes) {BLOCKS, {2, {n, bytes}}, q}
 #define IMAGES(f, b, h, w, c) {f, {4, {b, h, w, c}}, 0}
 #define ID(n, limit)     {IDS, {1, {n}}, limit}
 
@@ -91,6 +95,12 @@ static const uint32_t special[] = {
     {OP_AVGPOOL2D, A({.i = k}, {.i = s}), {IMAGES(UNIFORM, b, h, w, c)}},                          \
     {OP_AVGPOOL2D_GRAD, A({.i = h}, {.i = w}, {.i = k}, {.i = s}),                                 \
      {IMAGES(UNIFORM, b, oh, ow, c)}}
+
+#define QUANT_4(q, bytes)                                                                          \
+    {OP_QUANTISE, A({.i = q}), {MATRIX(UNIFORM, 9, 512)}},                                         \
+    {OP_DEQUANTISE, A({.i = q}), {MATRIX(BYTES, 40, bytes)}},                                      \
+    {OP_QMATMUL, A({.i = q}), {MATRIX(UNIFORM, 1, 768), ROWS(q, 37, 3 * (bytes))}},                \
+    {OP_QMATMUL, A({.i = q}), {MATRIX(WIDE, 11, 256), ROWS(q, 33, bytes)}}
 /* clang-format on */
 
 static const struct conformance_case first_cases[] = {
@@ -179,6 +189,13 @@ static const struct conformance_case later_cases[] = {
     POOL_4(SPECIAL, 1, 9, 9, 67, 3, 2, 4, 4),
     {OP_CORRECT, A({0}), {MATRIX(UNIFORM, 60, 3), ID(60, 3)}},
     {OP_VIEW, A({.i = 3}, {.i = 1}, {.i = 7}, {.i = 2}), {MATRIX(SPECIAL, 6, 7)}},
+    /* rule 7: format, bytes of 256 weights */
+    QUANT_4(QUANT_Q8_0, 272),
+    QUANT_4(QUANT_Q4_0, 144),
+    QUANT_4(QUANT_Q4_1, 160),
+    QUANT_4(QUANT_Q6_K, 210),
+    {OP_QMATMUL, A({.i = QUANT_Q8_0}), {MATRIX(SPECIAL, 19, 32), ROWS(QUANT_Q8_0, 5, 34)}},
+    {OP_QMATMUL, A({.i = QUANT_Q4_1}), {MATRIX(WIDE, 1, 288), ROWS(QUANT_Q4_1, 70, 180)}},
 };
 
 /* Decode: {heads, kv_heads, head_dim, len} */
@@ -199,6 +216,25 @@ static float value(enum fill fill, uint32_t word, size_t i)
     }
 }
 
+/* Byte i is byte i mod 4 of word i / 4. */
+static void fill_bytes(uint8_t *p, size_t n, const struct input *how, uint32_t stream)
+{
+    const struct quant_info *info = quant_info(how->limit);
+    uint32_t word[4];
+    for (size_t i = 0; i < n; i++) {
+        if (i % 16 == 0)
+            philox_at(SEED, PHILOX_TEST, stream, i / 16, word);
+        p[i] = (uint8_t)(word[i / 4 % 4] >> 8 * (i % 4));
+    }
+    /* Exponents 8 to 15 for the f16 numbers, by their upper byte. */
+    for (size_t i = 0; how->fill == BLOCKS && i < n; i += info->bytes) {
+        uint8_t *d = p + i + (info->format == QUANT_Q6_K ? info->bytes - 1 : 1);
+        *d = (uint8_t)((*d & 0x9f) | 0x20);
+        if (info->format == QUANT_Q4_1)
+            d[2] = (uint8_t)((d[2] & 0x9f) | 0x20);
+    }
+}
+
 /* Contents of `n` words: Philox (SEED, PHILOX_TEST, stream, i / 4). */
 static void fill_words(void *data, size_t n, const struct input *how, uint32_t stream)
 {
@@ -213,14 +249,19 @@ static void fill_words(void *data, size_t n, const struct input *how, uint32_t s
     }
 }
 
-static void digest_floats(uint8_t digest[32], float *x, size_t n)
+static void digest_bytes(uint8_t digest[32], const void *data, size_t n)
 {
     uint8_t both[64];
+    memcpy(both, digest, 32);
+    crypto_sha256(both + 32, data, n);
+    crypto_sha256(digest, both, sizeof both);
+}
+
+static void digest_floats(uint8_t digest[32], float *x, size_t n)
+{
     for (size_t i = 0; i < n; i++)
         x[i] = x[i] != x[i] ? fn_float(FN_NAN) : x[i];
-    memcpy(both, digest, 32);
-    crypto_sha256(both + 32, x, n * sizeof *x);
-    crypto_sha256(digest, both, sizeof both);
+    digest_bytes(digest, x, n * sizeof *x);
 }
 
 static enum emac_status tensor_new(struct tensor *t, enum dtype dtype, const struct shape *shape,
@@ -248,6 +289,19 @@ static void widen(struct tensor *t, size_t n)
     t->dtype = DTYPE_F32;
 }
 
+static enum dtype fill_dtype(enum fill fill)
+{
+    switch (fill) {
+    case IDS:
+        return DTYPE_I32;
+    case BYTES:
+    case BLOCKS:
+        return DTYPE_U8;
+    default:
+        return DTYPE_F32;
+    }
+}
+
 static enum emac_status inputs_new(const struct conformance_case *c, uint32_t stream,
                                    struct tensor *in, struct emac_err *err)
 {
@@ -255,10 +309,12 @@ static enum emac_status inputs_new(const struct conformance_case *c, uint32_t st
     size_t n = 0;
     for (uint32_t i = 0; i < op_info(c->op)->inputs; i++) {
         EMAC_ASSERT(c->in[i].fill != END);
-        EMAC_TRY(st, tensor_new(&in[i], c->in[i].fill == IDS ? DTYPE_I32 : DTYPE_F32,
-                                &c->in[i].shape, err));
+        EMAC_TRY(st, tensor_new(&in[i], fill_dtype(c->in[i].fill), &c->in[i].shape, err));
         shape_count(&c->in[i].shape, &n);
-        fill_words(in[i].data, n, &c->in[i], stream * INPUT_MAX + i);
+        if (in[i].dtype == DTYPE_U8)
+            fill_bytes(in[i].data, n, &c->in[i], stream * INPUT_MAX + i);
+        else
+            fill_words(in[i].data, n, &c->in[i], stream * INPUT_MAX + i);
         if (c->stored && in[i].dtype == DTYPE_F32)
             narrow(&in[i], n);
     }
@@ -283,7 +339,10 @@ static enum emac_status run_case(struct device *dev, const struct conformance_ca
         shape_count(&out[i].shape, &n);
         if (out[i].dtype == DTYPE_BF16)
             widen(&out[i], n);
-        digest_floats(digest, out[i].data, n);
+        if (out[i].dtype == DTYPE_U8)
+            digest_bytes(digest, out[i].data, n);
+        else
+            digest_floats(digest, out[i].data, n);
     }
 out:
     for (uint32_t i = 0; i < INPUT_MAX; i++)

@@ -7,6 +7,7 @@
 #include "compute/fn.h"
 #include "compute/image.h"
 #include "compute/op.h"
+#include "compute/quant.h"
 
 #define SHAPE_TEXT_MAX 96
 
@@ -102,18 +103,23 @@ static void attr_finite(struct infer *c, uint32_t i, bool negative_too)
         fail_attr(c, i, negative_too ? "finite" : "finite and not negative");
 }
 
-static void give(struct infer *c, uint32_t i, struct shape shape)
+static void give_type(struct infer *c, uint32_t i, enum dtype dtype, struct shape shape)
 {
     size_t bytes;
     if (!ok(c))
         return;
-    if (!shape_bytes(DTYPE_F32, &shape, &bytes)) {
+    if (!shape_bytes(dtype, &shape, &bytes)) {
         c->status = emac_fail(c->err, EMAC_INVALID, "output %u of operator '%s' is too large", i,
                               c->info->name);
         return;
     }
-    c->out[i].dtype = DTYPE_F32;
+    c->out[i].dtype = dtype;
     c->out[i].shape = shape;
+}
+
+static void give(struct infer *c, uint32_t i, struct shape shape)
+{
+    give_type(c, i, DTYPE_F32, shape);
 }
 
 static void give_as(struct infer *c, uint32_t i, uint32_t input)
@@ -444,6 +450,47 @@ static void infer_avgpool2d_grad(struct infer *c)
     give(c, 0, SHAPE4(d.b, d.h, d.w, d.c));
 }
 
+/* Attribute 0; a valid format also where there is none, so that what follows needs no care. */
+static enum quant_format attr_format(struct infer *c)
+{
+    const struct quant_info *info = quant_info(c->attrs->at[0].i);
+    if (info)
+        return info->format;
+    fail_attr(c, 0, "2, 3, 8 or 14 (q4_0, q4_1, q8_0, q6_k)");
+    return QUANT_Q8_0;
+}
+
+static void infer_quantise(struct infer *c)
+{
+    enum quant_format format = attr_format(c);
+    size_t bytes = 1;
+    need(c, 0, DTYPE_F32, 2);
+    if (ok(c) && !quant_row_bytes(format, dim(c, 0, 1), &bytes))
+        fail_input(c, 0, "of rows of whole blocks");
+    give_type(c, 0, DTYPE_U8, SHAPE2(dim(c, 0, 0), bytes));
+}
+
+static void infer_dequantise(struct infer *c)
+{
+    enum quant_format format = attr_format(c);
+    size_t k = 1;
+    need(c, 0, DTYPE_U8, 2);
+    if (ok(c) && !quant_row_elements(format, dim(c, 0, 1), &k))
+        fail_input(c, 0, "of rows of whole blocks");
+    give(c, 0, SHAPE2(dim(c, 0, 0), k));
+}
+
+static void infer_qmatmul(struct infer *c)
+{
+    enum quant_format format = attr_format(c);
+    size_t k = 1;
+    need(c, 0, DTYPE_F32, 2);
+    need(c, 1, DTYPE_U8, 2);
+    if (ok(c) && (!quant_row_elements(format, dim(c, 1, 1), &k) || k != dim(c, 0, 1)))
+        fail_input(c, 1, "of rows of whole blocks, with as many weights as input 0 has columns");
+    give(c, 0, SHAPE2(dim(c, 0, 0), dim(c, 1, 0)));
+}
+
 static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_EMBED] = infer_embed,
     [OP_EMBED_GRAD] = infer_embed_grad,
@@ -482,6 +529,9 @@ static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_AVGPOOL2D] = infer_avgpool2d,
     [OP_AVGPOOL2D_GRAD] = infer_avgpool2d_grad,
     [OP_CORRECT] = infer_correct,
+    [OP_QUANTISE] = infer_quantise,
+    [OP_DEQUANTISE] = infer_dequantise,
+    [OP_QMATMUL] = infer_qmatmul,
 };
 
 enum emac_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor *in,

@@ -145,7 +145,10 @@ static uint64_t flops_per_element(enum op op)
     case OP_SQRT:
         return 8;
     case OP_RANDN:
+    case OP_QUANTISE: /* per byte, so as for q8_0 */
         return 16;
+    case OP_DEQUANTISE:
+        return 2;
     default:
         return 0; /* copies and fills */
     }
@@ -169,6 +172,8 @@ uint64_t op_flops(enum op op, const struct op_attrs *attrs, const struct tensor 
         return elements(&in[0]);
     case OP_SUMSQ:
         return mul_saturated(2, elements(&in[0]));
+    case OP_QMATMUL: /* as the product that it stands for */
+        return mul_saturated(2 * (uint64_t)in[0].shape.dim[1], elements(&out[0]));
     case OP_XENT:
         return mul_saturated(10, elements(&in[0]));
     case OP_CONV2D:

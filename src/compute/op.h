@@ -116,7 +116,14 @@
     X(AVGPOOL2D_GRAD, "avgpool2d_grad", 1, 1, "i:height i:width i:size i:stride")                  \
     /* logits[N,V], targets i32[N] -> [N]: 1 where the first largest logit is the target's, else   \
      * 0; NaN when a logit is NaN */                                                               \
-    X(CORRECT, "correct", 2, 1, "")
+    X(CORRECT, "correct", 2, 1, "")                                                                \
+    /* x[M,K] -> u8[M, bytes of K weights]: blocks of `format`, a number of QUANT_TABLE            \
+     * (compute/quant.h); a NaN or infinity fails the task */                                      \
+    X(QUANTISE, "quantise", 1, 1, "i:format")                                                      \
+    /* q u8[N, bytes of K weights] -> [N,K] */                                                     \
+    X(DEQUANTISE, "dequantise", 1, 1, "i:format")                                                  \
+    /* x[M,K], w u8[N, bytes of K weights] -> [M,N], rule 7: x is quantised to integers first */   \
+    X(QMATMUL, "qmatmul", 2, 1, "i:format")
 
 enum op {
 #define X(E, name, in, out, attrs) OP_##E,

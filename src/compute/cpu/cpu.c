@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/checked.h"
+#include "compute/cpu/quant.h"
 
 static const struct cpu_kernels *const kernels_table[ISA_COUNT] = {
     [ISA_PORTABLE] = &cpu_kernels_portable,
@@ -16,8 +17,10 @@ static const struct cpu_kernels *const kernels_table[ISA_COUNT] = {
 
 void cpu_init(struct cpu *cpu, enum isa isa, uint32_t threads)
 {
-    *cpu = (struct cpu){.k = kernels_table[isa], .threads = threads};
-    EMAC_ASSERT(cpu->k != NULL && cpu->k->mr <= CPU_MR_MAX && cpu->k->nr <= CPU_NR_MAX);
+    *cpu =
+        (struct cpu){.k = kernels_table[isa], .quant = cpu_quant_leaf(isa, 0), .threads = threads};
+    EMAC_ASSERT(cpu->k != NULL && cpu->quant != NULL && cpu->k->mr <= CPU_MR_MAX &&
+                cpu->k->nr <= CPU_NR_MAX);
     if (threads > 1)
         cpu->pool = os_pool_new(threads);
 }

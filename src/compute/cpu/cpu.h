@@ -5,11 +5,15 @@
 
 #include "compute/cpu/kernels.h"
 #include "compute/device_impl.h"
+#include "compute/quant.h"
 #include "os/thread.h"
+
+struct cpu_quant_kernels;
 
 struct cpu {
     const struct cpu_kernels *k;
-    struct os_pool *pool; /* NULL with one thread */
+    const struct cpu_quant_kernels *quant; /* see quant.h */
+    struct os_pool *pool;                  /* NULL with one thread */
     uint32_t threads;
     void *scratch; /* 64-byte aligned; grows, is kept between operators */
     size_t scratch_bytes;
@@ -52,6 +56,10 @@ void cpu_pack(const struct cpu_kernels *k, float *dst, const float *b, size_t ro
 /* Panel `panel` of the block of k's that starts at `k0` (a multiple of 256). */
 const float *cpu_packed_panel(const struct cpu_kernels *k, const float *packed, size_t rows,
                               size_t cols, size_t k0, size_t panel);
+
+/* x f32[M,K], w u8[N, row bytes] of `format` -> f32[M,N]: rule 7. */
+enum emac_status cpu_qmatmul(struct cpu *cpu, enum quant_format format, const struct tensor *in,
+                             struct tensor *out, struct emac_err *err);
 
 enum emac_status cpu_attention(struct cpu *cpu, const struct op_attrs *attrs,
                                const struct tensor *in, struct tensor *out, struct emac_err *err);

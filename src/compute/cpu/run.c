@@ -167,6 +167,22 @@ static void correct_range(const struct job *j, size_t b, size_t e)
                        (const int32_t *)j->in[1].data + b, e - b, vocab);
 }
 
+static void quantise_range(const struct job *j, size_t b, size_t e)
+{
+    size_t k = j->in[0].shape.dim[1], row_bytes = j->out[0].shape.dim[1];
+    for (size_t n = b; n < e; n++)
+        quant_row_encode((enum quant_format)j->attrs->at[0].i,
+                         (uint8_t *)j->out[0].data + n * row_bytes, f32_in(j, 0) + n * k, k);
+}
+
+static void dequantise_range(const struct job *j, size_t b, size_t e)
+{
+    size_t k = j->out[0].shape.dim[1], row_bytes = j->in[0].shape.dim[1];
+    for (size_t n = b; n < e; n++)
+        quant_row_decode((enum quant_format)j->attrs->at[0].i,
+                         (const uint8_t *)j->in[0].data + n * row_bytes, f32_out(j, 0) + n * k, k);
+}
+
 /* Of output 0: numbers, first index, all indices but the last, second index. */
 enum items { NONE, ELEMENTS, ROWS, VECTORS, COLUMNS };
 
@@ -199,6 +215,8 @@ static const struct {
     [OP_AVGPOOL2D] = {ROWS, range_avgpool2d},
     [OP_AVGPOOL2D_GRAD] = {ROWS, range_avgpool2d_grad},
     [OP_CORRECT] = {ROWS, correct_range},
+    [OP_QUANTISE] = {ROWS, quantise_range},
+    [OP_DEQUANTISE] = {ROWS, dequantise_range},
 };
 
 static void job_part(void *ctx, uint32_t part, uint32_t parts)
@@ -383,6 +401,8 @@ enum emac_status cpu_run(struct cpu *cpu, enum op op, const struct op_attrs *att
         return cpu_attention(cpu, attrs, in, out, err);
     case OP_ATTENTION_GRAD:
         return cpu_attention_grad(cpu, attrs, in, out, err);
+    case OP_QMATMUL:
+        return cpu_qmatmul(cpu, (enum quant_format)attrs->at[0].i, in, out, err);
     case OP_SUM:
     case OP_SUMSQ:
         return run_sum(cpu, op == OP_SUMSQ, in, out, err);

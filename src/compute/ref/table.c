@@ -38,4 +38,7 @@ ref_fn *const ref_table[OP_COUNT] = {
     [OP_AVGPOOL2D] = ref_avgpool2d,
     [OP_AVGPOOL2D_GRAD] = ref_avgpool2d_grad,
     [OP_CORRECT] = ref_correct,
+    [OP_QUANTISE] = ref_quantise,
+    [OP_DEQUANTISE] = ref_dequantise,
+    [OP_QMATMUL] = ref_qmatmul,
 };

@@ -66,8 +66,9 @@ struct infer_case {
 /* "f32[2,3]" as a tensor */
 static struct tensor parse(const char *text)
 {
-    struct tensor t = {text[0] == 'i' ? DTYPE_I32 : DTYPE_F32, {0}, NULL};
-    char *end;
+    char name[8] = "", *end;
+    memcpy(name, text, strcspn(text, "["));
+    struct tensor t = {dtype_find(name), {0}, NULL};
     for (text = strchr(text, '[') + 1; t.shape.rank < TENSOR_RANK_MAX; text = end + 1) {
         t.shape.dim[t.shape.rank++] = strtoull(text, &end, 10);
         if (*end == ']')
@@ -178,6 +179,26 @@ static const struct infer_case cases[] = {
     {OP_AVGPOOL2D_GRAD, I4(6, 6, 3, 1), {"f32[2,3,4,3]"}, "!windows"},
     {OP_CORRECT, NO, {"f32[4,9]", "i32[4]"}, "f32[4]"},
     {OP_CORRECT, NO, {"f32[4,9]", "i32[5]"}, "!one id for each row"},
+    {OP_QUANTISE, I1(8), {"f32[3,64]"}, "u8[3,68]"},
+    {OP_QUANTISE, I1(2), {"f32[3,64]"}, "u8[3,36]"},
+    {OP_QUANTISE, I1(3), {"f32[3,64]"}, "u8[3,40]"},
+    {OP_QUANTISE, I1(14), {"f32[3,512]"}, "u8[3,420]"},
+    {OP_QUANTISE, I1(14), {"f32[3,64]"}, "!whole blocks"},
+    {OP_QUANTISE, I1(0), {"f32[3,64]"}, "!'format'"},
+    {OP_QUANTISE, I1(INT64_MIN), {"f32[3,64]"}, "!'format'"},
+    {OP_QUANTISE, I1(8), {"u8[3,64]"}, "!must be f32"},
+    {OP_DEQUANTISE, I1(8), {"u8[3,68]"}, "f32[3,64]"},
+    {OP_DEQUANTISE, I1(14), {"u8[3,420]"}, "f32[3,512]"},
+    {OP_DEQUANTISE, I1(8), {"u8[3,67]"}, "!whole blocks"},
+    {OP_DEQUANTISE, I1(9), {"u8[3,68]"}, "!'format'"},
+    {OP_DEQUANTISE, I1(2), {"u8[1,18446744073709551612]"}, "!whole blocks"},
+    {OP_QMATMUL, I1(8), {"f32[5,64]", "u8[3,68]"}, "f32[5,3]"},
+    {OP_QMATMUL, I1(14), {"f32[5,256]", "u8[3,210]"}, "f32[5,3]"},
+    {OP_QMATMUL, I1(8), {"f32[5,32]", "u8[3,68]"}, "!as many weights"},
+    {OP_QMATMUL, I1(2), {"f32[5,64]", "u8[3,68]"}, "!whole blocks"},
+    {OP_QMATMUL, I1(8), {"f32[5,64]", "f32[3,68]"}, "!must be u8"},
+    {OP_QMATMUL, I1(5), {"f32[5,64]", "u8[3,68]"}, "!'format'"},
+    {OP_QMATMUL, I1(8), {"f32[4294967296,32]", "u8[4294967296,34]"}, "!too large"},
 };
 
 static void table(void **state)

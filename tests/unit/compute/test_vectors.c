@@ -1,6 +1,7 @@
 /* The test vectors of docs/numerics.md: for each rule a small input that anybody can make, and the
  * bits that come out, on every instruction set. */
 #include "compute/host_math.h"
+#include "compute/quant.h"
 #include "compute_test.h"
 
 #define TEXT_MAX ((size_t)1 << 16)
@@ -95,6 +96,25 @@ static void rule_6(void **state)
     stated("tree over 1/(7i+3), i < 5", &sum, 1);
 }
 
+static void rule_7(void **state)
+{
+    static const struct {
+        const char *what;
+        enum quant_format format;
+    } row[] = {{"product of 1/(k+1) and q4_0 of 1/(2k+1), k < 512", QUANT_Q4_0},
+               {"product of 1/(k+1) and q4_1 of 1/(2k+1), k < 512", QUANT_Q4_1},
+               {"product of 1/(k+1) and q8_0 of 1/(2k+1), k < 512", QUANT_Q8_0},
+               {"product of 1/(k+1) and q6_k of 1/(2k+1), k < 512", QUANT_Q6_K}};
+    for (size_t i = 0; i < EMAC_COUNT(row); i++) {
+        struct op_attrs attrs = {{{.i = row[i].format}}};
+        struct tensor w = fractions(SHAPE2(1, 512), 2, 1);
+        struct tensor in[2] = {fractions(SHAPE2(1, 512), 1, 1)};
+        test_run(devices.ref, OP_QUANTISE, &attrs, &w, &in[1]);
+        free(w.data);
+        vector(row[i].what, OP_QMATMUL, &attrs, in);
+    }
+}
+
 static void rule_8(void **state)
 {
     static const uint32_t x[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x00008000,
@@ -158,9 +178,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rule_3),  cmocka_unit_test(rule_4),    cmocka_unit_test(rule_5),
-        cmocka_unit_test(rule_6),  cmocka_unit_test(rule_8),    cmocka_unit_test(rule_9),
-        cmocka_unit_test(rule_10), cmocka_unit_test(optimiser),
+        cmocka_unit_test(rule_3), cmocka_unit_test(rule_4),  cmocka_unit_test(rule_5),
+        cmocka_unit_test(rule_6), cmocka_unit_test(rule_7),  cmocka_unit_test(rule_8),
+        cmocka_unit_test(rule_9), cmocka_unit_test(rule_10), cmocka_unit_test(optimiser),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
