@@ -7,6 +7,8 @@
 #include "node/exec_internal.h"
 #include "os/process.h"
 
+#define SCRATCH_SHARE 16 /* of a device's memory is left for the scratch of operators */
+
 enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, struct emac_err *err)
 {
     EMAC_ASSERT(cfg->os != NULL && cfg->store != NULL && cfg->dev != NULL);
@@ -15,6 +17,13 @@ enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, stru
         return st;
     (*out)->cfg = *cfg;
     (*out)->memory_max = cfg->memory_max != 0 ? cfg->memory_max : os_memory_bytes() / 2;
+    if (!device_is_host(cfg->dev)) {
+        struct device_memory m;
+        device_memory(cfg->dev, &m);
+        uint64_t most = m.total - m.total / SCRATCH_SHARE;
+        (*out)->memory_max = (*out)->memory_max < most ? (*out)->memory_max : most;
+    }
+    resident_init(&(*out)->resident, cfg->dev);
     return EMAC_OK;
 }
 
@@ -25,6 +34,7 @@ void exec_free(struct exec *x)
     for (uint32_t i = 0; i < x->program_count; i++)
         exec_program_free(x->program[i]);
     exec_data_release(x);
+    resident_release(&x->resident);
     free(x);
 }
 
@@ -48,10 +58,12 @@ void exec_bind_bundle(struct exec_run *r, const struct bundle *layout, uint8_t *
 enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err *err)
 {
     const struct bundle *l = &r->p->out[i].layout;
-    enum emac_status st = emac_alloc_aligned(&r->out[i], l->size, err);
-    if (st == EMAC_OK)
-        memcpy(r->out[i], l->header.data, l->header.len);
-    return st;
+    struct exec *x = r->x;
+    enum emac_status st = device_is_host(x->cfg.dev)
+                              ? emac_alloc_aligned(&r->out[i], l->size, err)
+                              : resident_alloc(&x->resident, l->size, &r->out[i], err);
+    return st == EMAC_OK ? device_write(x->cfg.dev, r->out[i], l->header.data, l->header.len, err)
+                         : st;
 }
 
 enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
@@ -85,46 +97,58 @@ enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, co
     return st;
 }
 
-/* EXEC-2 for what the program alone says. */
-static enum emac_status program_need(struct exec_run *r, struct emac_err *err)
-{
-    enum emac_status st = exec_need(r, graph_plan_bytes(r->p->plan), err);
-    for (uint32_t i = 0; i < r->p->out_count && st == EMAC_OK; i++)
-        st = exec_need(r, r->p->out[i].layout.size, err);
-    return st;
-}
-
 static enum emac_status run(struct exec_run *r, struct emac_err *err)
 {
     enum emac_status st;
     EMAC_TRY(st, exec_program_get(r->x, &r->task->program, &r->p, err));
     EMAC_TRY(st, exec_task_fits(r->p, r->task, err));
-    EMAC_TRY(st, program_need(r, err));
+    EMAC_TRY(st, exec_needs_check(r, err));
     EMAC_TRY(st, exec_inputs_bind(r, err));
     st = r->p->program.kind == PROGRAM_MAP ? exec_map(r, err) : exec_apply(r, err);
 out:
     return st;
 }
 
-/* Hash the outputs into the store; each becomes a held value. */
+/* Bring the outputs to the host and hash them into the store; each becomes a held value. What was
+ * made on the device stays there as its copy, unless the host's bytes are not what it made. */
 static enum emac_status outputs_keep(struct exec_run *r, struct exec_result *out,
                                      struct emac_err *err)
 {
     const struct exec_config *cfg = &r->x->cfg;
     for (uint32_t i = 0; i < r->p->out_count; i++) {
-        uint8_t *data = r->out[i];
-        if (cfg->tamper != NULL)
-            cfg->tamper(cfg->tamper_ctx, r->p->out[i].name, data, r->p->out[i].layout.size);
-        r->out[i] = NULL; /* the store frees it on failure too */
-        enum emac_status st =
-            store_value_adopt(r->x->cfg.store, data, r->p->out[i].layout.size, &out->value[i], err);
+        size_t size = r->p->out[i].layout.size;
+        uint8_t *data;
+        enum emac_status st = exec_output_bring(r, i, &data, err);
+        if (st == EMAC_OK && cfg->tamper != NULL)
+            cfg->tamper(cfg->tamper_ctx, r->p->out[i].name, data, size);
+        if (st == EMAC_OK) /* the store frees it on failure too */
+            st = store_value_adopt(cfg->store, data, size, &out->value[i], err);
         if (st != EMAC_OK)
             return emac_wrap(err, "output '%s'", r->p->out[i].name);
+        if (r->out[i] != NULL && cfg->tamper == NULL) {
+            resident_adopt(&r->x->resident, &out->value[i]->cid, r->out[i], size);
+            r->out[i] = NULL;
+        }
         memcpy(out->output[i].name, r->p->out[i].name, sizeof out->output[i].name);
         out->output[i].cid = out->value[i]->cid;
         out->output_count = i + 1;
     }
     return EMAC_OK;
+}
+
+static void run_release(struct exec_run *r)
+{
+    struct exec *x = r->x;
+    for (uint32_t i = 0; i < r->held_count; i++)
+        store_value_drop(x->cfg.store, r->held[i]);
+    exec_copies_drop(r);
+    exec_staged_release(x, &r->args);
+    for (uint32_t i = 0; i < TASK_OUTPUTS_MAX; i++) {
+        if (device_is_host(x->cfg.dev))
+            free(r->out[i]);
+        else
+            device_free(x->cfg.dev, r->out[i]);
+    }
 }
 
 enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_result *out,
@@ -135,14 +159,14 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
     if (err == NULL)
         err = &ignored; /* what is called adds to the sentence, so there must be one */
     uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
+    struct device_memory before, after;
     *out = (struct exec_result){0};
+    device_memory(x->cfg.dev, &before);
+    resident_prune(&x->resident, x->cfg.store);
     enum emac_status st = run(&r, err);
-    for (uint32_t i = 0; i < r.held_count; i++)
-        store_value_drop(x->cfg.store, r.held[i]);
     if (st == EMAC_OK)
         st = outputs_keep(&r, out, err);
-    for (uint32_t i = 0; i < TASK_OUTPUTS_MAX; i++)
-        free(r.out[i]);
+    run_release(&r);
     if (st != EMAC_OK) {
         exec_result_release(x, out);
         return st;
@@ -151,6 +175,9 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
     if (r.p->program.kind == PROGRAM_MAP)
         out->flops *= t->count;
     out->compute_ns = r.compute_ns;
+    device_memory(x->cfg.dev, &after);
+    out->bus_written = after.written - before.written;
+    out->bus_read = after.read - before.read;
     out->total_ns = x->cfg.os->mono_ns(x->cfg.os) - began;
     return EMAC_OK;
 }

@@ -2,6 +2,9 @@
  * graph, sums map results in the tree, gathers outputs into bundles. Used by
  * the rig agent and by `emac train --local` alike.
  *
+ * On a device with memory of its own what tasks take and make stays there as long as there is room
+ * and the store holds it (node/resident.h), so that it crosses the bus once.
+ *
  * Compiled programs (graph and memory plan) are cached by CID, bounded. Inputs
  * that the store lacks are asked from `fetch`. One thread at a time. */
 #ifndef EMAC_NODE_EXEC_H
@@ -18,8 +21,8 @@ struct exec_config {
     struct os *os;
     struct store *store;
     struct device *dev;
-    /* Bytes a task may need; 0: half of physical memory. Beside it up to 1/16 of it, at most 64
-     * MiB, keeps chunks of the corpus. */
+    /* Bytes a task may need, if the device has as many; 0: half of physical memory. Beside it up to
+     * 1/16 of it, at most 64 MiB, keeps chunks of the corpus. */
     uint64_t memory_max;
     /* Bring `cid` into the store: a file as value in memory (bundle) or as blocks (the corpus), or
      * a single dag-cbor block. NULL: nothing can be fetched. */
@@ -42,10 +45,12 @@ struct exec_result {
     struct task_output output[TASK_OUTPUTS_MAX];       /* sorted by name */
     const struct store_value *value[TASK_OUTPUTS_MAX]; /* held */
     uint64_t compute_ns, total_ns;
-    uint64_t flops; /* of the graph, as often as it ran */
+    uint64_t flops;                 /* of the graph, as often as it ran */
+    uint64_t bus_written, bus_read; /* bytes to the device and back; 0 where it is the host */
 };
 /* INVALID for a task that does not fit its program (the sentence names the port), NUMERIC for NaN,
- * TOO_LARGE over memory_max. */
+ * TOO_LARGE over memory_max, with the figures, before anything is computed. What a device fails
+ * with comes out as it is: UNAVAILABLE when the device is lost (device_lost), NO_MEMORY. */
 enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_result *out,
                           struct emac_err *err);
 void exec_result_release(struct exec *x, struct exec_result *r);

@@ -5,9 +5,11 @@
 #include "base/assert.h"
 #include "node/exec_internal.h"
 
-/* A part, or the sum of some: a value of the store, untouched (EXEC-3), or own memory. */
+/* A part, or the sum of some: a value of the store, untouched (EXEC-3), or own memory of the
+ * device. */
 struct piece {
     const struct store_value *held;
+    struct resident *copy; /* of `held`, where the device is not the host */
     float *own;
 };
 
@@ -23,8 +25,10 @@ struct part_sum {
 static const float *piece_data(const struct part_sum *s, uint32_t i)
 {
     const struct piece *p = &s->piece[i];
-    return p->own != NULL ? p->own
-                          : (const float *)(const void *)(p->held->data + s->r->p->sum.header.len);
+    if (p->own != NULL)
+        return p->own;
+    const uint8_t *file = p->copy != NULL ? p->copy->at : p->held->data;
+    return (const float *)(const void *)(file + s->r->p->sum.header.len);
 }
 
 /* Which tensor is it that does not fit? */
@@ -72,14 +76,26 @@ static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_e
     /* All parts must be of one layout, for they are added as one vector. */
     if (p->held->size != l->size || memcmp(p->held->data, l->header.data, l->header.len) != 0)
         return part_misfit(s, i, err);
-    return EMAC_OK;
+    return device_is_host(s->r->x->cfg.dev)
+               ? EMAC_OK
+               : resident_bring(&s->r->x->resident, p->held, &p->copy, err);
+}
+
+/* Let go of the part that this was before it became a sum, or was added. */
+static void piece_unhold(struct part_sum *s, struct piece *p)
+{
+    if (p->copy != NULL)
+        resident_drop(p->copy);
+    if (p->held != NULL)
+        store_value_drop(s->r->x->cfg.store, p->held);
+    p->copy = NULL;
+    p->held = NULL;
 }
 
 static void piece_drop(struct part_sum *s, uint32_t i)
 {
     struct piece *p = &s->piece[i];
-    if (p->held != NULL)
-        store_value_drop(s->r->x->cfg.store, p->held);
+    piece_unhold(s, p);
     if (p->own != NULL) {
         EMAC_ASSERT(s->spares < EXEC_LEVELS_MAX);
         s->spare[s->spares++] = p->own;
@@ -101,33 +117,17 @@ static void part_add(void *ctx, uint32_t into, uint32_t from)
     if (dst == NULL && s->spares > 0)
         dst = s->spare[--s->spares];
     if (dst == NULL)
-        EMAC_TRY(s->st, emac_alloc_aligned(&dst, n * sizeof *dst, s->err));
+        EMAC_TRY(s->st, resident_alloc(&x->resident, n * sizeof *dst, &dst, s->err));
     uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
     EMAC_TRY(s->st,
              device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n, s->err));
     s->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
     s->piece[into].own = dst;
-    if (s->piece[into].held != NULL) {
-        store_value_drop(x->cfg.store, s->piece[into].held);
-        s->piece[into].held = NULL;
-    }
+    piece_unhold(s, &s->piece[into]);
     piece_drop(s, from);
 out:
     if (s->st == EMAC_OK && exec_is_cancelled(s->r))
         s->st = emac_fail(s->err, EMAC_CANCELLED, "the task was cancelled");
-}
-
-/* Partial sums and parts in memory at one time: one of each a level, and two. */
-static enum emac_status sum_need(struct exec_run *r, struct emac_err *err)
-{
-    uint64_t pieces = 2, bytes;
-    for (uint32_t c = r->task->part_count; c > 0; c >>= 1)
-        pieces += 2;
-    if (r->task->part_count == 1)
-        pieces = 1;
-    if (__builtin_mul_overflow((uint64_t)r->p->sum.size, pieces, &bytes))
-        return emac_fail(err, EMAC_TOO_LARGE, "input 'sum' is too large");
-    return exec_need(r, bytes, err);
 }
 
 /* The whole ends in piece 0; its ports are bound to it. */
@@ -157,13 +157,13 @@ out:
 
 static void sum_release(struct part_sum *s)
 {
+    struct device *dev = s->r->x->cfg.dev;
     for (uint32_t i = 0; s->piece != NULL && i < s->r->task->part_count; i++) {
-        if (s->piece[i].held != NULL)
-            store_value_drop(s->r->x->cfg.store, s->piece[i].held);
-        free(s->piece[i].own);
+        piece_unhold(s, &s->piece[i]);
+        device_free(dev, s->piece[i].own);
     }
     for (uint32_t i = 0; i < s->spares; i++)
-        free(s->spare[i]);
+        device_free(dev, s->spare[i]);
     free(s->piece);
 }
 
@@ -171,10 +171,8 @@ enum emac_status exec_apply(struct exec_run *r, struct emac_err *err)
 {
     struct part_sum s = {.r = r};
     enum emac_status st = EMAC_OK;
-    if (r->p->sum.count > 0) {
-        EMAC_TRY(st, sum_need(r, err));
+    if (r->p->sum.count > 0)
         EMAC_TRY(st, sum_parts(&s, err));
-    }
     for (uint32_t i = 0; i < r->p->out_count; i++) {
         EMAC_TRY(st, exec_output_new(r, i, err));
         exec_bind_bundle(r, &r->p->out[i].layout, r->out[i]);

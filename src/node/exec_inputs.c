@@ -152,7 +152,8 @@ static bool shapes_match(const struct graph_port *p, const struct st_tensor *t)
 /* A bundle that is not in canonical form, or holds more than the program takes: look the tensors
  * up. */
 static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundle *b,
-                                     const struct store_value *v, struct emac_err *err)
+                                     const struct store_value *v, const uint8_t *at,
+                                     struct emac_err *err)
 {
     struct st_index idx = {0};
     enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
@@ -173,8 +174,7 @@ static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundl
             st = emac_fail(err, EMAC_INVALID, "tensor '%s' of input '%s' is not aligned to 4 bytes",
                            name, b->name);
         else
-            graph_bind_input(r->p->plan, b->layout.port[i].port,
-                             v->data + idx.data_offset + t->begin);
+            graph_bind_input(r->p->plan, b->layout.port[i].port, at + idx.data_offset + t->begin);
     }
     st_index_release(&idx);
     return st;
@@ -184,39 +184,69 @@ static enum emac_status bundle_bind(struct exec_run *r, const struct exec_bundle
                                     const struct store_value *v, struct emac_err *err)
 {
     const struct bundle *l = &b->layout;
+    const uint8_t *at;
+    enum emac_status st = exec_value_bring(r, v, &at, err);
+    if (st != EMAC_OK)
+        return st;
     if (v->size != l->size || memcmp(v->data, l->header.data, l->header.len) != 0)
-        return bind_by_name(r, b, v, err);
+        return bind_by_name(r, b, v, at, err);
     for (uint32_t i = 0; i < l->count; i++)
-        graph_bind_input(r->p->plan, l->port[i].port, v->data + l->port[i].offset);
+        graph_bind_input(r->p->plan, l->port[i].port, at + l->port[i].offset);
     return EMAC_OK;
 }
 
-static void args_bind(struct exec_run *r)
+static size_t args_floats(const struct exec_run *r)
 {
+    size_t n = 0;
+    for (uint32_t i = 0; i < r->task->arg_count; i++)
+        n += r->task->arg[i].width;
+    return n;
+}
+
+static enum emac_status args_bind(struct exec_run *r, struct emac_err *err)
+{
+    size_t at = 0;
+    enum emac_status st = EMAC_OK;
+    if (r->p->arg_count == 0)
+        return EMAC_OK;
+    EMAC_TRY(st, exec_staged_new(r->x, args_floats(r) * sizeof(float), &r->args, err));
     for (uint32_t i = 0; i < graph_input_count(r->p->graph); i++) {
         struct graph_port port = graph_input_at(r->p->graph, i);
         const char *name;
-        if (bundle_of(port.name, "args", &name))
-            graph_bind_input(r->p->plan, i, task_arg_find(r->task, name)->value);
+        if (!bundle_of(port.name, "args", &name))
+            continue;
+        const struct task_arg *a = task_arg_find(r->task, name);
+        memcpy((float *)r->args.host + at, a->value, a->width * sizeof(float));
+        graph_bind_input(r->p->plan, i, (float *)r->args.device + at);
+        at += a->width;
     }
+    st = exec_staged_send(r->x, &r->args, err);
+out:
+    return st;
+}
+
+/* What a bundle's file has beside the tensors that the program takes was not counted yet. */
+static enum emac_status input_bind(struct exec_run *r, const struct exec_bundle *b,
+                                   struct emac_err *err)
+{
+    const struct store_value *v;
+    uint64_t counted = b->layout.size;
+    enum emac_status st = exec_value_get(r, b->name, task_input_find(r->task, b->name),
+                                         r->x->memory_max - r->need + counted, &v, err);
+    if (st != EMAC_OK)
+        return st;
+    r->held[r->held_count++] = v;
+    if (v->size > counted)
+        st = exec_need(r, v->size - counted, err);
+    return st == EMAC_OK ? bundle_bind(r, b, v, err) : st;
 }
 
 enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err)
 {
     for (uint32_t i = 0; i < r->p->in_count; i++) {
-        const struct exec_bundle *b = &r->p->in[i];
-        const struct store_value *v;
-        enum emac_status st = exec_value_get(r, b->name, task_input_find(r->task, b->name),
-                                             r->x->memory_max - r->need, &v, err);
-        if (st != EMAC_OK)
-            return st;
-        r->held[r->held_count++] = v;
-        st = exec_need(r, v->size, err);
-        if (st == EMAC_OK)
-            st = bundle_bind(r, b, v, err);
+        enum emac_status st = input_bind(r, &r->p->in[i], err);
         if (st != EMAC_OK)
             return st;
     }
-    args_bind(r);
-    return EMAC_OK;
+    return args_bind(r, err);
 }

@@ -5,11 +5,15 @@
  *         nothing is given that no port takes.
  * EXEC-2  The memory a task needs (intermediates, inputs, outputs, partial sums) is added up and
  *         compared with memory_max before it is allocated.
- * EXEC-3  Values got from the store are never written to; sums are made in memory of the task. */
+ * EXEC-3  Values got from the store are never written to; sums are made in memory of the task.
+ * EXEC-4  The plan's ports are bound to memory of the device. Where that is not the host's, copies
+ * of the task's inputs are held there while it runs, outputs are made there, brought to the host
+ * once to be named, and stay as copies (node/resident.h). */
 #ifndef EMAC_NODE_EXEC_INTERNAL_H
 #define EMAC_NODE_EXEC_INTERNAL_H
 
 #include "node/exec.h"
+#include "node/resident.h"
 #include "work/bundle.h"
 #include "work/tree.h"
 
@@ -51,6 +55,18 @@ struct exec {
     struct exec_chunk *chunk;
     uint32_t chunk_count;
     uint64_t reads;
+    struct resident_set resident;
+};
+
+/* Memory that the host fills and the device reads: one piece where they share memory, else two. */
+struct exec_staged {
+    void *host, *device;
+    size_t bytes;
+};
+
+/* What a task needs, by what for. */
+struct exec_needs {
+    uint64_t between, inputs, outputs, sums, batch;
 };
 
 /* One run of one task. */
@@ -61,7 +77,11 @@ struct exec_run {
     uint64_t need; /* bytes spoken for */
     const struct store_value *held[TASK_INPUTS_MAX];
     uint32_t held_count;
-    uint8_t *out[TASK_OUTPUTS_MAX]; /* the bundles under construction, by place in p->out */
+    uint8_t *out[TASK_OUTPUTS_MAX]; /* the bundles under construction, by place in p->out; memory
+                                     * of the device */
+    struct resident *copy[TASK_INPUTS_MAX];
+    uint32_t copy_count;
+    struct exec_staged args;
     uint64_t compute_ns;
 };
 
@@ -91,6 +111,24 @@ enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *
 /* Bring a DAG into the store as blocks; UNAVAILABLE when nothing can be fetched. */
 enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memory,
                             struct emac_err *err);
+
+/* ---- exec_memory.c ---- */
+/* EXEC-2 for all that program and task say. TOO_LARGE, with the figures. */
+enum emac_status exec_needs_check(struct exec_run *r, struct emac_err *err);
+/* Where the device finds the bytes of a held value: its own data, or a copy that is held until the
+ * task ends. */
+enum emac_status exec_value_bring(struct exec_run *r, const struct store_value *v,
+                                  const uint8_t **out, struct emac_err *err);
+void exec_copies_drop(struct exec_run *r);
+/* Release in any case. */
+enum emac_status exec_staged_new(struct exec *x, size_t bytes, struct exec_staged *out,
+                                 struct emac_err *err);
+enum emac_status exec_staged_send(struct exec *x, const struct exec_staged *s,
+                                  struct emac_err *err);
+void exec_staged_release(struct exec *x, struct exec_staged *s);
+/* Output bundle i in host memory, the caller's; r->out[i] is NULL then if it was there. */
+enum emac_status exec_output_bring(struct exec_run *r, uint32_t i, uint8_t **out,
+                                   struct emac_err *err);
 
 /* ---- exec_data.c ---- */
 /* Size of a file of the store, and n bytes at `offset` of it (within its size). */

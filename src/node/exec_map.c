@@ -18,7 +18,7 @@ struct map_run {
     uint8_t *spare[EXEC_LEVELS_MAX];
     uint32_t spares;
     uint8_t *window; /* seq + 1 bytes */
-    int32_t *tokens, *targets;
+    struct exec_staged tokens, targets;
 };
 
 /* ---- micro-batches ---- */
@@ -26,6 +26,7 @@ struct map_run {
 static enum emac_status batch_read(struct map_run *m, uint32_t index, struct emac_err *err)
 {
     const struct sampler *s = &m->r->p->program.sampler;
+    int32_t *tokens = m->tokens.host, *targets = m->targets.host;
     for (uint32_t row = 0; row < s->batch; row++) {
         uint64_t offset = sampler_offset(s, m->r->task->step, index, row);
         enum emac_status st = exec_data_read(m->r->x, m->data, m->data_size, offset, m->window,
@@ -34,11 +35,12 @@ static enum emac_status batch_read(struct map_run *m, uint32_t index, struct ema
             return emac_wrap(err, "input 'data'");
         size_t at = (size_t)row * s->seq;
         for (uint32_t i = 0; i < s->seq; i++) {
-            m->tokens[at + i] = m->window[i];
-            m->targets[at + i] = m->window[i + 1];
+            tokens[at + i] = m->window[i];
+            targets[at + i] = m->window[i + 1];
         }
     }
-    return EMAC_OK;
+    enum emac_status st = exec_staged_send(m->r->x, &m->tokens, err);
+    return st == EMAC_OK ? exec_staged_send(m->r->x, &m->targets, err) : st;
 }
 
 static enum emac_status data_check(struct map_run *m, struct emac_err *err)
@@ -67,7 +69,7 @@ static enum emac_status leaf_take(struct map_run *m, uint8_t **out, struct emac_
         *out = m->spare[--m->spares];
         return EMAC_OK;
     }
-    return emac_alloc_aligned(out, m->sum->size, err);
+    return resident_alloc(&m->r->x->resident, m->sum->size, out, err);
 }
 
 static float *numbers(const struct map_run *m, uint8_t *file)
@@ -117,7 +119,7 @@ static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_e
     }
 out:
     if (leaf != NULL && leaf != m->r->out[0])
-        free(leaf);
+        device_free(m->r->x->cfg.dev, leaf);
     return st;
 }
 
@@ -136,15 +138,16 @@ static enum emac_status map_loop(struct map_run *m, struct emac_err *err)
 
 static void map_release(struct map_run *m)
 {
+    struct exec *x = m->r->x;
     for (uint32_t i = 0; i < m->depth; i++) {
         if (m->pile[i] != m->r->out[0])
-            free(m->pile[i]);
+            device_free(x->cfg.dev, m->pile[i]);
     }
     for (uint32_t i = 0; i < m->spares; i++)
-        free(m->spare[i]);
+        device_free(x->cfg.dev, m->spare[i]);
     free(m->window);
-    free(m->tokens);
-    free(m->targets);
+    exec_staged_release(x, &m->tokens);
+    exec_staged_release(x, &m->targets);
 }
 
 enum emac_status exec_map(struct exec_run *r, struct emac_err *err)
@@ -152,21 +155,14 @@ enum emac_status exec_map(struct exec_run *r, struct emac_err *err)
     struct map_run m = {.r = r, .sum = &r->p->out[0].layout};
     const struct sampler *s = &r->p->program.sampler;
     size_t tokens = (size_t)s->batch * s->seq;
-    uint64_t levels = 0;
     enum emac_status st;
-    for (uint32_t c = r->task->count; c > 1; c >>= 1)
-        levels++;
-    if (levels > 0 && m.sum->size > UINT64_MAX / levels)
-        return emac_fail(err, EMAC_TOO_LARGE, "output 'sum' is too large");
-    EMAC_TRY(st, exec_need(r, m.sum->size * levels, err));
-    EMAC_TRY(st, exec_need(r, tokens * 2 * sizeof(int32_t) + s->seq + 1, err));
     EMAC_TRY(st, emac_alloc(&m.window, (size_t)s->seq + 1, 1, err));
-    EMAC_TRY(st, emac_alloc(&m.tokens, tokens, sizeof *m.tokens, err));
-    EMAC_TRY(st, emac_alloc(&m.targets, tokens, sizeof *m.targets, err));
+    EMAC_TRY(st, exec_staged_new(r->x, tokens * sizeof(int32_t), &m.tokens, err));
+    EMAC_TRY(st, exec_staged_new(r->x, tokens * sizeof(int32_t), &m.targets, err));
     if (r->p->tokens_port != PORT_NONE)
-        graph_bind_input(r->p->plan, r->p->tokens_port, m.tokens);
+        graph_bind_input(r->p->plan, r->p->tokens_port, m.tokens.device);
     if (r->p->targets_port != PORT_NONE)
-        graph_bind_input(r->p->plan, r->p->targets_port, m.targets);
+        graph_bind_input(r->p->plan, r->p->targets_port, m.targets.device);
     EMAC_TRY(st, data_check(&m, err));
     EMAC_TRY(st, exec_output_new(r, 0, err));
     st = map_loop(&m, err);

@@ -74,6 +74,8 @@ enum emac_status store_value_adopt(struct store *s, uint8_t *data, size_t size,
                                    const struct store_value **out, struct emac_err *err);
 /* The value if it is in memory, held; NULL when it is not. */
 const struct store_value *store_value_find(struct store *s, const struct cid *cid);
+/* Is it in memory? Asking does not count as use. */
+bool store_value_has(struct store *s, const struct cid *cid);
 /* Find in memory, else assemble (and verify) from blocks on disk. NOT_FOUND names the first missing
  * block. TOO_LARGE over max_size. Held. */
 enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_t max_size,

@@ -209,6 +209,14 @@ const struct store_value *store_value_find(struct store *s, const struct cid *ci
     return v != NULL ? &v->pub : NULL;
 }
 
+bool store_value_has(struct store *s, const struct cid *cid)
+{
+    os_mutex_lock(&s->lock);
+    bool has = cid_map_get(&s->value, cid) != NULL;
+    os_mutex_unlock(&s->lock);
+    return has;
+}
+
 const struct store_part *store_part_hold(struct store *s, const struct cid *cid)
 {
     os_mutex_lock(&s->lock);

@@ -1,0 +1,141 @@
+/* What a task needs of memory, and its inputs and outputs in the memory of the device. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "node/exec_internal.h"
+
+#define MIB_OF(bytes) ((unsigned long long)(((bytes) + ((1u << 20) - 1)) >> 20))
+
+/* ---- EXEC-2 ---- */
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+/* Partial sums beside the output: one a level of the tree for a map; for an apply one part and one
+ * sum a level, and two. */
+static uint64_t sums_need(const struct exec_run *r)
+{
+    const struct task *t = r->task;
+    uint64_t pieces = 0;
+    if (r->p->program.kind == PROGRAM_MAP) {
+        for (uint32_t c = t->count; c > 1; c >>= 1)
+            pieces++;
+        return times(r->p->out[0].layout.size, pieces);
+    }
+    if (r->p->sum.count == 0)
+        return 0;
+    for (uint32_t c = t->part_count; c > 0; c >>= 1)
+        pieces += 2;
+    return times(r->p->sum.size, t->part_count == 1 ? 1 : pieces + 2);
+}
+
+static struct exec_needs needs_of(const struct exec_run *r)
+{
+    const struct exec_program *p = r->p;
+    struct exec_needs n = {.between = graph_plan_bytes(p->plan), .sums = sums_need(r)};
+    for (uint32_t i = 0; i < p->in_count; i++)
+        n.inputs = add(n.inputs, p->in[i].layout.size);
+    for (uint32_t i = 0; i < p->out_count; i++)
+        n.outputs = add(n.outputs, p->out[i].layout.size);
+    if (p->program.kind == PROGRAM_MAP)
+        n.batch = times(2 * sizeof(int32_t) + 1, (uint64_t)p->program.sampler.batch *
+                                                     p->program.sampler.seq);
+    return n;
+}
+
+enum emac_status exec_needs_check(struct exec_run *r, struct emac_err *err)
+{
+    struct exec_needs n = needs_of(r);
+    uint64_t all = add(add(add(n.between, n.inputs), add(n.outputs, n.sums)), n.batch);
+    if (all <= r->x->memory_max)
+        return exec_need(r, all, err);
+    return emac_fail(err, EMAC_TOO_LARGE,
+                     "the task needs %llu MiB of memory, and a task may use %llu MiB on device "
+                     "'%s'; values between operators take %llu, inputs %llu, outputs %llu, sums of "
+                     "micro-batches %llu: take a smaller micro_batch or a larger machine",
+                     MIB_OF(all), (unsigned long long)(r->x->memory_max >> 20),
+                     device_name(r->x->cfg.dev), MIB_OF(n.between), MIB_OF(n.inputs),
+                     MIB_OF(n.outputs), MIB_OF(n.sums));
+}
+
+/* ---- EXEC-4 ---- */
+
+enum emac_status exec_value_bring(struct exec_run *r, const struct store_value *v,
+                                  const uint8_t **out, struct emac_err *err)
+{
+    struct resident *copy;
+    enum emac_status st;
+    if (device_is_host(r->x->cfg.dev)) {
+        *out = v->data;
+        return EMAC_OK;
+    }
+    st = resident_bring(&r->x->resident, v, &copy, err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_ASSERT(r->copy_count < EMAC_COUNT(r->copy));
+    r->copy[r->copy_count++] = copy;
+    *out = copy->at;
+    return EMAC_OK;
+}
+
+void exec_copies_drop(struct exec_run *r)
+{
+    while (r->copy_count > 0)
+        resident_drop(r->copy[--r->copy_count]);
+}
+
+enum emac_status exec_staged_new(struct exec *x, size_t bytes, struct exec_staged *out,
+                                 struct emac_err *err)
+{
+    enum emac_status st = emac_alloc(&out->host, bytes, 1, err);
+    out->bytes = bytes;
+    out->device = out->host;
+    return st != EMAC_OK || device_is_host(x->cfg.dev)
+               ? st
+               : resident_alloc(&x->resident, bytes, &out->device, err);
+}
+
+enum emac_status exec_staged_send(struct exec *x, const struct exec_staged *s, struct emac_err *err)
+{
+    return s->device == s->host ? EMAC_OK
+                                : device_write(x->cfg.dev, s->device, s->host, s->bytes, err);
+}
+
+void exec_staged_release(struct exec *x, struct exec_staged *s)
+{
+    if (s->device != s->host)
+        device_free(x->cfg.dev, s->device);
+    free(s->host);
+    *s = (struct exec_staged){0};
+}
+
+enum emac_status exec_output_bring(struct exec_run *r, uint32_t i, uint8_t **out,
+                                   struct emac_err *err)
+{
+    size_t bytes = r->p->out[i].layout.size;
+    enum emac_status st;
+    if (device_is_host(r->x->cfg.dev)) {
+        *out = r->out[i];
+        r->out[i] = NULL;
+        return EMAC_OK;
+    }
+    st = emac_alloc_aligned(out, bytes, err);
+    if (st != EMAC_OK)
+        return st;
+    st = device_read(r->x->cfg.dev, *out, r->out[i], bytes, err);
+    if (st != EMAC_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return st;
+}
