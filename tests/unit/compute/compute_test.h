@@ -18,6 +18,7 @@
 #include "base/philox.h"
 #include "compute/device.h"
 #include "compute/fn.h"
+#include "compute/opencl/cl_impl.h"
 
 #define TEST_SEED 20240
 
@@ -85,6 +86,20 @@ static inline void test_run(struct device *dev, enum op op, const struct op_attr
         fail_msg("%s", err.text);
 }
 
+/* n floats on the device, the caller's to give back with device_free; and back to the host. */
+static inline float *test_put(struct device *dev, const float *x, size_t n)
+{
+    float *at;
+    assert_int_equal(device_alloc(dev, n * sizeof *x, &at, NULL), EMAC_OK);
+    assert_int_equal(device_write(dev, at, x, n * sizeof *x, NULL), EMAC_OK);
+    return at;
+}
+
+static inline void test_get(struct device *dev, float *x, const float *at, size_t n)
+{
+    assert_int_equal(device_read(dev, x, at, n * sizeof *x, NULL), EMAC_OK);
+}
+
 static inline void tensors_free(struct tensor *t, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
@@ -102,11 +117,37 @@ static inline size_t test_differ(const float *a, const float *b, size_t n)
 
 #define TEST_THREADS_MAX 3
 
-/* devices[isa][threads - 1]; NULL where the processor lacks the instructions, which is said once.
+/* fast[isa][threads - 1]; NULL where the processor lacks the instructions, which is said once.
+ * opencl: the first device as it is, and with the other layout of work (ops.h); NULL without one.
  */
 struct test_devices {
-    struct device *ref, *fast[ISA_COUNT][TEST_THREADS_MAX];
+    struct device *ref, *fast[ISA_COUNT][TEST_THREADS_MAX], *opencl[2];
 };
+
+/* Device i of those, but for ref, that run the operator; NULL after the last. */
+static inline struct device *test_device(const struct test_devices *d, enum op op, size_t i)
+{
+    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
+        for (uint32_t t = 0; t < TEST_THREADS_MAX; t++)
+            if (d->fast[isa][t] != NULL && i-- == 0)
+                return d->fast[isa][t];
+    for (int o = 0; o < 2; o++)
+        if (d->opencl[o] != NULL && cl_op_table[op] != NULL && i-- == 0)
+            return d->opencl[o];
+    return NULL;
+}
+
+static inline void test_opencl_open(struct test_devices *d)
+{
+    struct emac_err err;
+    for (int o = 0; o < 2; o++) {
+        if (device_opencl_open("0", &d->opencl[o], &err) != EMAC_OK) {
+            printf("# opencl: not tested, %s\n", err.text);
+            return;
+        }
+        ((struct cl *)d->opencl[o])->limits.is_cpu ^= o == 1;
+    }
+}
 
 static inline void test_devices_open(struct test_devices *d)
 {
@@ -123,11 +164,14 @@ static inline void test_devices_open(struct test_devices *d)
             assert_int_equal(device_cpu_open((enum isa)isa, t + 1, &d->fast[isa][t], &err),
                              EMAC_OK);
     }
+    test_opencl_open(d);
 }
 
 static inline void test_devices_close(struct test_devices *d)
 {
     device_close(d->ref);
+    device_close(d->opencl[0]);
+    device_close(d->opencl[1]);
     for (int isa = 0; isa < ISA_COUNT; isa++)
         for (int t = 0; t < TEST_THREADS_MAX; t++)
             device_close(d->fast[isa][t]);

@@ -13,20 +13,19 @@ static inline void check(const char *what, enum op op, const struct op_attrs *at
 {
     struct tensor want[OP_OUT_MAX], got[OP_OUT_MAX];
     const struct op_info *info = op_info(op);
+    struct device *dev;
     test_run(devices.ref, op, attrs, in, want);
-    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
-        for (uint32_t t = 0; t < TEST_THREADS_MAX && devices.fast[isa][t]; t++) {
-            test_run(devices.fast[isa][t], op, attrs, in, got);
-            for (uint32_t o = 0; o < info->outputs; o++) {
-                size_t n = test_count(&want[o]), at = test_differ(want[o].data, got[o].data, n);
-                if (at != n)
-                    fail_msg("%s %s on %s: output %u[%zu] is %a, ref has %a", info->name, what,
-                             device_name(devices.fast[isa][t]), o, at,
-                             (double)((float *)got[o].data)[at],
-                             (double)((float *)want[o].data)[at]);
-            }
-            tensors_free(got, info->outputs);
+    for (size_t i = 0; (dev = test_device(&devices, op, i)) != NULL; i++) {
+        test_run(dev, op, attrs, in, got);
+        for (uint32_t o = 0; o < info->outputs; o++) {
+            size_t n = test_count(&want[o]), at = test_differ(want[o].data, got[o].data, n);
+            if (at != n)
+                fail_msg("%s %s on %s: output %u[%zu] is %a, ref has %a", info->name, what,
+                         device_name(dev), o, at, (double)((float *)got[o].data)[at],
+                         (double)((float *)want[o].data)[at]);
         }
+        tensors_free(got, info->outputs);
+    }
     if (keep)
         memcpy(keep, want, info->outputs * sizeof *want);
     else

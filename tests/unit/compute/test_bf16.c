@@ -67,7 +67,7 @@ static void run_half(struct device *dev, enum op op, const struct op_attrs *attr
     assert_int_equal(op_infer(op, attrs, stored, out, &err), EMAC_OK);
     for (uint32_t o = 0; o < info->outputs; o++)
         out[o] = test_tensor(o == 0 && half >> 31 ? DTYPE_BF16 : DTYPE_F32, out[o].shape);
-    if (device_run(dev, op, attrs, stored, out, &err) != EMAC_OK)
+    if (device_run_host(dev, op, attrs, stored, out, &err) != EMAC_OK)
         fail_msg("%s", err.text);
     for (uint32_t o = 0; o < info->outputs; o++) {
         struct tensor w = out[o].dtype == DTYPE_BF16 ? narrowed(&want[o]) : want[o];
@@ -89,6 +89,7 @@ static void check(enum op op, const struct op_attrs *attrs, struct tensor *in, u
 {
     const struct op_info *info = op_info(op);
     struct tensor want[OP_OUT_MAX];
+    struct device *dev;
     for (uint32_t i = 0; i < info->inputs; i++)
         if (f32_inputs >> i & 1)
             round_to_bf16(&in[i]);
@@ -96,9 +97,8 @@ static void check(enum op op, const struct op_attrs *attrs, struct tensor *in, u
     for (uint32_t half = 1; half <= f32_inputs; half++)
         for (uint32_t store = 0; store < 2 && (half & ~f32_inputs) == 0; store++) {
             run_half(devices.ref, op, attrs, in, half | store << 31, want);
-            for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
-                for (uint32_t t = 0; t < TEST_THREADS_MAX && devices.fast[isa][t]; t++)
-                    run_half(devices.fast[isa][t], op, attrs, in, half | store << 31, want);
+            for (size_t i = 0; (dev = test_device(&devices, op, i)) != NULL; i++)
+                run_half(dev, op, attrs, in, half | store << 31, want);
         }
     tensors_free(want, info->outputs);
     tensors_free(in, info->inputs);

@@ -31,11 +31,11 @@ static void first_part(void **state)
 static void digest(void **state)
 {
     struct test_devices d;
+    struct device *dev;
     test_devices_open(&d);
-    conforms(d.ref);
-    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
-        for (int t = 0; t < TEST_THREADS_MAX && d.fast[isa][t]; t++)
-            conforms(d.fast[isa][t]);
+    dev = d.ref;
+    for (size_t i = 0; dev != NULL; dev = test_device(&d, OP_COUNT - 1, i++))
+        conforms(dev);
     test_devices_close(&d);
 }
 

@@ -71,11 +71,34 @@ static void elementwise(void **state)
         }
 }
 
+/* Every output on the input of its number. */
+static void in_place_case(struct device *dev, enum op op, const struct tensor *in,
+                          const struct tensor *want)
+{
+    struct op_attrs attrs = {{{0}}};
+    struct tensor at[OP_IN_MAX], out[OP_OUT_MAX];
+    const struct op_info *info = op_info(op);
+    float got[3001];
+    for (uint32_t i = 0; i < info->inputs; i++) {
+        at[i] = in[i];
+        at[i].data = test_put(dev, in[i].data, test_count(&in[i]));
+    }
+    memcpy(out, at, info->outputs * sizeof *out);
+    assert_int_equal(device_run(dev, op, &attrs, at, out, NULL), EMAC_OK);
+    for (uint32_t i = 0; i < info->outputs; i++) {
+        test_get(dev, got, out[i].data, 3001);
+        assert_int_equal(test_differ(want[i].data, got, 3001), 3001);
+    }
+    for (uint32_t i = 0; i < info->inputs; i++)
+        device_free(dev, at[i].data);
+}
+
 static void in_place(void **state)
 {
     struct op_attrs attrs = {{{0}}};
+    struct device *dev;
     for (int op = 0; op < OP_COUNT; op++) {
-        struct tensor in[OP_IN_MAX], want[OP_OUT_MAX], out[OP_OUT_MAX];
+        struct tensor in[OP_IN_MAX], want[OP_OUT_MAX];
         const struct op_info *info = op_info((enum op)op);
         if (!info->in_place || info->alias || op == OP_BIAS)
             continue;
@@ -87,23 +110,10 @@ static void in_place(void **state)
                                        30 + i);
         for (size_t i = 0; op == OP_ADAMW && i < 3001; i++)
             ((float *)in[2].data)[i] = fn_float(fn_bits(((float *)in[2].data)[i]) & 0x7fffffff);
-        for (int isa = ISA_PORTABLE; isa < ISA_COUNT && devices.fast[isa][1]; isa++) {
-            struct emac_err err;
-            struct tensor copy[OP_IN_MAX];
-            test_run(devices.ref, (enum op)op, &attrs, in, want);
-            memcpy(copy, in, sizeof copy);
-            for (uint32_t i = 0; i < info->outputs; i++) {
-                copy[i] = test_tensor(DTYPE_F32, in[i].shape);
-                memcpy(copy[i].data, in[i].data, 3001 * 4);
-                out[i] = copy[i];
-            }
-            assert_int_equal(device_run(devices.fast[isa][1], (enum op)op, &attrs, copy, out, &err),
-                             EMAC_OK);
-            for (uint32_t i = 0; i < info->outputs; i++)
-                assert_int_equal(test_differ(want[i].data, out[i].data, 3001), 3001);
-            tensors_free(out, info->outputs);
-            tensors_free(want, info->outputs);
-        }
+        test_run(devices.ref, (enum op)op, &attrs, in, want);
+        for (size_t d = 0; (dev = test_device(&devices, (enum op)op, d)) != NULL; d++)
+            in_place_case(dev, (enum op)op, in, want);
+        tensors_free(want, info->outputs);
         tensors_free(in, info->inputs);
     }
 }
@@ -253,6 +263,23 @@ static void attention(void **state)
         attention_case(shape[i]);
 }
 
+static void decode_on(struct device *dev, const struct attention_shape *s, float scale,
+                      const struct tensor *in, float *o)
+{
+    size_t width = s->h * s->e;
+    float *q = test_put(dev, (float *)in[0].data + (s->t - 1) * width, width);
+    float *k = test_put(dev, in[1].data, test_count(&in[1]));
+    float *v = test_put(dev, in[2].data, test_count(&in[2])), *at = test_put(dev, o, width);
+    assert_int_equal(device_attention_decode(dev, q, k, v, at, s->t, (uint32_t)s->h, (uint32_t)s->g,
+                                             (uint32_t)s->e, scale, NULL),
+                     EMAC_OK);
+    test_get(dev, o, at, width);
+    device_free(dev, q);
+    device_free(dev, k);
+    device_free(dev, v);
+    device_free(dev, at);
+}
+
 /* The last position's row of full attention, from cached keys, on every device. */
 static void decode_case(struct attention_shape s)
 {
@@ -262,21 +289,14 @@ static void decode_case(struct attention_shape s)
                            test_normal_tensor(SHAPE2(s.t, s.g * s.e), 111),
                            test_normal_tensor(SHAPE2(s.t, s.g * s.e), 112)},
                   out[3];
-    size_t width = s.h * s.e, row = (s.t - 1) * width;
-    float *o = malloc(width * sizeof *o);
+    size_t width = s.h * s.e;
+    float *o = calloc(width, sizeof *o);
+    struct device *dev = devices.ref;
     test_run(devices.ref, OP_ATTENTION, &attrs, in, out);
-    for (int isa = ISA_REF; isa < ISA_COUNT; isa++)
-        for (uint32_t t = 0; t < TEST_THREADS_MAX; t++) {
-            struct device *dev = isa == ISA_REF ? devices.ref : devices.fast[isa][t];
-            struct emac_err err;
-            if (!dev)
-                continue;
-            assert_int_equal(device_attention_decode(
-                                 dev, (float *)in[0].data + row, in[1].data, in[2].data, o, s.t,
-                                 (uint32_t)s.h, (uint32_t)s.g, (uint32_t)s.e, attrs.at[3].f, &err),
-                             EMAC_OK);
-            assert_int_equal(test_differ(o, (float *)out[0].data + row, width), width);
-        }
+    for (size_t i = 0; dev != NULL; dev = test_device(&devices, OP_ATTENTION, i++)) {
+        decode_on(dev, &s, attrs.at[3].f, in, o);
+        assert_int_equal(test_differ(o, (float *)out[0].data + (s.t - 1) * width, width), width);
+    }
     free(o);
     tensors_free(in, 3);
     tensors_free(out, 3);
@@ -349,51 +369,52 @@ static void scalars(void **state)
     }
 }
 
-static void add(struct device *dev, struct tensor *dst, const struct tensor *a,
-                const struct tensor *b, size_t n)
-{
-    assert_int_equal(device_add(dev, dst->data, a->data, b->data, n, NULL), EMAC_OK);
-}
-
 /* Told together with a vector that is finite. */
-static bool finite(struct device *dev, const float *x, size_t n)
+static bool finite(struct device *dev, float *x, size_t n)
 {
     static const float fine[3] = {0.0f, -1.0f, 0x1p127f};
-    const struct tensor t[] = {{DTYPE_F32, SHAPE1(3), (void *)(uintptr_t)fine},
-                               {DTYPE_F32, SHAPE1(n), (void *)(uintptr_t)x},
-                               {DTYPE_F32, SHAPE1(3), (void *)(uintptr_t)fine}};
+    float *y = test_put(dev, fine, 3);
+    const struct tensor t[] = {
+        {DTYPE_F32, SHAPE1(3), y}, {DTYPE_F32, SHAPE1(n), x}, {DTYPE_F32, SHAPE1(3), y}};
     bool all = false;
     assert_int_equal(device_finite(dev, 3, t, &all, NULL), EMAC_OK);
+    device_free(dev, y);
     return all;
+}
+
+static void put_word(struct device *dev, float *at, uint32_t bits)
+{
+    assert_int_equal(device_write(dev, at, &bits, sizeof bits, NULL), EMAC_OK);
 }
 
 static void add_and_finite(void **state)
 {
     size_t n = 100001;
-    struct tensor a = test_normal_tensor(SHAPE1(n), 130), b = test_normal_tensor(SHAPE1(n), 131);
-    struct tensor want = test_tensor(DTYPE_F32, SHAPE1(n)), got = test_tensor(DTYPE_F32, SHAPE1(n));
-    add(devices.ref, &want, &a, &b, n);
-    for (int isa = ISA_REF; isa < ISA_COUNT; isa++)
-        for (uint32_t t = 0; t < TEST_THREADS_MAX; t++) {
-            struct device *dev = isa == ISA_REF ? devices.ref : devices.fast[isa][t];
-            if (!dev)
-                continue;
-            memcpy(got.data, a.data, n * sizeof(float));
-            add(dev, &got, &got, &b, n);
-            assert_int_equal(test_differ(want.data, got.data, n), n);
-            assert_true(finite(dev, got.data, n));
-            ((float *)got.data)[99990] = fn_float(FN_NAN);
-            assert_true(finite(dev, got.data, 99990));
-            assert_false(finite(dev, got.data, n));
-            ((float *)got.data)[5000] = -fn_float(FN_INF);
-            ((float *)got.data)[5001] = fn_float(FN_INF);
-            assert_true(finite(dev, got.data, 5000));
-            assert_false(finite(dev, got.data, 5001));
-        }
-    free(a.data);
-    free(b.data);
+    struct tensor in[2] = {test_normal_tensor(SHAPE1(n), 130), test_normal_tensor(SHAPE1(n), 131)};
+    struct op_attrs attrs = {{{0}}};
+    struct tensor want;
+    struct device *dev = devices.ref;
+    float *got = malloc(n * sizeof *got);
+    test_run(devices.ref, OP_ADD, &attrs, in, &want);
+    for (size_t i = 0; dev != NULL; dev = test_device(&devices, OP_ADD, i++)) {
+        float *a = test_put(dev, in[0].data, n), *b = test_put(dev, in[1].data, n);
+        assert_int_equal(device_add(dev, a, a, b, n, NULL), EMAC_OK);
+        test_get(dev, got, a, n);
+        assert_int_equal(test_differ(want.data, got, n), n);
+        assert_true(finite(dev, a, n));
+        put_word(dev, a + 99990, FN_NAN);
+        assert_true(finite(dev, a, 99990));
+        assert_false(finite(dev, a, n));
+        put_word(dev, a + 5000, FN_INF | 0x80000000u);
+        put_word(dev, a + 5001, FN_INF);
+        assert_true(finite(dev, a, 5000));
+        assert_false(finite(dev, a, 5001));
+        device_free(dev, a);
+        device_free(dev, b);
+    }
+    tensors_free(in, 2);
     free(want.data);
-    free(got.data);
+    free(got);
 }
 
 static void ids_are_checked(void **state)
@@ -408,14 +429,18 @@ static void ids_are_checked(void **state)
         ((int32_t *)ids.data)[4] = bad[i];
         out[0] = test_tensor(DTYPE_F32, SHAPE2(7, 7));
         out[1] = test_tensor(DTYPE_F32, SHAPE2(5, 2));
-        out[0].shape = SHAPE2(5, 3);
-        assert_int_equal(device_run(devices.ref, OP_EMBED, &attrs, embed, out, &err), EMAC_INVALID);
-        assert_non_null(strstr(err.text, "embed"));
-        out[0].shape = SHAPE2(7, 7);
-        assert_int_equal(device_run(devices.ref, OP_EMBED_GRAD, &attrs, grad, out, &err),
-                         EMAC_INVALID);
-        out[0].shape = SHAPE1(5);
-        assert_int_equal(device_run(devices.ref, OP_XENT, &attrs, xent, out, &err), EMAC_INVALID);
+        struct device *dev = devices.ref;
+        for (size_t d = 0; dev != NULL; dev = test_device(&devices, OP_EMBED, d++)) {
+            out[0].shape = SHAPE2(5, 3);
+            assert_int_equal(device_run_host(dev, OP_EMBED, &attrs, embed, out, &err),
+                             EMAC_INVALID);
+            assert_non_null(strstr(err.text, "id"));
+            out[0].shape = SHAPE2(7, 7);
+            assert_int_equal(device_run_host(dev, OP_EMBED_GRAD, &attrs, grad, out, &err),
+                             EMAC_INVALID);
+            out[0].shape = SHAPE1(5);
+            assert_int_equal(device_run_host(dev, OP_XENT, &attrs, xent, out, &err), EMAC_INVALID);
+        }
         tensors_free(out, 2);
         free(ids.data);
         free(table.data);

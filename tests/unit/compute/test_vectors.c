@@ -47,11 +47,10 @@ static void vector(const char *what, enum op op, const struct op_attrs *attrs, s
 {
     struct tensor want[OP_OUT_MAX], got[OP_OUT_MAX];
     const struct op_info *info = op_info(op);
+    struct device *dev;
     test_run(devices.ref, op, attrs, in, want);
-    for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++) {
-        if (!devices.fast[isa][0])
-            continue;
-        test_run(devices.fast[isa][0], op, attrs, in, got);
+    for (size_t i = 0; (dev = test_device(&devices, op, i)) != NULL; i++) {
+        test_run(dev, op, attrs, in, got);
         for (uint32_t o = 0; o < info->outputs; o++) {
             size_t n = test_count(&want[o]);
             assert_int_equal(test_differ(want[o].data, got[o].data, n), n);
