@@ -8,6 +8,6 @@ struct embedded {
 };
 
 extern const struct embedded EMBEDDED_MANUALS[]; /* docs/cli */
-extern const struct embedded EMBEDDED_KERNELS[]; /* kernels, and compute/fn.h */
+extern const struct embedded EMBEDDED_KERNELS[]; /* kernels, and compute/fn*.h */
 
 #endif

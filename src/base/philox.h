@@ -13,7 +13,7 @@ enum philox_purpose {
     PHILOX_INIT = 1,    /* weights before training: step = tensor number; words: see OP_RANDN */
     PHILOX_DATA = 2,    /* which window of the corpus: step = training step, index = row */
     PHILOX_SAMPLE = 3,  /* choice of a token: step = position */
-    PHILOX_DROPOUT = 4, /* masks */
+    PHILOX_DROPOUT = 4, /* masks: see OP_DROPOUT, which adds site * 2^16 */
     PHILOX_CHECK = 5,   /* which tasks are executed twice */
     PHILOX_ORDER = 6,   /* order of a data set's records: step = epoch */
     PHILOX_TEST = 100   /* tests and generators */

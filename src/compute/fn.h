@@ -14,6 +14,8 @@
  * exp gives +0 where the result would be below 2^-126: subnormals are slow on
  * many devices, flushed on some, and mean nothing to a softmax.
  *
+ * fn_special.h has erf, gelu, sin, cos.
+ *
  * A NaN argument gives a NaN. Which NaN is not defined: a result with a NaN
  * fails its task (rule 11), so nobody hashes one. */
 #ifndef EMAC_COMPUTE_FN_H

@@ -491,6 +491,57 @@ static void infer_qmatmul(struct infer *c)
     give(c, 0, SHAPE2(dim(c, 0, 0), dim(c, 1, 0)));
 }
 
+static void infer_layernorm(struct infer *c)
+{
+    attr_finite(c, 0, false);
+    need(c, 0, DTYPE_F32, 2);
+    need_shape(c, 1, SHAPE1(dim(c, 0, 1)));
+    need_shape(c, 2, SHAPE1(dim(c, 0, 1)));
+    give_as(c, 0, 0);
+    give(c, 1, SHAPE1(dim(c, 0, 0)));
+    give(c, 2, SHAPE1(dim(c, 0, 0)));
+}
+
+/* dy, x, w, mean, rstd */
+static void infer_layernorm_grad(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 2);
+    need_same(c, 1, 0);
+    need_shape(c, 2, SHAPE1(dim(c, 0, 1)));
+    need_shape(c, 3, SHAPE1(dim(c, 0, 0)));
+    need_shape(c, 4, SHAPE1(dim(c, 0, 0)));
+    give_as(c, 0, 0);
+    give(c, 1, SHAPE1(dim(c, 0, 1)));
+    give(c, 2, SHAPE1(dim(c, 0, 1)));
+}
+
+static void infer_position_add(struct infer *c)
+{
+    need(c, 0, DTYPE_F32, 2);
+    need(c, 1, DTYPE_F32, 2);
+    if (dim(c, 0, 1) != dim(c, 1, 1) || dim(c, 0, 0) % dim(c, 1, 0) != 0)
+        fail_input(c, 1, "[T, D] for an input 0 of [multiple of T, D]");
+    give_as(c, 0, 0);
+}
+
+#define DROPOUT_MAX ((size_t)1 << 34) /* elements: 4 to an index of 32 bits */
+
+static void infer_dropout(struct infer *c)
+{
+    size_t n = 0;
+    attr_finite(c, 0, false);
+    if (!(c->attrs->at[0].f < 1.0f))
+        fail_attr(c, 0, "less than 1");
+    attr_int(c, 1, 0, UINT16_MAX);
+    need(c, 0, DTYPE_F32, 0);
+    need(c, 1, DTYPE_I32, 1);
+    if (dim(c, 1, 0) != 4)
+        fail_input(c, 1, "i32[4]");
+    if (ok(c) && shape_count(&c->in[0].shape, &n) && n > DROPOUT_MAX)
+        fail_input(c, 0, "of at most 2^34 elements");
+    give_as(c, 0, 0);
+}
+
 static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_EMBED] = infer_embed,
     [OP_EMBED_GRAD] = infer_embed_grad,
@@ -532,6 +583,14 @@ static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_QUANTISE] = infer_quantise,
     [OP_DEQUANTISE] = infer_dequantise,
     [OP_QMATMUL] = infer_qmatmul,
+    [OP_LAYERNORM] = infer_layernorm,
+    [OP_LAYERNORM_GRAD] = infer_layernorm_grad,
+    [OP_GELU] = infer_map,
+    [OP_GELU_GRAD] = infer_pair,
+    [OP_GELU_TANH] = infer_map,
+    [OP_GELU_TANH_GRAD] = infer_pair,
+    [OP_POSITION_ADD] = infer_position_add,
+    [OP_DROPOUT] = infer_dropout,
 };
 
 enum emac_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor *in,

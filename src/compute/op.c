@@ -30,8 +30,11 @@ static void attrs_parse(struct op_info *info, char *text)
 }
 
 /* Operators that read an element of input i before they write that of output i, and never again. */
-static const enum op in_place_ops[] = {OP_ADD,     OP_MUL,  OP_SCALE, OP_SWIGLU, OP_ADAMW,
-                                       OP_RESHAPE, OP_VIEW, OP_BIAS,  OP_RELU,   OP_RELU_GRAD};
+static const enum op in_place_ops[] = {
+    OP_ADD,     OP_MUL,       OP_SCALE,     OP_SWIGLU,         OP_ADAMW,
+    OP_RESHAPE, OP_VIEW,      OP_BIAS,      OP_RELU,           OP_RELU_GRAD,
+    OP_GELU,    OP_GELU_GRAD, OP_GELU_TANH, OP_GELU_TANH_GRAD, OP_POSITION_ADD,
+    OP_DROPOUT};
 static const enum op alias_ops[] = {OP_RESHAPE, OP_VIEW};
 
 /* OP_TABLE states the attributes as text, once; this runs before main, so that readers need no
@@ -127,7 +130,10 @@ static uint64_t flops_per_element(enum op op)
     case OP_BIAS:
     case OP_RELU:
     case OP_RELU_GRAD:
+    case OP_POSITION_ADD:
         return 1;
+    case OP_LAYERNORM:
+        return 8;
     case OP_RMSNORM:
         return 4;
     case OP_ROPE:
@@ -135,6 +141,16 @@ static uint64_t flops_per_element(enum op op)
     case OP_RMSNORM_GRAD:
     case OP_SWIGLU:
         return 12;
+    case OP_LAYERNORM_GRAD:
+    case OP_GELU_TANH:
+    case OP_DROPOUT:
+    case OP_RANDN:
+        return 16;
+    case OP_GELU:
+    case OP_GELU_TANH_GRAD:
+        return 24;
+    case OP_GELU_GRAD:
+        return 28;
     case OP_SWIGLU_GRAD:
     case OP_ADAMW:
         return 20;
@@ -144,7 +160,6 @@ static uint64_t flops_per_element(enum op op)
         return 18;
     case OP_SQRT:
         return 8;
-    case OP_RANDN:
     case OP_QUANTISE: /* per byte, so as for q8_0 */
         return 16;
     case OP_DEQUANTISE:

@@ -123,7 +123,28 @@
     /* q u8[N, bytes of K weights] -> [N,K] */                                                     \
     X(DEQUANTISE, "dequantise", 1, 1, "i:format")                                                  \
     /* x[M,K], w u8[N, bytes of K weights] -> [M,N], rule 7: x is quantised to integers first */   \
-    X(QMATMUL, "qmatmul", 2, 1, "i:format")
+    X(QMATMUL, "qmatmul", 2, 1, "i:format")                                                        \
+    /* x[N,D], w[D], b[D] -> y[N,D] = (x - mean) * rstd * w + b, mean[N] = sum(x)/D, rstd[N] =     \
+     * rsqrt(sumsq(x - mean)/D + eps) (sums: rule 4, divisions as rmsnorm's) */                    \
+    X(LAYERNORM, "layernorm", 3, 3, "f:eps")                                                       \
+    /* dy[N,D], x[N,D], w[D], mean[N], rstd[N] -> dx[N,D], dw[D], db[D] (sums over N: rule 4) */   \
+    X(LAYERNORM_GRAD, "layernorm_grad", 5, 3, "")                                                  \
+    /* x -> x * Phi(x), Phi the normal distribution: fn_gelu */                                    \
+    X(GELU, "gelu", 1, 1, "")                                                                      \
+    /* dy, x -> dy * fn_gelu_slope(x) */                                                           \
+    X(GELU_GRAD, "gelu_grad", 2, 1, "")                                                            \
+    /* x -> x * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) / 2: fn_gelu_tanh */                   \
+    X(GELU_TANH, "gelu_tanh", 1, 1, "")                                                            \
+    /* dy, x -> dy * fn_gelu_tanh_slope(x) */                                                      \
+    X(GELU_TANH_GRAD, "gelu_tanh_grad", 2, 1, "")                                                  \
+    /* x[N,D], p[T,D] with N % T == 0 -> x + row n mod T of p: learned positions */                \
+    X(POSITION_ADD, "position_add", 2, 1, "")                                                      \
+    /* x, key i32[4] = {seed low, seed high, step, part} -> x * (1 / (1 - p)) where u >= p, else   \
+     * +0. u of element i: the upper 24 bits, times 2^-24, of word i mod 4 of Philox (seed,        \
+     * PHILOX_DROPOUT + site * 2^16, step, part * 2^32 + i / 4). Of the dropouts of a program each \
+     * has its own site below 2^16, of the micro-batches of a step each its own part. At most      \
+     * 2^34 elements. Its own gradient. */                                                         \
+    X(DROPOUT, "dropout", 2, 1, "f:p i:site")
 
 enum op {
 #define X(E, name, in, out, attrs) OP_##E,

@@ -167,6 +167,39 @@ static void relu(struct grad_step *s)
     s->din[0] = op2(s->g, OP_RELU_GRAD, s->dy, s->node.in[0]);
 }
 
+/* mean and rstd were saved by the forward node. */
+static void layernorm(struct grad_step *s)
+{
+    value_id in[] = {s->dy, s->node.in[0], s->node.in[1], s->node.out + 1, s->node.out + 2};
+    value_id dx = graph_op(s->g, OP_LAYERNORM_GRAD, NULL, 5, in);
+
+    for (uint32_t i = 0; i < 3; i++)
+        s->din[i] = dx == VALUE_NONE ? dx : dx + i;
+}
+
+static void gelu(struct grad_step *s)
+{
+    s->din[0] = op2(s->g, OP_GELU_GRAD, s->dy, s->node.in[0]);
+}
+
+static void gelu_tanh(struct grad_step *s)
+{
+    s->din[0] = op2(s->g, OP_GELU_TANH_GRAD, s->dy, s->node.in[0]);
+}
+
+/* p[T,D] is a row of T*D that was added to each sequence: its gradient is the sum of these rows. */
+static void position_add(struct grad_step *s)
+{
+    struct shape x = shape_of(s->g, s->node.in[0]), p = shape_of(s->g, s->node.in[1]);
+    value_id dp;
+
+    s->din[0] = s->dy;
+    if (!s->want[1])
+        return;
+    dp = graph_view(s->g, s->dy, SHAPE2(x.dim[0] / p.dim[0], p.dim[0] * p.dim[1]));
+    s->din[1] = graph_view(s->g, op1(s->g, OP_SUM_ROWS, dp), p);
+}
+
 static value_id op2_attrs(struct grad_step *s, enum op op, struct op_attrs attrs, value_id b)
 {
     value_id in[] = {s->dy, b};
@@ -210,6 +243,12 @@ static void copy(struct grad_step *s)
     s->din[0] = s->dy;
 }
 
+/* What the mask did to x it does to dy. */
+static void dropout(struct grad_step *s)
+{
+    s->din[0] = op2_attrs(s, OP_DROPOUT, s->node.attrs, s->node.in[1]);
+}
+
 static const struct grad_rule rules[OP_COUNT] = {
     [OP_EMBED] = {embed, 1u << 1, false},
     [OP_MATMUL] = {matmul_grad, 3, false},
@@ -225,6 +264,11 @@ static const struct grad_rule rules[OP_COUNT] = {
     [OP_SUMSQ] = {sumsq, 1, false},
     [OP_RESHAPE] = {reshape, 1, false},
     [OP_COPY] = {copy, 1, false},
+    [OP_LAYERNORM] = {layernorm, 7, false},
+    [OP_GELU] = {gelu, 1, false},
+    [OP_GELU_TANH] = {gelu_tanh, 1, false},
+    [OP_POSITION_ADD] = {position_add, 3, false},
+    [OP_DROPOUT] = {dropout, 1, false},
     [OP_VIEW] = {reshape, 1, false},
     [OP_BIAS] = {bias, 3, false},
     [OP_SUM_ROWS] = {sum_rows, 1, false},

@@ -48,8 +48,8 @@ static struct exec_needs needs_of(const struct exec_run *r)
     for (uint32_t i = 0; i < p->out_count; i++)
         n.outputs = add(n.outputs, p->out[i].layout.size);
     if (p->program.kind == PROGRAM_MAP)
-        n.batch = times(2 * sizeof(int32_t) + 1, (uint64_t)p->program.sampler.batch *
-                                                     p->program.sampler.seq);
+        n.batch = times(2 * sizeof(int32_t) + 1,
+                        (uint64_t)p->program.sampler.batch * p->program.sampler.seq);
     return n;
 }
 

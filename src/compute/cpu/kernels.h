@@ -38,6 +38,12 @@ struct cpu_pool {
     float inv; /* 1/size^2 */
 };
 
+/* Dropout: what OP_DROPOUT draws with. */
+struct cpu_dropout {
+    float p, scale;
+    uint32_t seed[2], step, part, purpose;
+};
+
 struct cpu_kernels {
     size_t mr, nr; /* tile of the product */
     void (*panel)(const struct cpu_panel *p);
@@ -53,6 +59,13 @@ struct cpu_kernels {
     void (*bias)(float *y, const float *x, const float *b, size_t rows, size_t d);
     void (*relu)(float *y, const float *x, size_t n);
     void (*relu_grad)(float *dx, const float *dy, const float *x, size_t n);
+    void (*gelu)(float *y, const float *x, size_t n);
+    void (*gelu_grad)(float *dx, const float *dy, const float *x, size_t n);
+    void (*gelu_tanh)(float *y, const float *x, size_t n);
+    void (*gelu_tanh_grad)(float *dx, const float *dy, const float *x, size_t n);
+    /* x and y begin at element 4 * group of the tensor */
+    void (*dropout)(float *y, const float *x, const struct cpu_dropout *s, uint32_t group,
+                    size_t n);
     void (*swiglu)(float *y, const float *g, const float *u, size_t n);
     void (*swiglu_grad)(float *dg, float *du, const float *dy, const float *g, const float *u,
                         size_t n);
@@ -74,6 +87,12 @@ struct cpu_kernels {
     /* At most 256 rows: dx, and their share of dw as one block sum of rule 4. lanes: 16 * d. */
     void (*rmsnorm_grad)(float *dx, float *dw_block, float *lanes, const float *dy, const float *x,
                          const float *w, const float *rstd, size_t rows, size_t d);
+    void (*layernorm)(float *y, float *mean, float *rstd, const float *x, const float *w,
+                      const float *b, float eps, size_t rows, size_t d);
+    /* As rmsnorm_grad; sums: the block's share of dw, then of db. lanes: 16 * 2 * d. */
+    void (*layernorm_grad)(float *dx, float *sums, float *lanes, const float *dy, const float *x,
+                           const float *w, const float *mean, const float *rstd, size_t rows,
+                           size_t d);
     void (*xent)(float *loss, float *stats, const float *logits, const int32_t *target, size_t rows,
                  size_t vocab);
     void (*xent_grad)(float *dl, float dloss, const float *logits, const int32_t *target,

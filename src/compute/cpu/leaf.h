@@ -78,6 +78,11 @@ void LEAF(maxpool)(float *, const float *, const struct cpu_pool *);
 void LEAF(maxpool_grad)(float *, const float *, const float *, const struct cpu_pool *);
 void LEAF(avgpool)(float *, const float *, const struct cpu_pool *);
 void LEAF(avgpool_grad)(float *, const float *, const struct cpu_pool *);
+void LEAF(gelu)(float *, const float *, size_t);
+void LEAF(gelu_grad)(float *, const float *, const float *, size_t);
+void LEAF(gelu_tanh)(float *, const float *, size_t);
+void LEAF(gelu_tanh_grad)(float *, const float *, const float *, size_t);
+void LEAF(dropout)(float *, const float *, const struct cpu_dropout *, uint32_t, size_t);
 void LEAF(swiglu)(float *, const float *, const float *, size_t);
 void LEAF(swiglu_grad)(float *, float *, const float *, const float *, const float *, size_t);
 void LEAF(adamw)(float *, float *, float *, const float *, const float *, const float *,
@@ -90,6 +95,10 @@ void LEAF(block_sums)(float *, const float *, size_t, bool);
 void LEAF(rmsnorm)(float *, float *, const float *, const float *, float, size_t, size_t);
 void LEAF(rmsnorm_grad)(float *, float *, float *, const float *, const float *, const float *,
                         const float *, size_t, size_t);
+void LEAF(layernorm)(float *, float *, float *, const float *, const float *, const float *, float,
+                     size_t, size_t);
+void LEAF(layernorm_grad)(float *, float *, float *, const float *, const float *, const float *,
+                          const float *, const float *, size_t, size_t);
 void LEAF(xent)(float *, float *, const float *, const int32_t *, size_t, size_t);
 void LEAF(xent_grad)(float *, float, const float *, const int32_t *, const float *, size_t, size_t);
 void LEAF(softmax)(float *, size_t, size_t, size_t, size_t, size_t, float, float *, float *);

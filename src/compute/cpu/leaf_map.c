@@ -1,5 +1,7 @@
 /* Element by element: ref/pointwise.c in vector code. */
 #include "compute/cpu/leaf.h"
+#include "compute/fn_philox.h"
+#include "compute/fn_special.h"
 
 void LEAF(add)(float *y, const float *a, const float *b, size_t n)
 {
@@ -43,6 +45,65 @@ void LEAF(relu_grad)(float *dx, const float *dy, const float *x, size_t n)
     NO_OVERLAP
     for (size_t i = 0; i < n; i++)
         dx[i] = x[i] <= 0.0f ? 0.0f : dy[i];
+}
+
+void LEAF(gelu)(float *y, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = fn_gelu(x[i]);
+}
+
+void LEAF(gelu_grad)(float *dx, const float *dy, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        dx[i] = dy[i] * fn_gelu_slope(x[i]);
+}
+
+void LEAF(gelu_tanh)(float *y, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        y[i] = fn_gelu_tanh(x[i]);
+}
+
+void LEAF(gelu_tanh_grad)(float *dx, const float *dy, const float *x, size_t n)
+{
+    NO_OVERLAP
+    for (size_t i = 0; i < n; i++)
+        dx[i] = dy[i] * fn_gelu_tanh_slope(x[i]);
+}
+
+#define GROUPS 64 /* of 4 words, drawn side by side */
+
+/* words[4 g + k] = word k of group first + g */
+static void dropout_words(uint32_t *words, const struct cpu_dropout *s, uint32_t first)
+{
+    uint32_t part = s->part, step = s->step, purpose = s->purpose;
+    uint32_t seed0 = s->seed[0], seed1 = s->seed[1];
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        fn_u32 w[4] = {first + g, part, step, purpose};
+        fn_philox(w, seed0, seed1);
+        for (int k = 0; k < 4; k++)
+            words[4 * g + (uint32_t)k] = w[k];
+    }
+}
+
+void LEAF(dropout)(float *y, const float *x, const struct cpu_dropout *s, uint32_t group, size_t n)
+{
+    uint32_t words[4 * GROUPS];
+    float p = s->p, scale = s->scale;
+    for (; n > 0; group += GROUPS) {
+        size_t len = n < 4 * GROUPS ? n : 4 * GROUPS;
+        dropout_words(words, s, group);
+        NO_OVERLAP
+        for (size_t i = 0; i < len; i++)
+            y[i] = (float)(int32_t)(words[i] >> 8) * 0x1p-24f >= p ? x[i] * scale : 0.0f;
+        x += len;
+        y += len;
+        n -= len;
+    }
 }
 
 void LEAF(swiglu)(float *y, const float *g, const float *u, size_t n)

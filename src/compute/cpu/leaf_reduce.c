@@ -132,6 +132,70 @@ void LEAF(rmsnorm_grad)(float *dx, float *dw_block, float *lanes, const float *d
     memcpy(dw_block, lanes, d * sizeof *dw_block);
 }
 
+/* Rule 4 over x[0..n). */
+INLINE float row_sum(const float *x, size_t n)
+{
+    float total = 0.0f;
+    for (size_t i = 0; i < n; i += CPU_BLOCK)
+        total = total + block_sum(x + i, n - i < CPU_BLOCK ? n - i : CPU_BLOCK);
+    return total;
+}
+
+void LEAF(layernorm)(float *y, float *mean, float *rstd, const float *x, const float *w,
+                     const float *b, float eps, size_t rows, size_t d)
+{
+    float inv_d = fn_div(1.0f, (float)d);
+    for (size_t n = 0; n < rows; n++, x += d, y += d) {
+        float m = row_sum(x, d) * inv_d, r;
+        for (size_t j = 0; j < d; j++)
+            y[j] = x[j] - m;
+        r = fn_rsqrt(LEAF(dot)(y, y, d) * inv_d + eps);
+        mean[n] = m;
+        rstd[n] = r;
+        for (size_t j = 0; j < d; j++)
+            y[j] = y[j] * r * w[j] + b[j];
+    }
+}
+
+/* dx of one row; the row's terms of dw and db go to its lane, dw's d first. */
+INLINE void layernorm_grad_row(float *dx, float *lane, const float *dy, const float *x,
+                               const float *w, float mean, float rstd, float inv_d, size_t d)
+{
+    float g[CPU_BLOCK], gh[CPU_BLOCK], mean_g = 0.0f, mean_gh = 0.0f;
+    for (size_t i = 0; i < d; i += CPU_BLOCK) {
+        size_t len = d - i < CPU_BLOCK ? d - i : CPU_BLOCK;
+        for (size_t j = 0; j < len; j++) {
+            g[j] = dy[i + j] * w[i + j];
+            gh[j] = g[j] * ((x[i + j] - mean) * rstd);
+        }
+        mean_g = mean_g + block_sum(g, len);
+        mean_gh = mean_gh + block_sum(gh, len);
+    }
+    mean_g = mean_g * inv_d;
+    mean_gh = mean_gh * inv_d;
+    NO_OVERLAP
+    for (size_t j = 0; j < d; j++) {
+        float h = (x[j] - mean) * rstd;
+        dx[j] = (dy[j] * w[j] - mean_g - h * mean_gh) * rstd;
+        lane[j] = lane[j] + dy[j] * h;
+        lane[d + j] = lane[d + j] + dy[j];
+    }
+}
+
+void LEAF(layernorm_grad)(float *dx, float *sums, float *lanes, const float *dy, const float *x,
+                          const float *w, const float *mean, const float *rstd, size_t rows,
+                          size_t d)
+{
+    float inv_d = fn_div(1.0f, (float)d);
+    memset(lanes, 0, CPU_LANES * 2 * d * sizeof *lanes);
+    for (size_t n = 0; n < rows; n++)
+        layernorm_grad_row(dx + n * d, lanes + n % CPU_LANES * 2 * d, dy + n * d, x + n * d, w,
+                           mean[n], rstd[n], inv_d, d);
+    for (size_t half = CPU_LANES / 2; half > 0; half /= 2)
+        LEAF(add)(lanes, lanes, lanes + half * 2 * d, half * 2 * d);
+    memcpy(sums, lanes, 2 * d * sizeof *sums);
+}
+
 #define ROW_COLUMNS 64 /* whose 16 lanes stay in the level-1 cache */
 
 void LEAF(rows_sum)(float *sum, const float *x, size_t rows, size_t d)

@@ -57,6 +57,48 @@ static void relu_grad_range(const struct job *j, size_t b, size_t e)
     j->cpu->k->relu_grad(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
 }
 
+static void gelu_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->gelu(f32_out(j, 0) + b, f32_in(j, 0) + b, e - b);
+}
+
+static void gelu_grad_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->gelu_grad(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
+}
+
+static void gelu_tanh_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->gelu_tanh(f32_out(j, 0) + b, f32_in(j, 0) + b, e - b);
+}
+
+static void gelu_tanh_grad_range(const struct job *j, size_t b, size_t e)
+{
+    j->cpu->k->gelu_tanh_grad(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
+}
+
+static void position_add_range(const struct job *j, size_t b, size_t e)
+{
+    size_t d = j->in[0].shape.dim[1], positions = j->in[1].shape.dim[0];
+    for (size_t n = b; n < e; n++)
+        j->cpu->k->add(f32_out(j, 0) + n * d, f32_in(j, 0) + n * d,
+                       f32_in(j, 1) + n % positions * d, d);
+}
+
+/* b is a multiple of 4 */
+static void dropout_range(const struct job *j, size_t b, size_t e)
+{
+    const int32_t *key = j->in[1].data;
+    float p = j->attrs->at[0].f;
+    struct cpu_dropout s = {.p = p,
+                            .scale = fn_div(1.0f, 1.0f - p),
+                            .seed = {(uint32_t)key[0], (uint32_t)key[1]},
+                            .step = (uint32_t)key[2],
+                            .part = (uint32_t)key[3],
+                            .purpose = PHILOX_DROPOUT + ((uint32_t)j->attrs->at[1].i << 16)};
+    j->cpu->k->dropout(f32_out(j, 0) + b, f32_in(j, 0) + b, &s, (uint32_t)(b / 4), e - b);
+}
+
 static void swiglu_range(const struct job *j, size_t b, size_t e)
 {
     j->cpu->k->swiglu(f32_out(j, 0) + b, f32_in(j, 0) + b, f32_in(j, 1) + b, e - b);
@@ -133,6 +175,14 @@ static void rmsnorm_range(const struct job *j, size_t b, size_t e)
     size_t d = j->in[0].shape.dim[1];
     j->cpu->k->rmsnorm(f32_out(j, 0) + b * d, f32_out(j, 1) + b, f32_in(j, 0) + b * d, f32_in(j, 1),
                        j->attrs->at[0].f, e - b, d);
+}
+
+static void layernorm_range(const struct job *j, size_t b, size_t e)
+{
+    size_t d = j->in[0].shape.dim[1];
+    j->cpu->k->layernorm(f32_out(j, 0) + b * d, f32_out(j, 1) + b, f32_out(j, 2) + b,
+                         f32_in(j, 0) + b * d, f32_in(j, 1), f32_in(j, 2), j->attrs->at[0].f, e - b,
+                         d);
 }
 
 static void rope_range(const struct job *j, size_t b, size_t e)
@@ -217,6 +267,13 @@ static const struct {
     [OP_CORRECT] = {ROWS, correct_range},
     [OP_QUANTISE] = {ROWS, quantise_range},
     [OP_DEQUANTISE] = {ROWS, dequantise_range},
+    [OP_LAYERNORM] = {ROWS, layernorm_range},
+    [OP_GELU] = {ELEMENTS, gelu_range},
+    [OP_GELU_GRAD] = {ELEMENTS, gelu_grad_range},
+    [OP_GELU_TANH] = {ELEMENTS, gelu_tanh_range},
+    [OP_GELU_TANH_GRAD] = {ELEMENTS, gelu_tanh_grad_range},
+    [OP_POSITION_ADD] = {ROWS, position_add_range},
+    [OP_DROPOUT] = {ELEMENTS, dropout_range},
 };
 
 static void job_part(void *ctx, uint32_t part, uint32_t parts)
@@ -331,12 +388,14 @@ static void sum_rows_part(void *ctx, uint32_t part, uint32_t parts)
                             end - i < CPU_BLOCK ? end - i : CPU_BLOCK, d);
 }
 
-/* y = +0, then the sums of the blocks, d each, in order. */
-static void add_blocks(const struct blocks *s, float *y)
+/* +0, then columns first.. of the sums of the blocks, in order. */
+static void add_blocks(const struct blocks *s, size_t first, struct tensor *to)
 {
-    memset(y, 0, s->d * sizeof *y);
+    float *y = to->data;
+    size_t n = to->shape.dim[0];
+    memset(y, 0, n * sizeof *y);
     for (size_t i = 0; i < blocks_of(s->n); i++)
-        s->cpu->k->add(y, y, s->sums + i * s->d, s->d);
+        s->cpu->k->add(y, y, s->sums + i * s->d + first, n);
 }
 
 static enum emac_status run_sum_rows(struct cpu *cpu, const struct tensor *in, struct tensor *out,
@@ -349,7 +408,7 @@ static enum emac_status run_sum_rows(struct cpu *cpu, const struct tensor *in, s
     if (st != EMAC_OK)
         return st;
     cpu_parallel(cpu, s.n * s.d * sizeof(float) >= PARALLEL_BYTES, sum_rows_part, &s);
-    add_blocks(&s, out[0].data);
+    add_blocks(&s, 0, &out[0]);
     return EMAC_OK;
 }
 
@@ -369,19 +428,39 @@ static void rmsnorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
     }
 }
 
-static enum emac_status run_rmsnorm_grad(struct cpu *cpu, const struct tensor *in,
-                                         struct tensor *out, struct emac_err *err)
+/* dy, x, w, mean, rstd -> dx, dw, db; the sums of a block: dw's, then db's */
+static void layernorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
 {
-    struct blocks s = {
-        .cpu = cpu, .in = in, .out = out, .n = in[0].shape.dim[0], .d = in[0].shape.dim[1]};
+    struct blocks *s = ctx;
+    size_t begin, end, d = s->d / 2;
+    const float *dy = s->in[0].data, *x = s->in[1].data;
+    const float *mean = s->in[3].data, *rstd = s->in[4].data;
+    float *dx = s->out[0].data;
+    share(s->n, CPU_BLOCK, part, parts, &begin, &end);
+    for (size_t i = begin; i < end; i += CPU_BLOCK) {
+        size_t rows = end - i < CPU_BLOCK ? end - i : CPU_BLOCK;
+        s->cpu->k->layernorm_grad(dx + i * d, s->sums + i / CPU_BLOCK * s->d,
+                                  s->lanes + part * CPU_LANES * s->d, dy + i * d, x + i * d,
+                                  s->in[2].data, mean + i, rstd + i, rows, d);
+    }
+}
+
+/* Outputs from 1 on, d numbers each, are sums over the rows. */
+static enum emac_status run_norm_grad(struct cpu *cpu, enum op op, const struct tensor *in,
+                                      struct tensor *out, struct emac_err *err)
+{
+    size_t d = in[0].shape.dim[1], sums = op_info(op)->outputs - 1;
+    struct blocks s = {.cpu = cpu, .in = in, .out = out, .n = in[0].shape.dim[0], .d = sums * d};
     size_t blocks = blocks_of(s.n);
     enum emac_status st =
         cpu_scratch(cpu, blocks + cpu->threads * CPU_LANES, s.d * sizeof(float), &s.sums, err);
     if (st != EMAC_OK)
         return st;
     s.lanes = s.sums + blocks * s.d;
-    cpu_parallel(cpu, s.n * s.d * sizeof(float) >= PARALLEL_BYTES, rmsnorm_grad_part, &s);
-    add_blocks(&s, out[1].data);
+    cpu_parallel(cpu, s.n * d * sizeof(float) >= PARALLEL_BYTES,
+                 op == OP_RMSNORM_GRAD ? rmsnorm_grad_part : layernorm_grad_part, &s);
+    for (size_t i = 0; i < sums; i++)
+        add_blocks(&s, i * d, &out[1 + i]);
     return EMAC_OK;
 }
 
@@ -396,7 +475,8 @@ enum emac_status cpu_run(struct cpu *cpu, enum op op, const struct op_attrs *att
     case OP_MATMUL:
         return run_matmul(cpu, attrs, in, out, err);
     case OP_RMSNORM_GRAD:
-        return run_rmsnorm_grad(cpu, in, out, err);
+    case OP_LAYERNORM_GRAD:
+        return run_norm_grad(cpu, op, in, out, err);
     case OP_ATTENTION:
         return cpu_attention(cpu, attrs, in, out, err);
     case OP_ATTENTION_GRAD:

@@ -1,4 +1,4 @@
-/* RMS normalisation (Zhang & Sennrich 2019) and the loss. */
+/* RMS normalisation (Zhang & Sennrich 2019), layer normalisation (Ba et al. 2016), the loss. */
 #include "compute/fn.h"
 #include "compute/ref/ref.h"
 
@@ -49,6 +49,75 @@ enum emac_status ref_rmsnorm_grad(const struct op_attrs *attrs, const struct ten
         for (size_t n = 0; n < n_rows; n++)
             ref_sum_add(&sum, dy[n * d + j] * (x[n * d + j] * rstd[n]));
         dw[j] = ref_sum_end(&sum);
+    }
+    return EMAC_OK;
+}
+
+/* y = (x - mean) rstd w + b, rstd = 1/sqrt(variance + eps): the variance of centred values, which
+ * does not cancel as E[x^2] - mean^2 does. */
+enum emac_status ref_layernorm(const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[0].shape.dim[0], d = in[0].shape.dim[1];
+    const float *w = in[1].data, *b = in[2].data;   // (D)
+    float *mean = out[1].data, *rstd = out[2].data; // (N)
+    float inv_d = fn_div(1.0f, (float)d);
+    for (size_t n = 0; n < n_rows; n++) {
+        const float *x = (const float *)in[0].data + n * d; // (D)
+        float *y = (float *)out[0].data + n * d;            // (D)
+        struct ref_sum sum, squares;
+        ref_sum_init(&sum);
+        ref_sum_init(&squares);
+        for (size_t j = 0; j < d; j++)
+            ref_sum_add(&sum, x[j]);
+        mean[n] = ref_sum_end(&sum) * inv_d;
+        for (size_t j = 0; j < d; j++)
+            ref_sum_add(&squares, (x[j] - mean[n]) * (x[j] - mean[n]));
+        rstd[n] = fn_rsqrt(ref_sum_end(&squares) * inv_d + attrs->at[0].f);
+        for (size_t j = 0; j < d; j++)
+            y[j] = (x[j] - mean[n]) * rstd[n] * w[j] + b[j];
+    }
+    return EMAC_OK;
+}
+
+/* With h = (x - mean) rstd and g = dy w:  dx = ((g - mean(g)) - h mean(g h)) rstd. */
+static void layernorm_dx(const float *dy, const float *x, const float *w, float mean, float rstd,
+                         float *dx, size_t d)
+{
+    float inv_d = fn_div(1.0f, (float)d), mean_g, mean_gh;
+    struct ref_sum g, gh;
+    ref_sum_init(&g);
+    ref_sum_init(&gh);
+    for (size_t j = 0; j < d; j++) {
+        ref_sum_add(&g, dy[j] * w[j]);
+        ref_sum_add(&gh, dy[j] * w[j] * ((x[j] - mean) * rstd));
+    }
+    mean_g = ref_sum_end(&g) * inv_d;
+    mean_gh = ref_sum_end(&gh) * inv_d;
+    for (size_t j = 0; j < d; j++)
+        dx[j] = (dy[j] * w[j] - mean_g - (x[j] - mean) * rstd * mean_gh) * rstd;
+}
+
+/* dw = sum over rows of dy h, db = sum over rows of dy. */
+enum emac_status ref_layernorm_grad(const struct op_attrs *attrs, const struct tensor *in,
+                                    struct tensor *out, struct emac_err *err)
+{
+    size_t n_rows = in[0].shape.dim[0], d = in[0].shape.dim[1];
+    const float *dy = in[0].data, *x = in[1].data, *w = in[2].data; // (N, D), (D)
+    const float *mean = in[3].data, *rstd = in[4].data;             // (N)
+    float *dx = out[0].data, *dw = out[1].data, *db = out[2].data;  // (N, D), (D)
+    for (size_t n = 0; n < n_rows; n++)
+        layernorm_dx(dy + n * d, x + n * d, w, mean[n], rstd[n], dx + n * d, d);
+    for (size_t j = 0; j < d; j++) {
+        struct ref_sum sum_w, sum_b;
+        ref_sum_init(&sum_w);
+        ref_sum_init(&sum_b);
+        for (size_t n = 0; n < n_rows; n++) {
+            ref_sum_add(&sum_w, dy[n * d + j] * ((x[n * d + j] - mean[n]) * rstd[n]));
+            ref_sum_add(&sum_b, dy[n * d + j]);
+        }
+        dw[j] = ref_sum_end(&sum_w);
+        db[j] = ref_sum_end(&sum_b);
     }
     return EMAC_OK;
 }

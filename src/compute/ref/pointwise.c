@@ -1,5 +1,6 @@
 /* Operators that work element by element, or pair by pair. */
-#include "compute/fn.h"
+#include "base/philox.h"
+#include "compute/fn_special.h"
 #include "compute/ref/ref.h"
 
 static size_t count(const struct tensor *t)
@@ -112,6 +113,74 @@ enum emac_status ref_swiglu_grad(const struct op_attrs *attrs, const struct tens
         float s = fn_sigmoid(g[i]), silu = g[i] * s;
         du[i] = dy[i] * silu;
         dg[i] = dy[i] * u[i] * (s + silu * (1.0f - s));
+    }
+    return EMAC_OK;
+}
+
+enum emac_status ref_gelu(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                          struct emac_err *err)
+{
+    const float *x = in[0].data;
+    float *y = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        y[i] = fn_gelu(x[i]);
+    return EMAC_OK;
+}
+
+enum emac_status ref_gelu_grad(const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    const float *dy = in[0].data, *x = in[1].data;
+    float *dx = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        dx[i] = dy[i] * fn_gelu_slope(x[i]);
+    return EMAC_OK;
+}
+
+enum emac_status ref_gelu_tanh(const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    const float *x = in[0].data;
+    float *y = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        y[i] = fn_gelu_tanh(x[i]);
+    return EMAC_OK;
+}
+
+enum emac_status ref_gelu_tanh_grad(const struct op_attrs *attrs, const struct tensor *in,
+                                    struct tensor *out, struct emac_err *err)
+{
+    const float *dy = in[0].data, *x = in[1].data;
+    float *dx = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        dx[i] = dy[i] * fn_gelu_tanh_slope(x[i]);
+    return EMAC_OK;
+}
+
+enum emac_status ref_position_add(const struct op_attrs *attrs, const struct tensor *in,
+                                  struct tensor *out, struct emac_err *err)
+{
+    const float *x = in[0].data, *p = in[1].data; // (N, D), (T, D)
+    float *y = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++)
+        y[i] = x[i] + p[i % count(&in[1])];
+    return EMAC_OK;
+}
+
+/* Inverted dropout (Srivastava et al. 2014), the mask a pure function of where and when. */
+enum emac_status ref_dropout(const struct op_attrs *attrs, const struct tensor *in,
+                             struct tensor *out, struct emac_err *err)
+{
+    const float *x = in[0].data;
+    const int32_t *key = in[1].data; // {seed low, seed high, step, part}
+    uint64_t seed = (uint64_t)(uint32_t)key[1] << 32 | (uint32_t)key[0];
+    uint64_t part = (uint64_t)(uint32_t)key[3] << 32;
+    uint32_t purpose = PHILOX_DROPOUT + ((uint32_t)attrs->at[1].i << 16), word[4];
+    float p = attrs->at[0].f, scale = fn_div(1.0f, 1.0f - p);
+    float *y = out[0].data;
+    for (size_t i = 0; i < count(&in[0]); i++) {
+        philox_at(seed, purpose, (uint32_t)key[2], part + i / 4, word);
+        y[i] = (float)(word[i % 4] >> 8) * 0x1p-24f >= p ? x[i] * scale : 0.0f;
     }
     return EMAC_OK;
 }

@@ -24,7 +24,9 @@ ref_fn ref_embed, ref_embed_grad, ref_matmul, ref_add, ref_mul, ref_scale, ref_r
     ref_xent, ref_xent_grad, ref_sumall, ref_sumsq, ref_clip_coef, ref_sqrt, ref_adamw, ref_fill,
     ref_randn, ref_reshape, ref_bias, ref_sum_rows, ref_relu, ref_relu_grad, ref_conv2d,
     ref_conv2d_grad_x, ref_conv2d_grad_w, ref_maxpool2d, ref_maxpool2d_grad, ref_avgpool2d,
-    ref_avgpool2d_grad, ref_correct, ref_quantise, ref_dequantise, ref_qmatmul;
+    ref_avgpool2d_grad, ref_correct, ref_quantise, ref_dequantise, ref_qmatmul, ref_layernorm,
+    ref_layernorm_grad, ref_gelu, ref_gelu_grad, ref_gelu_tanh, ref_gelu_tanh_grad,
+    ref_position_add, ref_dropout;
 
 /* Rule 3: init, add every product in index order, end. */
 struct ref_chain {

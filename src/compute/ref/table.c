@@ -41,4 +41,12 @@ ref_fn *const ref_table[OP_COUNT] = {
     [OP_QUANTISE] = ref_quantise,
     [OP_DEQUANTISE] = ref_dequantise,
     [OP_QMATMUL] = ref_qmatmul,
+    [OP_LAYERNORM] = ref_layernorm,
+    [OP_LAYERNORM_GRAD] = ref_layernorm_grad,
+    [OP_GELU] = ref_gelu,
+    [OP_GELU_GRAD] = ref_gelu_grad,
+    [OP_GELU_TANH] = ref_gelu_tanh,
+    [OP_GELU_TANH_GRAD] = ref_gelu_tanh_grad,
+    [OP_POSITION_ADD] = ref_position_add,
+    [OP_DROPOUT] = ref_dropout,
 };

@@ -1,5 +1,6 @@
 /* One published digest, on every instruction set and any number of threads (rule 12). */
 #include "base/hex.h"
+#include "compute/fn_special.h"
 #include "compute_test.h"
 
 static void conforms(struct device *dev)
@@ -91,6 +92,13 @@ static void page(void **state)
         snprintf(row, sizeof row, "| `%08x` | `%08x` | `%08x` | `%08x` | `%08x` | `%08x` |", x[i],
                  fn_bits(fn_exp(v)), fn_bits(fn_log(a)), fn_bits(fn_sigmoid(v)),
                  fn_bits(fn_tanh(v)), fn_bits(fn_rsqrt(a)));
+        if (!strstr(text, row))
+            fail_msg("docs/numerics.md lacks the row: %s", row);
+        snprintf(row, sizeof row,
+                 "| `%08x` | `%08x` | `%08x` | `%08x` | `%08x` | `%08x` | `%08x` | `%08x` |", x[i],
+                 fn_bits(fn_erf(v)), fn_bits(fn_gelu(v)), fn_bits(fn_gelu_slope(v)),
+                 fn_bits(fn_gelu_tanh(v)), fn_bits(fn_gelu_tanh_slope(v)), fn_bits(fn_sin(v)),
+                 fn_bits(fn_cos(v)));
         if (!strstr(text, row))
             fail_msg("docs/numerics.md lacks the row: %s", row);
     }

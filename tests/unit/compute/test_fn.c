@@ -4,6 +4,7 @@
  * Sampled by default; EMAC_SOAK=1 in the environment walks all 2^32 arguments. */
 #include <math.h>
 
+#include "compute/fn_special.h"
 #include "compute_test.h"
 
 static uint64_t stride(void)
@@ -47,11 +48,84 @@ static float rsqrt32(float x)
     return fn_rsqrt(x);
 }
 
-/* |got - want| in units of the last place that a binary32 of want's size has. */
-static double ulps(float got, double want)
+static float erf32(float x)
+{
+    return fn_erf(x);
+}
+
+static float sin32(float x)
+{
+    return fn_sin(x);
+}
+
+static float cos32(float x)
+{
+    return fn_cos(x);
+}
+
+static float gelu32(float x)
+{
+    return fn_gelu(x);
+}
+
+static float gelu_slope32(float x)
+{
+    return fn_gelu_slope(x);
+}
+
+static float gelu_tanh32(float x)
+{
+    return fn_gelu_tanh(x);
+}
+
+static float gelu_tanh_slope32(float x)
+{
+    return fn_gelu_tanh_slope(x);
+}
+
+static double sin64(double x)
+{
+    return fabs(x) <= (double)FN_ANGLE_MAX ? sin(x) : (double)NAN;
+}
+
+static double cos64(double x)
+{
+    return fabs(x) <= (double)FN_ANGLE_MAX ? cos(x) : (double)NAN;
+}
+
+static double gelu64(double x)
+{
+    return x < -40 ? -0.0 : x * erfc(-x * sqrt(0.5)) / 2;
+}
+
+static double gelu_slope64(double x)
+{
+    return erfc(-x * sqrt(0.5)) / 2 + (fabs(x) > 40 ? 0 : x * exp(-x * x / 2) / sqrt(2 * M_PI));
+}
+
+/* sigmoid of 2 sqrt(2/pi) (x + 0.044715 x^3), and d of this argument / dx */
+static double bend64(double x)
+{
+    return sigmoid64(2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
+}
+
+static double gelu_tanh64(double x)
+{
+    return x < -40 ? -0.0 : x * bend64(x);
+}
+
+static double gelu_tanh_slope64(double x)
+{
+    double s = bend64(x);
+    return fabs(x) > 40 ? s : s + x * s * (1 - s) * sqrt(8 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+
+/* |got - want| in units of the last place that a binary32 of want's size has, or of `least`'s if
+ * that is larger. */
+static double ulps(float got, double want, double least)
 {
     int e;
-    frexp(want, &e);
+    frexp(fmax(fabs(want), least), &e);
     return fabs((double)got - want) / ldexp(1.0, (e < -125 ? -125 : e) - 24);
 }
 
@@ -62,12 +136,19 @@ static void accuracy(void **state)
         const char *name;
         float (*fn)(float);
         double (*oracle)(double);
-        double bound;
-    } table[] = {{"exp", exp32, exp, 1.1},
-                 {"log", log32, log, 0.9},
-                 {"sigmoid", sigmoid32, sigmoid64, 2.5},
-                 {"tanh", tanh32, tanh, 1.4},
-                 {"rsqrt", rsqrt32, rsqrt64, 1.5}};
+        double bound, least, flushed; /* results below `flushed` may be 0 */
+    } table[] = {{"exp", exp32, exp, 1.1, 0, 0x1p-126},
+                 {"log", log32, log, 0.9, 0, 0},
+                 {"sigmoid", sigmoid32, sigmoid64, 2.5, 0, 0x1p-126},
+                 {"tanh", tanh32, tanh, 1.4, 0, 0},
+                 {"rsqrt", rsqrt32, rsqrt64, 1.5, 0, 0},
+                 {"erf", erf32, erf, 1.7, 0, 0},
+                 {"sin", sin32, sin64, 1.6, 0, 0},
+                 {"cos", cos32, cos64, 1.6, 0, 0},
+                 {"gelu", gelu32, gelu64, 7.0, 0, 0x1p-126},
+                 {"gelu_tanh", gelu_tanh32, gelu_tanh64, 2.0, 0.5, 0},
+                 {"gelu_slope", gelu_slope32, gelu_slope64, 4.0, 0.5, 0},
+                 {"gelu_tanh_slope", gelu_tanh_slope32, gelu_tanh_slope64, 3.0, 0.5, 0}};
     for (size_t f = 0; f < EMAC_COUNT(table); f++) {
         double worst = 0;
         for (uint64_t u = 0; u < (uint64_t)1 << 32; u += stride()) {
@@ -80,9 +161,9 @@ static void accuracy(void **state)
             }
             if (fabs(want) > 0x1.ffffffp127 && isinf(got))
                 continue;
-            if (fabs(want) < 0x1p-126 && f != 3 && got == 0)
-                continue; /* the results that exp flushes */
-            d = ulps(got, want);
+            if (fabs(want) < table[f].flushed && got == 0)
+                continue;
+            d = ulps(got, want, table[f].least);
             if (!(d <= table[f].bound))
                 fail_msg("%s(%a) is %a, %g ulp from %a", table[f].name, (double)x, (double)got, d,
                          want);
@@ -104,6 +185,10 @@ static void ends(void **state)
     assert_true(fn_sigmoid(inf) == 1.0f && fn_sigmoid(-inf) == 0.0f && fn_sigmoid(0.0f) == 0.5f);
     assert_true(fn_tanh(inf) == 1.0f && fn_tanh(-inf) == -1.0f);
     assert_true(fn_bits(fn_tanh(-0.0f)) == 0x80000000u);
+    assert_true(fn_erf(inf) == 1.0f && fn_erf(-inf) == -1.0f && fn_gelu(inf) == inf);
+    assert_true(fn_gelu(-inf) == 0.0f && fn_gelu_tanh(inf) == inf && fn_gelu_tanh(-inf) == 0.0f);
+    assert_true(fn_bits(fn_erf(-0.0f)) == 0x80000000u && fn_bits(fn_sin(-0.0f)) == 0x80000000u);
+    assert_true(fn_cos(0.0f) == 1.0f && fn_sin(inf) != fn_sin(inf) && fn_cos(inf) != fn_cos(inf));
     assert_true(fn_bits(fn_sqrt_soft(-0.0f)) == 0x80000000u);
 }
 

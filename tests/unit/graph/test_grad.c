@@ -203,15 +203,16 @@ static struct graph *convnet(int64_t stride, int64_t pad)
     return g;
 }
 
+/* Of output 0 in all inputs up to the first that is no f32. */
 static void check_gradients(struct graph *g)
 {
-    uint32_t n = graph_input_count(g);
+    uint32_t n = 0;
     value_id wrt[8], grad[8], one;
     struct op_attrs fill = {.at = {{.i = 1}, {.i = 0}, {.f = 1.0f}}};
     struct ends e;
 
-    for (uint32_t i = 0; i < n; i++)
-        wrt[i] = graph_input_at(g, i).value;
+    for (; n < graph_input_count(g) && graph_input_at(g, n).dtype == DTYPE_F32; n++)
+        wrt[n] = graph_input_at(g, n).value;
     one = graph_op(g, OP_FILL, &fill, 0, NULL);
     ASSERT_OK(graph_grad(g, graph_output_at(g, 0).value, one, n, wrt, grad, err));
     for (uint32_t i = 0; i < n; i++) {
@@ -250,6 +251,30 @@ static void test_relu(void **state)
     sum = op2(g, OP_ADD, y[0], y[1]);
     sum = op2(g, OP_MUL, sum, sum);
     graph_output(g, "y/loss", graph_op(g, OP_SUM, NULL, 1, &sum));
+    check_gradients(g);
+}
+
+/* -- layers ---------------------------------------------------------------------------------- */
+
+/* Norm, positions, both forms of gelu, a mask, on one path. */
+static void test_layers(void **state)
+{
+    struct graph *g = graph_new();
+    struct op_attrs eps = {.at = {{.f = 0.1f}}}, mask = {.at = {{.f = 0.25f}, {.i = 7}}};
+    value_id in[3], h;
+
+    in[0] = graph_input(g, "x/x", DTYPE_F32, SHAPE2(6, 5));
+    in[1] = graph_input(g, "w/w", DTYPE_F32, SHAPE1(5));
+    in[2] = graph_input(g, "w/b", DTYPE_F32, SHAPE1(5));
+    h = op2(g, OP_POSITION_ADD, in[0], graph_input(g, "w/p", DTYPE_F32, SHAPE2(3, 5)));
+    in[0] = h;
+    h = graph_op(g, OP_LAYERNORM, &eps, 3, in);
+    h = op2(g, OP_ADD, graph_op(g, OP_GELU, NULL, 1, &h),
+            graph_op(g, OP_GELU_TANH, NULL, 1, &in[0]));
+    in[0] = h;
+    in[1] = graph_input(g, "x/key", DTYPE_I32, SHAPE1(4));
+    h = graph_op(g, OP_DROPOUT, &mask, 2, in);
+    graph_output(g, "y/loss", graph_op(g, OP_SUMSQ, NULL, 1, &h));
     check_gradients(g);
 }
 
@@ -394,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_images),
         cmocka_unit_test(test_relu),
         cmocka_unit_test(test_uniform_of_rank_4),
+        cmocka_unit_test(test_layers),
     };
     int failed;
 
