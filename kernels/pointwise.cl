@@ -70,6 +70,30 @@ __kernel void square_root(MEMORY(const float, x), MEMORY(float, y), ulong n, ulo
     EACH(i, n) AT(float, y)[i] = fn_sqrt(AT(const float, x)[i]);
 }
 
+__kernel void relu(MEMORY(const float, x), MEMORY(float, y), ulong n, ulong chunk)
+{
+    __global const float *x = AT(const float, x);
+    __global float *y = AT(float, y);
+    EACH(i, n) y[i] = x[i] <= 0.0f ? 0.0f : x[i]; /* NaN stays */
+}
+
+__kernel void relu_grad(MEMORY(const float, dy), MEMORY(const float, x), MEMORY(float, dx), ulong n,
+                        ulong chunk)
+{
+    __global const float *dy = AT(const float, dy), *x = AT(const float, x);
+    __global float *dx = AT(float, dx);
+    EACH(i, n) dx[i] = x[i] <= 0.0f ? 0.0f : dy[i];
+}
+
+/* A team has a row of d. */
+__kernel void bias(MEMORY(const float, x), MEMORY(const float, b), MEMORY(float, y), ulong d)
+{
+    size_t row = get_group_id(0) * d;
+    __global const float *x = AT(const float, x) + row, *b = AT(const float, b);
+    __global float *y = AT(float, y) + row;
+    ROW_EACH(j, d) y[j] = x[j] + b[j];
+}
+
 __kernel void adamw(MEMORY(const float, p), MEMORY(const float, m), MEMORY(const float, v),
                     MEMORY(const float, g), MEMORY(const float, gscale), MEMORY(const float, hyper),
                     MEMORY(float, p_new), MEMORY(float, m_new), MEMORY(float, v_new), ulong n,

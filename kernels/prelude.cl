@@ -216,4 +216,27 @@ static void vstore_some(vec v, __global float *p, size_t have)
         p[i] = part[i];
 }
 
+/* Rule 4 over rows, by columns. Item (x, y) has VEC columns from j = VEC x of block y of the rows;
+ * the block's sums of `term` over rows r < n go to out[y][j..) of (blocks, d). In the term `have` is
+ * how many of the columns there are: vload_some. */
+#define COLUMN_SUMS(out, n, d, r, term)                                                            \
+    size_t j = get_global_id(0) * VEC, column_at = get_global_id(1) * RULE_BLOCK, have;            \
+    size_t column_end = min((size_t)(n), column_at + RULE_BLOCK);                                  \
+    vec column_lane[RULE_LANES];                                                                   \
+    if (j >= (d))                                                                                  \
+        return;                                                                                    \
+    have = (d)-j;                                                                                  \
+    for (int l = 0; l < RULE_LANES; l++)                                                           \
+        column_lane[l] = (vec)(0.0f);                                                              \
+    for (; column_at < column_end; column_at += RULE_LANES)                                        \
+        for (int l = 0; l < RULE_LANES; l++) {                                                     \
+            size_t r = column_at + l;                                                              \
+            if (r < column_end)                                                                    \
+                column_lane[l] = column_lane[l] + (term);                                          \
+        }                                                                                          \
+    for (int lanes = RULE_LANES / 2; lanes > 0; lanes /= 2)                                        \
+        for (int l = 0; l < lanes; l++)                                                            \
+            column_lane[l] = column_lane[l] + column_lane[l + lanes];                              \
+    vstore_some(column_lane[0], (out) + get_global_id(1) * (d) + j, have)
+
 #endif

@@ -53,6 +53,12 @@ __kernel void add_blocks(MEMORY(const float, block), MEMORY(float, out), ulong b
         *AT(float, out) = total;
 }
 
+__kernel void column_sums(MEMORY(const float, x), MEMORY(float, out), ulong n, ulong d)
+{
+    __global const float *x = AT(const float, x);
+    COLUMN_SUMS(AT(float, out), n, d, r, vload_some(x + r * d + j, have));
+}
+
 /* out[j] = +0 + block[0][j] + block[1][j] ..., block (blocks, n). The end of rule 3 with its blocks
  * computed apart, and of sums over rows. */
 __kernel void add_rows(MEMORY(const float, block), MEMORY(float, out), ulong n, ulong chunk,

@@ -38,3 +38,26 @@ __kernel void xent_grad(MEMORY(const float, dloss), MEMORY(const float, logits),
         dl[j] = (p - ((ulong)(long)target == j ? 1.0f : 0.0f)) * dloss;
     }
 }
+
+/* 1 where the target's is the first largest logit, else 0; NaN where one is. Flag 1: an earlier one is
+ * as large; 2: a NaN. */
+__kernel void correct(MEMORY(const float, logits), MEMORY(const int, target), MEMORY(float, y),
+                      MEMORY(uint, fault), ulong vocab, __local float *team)
+{
+    size_t row = get_group_id(0);
+    __global const float *l = AT(const float, logits) + row * vocab;
+    int target = AT(const int, target)[row];
+    float max, flag;
+    ROW_MAX(max, vocab, i, l[i]);
+    ROW_MAX(flag, vocab, i,
+            l[i] != l[i] ? 2.0f : ((long)i < target && l[i] == max ? 1.0f : 0.0f));
+    if (get_local_id(0) != 0)
+        return;
+    if (target < 0 || (ulong)target >= vocab) {
+        FAULT(fault, FAULT_ID);
+        target = 0;
+    }
+    AT(float, y)[row] = flag == 2.0f   ? fn_float(FN_NAN)
+                        : l[target] == max && flag == 0.0f ? 1.0f
+                                                           : 0.0f;
+}

@@ -30,6 +30,8 @@ POINTWISE(swiglu_grad, OP_SWIGLU_GRAD)
 POINTWISE(adamw, OP_ADAMW)
 POINTWISE(clip_coef, OP_CLIP_COEF)
 POINTWISE(square_root, OP_SQRT)
+POINTWISE(relu, OP_RELU)
+POINTWISE(relu_grad, OP_RELU_GRAD)
 
 enum emac_status cl_add(struct cl *cl, float *dst, const float *a, const float *b, size_t n,
                         struct emac_err *err)
@@ -80,4 +82,17 @@ enum emac_status cl_op_randn(struct cl *cl, const struct op_attrs *attrs, const 
     launch_word(&l, (uint32_t)attrs->at[3].i);
     launch_float(&l, attrs->at[4].f);
     return launch_items(&l, err);
+}
+
+enum emac_status cl_op_bias(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                            struct tensor *out, struct emac_err *err)
+{
+    size_t d = in[1].shape.dim[0];
+    struct launch l;
+    launch_begin(&l, cl, "pointwise", "bias");
+    launch_memory(&l, in[0].data);
+    launch_memory(&l, in[1].data);
+    launch_memory(&l, out[0].data);
+    launch_number(&l, d);
+    return launch_rows(&l, cl_count(&in[0]) / d, 1, err);
 }

@@ -52,23 +52,45 @@ enum emac_status cl_op_rmsnorm(struct cl *cl, const struct op_attrs *attrs, cons
     return launch_rows(&l, in[0].shape.dim[0], 1, err);
 }
 
-/* Columns of VEC, where wide, by blocks of rows. */
-static enum emac_status launch_columns(struct launch *l, size_t rows, size_t cols,
-                                       struct emac_err *err)
+/* COLUMN_SUMS over x's rows and d columns, and then the blocks in order to `out`. `sums` has room
+ * for a row of d for each 256 rows. */
+static enum emac_status launch_columns(struct launch *l, size_t rows, size_t d, float *sums,
+                                       float *out, struct emac_err *err)
 {
-    size_t vec = cl_vec(l->cl), local[2] = {cl_is_wide(l->cl) ? 1 : COLUMN_ITEMS, 1};
-    return launch_groups(l, local, cl_div_up(cl_div_up(cols, vec), local[0]),
-                         cl_div_up(rows, RULE_BLOCK), 1, err);
+    size_t local[2] = {cl_is_wide(l->cl) ? 1 : COLUMN_ITEMS, 1};
+    size_t blocks = cl_div_up(rows, RULE_BLOCK);
+    enum emac_status st;
+    launch_memory(l, sums);
+    launch_number(l, rows);
+    launch_number(l, d);
+    st = launch_groups(l, local, cl_div_up(cl_div_up(d, cl_vec(l->cl)), local[0]), blocks, 1, err);
+    return st == EMAC_OK ? cl_add_rows(l->cl, out, sums, blocks, d, err) : st;
+}
+
+enum emac_status cl_op_sum_rows(struct cl *cl, const struct op_attrs *attrs,
+                                const struct tensor *in, struct tensor *out, struct emac_err *err)
+{
+    size_t d = out[0].shape.dim[0], rows = cl_count(&in[0]) / d;
+    void *sums;
+    struct launch l;
+    enum emac_status st =
+        cl_scratch(cl, cl_div_up(rows, RULE_BLOCK) * d * sizeof(float), &sums, err);
+    if (st != EMAC_OK)
+        return st;
+    launch_begin(&l, cl, "sum", "column_sums");
+    launch_define(&l, "SQUARE", 0);
+    launch_memory(&l, in[0].data);
+    return launch_columns(&l, rows, d, sums, out[0].data, err);
 }
 
 enum emac_status cl_op_rmsnorm_grad(struct cl *cl, const struct op_attrs *attrs,
                                     const struct tensor *in, struct tensor *out,
                                     struct emac_err *err)
 {
-    size_t n = in[0].shape.dim[0], d = in[0].shape.dim[1], blocks = cl_div_up(n, RULE_BLOCK);
-    void *sums; /* (blocks, d) */
+    size_t n = in[0].shape.dim[0], d = in[0].shape.dim[1];
+    void *sums;
     struct launch l;
-    enum emac_status st = cl_scratch(cl, blocks * d * sizeof(float), &sums, err);
+    enum emac_status st = cl_scratch(cl, cl_div_up(n, RULE_BLOCK) * d * sizeof(float), &sums, err);
     if (st != EMAC_OK)
         return st;
     launch_begin(&l, cl, "norm", "rmsnorm_grad_x");
@@ -84,11 +106,7 @@ enum emac_status cl_op_rmsnorm_grad(struct cl *cl, const struct op_attrs *attrs,
     launch_memory(&l, in[0].data);
     launch_memory(&l, in[1].data);
     launch_memory(&l, in[3].data);
-    launch_memory(&l, sums);
-    launch_number(&l, n);
-    launch_number(&l, d);
-    st = launch_columns(&l, n, d, err);
-    return st == EMAC_OK ? cl_add_rows(cl, out[1].data, sums, blocks, d, err) : st;
+    return launch_columns(&l, n, d, sums, out[1].data, err);
 }
 
 enum emac_status cl_op_xent(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
@@ -117,6 +135,20 @@ enum emac_status cl_op_xent_grad(struct cl *cl, const struct op_attrs *attrs,
     launch_fault(&l);
     launch_number(&l, in[1].shape.dim[1]);
     return launch_rows(&l, in[1].shape.dim[0], 1, err);
+}
+
+enum emac_status cl_op_correct(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    struct launch l;
+    launch_begin(&l, cl, "xent", "correct");
+    launch_memory(&l, in[0].data);
+    launch_memory(&l, in[1].data);
+    launch_memory(&l, out[0].data);
+    launch_fault(&l);
+    launch_number(&l, in[0].shape.dim[1]);
+    launch_team(&l);
+    return launch_rows(&l, in[0].shape.dim[0], 1, err);
 }
 
 /* Block sums side by side, then added in order. */
