@@ -2,8 +2,8 @@
  *
  * A convolution is a product of patches with the weights, some rows of patches at a time. The
  * gradient of its input is one of the gradient's patches with the taps turned round, apart for each
- * phase that a pixel may have to the stride, as each phase has its own taps. Parts begin at multiples
- * of 256 rows, so that where rows are summed over, blocks are rule 3's. */
+ * phase that a pixel may have to the stride, as each phase has its own taps. Parts begin at
+ * multiples of 256 rows, so that where rows are summed over, blocks are rule 3's. */
 #include "compute/image.h"
 #include "compute/opencl/ops.h"
 #include "compute/ref/ref.h"
