@@ -41,6 +41,14 @@ enum emac_status api_signer(struct coordinator *c, const struct http_request *re
     return st == EMAC_OK ? rate_take(c, did, err) : st;
 }
 
+enum emac_status api_head(void *ctx, const struct http_route *route, const struct http_request *req,
+                          struct emac_err *err)
+{
+    struct coordinator *c = ctx;
+    char did[DID_KEY_MAX];
+    return route->body_max < API_BODY_CAR ? EMAC_OK : http_verify_head(req, wall_ms(c), did, err);
+}
+
 enum emac_status api_body(const struct http_request *req, json_t **out, struct emac_err *err)
 {
     json_error_t je;

@@ -13,6 +13,9 @@
 #define API_BODY_CAR   (20u << 20) /* exchange_push sends at most 16 MiB and headers */
 #define API_LIST_MAX   1000
 
+/* The server's `head` hook: a large body is read only when its sender signed for it. */
+enum emac_status api_head(void *ctx, const struct http_route *route, const struct http_request *req,
+                          struct emac_err *err);
 /* Verify the request's signature and take one request out of the signer's bucket. UNAUTHORIZED,
  * BUSY. */
 enum emac_status api_signer(struct coordinator *c, const struct http_request *req,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/api.h"
 #include "coordinator/internal.h"
 
 #define TICK_MS          50
@@ -144,7 +145,8 @@ static enum emac_status server_start(struct coordinator *c, struct emac_err *err
                                      .connections_max = c->cfg.connections_max,
                                      .routes = c->route,
                                      .route_count = c->route_count,
-                                     .ctx = c};
+                                     .ctx = c,
+                                     .head = api_head};
     return http_server_start(&cfg, &c->server, err);
 }
 

@@ -78,6 +78,10 @@ struct http_server_config {
     const struct http_route *routes; /* borrowed: must outlive the server */
     size_t route_count;
     void *ctx; /* handed to each handler */
+    /* Runs when the headers are there and before the body is read, which is not in req; a failure
+     * is the response. So a stranger's large body takes no memory. May be NULL. */
+    enum emac_status (*head)(void *ctx, const struct http_route *route,
+                             const struct http_request *req, struct emac_err *err);
     /* Runs before each handler; a failure is the response (authentication, quotas). May be NULL. */
     enum emac_status (*before)(void *ctx, const struct http_route *route,
                                const struct http_request *req, struct emac_err *err);

@@ -239,25 +239,36 @@ out:
     return st;
 }
 
+/* Who signed, what for, and is the signature his? Not: is the body the one that was meant? */
+static enum emac_status verify_signer(const struct http_request *req, uint64_t now_ms, bool body,
+                                      struct http_signature_input *in, char did[DID_KEY_MAX],
+                                      struct emac_err *err)
+{
+    enum emac_status st;
+    const char *text = NULL;
+    uint8_t key[ED25519_PUBLIC_BYTES];
+    EMAC_TRY(st, header_once(&req->headers, "signature-input", &text, err));
+    EMAC_TRY(st, http_signature_input_parse(req->arena, text, in, err));
+    EMAC_TRY(st, check_covered(in, body, err));
+    EMAC_TRY(st, check_times(in, now_ms, err));
+    EMAC_TRY(st, check_params(in, key, err));
+    EMAC_TRY(st, check_signature(req, in, key, err));
+    crypto_did_key(did, key);
+out:
+    return st;
+}
+
 static enum emac_status verify(const struct http_request *req, uint64_t now_ms,
                                struct nonce_cache *cache, char did[DID_KEY_MAX],
                                struct emac_err *err)
 {
     enum emac_status st;
     struct http_signature_input in;
-    const char *text = NULL;
-    uint8_t key[ED25519_PUBLIC_BYTES];
     bool body = req->body.len > 0 || http_header_get(&req->headers, "content-digest") != NULL;
-    EMAC_TRY(st, header_once(&req->headers, "signature-input", &text, err));
-    EMAC_TRY(st, http_signature_input_parse(req->arena, text, &in, err));
-    EMAC_TRY(st, check_covered(&in, body, err));
-    EMAC_TRY(st, check_times(&in, now_ms, err));
-    EMAC_TRY(st, check_params(&in, key, err));
-    EMAC_TRY(st, check_signature(req, &in, key, err));
+    EMAC_TRY(st, verify_signer(req, now_ms, body, &in, did, err));
     if (body)
         EMAC_TRY(st, check_body(req, err));
     /* Last, so that only the key's owner can use up a nonce. */
-    crypto_did_key(did, key);
     if (cache != NULL)
         st = nonce_cache_add(cache, did, in.nonce, (uint64_t)in.created * MS_PER_S,
                              (uint64_t)in.expires * MS_PER_S, now_ms, err);
@@ -271,4 +282,14 @@ enum emac_status http_verify(const struct http_request *req, uint64_t now_ms,
                              struct nonce_cache *cache, char did[DID_KEY_MAX], struct emac_err *err)
 {
     return unauthorized(err, verify(req, now_ms, cache, did, err));
+}
+
+enum emac_status http_verify_head(const struct http_request *req, uint64_t now_ms,
+                                  char did[DID_KEY_MAX], struct emac_err *err)
+{
+    struct http_signature_input in;
+    enum emac_status st = verify_signer(req, now_ms, true, &in, did, err);
+    if (st != EMAC_OK)
+        did[0] = '\0';
+    return unauthorized(err, st);
 }

@@ -53,6 +53,11 @@ enum emac_status http_verify(const struct http_request *req, uint64_t now_ms,
                              struct nonce_cache *cache, char did[DID_KEY_MAX],
                              struct emac_err *err);
 
+/* All that can be said of a request with a body before the body is there: everything but that the
+ * digest fits, and the nonce, which is not used up. */
+enum emac_status http_verify_head(const struct http_request *req, uint64_t now_ms,
+                                  char did[DID_KEY_MAX], struct emac_err *err);
+
 /* ---- the parts, for tests and fuzzing ---- */
 struct http_signature_input {
     char label[33];

@@ -179,6 +179,17 @@ static void refuse_too_large(struct turn *t)
               t->route->body_max, t->route->path);
 }
 
+static void head_check(struct turn *t)
+{
+    const struct http_server_config *cfg = &t->server->cfg;
+    struct emac_err err = {.status = EMAC_OK};
+    enum emac_status st = cfg->head(cfg->ctx, t->route, &t->req, &err);
+    if (st == EMAC_OK)
+        return;
+    t->refusal = err;
+    t->refusal.status = st;
+}
+
 static enum MHD_Result turn_answer(struct turn *t, struct http_response *res);
 
 static enum MHD_Result turn_refuse(struct turn *t)
@@ -214,6 +225,8 @@ static enum MHD_Result turn_begin(struct turn *t, const char *method)
         route_set(t);
     if (t->refusal.status == EMAC_OK && length > t->route->body_max)
         refuse_too_large(t);
+    if (t->refusal.status == EMAC_OK && t->server->cfg.head != NULL)
+        head_check(t);
     t->early = t->refusal.status != EMAC_OK && length > BODY_DISCARD_MAX;
     if (t->refusal.status != EMAC_OK)
         return t->early ? turn_refuse(t) : MHD_YES;

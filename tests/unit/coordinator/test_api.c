@@ -1,6 +1,11 @@
 /* The API as a whole: its description, its limits, its small routes. */
 #include "harness.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "codec/yaml.h"
 #include "coordinator/map.h"
 
@@ -179,6 +184,33 @@ static void the_depot_serves_blocks(void **state)
     net_close(&n);
 }
 
+/* Ten megabytes are announced and not sent: the answer comes all the same. */
+static void a_strangers_large_body_is_not_read(void **state)
+{
+    static const char REQUEST[] = "POST /v1/depot/"
+                                  "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+                                  " HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n";
+    struct net n = {0};
+    char text[2048] = "";
+    size_t len = 0;
+    (void)state;
+    net_open(&n, "stranger");
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(coordinator_port(n.c)),
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval patience = {.tv_sec = 20};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(send(fd, REQUEST, sizeof REQUEST - 1, MSG_NOSIGNAL), sizeof REQUEST - 1);
+    for (ssize_t got = 1; got > 0 && len + 1 < sizeof text; len += (size_t)(got > 0 ? got : 0))
+        got = recv(fd, text + len, sizeof text - 1 - len, 0);
+    assert_non_null(strstr(text, " 401 "));
+    assert_non_null(strstr(text, "signature-input"));
+    close(fd);
+    net_close(&n);
+}
+
 /* ---- containers ---- */
 
 static void maps_hold_what_was_put(void **state)
@@ -234,6 +266,7 @@ int main(void)
         cmocka_unit_test(bodies_are_bounded_and_strict),
         cmocka_unit_test(logs_can_be_followed_to_the_end),
         cmocka_unit_test(the_depot_serves_blocks),
+        cmocka_unit_test(a_strangers_large_body_is_not_read),
         cmocka_unit_test(maps_hold_what_was_put),
         cmocka_unit_test(cid_sets_are_bounded),
     };

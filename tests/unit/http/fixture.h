@@ -175,6 +175,14 @@ static enum emac_status before(void *ctx, const struct http_route *route,
     return EMAC_OK;
 }
 
+static enum emac_status head(void *ctx, const struct http_route *route,
+                             const struct http_request *req, struct emac_err *err)
+{
+    if (http_header_get(&req->headers, "x-forbid-head") != NULL)
+        return emac_fail(err, EMAC_UNAUTHORIZED, "not even the body");
+    return EMAC_OK;
+}
+
 static void after(void *ctx, const struct http_route *route, const struct http_request *req,
                   int status, uint64_t duration_us)
 {
@@ -195,6 +203,7 @@ static void app_start(struct app *app, uint32_t connections_max)
                                      .routes = ROUTES,
                                      .route_count = sizeof ROUTES / sizeof ROUTES[0],
                                      .ctx = app,
+                                     .head = head,
                                      .before = before,
                                      .after = after};
     assert_int_equal(http_server_start(&cfg, &app->server, &err), EMAC_OK);

@@ -190,6 +190,25 @@ static uint64_t ms_until_cut(int fd, const char *drip, uint32_t every_ms)
     return ms;
 }
 
+/* A request that is refused for its head is answered without its body. */
+static void test_head_alone(void **state)
+{
+    struct app *app = &((struct fixture *)*state)->app;
+    int fd = raw_connect(app);
+    raw_send(fd, "POST /echo HTTP/1.1\r\nHost: a\r\nX-Forbid-Head: 1\r\n"
+                 "Content-Length: 3000000\r\n\r\n");
+    assert_non_null(strstr(raw_read(fd, "not even the body"), " 401 "));
+    close(fd);
+    /* A short one is read, and the connection goes on. */
+    fd = raw_connect(app);
+    raw_send(fd, "POST /v1/jobs/a HTTP/1.1\r\nHost: a\r\nX-Forbid-Head: 1\r\n"
+                 "Content-Length: 3\r\n\r\nabc");
+    assert_non_null(strstr(raw_read(fd, "not even the body"), " 401 "));
+    raw_send(fd, "GET /v1/jobs/a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_non_null(strstr(raw_read(fd, "GET|a"), " 200 "));
+    close(fd);
+}
+
 static void test_slow_peers(void **state)
 {
     struct app app = {0};
@@ -239,6 +258,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_raw, setup, teardown),
         cmocka_unit_test_setup_teardown(test_raw_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_raw_rude, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_head_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
         cmocka_unit_test(test_connection_limit),
         cmocka_unit_test(test_slow_peers),
