@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "compute/device.h"
 #include "os/os.h"
 
@@ -55,8 +56,9 @@ static inline struct device *bench_device(int *argc, char ***argv)
 
 static inline float *bench_floats(size_t n)
 {
-    float *x = malloc(n * sizeof *x);
-    EMAC_ASSERT(x != NULL);
+    float *x = NULL;
+    enum emac_status st = emac_alloc_aligned(&x, n * sizeof *x, NULL);
+    EMAC_ASSERT(st == EMAC_OK);
     for (size_t i = 0; i < n; i++)
         x[i] = (float)((i * 2654435761u >> 8) % 65536) * 0x1p-16f - 0.5f;
     return x;

@@ -1,21 +1,23 @@
-/* Speed of the matrix product: bench_gemm [--isa NAME] [--threads N] [MxNxK[,TA,TB]]...
- * Prints a JSON list; per shape the median and the best of several timings. */
-#include "bench.h"
+/* Speed of the matrix product: bench_gemm [--isa NAME] [--threads N] [SHAPE]...
+ *
+ * A shape is MxNxK or MxNxK,TA,TB with TA, TB 1 for an operand that is stored transposed; "peak" is
+ * the processor's own limit. Each is answered by one line, GFLOP/s: the best of a few slices, which
+ * is what the machine can do while nobody disturbs it. Without shapes they are read from standard
+ * input, so that a script can take turns between this program and another. */
+#include <time.h>
 
-#define TIMINGS   9
-#define TIMING_S  0.03
-#define SHAPE_MAX ((size_t)1 << 16)
+#include "bench.h"
+#include "peak.h"
+
+#define SLICE_S   0.003 /* short: on a shared machine some slices are not interrupted */
+#define MEASURE_S 0.08
+#define SHAPE_MAX ((size_t)1 << 17)
+#define LINE_MAX  128
 
 struct gemm {
     size_t m, n, k;
     long trans_a, trans_b;
 };
-
-static const char *const usual[] = {"1536x3072x768",    "1024x1024x1024",   "2048x160x160,0,1",
-                                    "2048x432x160,0,1", "2048x160x432,0,1", "2048x160x432,0,0",
-                                    "160x432x2048,1,0", "432x160x2048,1,0", "160x160x2048,1,0",
-                                    "2048x256x160,0,1", "2048x768x768,0,1", "768x768x2048,1,0",
-                                    "1x768x768,0,1"};
 
 static struct gemm parse(const char *text)
 {
@@ -27,49 +29,80 @@ static struct gemm parse(const char *text)
     g = (struct gemm){(size_t)v[0], (size_t)v[1], (size_t)v[2], v[3] != 0, v[4] != 0};
     if (*end || v[0] < 1 || v[1] < 1 || v[2] < 1 || g.m > SHAPE_MAX || g.n > SHAPE_MAX ||
         g.k > SHAPE_MAX) {
-        fprintf(stderr, "'%s' is not MxNxK or MxNxK,TA,TB\n", text);
+        fprintf(stderr, "'%s' is not MxNxK, MxNxK,TA,TB or peak\n", text);
         exit(2);
     }
     return g;
 }
 
-static void measure(struct device *dev, const struct gemm *g, const char *before)
+/* One thread's own time, which other programs on the machine do not add to; with several threads,
+ * that of the clock on the wall. */
+static double seconds(const struct device *dev)
+{
+    struct timespec t;
+    if (device_threads(dev) > 1 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0)
+        return bench_seconds();
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Seconds of one product; `runs` of them are timed together. */
+static double slice(struct device *dev, const struct op_attrs *attrs, const struct tensor *in,
+                    struct tensor *out, size_t runs)
+{
+    double start = seconds(dev);
+    for (size_t r = 0; r < runs; r++)
+        bench_run(dev, OP_MATMUL, attrs, in, out);
+    return (seconds(dev) - start) / (double)runs;
+}
+
+static double measure(struct device *dev, const struct gemm *g)
 {
     struct op_attrs attrs = {{{.i = g->trans_a}, {.i = g->trans_b}}};
     struct tensor in[2], out;
-    double t[TIMINGS], flops = 2.0 * (double)g->m * (double)g->n * (double)g->k;
-    size_t runs = (size_t)(TIMING_S * 1e11 / flops) + 1;
+    double best, each, end;
+    size_t runs;
     in[0] = (struct tensor){DTYPE_F32, g->trans_a ? SHAPE2(g->k, g->m) : SHAPE2(g->m, g->k),
                             bench_floats(g->m * g->k)};
     in[1] = (struct tensor){DTYPE_F32, g->trans_b ? SHAPE2(g->n, g->k) : SHAPE2(g->k, g->n),
                             bench_floats(g->k * g->n)};
     out = (struct tensor){DTYPE_F32, SHAPE2(g->m, g->n), bench_floats(g->m * g->n)};
-    for (int i = -1; i < TIMINGS; i++) {
-        double start = bench_seconds();
-        for (size_t r = 0; r < runs; r++)
-            bench_run(dev, OP_MATMUL, &attrs, in, &out);
-        if (i >= 0)
-            t[i] = (bench_seconds() - start) / (double)runs;
-    }
-    double median = bench_median(t, TIMINGS); /* sorts */
-    printf("%s{\"name\": \"gemm %zux%zux%zu%s%s\", \"m\": %zu, \"n\": %zu, \"k\": %zu, \"device\": "
-           "\"%s\", \"gflops\": %.1f, \"best_gflops\": %.1f}",
-           before, g->m, g->n, g->k, g->trans_a ? " at" : "", g->trans_b ? " bt" : "", g->m, g->n,
-           g->k, device_name(dev), flops / median * 1e-9, flops / t[0] * 1e-9);
+    slice(dev, &attrs, in, &out, 1); /* the first run finds caches cold and memory not mapped */
+    best = slice(dev, &attrs, in, &out, 1);
+    runs = best < SLICE_S ? (size_t)(SLICE_S / best) + 1 : 1;
+    end = bench_seconds() + MEASURE_S;
+    do {
+        each = slice(dev, &attrs, in, &out, runs);
+        best = each < best ? each : best;
+    } while (bench_seconds() < end);
     free(in[0].data);
     free(in[1].data);
     free(out.data);
+    return 2.0 * (double)g->m * (double)g->n * (double)g->k / best;
+}
+
+static void answer(struct device *dev, const char *text)
+{
+    double flops;
+    if (strcmp(text, "peak") == 0) {
+        flops = bench_peak(device_isa(dev), device_threads(dev));
+    } else {
+        struct gemm g = parse(text);
+        flops = measure(dev, &g);
+    }
+    printf("%.2f\n", flops * 1e-9);
+    fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
     struct device *dev = bench_device(&argc, &argv);
-    size_t count = argc > 1 ? (size_t)argc - 1 : EMAC_COUNT(usual);
-    for (size_t i = 0; i < count; i++) {
-        struct gemm g = parse(argc > 1 ? argv[1 + i] : usual[i]);
-        measure(dev, &g, i ? ",\n " : "[");
+    char line[LINE_MAX];
+    for (int i = 1; i < argc; i++)
+        answer(dev, argv[i]);
+    while (argc == 1 && fgets(line, sizeof line, stdin) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        answer(dev, line);
     }
-    printf("]\n");
     device_close(dev);
     return 0;
 }
