@@ -84,7 +84,7 @@ static void answer(struct device *dev, const char *text)
 {
     double flops;
     if (strcmp(text, "peak") == 0) {
-        flops = bench_peak(device_isa(dev), device_threads(dev));
+        flops = bench_peak(isa_find(device_kind(dev)), device_threads(dev));
     } else {
         struct gemm g = parse(text);
         flops = measure(dev, &g);
