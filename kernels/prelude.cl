@@ -1,5 +1,5 @@
-/* Begins every program; compute/fn.h and the program's own text follow. Programs of operators define
- * WIDE (ops.h) and get what is shared by rows and sums.
+/* Begins every program; compute/fn.h, half.h and the program's own text follow. Programs of
+ * operators define WIDE (ops.h) and get what is shared by rows and sums.
  *
  * OpenCL C 1.2. Only + - * and fma on floats, and the functions of fn.h: no mad, native_*, half_*,
  * built-in division or square root (docs/numerics.md). Every index is a ulong or size_t: tensors

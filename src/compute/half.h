@@ -3,15 +3,17 @@
 #ifndef EMAC_COMPUTE_HALF_H
 #define EMAC_COMPUTE_HALF_H
 
+#if !defined(__OPENCL_C_VERSION__) && !defined(__OPENCL_VERSION__)
 #include "compute/fn.h"
+#endif
 
 /* Exact. A NaN stays one. */
-FN float half_to_float(fn_u32 half)
+FN float half_to_float(fn_u32 h)
 {
-    fn_u32 sign = (half & 0x8000u) << 16, exponent = half & 0x7c00u, u;
-    u = (half & 0x7fffu) << 13;
+    fn_u32 sign = (h & 0x8000u) << 16, exponent = h & 0x7c00u, u;
+    u = (h & 0x7fffu) << 13;
     u = exponent == 0x7c00u ? u | FN_INF : u + 0x38000000u;
-    u = exponent == 0u ? fn_bits((float)(fn_i32)(half & 0x3ffu) * 0x1p-24f) : u;
+    u = exponent == 0u ? fn_bits((float)(fn_i32)(h & 0x3ffu) * 0x1p-24f) : u;
     return fn_float(u | sign);
 }
 

@@ -39,4 +39,7 @@ cl_op_fn *const cl_op_table[OP_COUNT] = {
     [OP_AVGPOOL2D] = cl_op_avgpool2d,
     [OP_AVGPOOL2D_GRAD] = cl_op_avgpool2d_grad,
     [OP_CORRECT] = cl_op_correct,
+    [OP_QUANTISE] = cl_op_quantise,
+    [OP_DEQUANTISE] = cl_op_dequantise,
+    [OP_QMATMUL] = cl_op_qmatmul,
 };

@@ -4,12 +4,23 @@
 #include "compute/half.h"
 #include "compute_test.h"
 
-static const enum quant_format formats[] = {QUANT_Q4_0, QUANT_Q4_1, QUANT_Q8_0, QUANT_Q6_K};
+static struct device *opencl; /* NULL where there is none */
 
-static const char *name_of(enum quant_format format)
+static int open_opencl(void **state)
 {
-    return quant_info(format)->name;
+    struct emac_err err;
+    if (device_opencl_open("0", &opencl, &err) != EMAC_OK)
+        printf("# OpenCL is not tested: %s\n", err.text);
+    return 0;
 }
+
+static int close_opencl(void **state)
+{
+    device_close(opencl);
+    return 0;
+}
+
+static const enum quant_format formats[] = {QUANT_Q4_0, QUANT_Q4_1, QUANT_Q8_0, QUANT_Q6_K};
 
 static size_t row_bytes(enum quant_format format, size_t k)
 {
@@ -254,9 +265,11 @@ static void operators(void **state)
             quant_row_encode(formats[f], want + i * row, (float *)x.data + i * 2048, 2048);
             quant_row_decode(formats[f], want + i * row, back + i * 2048, 2048);
         }
-        for (int isa = ISA_REF; isa < ISA_COUNT; isa++)
-            for (int t = 0; t < TEST_THREADS_MAX; t++) {
-                struct device *dev = isa == ISA_REF ? d.ref : d.fast[isa][t];
+        for (int isa = ISA_REF; isa <= ISA_COUNT; isa++)
+            for (int t = 0; t < (isa == ISA_COUNT ? 1 : TEST_THREADS_MAX); t++) {
+                struct device *dev = isa == ISA_COUNT ? opencl
+                                     : isa == ISA_REF ? d.ref
+                                                      : d.fast[isa][t];
                 if (!dev)
                     continue;
                 test_run(dev, OP_QUANTISE, &attrs, &x, &q);
@@ -264,7 +277,8 @@ static void operators(void **state)
                 test_run(dev, OP_DEQUANTISE, &attrs, &q, &y);
                 assert_int_equal(test_differ(y.data, back, 37 * 2048), 37 * 2048);
                 ((float *)x.data)[5000] = fn_float(isa % 2 ? FN_NAN : FN_INF);
-                assert_int_equal(device_run(dev, OP_QUANTISE, &attrs, &x, &q, NULL), EMAC_NUMERIC);
+                assert_int_equal(device_run_host(dev, OP_QUANTISE, &attrs, &x, &q, NULL),
+                                 EMAC_NUMERIC);
                 ((float *)x.data)[5000] = 0.0f;
                 quant_row_encode(formats[f], want + 2 * row, (float *)x.data + 2 * 2048, 2048);
                 quant_row_decode(formats[f], want + 2 * row, back + 2 * 2048, 2048);
@@ -309,27 +323,39 @@ static void hostile_scales(void **state)
         }
 }
 
-/* Every leaf and every number of threads equals ref. */
+static void same_product(const char *what, enum quant_format format, const struct tensor *want,
+                         const struct tensor *got, size_t k)
+{
+    size_t n = test_count(want), at = test_differ(want->data, got->data, n);
+    if (at != n)
+        fail_msg("%s, %s (%zu, %zu, %zu): [%zu] is %a, ref has %a", what, quant_info(format)->name,
+                 want->shape.dim[0], want->shape.dim[1], k, at, (double)((float *)got->data)[at],
+                 (double)((float *)want->data)[at]);
+}
+
+/* Every leaf and every number of threads equals ref, and so does OpenCL. */
 static void product_of(enum quant_format format, struct tensor x, size_t n)
 {
-    size_t m = x.shape.dim[0], k = x.shape.dim[1];
+    size_t k = x.shape.dim[1];
     struct op_attrs attrs = {{{.i = format}}};
     struct tensor in[2] = {x, blocks(format, n, k, 2)}, want;
     struct device *ref;
     assert_int_equal(device_cpu_open(ISA_REF, 1, &ref, NULL), EMAC_OK);
     test_run(ref, OP_QMATMUL, &attrs, in, &want);
-    struct tensor got = test_tensor(DTYPE_F32, want.shape);
+    struct tensor got;
+    if (opencl) {
+        test_run(opencl, OP_QMATMUL, &attrs, in, &got);
+        same_product(device_name(opencl), format, &want, &got, k);
+        free(got.data);
+    }
+    got = test_tensor(DTYPE_F32, want.shape);
     for (size_t leaf = 0; cpu_quant_leaf(ISA_AVX512, leaf); leaf++)
         for (uint32_t threads = 1; threads <= 3; threads += 2) {
             struct cpu cpu;
             cpu_init(&cpu, ISA_PORTABLE, threads);
             cpu.quant = cpu_quant_leaf(ISA_AVX512, leaf);
             assert_int_equal(cpu_qmatmul(&cpu, format, in, &got, NULL), EMAC_OK);
-            size_t at = test_differ(want.data, got.data, m * n);
-            if (at != m * n)
-                fail_msg("%s x%u, %s (%zu, %zu, %zu): [%zu] is %a, ref has %a", cpu.quant->name,
-                         threads, name_of(format), m, n, k, at, (double)((float *)got.data)[at],
-                         (double)((float *)want.data)[at]);
+            same_product(cpu.quant->name, format, &want, &got, k);
             cpu_release(&cpu);
         }
     device_close(ref);
@@ -379,5 +405,5 @@ int main(void)
         cmocka_unit_test(operators),      cmocka_unit_test(hostile_scales),
         cmocka_unit_test(product),        cmocka_unit_test(product_of_extremes),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_opencl, close_opencl);
 }
