@@ -103,6 +103,26 @@ static enum emac_status add_data(struct cli *c, struct store *s, const char *job
     return st == EMAC_OK ? st : emac_wrap(&c->err, "data.file of '%s'", job_path);
 }
 
+/* The job's data into the store, and what follows from them into the job. */
+static enum emac_status take_data(struct cli *c, struct store *s, const char *path,
+                                  const char *file, struct job *job)
+{
+    struct dataset d;
+    enum emac_status st;
+    if (cid_is_none(&job->data))
+        return add_data(c, s, path, file, job);
+    st = cli_fetch(c, s, &job->data);
+    if (st != EMAC_OK)
+        return emac_wrap(&c->err, "data.cid of '%s'", path);
+    if (!job_on_records(job))
+        return store_file_size(s, &job->data, &job->data_size, &c->err);
+    st = dataset_load(s, &job->data, &d, &c->err);
+    if (st == EMAC_OK)
+        st = job_take_dataset(job, &d, &c->err);
+    dataset_release(&d);
+    return st;
+}
+
 enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
 {
     char file[OS_PATH_MAX];
@@ -118,12 +138,7 @@ enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, 
         emac_wrap(&c->err, "job file '%s'", path);
         goto out;
     }
-    if (cid_is_none(&out->data)) {
-        EMAC_TRY(st, add_data(c, s, path, file, out));
-    } else {
-        EMAC_TRY(st, cli_fetch(c, s, &out->data));
-        EMAC_TRY(st, store_file_size(s, &out->data, &out->data_size, &c->err));
-    }
+    EMAC_TRY(st, take_data(c, s, path, file, out));
     st = job_check(out, &c->err);
     if (st != EMAC_OK)
         emac_wrap(&c->err, "job file '%s'", path);

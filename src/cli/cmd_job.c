@@ -22,13 +22,14 @@ static bool job_ended(const char *state)
 
 static void show_progress(struct cli *c, json_t *j)
 {
-    char eta[24], moved[24];
+    char eta[24], moved[24], rate[40];
+    snprintf(rate, sizeof(rate), "%s_per_second", cli_str(j, "unit"));
     cli_duration(eta, cli_num(j, "eta_seconds"));
     cli_bytes(moved, (uint64_t)cli_num(j, "bytes_moved"));
-    cli_progress(c, "%s %s  step %.0f/%.0f  loss %.4f  %.0f tokens/s  rigs %.0f  moved %s  left %s",
+    cli_progress(c, "%s %s  step %.0f/%.0f  loss %.4f  %.0f %s/s  rigs %.0f  moved %s  left %s",
                  cli_str(j, "name"), cli_str(j, "phase"), cli_num(j, "step"), cli_num(j, "steps"),
-                 cli_num(j, "loss"), cli_num(j, "tokens_per_second"), cli_num(j, "rigs"), moved,
-                 eta);
+                 cli_num(j, "loss"), cli_num(j, rate), cli_str(j, "unit"), cli_num(j, "rigs"),
+                 moved, eta);
 }
 
 static void show_job(struct cli *c, json_t *j)
@@ -43,6 +44,8 @@ static void show_job(struct cli *c, json_t *j)
             cli_num(j, "steps"), cli_num(j, "loss"));
     if (json_is_number(json_object_get(j, "loss_bits_per_byte")))
         cli_say(c, "held out   %.4f bits per byte", cli_num(j, "loss_bits_per_byte"));
+    if (json_is_number(json_object_get(j, "accuracy")))
+        cli_say(c, "test       %.2f %% right", 100 * cli_num(j, "accuracy"));
     if (*cli_str(j, "model"))
         cli_say(c, "model      %s", cli_str(j, "model"));
     cli_say(c, "money      spent %s EMAC, in escrow %s EMAC", spent, escrow);

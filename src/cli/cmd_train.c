@@ -13,7 +13,8 @@ struct train_args {
 
 struct run {
     struct cli *c;
-    double tokens_per_second; /* of the optimiser steps */
+    const char *unit;
+    double units_per_second; /* of the optimiser steps */
 };
 
 static void progress(void *ctx, const struct local_progress *p)
@@ -22,13 +23,13 @@ static void progress(void *ctx, const struct local_progress *p)
     struct cli *c = run->c;
     char eta[24];
     if (p->step > 0 && !p->resumed)
-        run->tokens_per_second = p->tokens_per_second;
+        run->units_per_second = p->units_per_second;
     cli_duration(eta, p->eta_seconds);
     if (p->resumed)
         cli_progress(c, "going on from step %u", p->step);
     else
-        cli_progress(c, "step %u/%u  loss %.4f  %.0f tokens/s  left %s%s", p->step, p->steps,
-                     p->loss, p->tokens_per_second, eta, p->checkpoint ? "  kept" : "");
+        cli_progress(c, "step %u/%u  loss %.4f  %.0f %s/s  left %s%s", p->step, p->steps, p->loss,
+                     p->units_per_second, run->unit, eta, p->checkpoint ? "  kept" : "");
 }
 
 static bool cancelled(void *ctx)
@@ -36,7 +37,7 @@ static bool cancelled(void *ctx)
     return os_stop_requested();
 }
 
-static void show(struct cli *c, const struct local_result *r, double seconds)
+static void show(struct cli *c, const struct local_result *r, const char *unit, double seconds)
 {
     char model[CID_TEXT_MAX], took[24];
     cid_text(model, &r->model);
@@ -46,11 +47,13 @@ static void show(struct cli *c, const struct local_result *r, double seconds)
         cid_text(text, &r->checkpoint[i].model);
         cli_say(c, "checkpoint step %-6u %s", r->checkpoint[i].step, text);
     }
-    if (r->has_heldout)
+    if (r->has_accuracy)
+        cli_say(c, "test       %.2f %% right (loss %.4f nats)", 100 * r->accuracy, r->heldout_loss);
+    else if (r->has_heldout)
         cli_say(c, "held out   %.4f bits per byte (%.4f nats)", r->heldout_bits_per_byte,
                 r->heldout_loss);
     cli_say(c, "model      %s", model);
-    cli_say(c, "%llu tokens in %s", (unsigned long long)r->tokens, took);
+    cli_say(c, "%llu %s in %s", (unsigned long long)r->units, unit, took);
 }
 
 static json_t *checkpoint_json(const struct local_checkpoint *k)
@@ -63,21 +66,29 @@ static json_t *checkpoint_json(const struct local_checkpoint *k)
                      "model", model);
 }
 
-static json_t *result_json(const struct local_result *r, const struct job *job, double seconds,
-                           double tokens_per_second)
+static json_t *number_or_null(bool known, double v)
 {
-    char model[CID_TEXT_MAX], params[CID_TEXT_MAX];
+    return known ? json_real(v) : json_null();
+}
+
+static json_t *result_json(const struct local_result *r, const struct job *job, double seconds,
+                           double units_per_second)
+{
+    char model[CID_TEXT_MAX], params[CID_TEXT_MAX], rate[40];
     cid_text(model, &r->model);
     cid_text(params, &r->params);
     json_t *list = json_array();
     for (uint32_t i = 0; i < r->checkpoint_count; i++)
         json_array_append_new(list, checkpoint_json(&r->checkpoint[i]));
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f}", "id", r->id, "model", model,
-                     "params", params, "checkpoints", list, "loss_bits_per_byte",
-                     r->has_heldout ? json_real(r->heldout_bits_per_byte) : json_null(), "steps",
+    bool bits = r->has_heldout && !r->has_accuracy;
+    snprintf(rate, sizeof rate, "%s_per_second", job_unit(job));
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f}", "id", r->id, "model",
+                     model, "params", params, "checkpoints", list, "loss_bits_per_byte",
+                     number_or_null(bits, r->heldout_bits_per_byte), "accuracy",
+                     number_or_null(r->has_accuracy, r->accuracy), "steps",
                      (json_int_t)job->adamw.steps, "resumed_at", (json_int_t)r->resumed_at,
-                     "tokens", (json_int_t)r->tokens, "seconds", seconds, "tokens_per_second",
-                     tokens_per_second, "loss", r->loss);
+                     job_unit(job), (json_int_t)r->units, "seconds", seconds, rate,
+                     units_per_second, "loss", r->loss);
 }
 
 static enum emac_status train(struct cli *c, const struct train_args *a, enum isa isa,
@@ -95,6 +106,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, enum is
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    run.unit = job_unit(&job);
     EMAC_TRY(st, device_cpu_open(isa, threads, &dev, &c->err));
     const struct local_config cfg = {.os = c->os,
                                      .store = s,
@@ -108,8 +120,8 @@ static enum emac_status train(struct cli *c, const struct train_args *a, enum is
     uint64_t start = c->os->mono_ns(c->os);
     EMAC_TRY(st, local_train(&cfg, &r, &c->err));
     double seconds = (double)(c->os->mono_ns(c->os) - start) * 1e-9;
-    show(c, &r, seconds);
-    cli_result(c, result_json(&r, &job, seconds, run.tokens_per_second));
+    show(c, &r, run.unit, seconds);
+    cli_result(c, result_json(&r, &job, seconds, run.units_per_second));
 out:
     local_result_release(&r);
     device_close(dev);

@@ -108,7 +108,7 @@ static enum emac_status row_read(struct coordinator *c, struct db_stmt *q, struc
                                   .lapsed = db_i64(q, 11),
                                   .busy_us = db_i64(q, 12),
                                   .bytes_moved = db_i64(q, 13)};
-    st = job_plan_new(&job, &j->plan, err);
+    st = job_plan_new(&job, c->depot, &j->plan, err);
     if (st != EMAC_OK)
         job_free(c, j);
     else
@@ -196,12 +196,13 @@ void jobs_close(struct coordinator *c)
 enum emac_status job_figures_write(struct coordinator *c, const struct cjob *j,
                                    const struct figures *f, struct emac_err *err)
 {
-    return db_exec(c->db, err,
-                   "UPDATE jobs SET step = ?, loss = ?, score = ?, tasks = ?, checked = ?,"
-                   " mismatches = ?, retries = ?, lapsed = ?, busy_us = ?, bytes_moved = ?"
-                   " WHERE id = ?",
-                   "iddiiiiiiit", (int64_t)j->st.step, j->loss, j->score, f->tasks, f->checked,
-                   f->mismatches, f->retries, f->lapsed, f->busy_us, f->bytes_moved, j->id);
+    return db_exec(
+        c->db, err,
+        "UPDATE jobs SET step = ?, loss = ?, score = ?, accuracy = ?, tasks = ?, checked = ?,"
+        " mismatches = ?, retries = ?, lapsed = ?, busy_us = ?, bytes_moved = ?"
+        " WHERE id = ?",
+        "idddiiiiiiit", (int64_t)j->st.step, j->loss, j->score, j->accuracy, f->tasks, f->checked,
+        f->mismatches, f->retries, f->lapsed, f->busy_us, f->bytes_moved, j->id);
 }
 
 static enum emac_status state_write(struct coordinator *c, const struct cjob *j,
@@ -359,27 +360,46 @@ void job_tick(struct coordinator *c, struct cjob *j, bool flush)
 
 /* ---- submission ---- */
 
-static enum emac_status corpus_check(struct coordinator *c, struct job *job, struct emac_err *err)
+/* What the job says of a corpus, or leaves to be filled in, is the corpus's size. */
+static enum emac_status corpus_take(struct coordinator *c, struct job *job, struct emac_err *err)
+{
+    uint64_t size = 0;
+    char text[CID_TEXT_MAX];
+    cid_text(text, &job->data);
+    enum emac_status st = store_file_size(c->depot, &job->data, &size, err);
+    if (st == EMAC_OK && job->data_size != 0 && job->data_size != size)
+        st = emac_fail(err, EMAC_INVALID,
+                       "data.size is %" PRIu64 " but the corpus '%s' has %" PRIu64 " bytes",
+                       job->data_size, text, size);
+    job->data_size = size;
+    return st;
+}
+
+static enum emac_status dataset_take(struct coordinator *c, struct job *job, struct emac_err *err)
+{
+    struct dataset d;
+    enum emac_status st = dataset_load(c->depot, &job->data, &d, err);
+    if (st == EMAC_OK)
+        st = job_take_dataset(job, &d, err);
+    dataset_release(&d);
+    return st;
+}
+
+static enum emac_status data_check(struct coordinator *c, struct job *job, struct emac_err *err)
 {
     struct cid missing;
     size_t count = 0;
-    uint64_t size = 0;
     char text[CID_TEXT_MAX];
     cid_text(text, &job->data);
     enum emac_status st = store_dag_missing(c->depot, &job->data, &missing, 1, &count, err);
     if (st != EMAC_OK || count > 0)
         return emac_fail(err, EMAC_NOT_FOUND,
-                         "the corpus '%s' is not in the depot: push it with POST /v1/depot/%s "
+                         "the data '%s' are not in the depot: push them with POST /v1/depot/%s "
                          "first",
                          text, text);
-    st = store_file_size(c->depot, &job->data, &size, err);
+    st = job_on_records(job) ? dataset_take(c, job, err) : corpus_take(c, job, err);
     if (st != EMAC_OK)
         return st;
-    if (job->data_size != 0 && job->data_size != size)
-        return emac_fail(err, EMAC_INVALID,
-                         "data.size is %" PRIu64 " but the corpus '%s' has %" PRIu64 " bytes",
-                         job->data_size, text, size);
-    job->data_size = size;
     return job_check(job, err);
 }
 
@@ -426,8 +446,8 @@ static enum emac_status submission_read(struct coordinator *c, const struct http
     }
     emac_strcpy(s->job.owner, sizeof(s->job.owner), did);
     EMAC_TRY(st, customer_check(c, &s->job, err));
-    EMAC_TRY(st, corpus_check(c, &s->job, err));
-    EMAC_TRY(st, job_plan_new(&s->job, &s->plan, err));
+    EMAC_TRY(st, data_check(c, &s->job, err));
+    EMAC_TRY(st, job_plan_new(&s->job, c->depot, &s->plan, err));
     if (s->job.budget_units == 0) {
         EMAC_TRY(st, plan_budget_default(s->plan, &s->job.budget_units, err));
         s->plan->job.budget_units = s->job.budget_units;
@@ -464,9 +484,10 @@ static void log_submission(struct coordinator *c, const struct submission *s)
     if (plan_total(s->plan, &flops, &units, NULL) == EMAC_OK)
         ledger_amount_text(price, units);
     job_log(c, s->id, LOG_INFO,
-            "submitted: %u steps of %" PRIu64 " tokens, %.3f Tflop; %s EMAC in escrow, the work "
+            "submitted: %u steps of %" PRIu64 " %s, %.3f Tflop; %s EMAC in escrow, the work "
             "costs %s EMAC when nothing is done twice",
-            s->job.adamw.steps, job_tokens_per_step(&s->job), (double)flops / 1e12, budget, price);
+            s->job.adamw.steps, job_units_per_step(&s->job), job_unit(&s->job),
+            (double)flops / 1e12, budget, price);
 }
 
 static enum emac_status job_create(struct coordinator *c, struct submission *s,

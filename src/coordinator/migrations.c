@@ -66,7 +66,13 @@ static const char CREATE[] =
     " text TEXT NOT NULL);"
     "CREATE INDEX logs_by_job ON logs (job, id);";
 
-const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE}};
+/* Jobs on data sets are scored by accuracy beside the loss. */
+static const char ACCURACY[] =
+    "ALTER TABLE jobs ADD COLUMN accuracy DOUBLE PRECISION NOT NULL DEFAULT -1;" /* < 0: none */
+    "ALTER TABLE tasks ADD COLUMN accuracy DOUBLE PRECISION NOT NULL DEFAULT -1;";
+
+const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
+                                                      {"102_accuracy", ACCURACY}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

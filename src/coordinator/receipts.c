@@ -15,14 +15,15 @@
 
 #define INLINE_MAX   4096
 #define LOSS_MAX     1e30
-#define STEPS_LOGGED 200 /* lines about steps in a job's log, roughly */
+#define ACCURACY_MAX 1.000001 /* all right, and the rounding of a mean */
+#define STEPS_LOGGED 200      /* lines about steps in a job's log, roughly */
 
 struct delivery {
     struct receipt receipt;
     struct outputs outputs;
     struct emac_slice object, signature;
     struct emac_slice metrics; /* inline bytes of output "metrics"; data NULL: none */
-    double loss;
+    double loss, accuracy;
     char did[DID_KEY_MAX];
     /* facts of the lease */
     char job[JOB_ID_MAX], lease_state[16];
@@ -216,6 +217,9 @@ static void log_accepted(struct coordinator *c, const struct cjob *j, const stru
         log_step(c, j, t);
     else if (t->kind == TASK_INIT)
         job_log(c, j->id, LOG_INFO, "the model's first weights are made");
+    else if (t->kind == TASK_SCORE && t->accuracy >= 0)
+        job_log(c, j->id, LOG_INFO, "%.2f %% of the test records right, loss %.4f nats",
+                100 * t->accuracy, t->loss);
     else if (t->kind == TASK_SCORE)
         job_log(c, j->id, LOG_INFO, "held-out loss %.4f nats per token", t->loss);
 }
@@ -227,6 +231,7 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     t->state = RESULT_ACCEPTED;
     t->outputs = d->outputs;
     t->loss = d->loss;
+    t->accuracy = d->accuracy;
     j->figures.tasks++;
     EMAC_TRY(st, surplus_cancel(c, j, t, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
@@ -288,8 +293,11 @@ static enum emac_status resolve(struct coordinator *c, struct cjob *j, struct ct
     j->stale = true; /* so leases that are no longer wanted and checkpoints follow from the rows */
     t->state = RESULT_ACCEPTED;
     t->outputs = t->vote[winner].outputs;
-    if (outputs_equal(&t->outputs, &d->outputs))
+    if (outputs_equal(&t->outputs, &d->outputs)) {
         t->loss = d->loss;
+        t->accuracy = d->accuracy;
+    }
+    t->accuracy = d->accuracy;
     j->figures.tasks++;
     j->figures.checked++;
     job_log(c, j->id, LOG_WARN, "the dispute about '%s' is decided by a majority of %u rigs",
@@ -377,13 +385,20 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
         task_done_with(j, t);
 }
 
-static enum emac_status loss_read(struct delivery *d, struct emac_err *err)
+/* The score of a job on a data set tells its accuracy, too. */
+static enum emac_status metrics_take(const struct cjob *j, const struct ctask *t,
+                                     struct delivery *d, struct emac_err *err)
 {
     if (d->metrics.data == NULL)
         return EMAC_OK;
     enum emac_status st = metrics_read(d->metrics.data, d->metrics.len, "loss", &d->loss, err);
     if (st == EMAC_OK && !(d->loss >= 0 && d->loss < LOSS_MAX))
         st = emac_fail(err, EMAC_NUMERIC, "the loss in 'metrics' is not a number that can be");
+    if (st != EMAC_OK || t->kind != TASK_SCORE || !job_on_records(&j->plan->job))
+        return st;
+    st = metrics_read(d->metrics.data, d->metrics.len, "accuracy", &d->accuracy, err);
+    if (st == EMAC_OK && !(d->accuracy >= 0 && d->accuracy <= ACCURACY_MAX))
+        st = emac_fail(err, EMAC_NUMERIC, "the accuracy in 'metrics' is not a number that can be");
     return st;
 }
 
@@ -400,7 +415,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
         st = emac_fail(err, EMAC_INVALID, "inline.metrics is missing: it tells the loss");
         goto out;
     }
-    EMAC_TRY(st, loss_read(d, err));
+    EMAC_TRY(st, metrics_take(j, t, d, err));
     EMAC_TRY(st, db_begin(c->db, err));
     st = lease_done(c, j, t, n, d, err);
     if (st == EMAC_OK)
@@ -482,7 +497,7 @@ enum emac_status receipts_post(void *ctx, const struct http_request *req, struct
                                struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    struct delivery d = {.loss = -1};
+    struct delivery d = {.loss = -1, .accuracy = -1};
     struct answer a = {0};
     enum emac_status st = api_signer(c, req, d.did, err);
     if (st == EMAC_OK)

@@ -101,6 +101,7 @@ static void move_on(struct cjob *j, const struct ctask *t)
     if (t->kind == TASK_SCORE) {
         st->scored = true;
         j->score = t->loss;
+        j->accuracy = t->accuracy;
         return;
     }
     const struct cid *params = outputs_find(&t->outputs, "params");
@@ -185,7 +186,7 @@ void job_unload(struct coordinator *c, struct cjob *j)
     j->checkpoint = NULL;
     j->task_count = j->task_cap = j->part_cap = j->checkpoint_count = j->checkpoint_cap = 0;
     j->st = (struct plan_state){0};
-    j->loss = j->score = -1;
+    j->loss = j->score = j->accuracy = -1;
     j->laid = false;
 }
 

@@ -116,7 +116,7 @@ struct ctask {
     bool stored, current;
     enum result_state state;
     struct outputs outputs; /* accepted ones */
-    double loss;            /* of metrics; < 0: none */
+    double loss, accuracy;  /* of metrics; < 0: none */
     uint32_t need;          /* executions wanted */
     uint32_t vote_count, lease_count, refusal_count;
     struct vote *vote; /* owned */
@@ -158,6 +158,7 @@ struct cjob {
     struct plan_state st;
     uint32_t part_cap;
     double loss, score; /* nats; < 0: none yet */
+    double accuracy;    /* share of test records classified right; < 0: none */
     struct ctask **task;
     uint32_t task_count, task_cap;
     bool laid;                        /* the round's tasks are in task[] */

@@ -150,7 +150,7 @@ enum emac_status ctask_from_want(struct coordinator *c, struct cjob *j, struct p
     t->step = j->st.step;
     t->range = w->range;
     t->flops = w->flops;
-    t->loss = -1;
+    t->loss = t->accuracy = -1;
     t->state = RESULT_OPEN;
     t->born_ms = now_ms(c);
     if (j->st.has_state)
@@ -174,7 +174,8 @@ enum emac_status ctask_from_want(struct coordinator *c, struct cjob *j, struct p
 /* ---- rows ---- */
 
 #define TASK_COLUMNS                                                                               \
-    "cid, slot, kind, step, first, count, base, flops, units, object, state, outputs, need, loss"
+    "cid, slot, kind, step, first, count, base, flops, units, object, state, outputs, need, loss," \
+    " accuracy"
 
 static enum emac_status from_row(struct coordinator *c, struct db_stmt *q, struct ctask **out,
                                  struct emac_err *err)
@@ -196,6 +197,7 @@ static enum emac_status from_row(struct coordinator *c, struct db_stmt *q, struc
     t->state = result_state_find(db_text(q, 10));
     t->need = (uint32_t)db_i64(q, 12);
     t->loss = db_f64(q, 13);
+    t->accuracy = db_f64(q, 14);
     t->stored = true;
     t->born_ms = now_ms(c);
     bool sound = outputs_parse(&t->outputs, db_text(q, 11));
@@ -333,9 +335,9 @@ enum emac_status ctask_update(struct coordinator *c, struct cjob *j, const struc
     int64_t accepted_at = t->state == RESULT_ACCEPTED ? (int64_t)wall_ms(c) : 0;
     /* The time of the first acceptance stays. */
     return db_exec(c->db, err,
-                   "UPDATE tasks SET state = ?, outputs = ?, need = ?, loss = ?,"
+                   "UPDATE tasks SET state = ?, outputs = ?, need = ?, loss = ?, accuracy = ?,"
                    " accepted_ms = CASE WHEN accepted_ms > 0 THEN accepted_ms ELSE ? END"
                    " WHERE job = ? AND cid = ?",
-                   "ttiditt", result_state_name(t->state), outputs, (int64_t)t->need, t->loss,
-                   accepted_at, j->id, cid);
+                   "ttidditt", result_state_name(t->state), outputs, (int64_t)t->need, t->loss,
+                   t->accuracy, accepted_at, j->id, cid);
 }

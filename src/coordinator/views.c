@@ -55,22 +55,13 @@ static json_t *loss_json(double loss)
 #define JOB_COLUMNS                                                                                \
     "id, cid, name, owner, state, reason, step, steps, loss, score, bytes_moved, params, model,"   \
     " created_ms, ended_ms, escrow_units, object, tasks, checked, mismatches, retries, lapsed,"    \
-    " busy_us, seq"
+    " busy_us, seq, accuracy"
 
 static const char *phase_of_row(enum job_state state, int64_t step, int64_t steps)
 {
     if (state == JOB_SUCCEEDED)
         return "done";
     return step < steps ? step > 0 ? "train" : "init" : "eval";
-}
-
-static uint64_t tokens_per_step(struct db_stmt *q)
-{
-    struct job job;
-    struct emac_slice object = db_blob(q, 16);
-    if (job_decode(&job, object.data, object.len, NULL) != EMAC_OK)
-        return 0;
-    return job_tokens_per_step(&job);
 }
 
 static enum emac_status spent(struct coordinator *c, const char *job, int64_t *units,
@@ -82,11 +73,31 @@ static enum emac_status spent(struct coordinator *c, const char *job, int64_t *u
                       "t", job);
 }
 
-/* Tokens a second over the whole life of a job that ended; 0 while it is open. */
-static double mean_rate(struct db_stmt *q, uint64_t tokens)
+/* Steps a second over the whole life of a job that ended; 0 while it is open. */
+static double mean_rate(struct db_stmt *q)
 {
     int64_t ms = db_i64(q, 14) - db_i64(q, 13);
-    return db_i64(q, 14) > 0 && ms > 0 ? (double)tokens * 1000.0 / (double)ms : 0;
+    return db_i64(q, 14) > 0 && ms > 0 ? (double)db_i64(q, 6) * 1000.0 / (double)ms : 0;
+}
+
+/* Work done and its rate, in what the job's work is counted in: {tokens, tokens_per_second} or
+ * {samples, samples_per_second}. */
+static void work_set(json_t *o, const struct job *job, uint64_t steps, double steps_per_second)
+{
+    uint64_t each = job_units_per_step(job);
+    char rate[40];
+    snprintf(rate, sizeof(rate), "%s_per_second", job_unit(job));
+    json_object_set_new(o, "unit", json_string(job_unit(job)));
+    json_object_set_new(o, job_unit(job), json_integer((json_int_t)(steps * each)));
+    json_object_set_new(o, rate, json_real(steps_per_second * (double)each));
+}
+
+/* What the evaluation found: of a text the loss as bits, of a data set the accuracy. */
+static void score_set(json_t *o, const struct job *job, double score, double accuracy)
+{
+    bool bits = score >= 0 && !job_on_records(job);
+    json_object_set_new(o, "loss_bits_per_byte", bits ? json_real(score / LN2) : json_null());
+    json_object_set_new(o, "accuracy", loss_json(accuracy));
 }
 
 static json_t *cid_or_null(const char *text)
@@ -100,16 +111,18 @@ static json_t *row_json(struct db_stmt *q)
     bool known = job_state_find(db_text(q, 4), &state);
     EMAC_ASSERT(known);
     int64_t step = db_i64(q, 6), steps = db_i64(q, 7);
-    double score = db_f64(q, 9);
-    uint64_t tokens = (uint64_t)step * tokens_per_step(q);
-    json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I, s:f, s:i, s:I}", "id",
-        db_text(q, 0), "cid", db_text(q, 1), "name", db_text(q, 2), "owner", db_text(q, 3), "state",
-        db_text(q, 4), "reason", db_text(q, 5), "phase", phase_of_row(state, step, steps), "step",
-        (json_int_t)step, "steps", (json_int_t)steps, "loss", loss_json(db_f64(q, 8)),
-        "loss_bits_per_byte", loss_json(score < 0 ? score : score / LN2), "tokens",
-        (json_int_t)tokens, "tokens_per_second", mean_rate(q, tokens), "rigs", 0, "bytes_moved",
-        (json_int_t)db_i64(q, 10));
+    struct emac_slice object = db_blob(q, 16);
+    struct job job;
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:i, s:I}", "id",
+                          db_text(q, 0), "cid", db_text(q, 1), "name", db_text(q, 2), "owner",
+                          db_text(q, 3), "state", db_text(q, 4), "reason", db_text(q, 5), "phase",
+                          phase_of_row(state, step, steps), "step", (json_int_t)step, "steps",
+                          (json_int_t)steps, "loss", loss_json(db_f64(q, 8)), "rigs", 0,
+                          "bytes_moved", (json_int_t)db_i64(q, 10));
+    if (job_decode(&job, object.data, object.len, NULL) == EMAC_OK) {
+        work_set(o, &job, (uint64_t)step, mean_rate(q));
+        score_set(o, &job, db_f64(q, 9), db_f64(q, 24));
+    }
     json_object_set_new(o, "eta_seconds", json_null());
     json_object_set_new(o, "params", cid_or_null(db_text(q, 11)));
     json_object_set_new(o, "model", cid_or_null(db_text(q, 12)));
@@ -149,9 +162,9 @@ static void row_details(struct db_stmt *q, json_t *o)
 
 static void overlay_rate(struct coordinator *c, const struct cjob *j, json_t *o)
 {
-    double rate = step_rate(c, j), tokens = (double)job_tokens_per_step(&j->plan->job);
+    double rate = step_rate(c, j);
     uint32_t left = j->plan->job.adamw.steps - j->st.step;
-    json_object_set_new(o, "tokens_per_second", json_real(rate * tokens));
+    work_set(o, &j->plan->job, j->st.step, rate);
     json_object_set_new(o, "eta_seconds", rate > 0 ? json_real(left / rate) : json_null());
 }
 
@@ -167,8 +180,8 @@ static void overlay(struct coordinator *c, const char *id, json_t *o, bool detai
     json_object_set_new(o, "loss", loss_json(j->loss));
     json_object_set_new(o, "loss_bits_per_byte",
                         loss_json(j->score < 0 ? j->score : j->score / LN2));
-    json_object_set_new(
-        o, "tokens", json_integer((json_int_t)(j->st.step * job_tokens_per_step(&j->plan->job))));
+    json_object_set_new(o, "tokens",
+                        json_integer((json_int_t)(j->st.step * job_units_per_step(&j->plan->job))));
     json_object_set_new(o, "rigs", json_integer(rigs_of(c, j)));
     json_object_set_new(o, "bytes_moved", json_integer((json_int_t)j->figures.bytes_moved));
     json_object_set_new(o, "escrow_units", api_units(j->escrow_units));

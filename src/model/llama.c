@@ -44,15 +44,6 @@ static value_id kept2(struct builder *b, enum op which, value_id x, value_id y)
     return kept(b, which, NULL, 2, in);
 }
 
-static value_id fill(struct graph *g, struct shape shape, float value)
-{
-    struct op_attrs attrs = {.at = {{.i = (int64_t)shape.dim[0]},
-                                    {.i = shape.rank == 2 ? (int64_t)shape.dim[1] : 0},
-                                    {.f = value}}};
-
-    return graph_op(g, OP_FILL, &attrs, 0, NULL);
-}
-
 static value_id param(const struct builder *b, enum llama_kind kind, uint32_t layer)
 {
     return b->param[llama_cell(kind, layer)];
@@ -139,14 +130,14 @@ static value_id mean_loss(struct builder *b)
     value_id sum = op(b, OP_SUM, NULL, 1, &each);
     double tokens = (double)b->batch * b->seq;
 
-    return op2(b, OP_SCALE, sum, fill(b->g, SHAPE1(1), (float)(1.0 / tokens)));
+    return op2(b, OP_SCALE, sum, model_fill(b->g, SHAPE1(1), (float)(1.0 / tokens)));
 }
 
 static enum emac_status builder_init(struct builder *b, const struct llama_config *c,
                                      uint32_t batch, uint32_t seq, bool targets,
                                      struct emac_err *err)
 {
-    struct llama_param p;
+    struct model_param p;
     enum emac_status st;
     size_t n;
 
@@ -183,13 +174,8 @@ out:
 static enum emac_status builder_end(struct builder *b, enum emac_status st, struct graph **out,
                                     struct emac_err *err)
 {
-    if (st == EMAC_OK)
-        st = graph_status(b->g, err);
-    *out = st == EMAC_OK ? b->g : NULL;
-    if (st != EMAC_OK)
-        graph_free(b->g);
     free(b->param);
-    return st;
+    return model_graph_end(b->g, st, out, err);
 }
 
 enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batch, uint32_t seq,
@@ -214,29 +200,20 @@ enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, 
     return builder_end(&b, st, out, err);
 }
 
-/* Gradients of the loss with respect to all parameters, as outputs in order of their names. */
+/* The parameters are the graph's first inputs. */
 static enum emac_status gradients(struct builder *b, value_id loss, struct emac_err *err)
 {
-    uint32_t n = llama_param_count(b->c);
-    value_id *wrt = NULL, *grad = NULL;
-    enum emac_status st;
+    const struct llama_model m = {b->c, NULL};
+    const struct model_params params = llama_params(&m);
+    value_id *value;
+    enum emac_status st = emac_alloc(&value, params.count, sizeof(*value), err);
 
-    EMAC_TRY(st, emac_alloc(&wrt, n, sizeof(*wrt), err));
-    EMAC_TRY(st, emac_alloc(&grad, n, sizeof(*grad), err));
-    for (uint32_t i = 0; i < n; i++)
-        wrt[i] = graph_input_at(b->g, i).value; /* the parameters are the first inputs */
-    EMAC_TRY(st, graph_grad(b->g, loss, fill(b->g, SHAPE1(1), 1.0f), n, wrt, grad, err));
-    for (uint32_t i = 0; i < n; i++) {
-        char name[GRAPH_NAME_MAX];
-        struct llama_param p;
-
-        llama_param_at(b->c, NULL, i, &p);
-        snprintf(name, sizeof(name), "sum/grad.%s", p.name);
-        graph_output(b->g, name, grad[i]);
-    }
-out:
-    free(wrt);
-    free(grad);
+    if (st != EMAC_OK)
+        return st;
+    for (uint32_t i = 0; i < params.count; i++)
+        value[i] = graph_input_at(b->g, i).value;
+    st = model_gradients(b->g, &params, value, loss, err);
+    free(value);
     return st;
 }
 
@@ -256,60 +233,20 @@ out:
     return builder_end(&b, st, out, err);
 }
 
-static value_id init_value(struct graph *g, const struct llama_param *p, uint32_t i, uint64_t seed)
-{
-    struct op_attrs attrs = {.at = {{.i = (int64_t)p->shape.dim[0]},
-                                    {.i = p->shape.rank == 2 ? (int64_t)p->shape.dim[1] : 0},
-                                    {.i = (int64_t)seed},
-                                    {.i = i},
-                                    {.f = (float)p->init_std}}};
-
-    if (p->init_std == 0)
-        return fill(g, p->shape, 1.0f);
-    return graph_op(g, OP_RANDN, &attrs, 0, NULL);
-}
-
-void llama_param_output(struct graph *g, const struct llama_config *c, const char *param,
-                        value_id f32)
-{
-    char name[GRAPH_NAME_MAX];
-
-    snprintf(name, sizeof(name), "params/%s", param);
-    if (c->storage != DTYPE_BF16) {
-        graph_output(g, name, f32);
-        return;
-    }
-    graph_output(g, name, graph_op_bf16(g, OP_COPY, NULL, 1, &f32));
-    snprintf(name, sizeof(name), "opt/w.%s", param);
-    graph_output(g, name, f32);
-}
-
 enum emac_status llama_graph_init(const struct llama_config *c, const struct llama_init *init,
                                   uint64_t seed, struct graph **out, struct emac_err *err)
 {
-    static const char *const state[] = {"opt/m.", "opt/v."};
-    struct builder b = {.c = c};
-    enum emac_status st;
+    const struct llama_model m = {c, init};
+    enum emac_status st = llama_config_check(c, err);
 
-    EMAC_TRY(st, llama_config_check(c, err));
-    if (!(init->embed_std > 0 && init->linear_std > 0 && init->residual_std >= 0)) {
-        st = emac_fail(err, EMAC_INVALID, "the deviations of the initial weights must be positive");
-        goto out;
-    }
-    b.g = graph_new();
-    for (uint32_t i = 0; i < llama_param_count(c); i++) {
-        char name[GRAPH_NAME_MAX];
-        struct llama_param p;
-
-        llama_param_at(c, init, i, &p);
-        llama_param_output(b.g, c, p.name, init_value(b.g, &p, i, seed));
-        for (uint32_t k = 0; k < EMAC_COUNT(state); k++) {
-            snprintf(name, sizeof(name), "%s%s", state[k], p.name);
-            graph_output(b.g, name, fill(b.g, p.shape, 0.0f));
-        }
-    }
-out:
-    return builder_end(&b, st, out, err);
+    *out = NULL;
+    if (st != EMAC_OK)
+        return st;
+    if (!(init->embed_std > 0 && init->linear_std > 0 && init->residual_std >= 0))
+        return emac_fail(err, EMAC_INVALID,
+                         "the deviations of the initial weights must be positive");
+    const struct model_params params = llama_params(&m);
+    return model_graph_init(&params, seed, out, err);
 }
 
 void llama_rope_tables(const struct llama_config *c, uint32_t seq, float *cos, float *sin)

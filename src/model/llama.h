@@ -5,7 +5,7 @@
 #ifndef EMAC_MODEL_LLAMA_H
 #define EMAC_MODEL_LLAMA_H
 
-#include "graph/graph.h"
+#include "model/model.h"
 
 #define LLAMA_LAYERS_MAX       1024
 #define LLAMA_CONFIG_BYTES_MAX (1 << 20)
@@ -33,27 +33,24 @@ enum emac_status llama_config_read(struct llama_config *out, const char *json, s
 enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,
                                     struct emac_err *err);
 
-/* Parameters, in byte order of their names. */
-struct llama_param {
-    char name[128];
-    struct shape shape;
-    double init_std; /* 0: filled with ones (norms) */
-    bool decay;      /* weight decay applies (matrices, embeddings) */
-};
 struct llama_init {
     double embed_std, linear_std;
     double residual_std; /* o_proj and down_proj; 0: linear_std / sqrt(2 * layers) */
 };
 uint32_t llama_param_count(const struct llama_config *c);
-/* `init` may be NULL: init_std is 0 then. */
+/* Parameter i, in byte order of the names. `init` may be NULL: init_std is 0 then. */
 void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
-                    struct llama_param *out);
+                    struct model_param *out);
+/* All of them as a list for model.h; `m` is borrowed, m->init may be NULL. */
+struct llama_model {
+    const struct llama_config *config;
+    const struct llama_init *init;
+};
+struct model_params llama_params(const struct llama_model *m);
 uint64_t llama_param_elements(const struct llama_config *c); /* total number of weights */
 
 /* Graphs (caller frees).
- * init:  no inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's
- *        RANDN has `seed` and, as tensor number, the parameter's number. With bf16 storage the
- *        parameters are bf16, and "opt/w.<name>" has the f32 that they round.
+ * init:  that of model.h.
  * train: inputs "params/<name>", "tables/cos" and "tables/sin" [T,E/2], "batch/tokens" and
  *        "batch/targets" i32[B*T]; outputs "sum/grad.<name>" (of the mean loss of the micro-batch)
  *        and "sum/loss" [1] (mean over its tokens, nats).

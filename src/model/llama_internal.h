@@ -41,11 +41,6 @@ static inline uint32_t llama_cell_count(const struct llama_config *c)
 void llama_param_place(const struct llama_config *c, uint32_t i, enum llama_kind *kind,
                        uint32_t *layer);
 
-/* Name f32[...] as the new value of a parameter: "params/<param>", or with bf16 storage its
- * rounding, and "opt/w.<param>" itself. */
-void llama_param_output(struct graph *g, const struct llama_config *c, const char *param,
-                        value_id f32);
-
 /* The binary32 of 1/sqrt(head_dim). */
 float llama_attention_scale(const struct llama_config *c);
 

@@ -3,12 +3,11 @@
 
 #include "base/assert.h"
 #include "compute/host_math.h"
-#include "model/llama_internal.h"
 #include "model/optimiser.h"
 
 struct step {
     struct graph *g;
-    const struct llama_config *c;
+    const struct model_params *params;
     value_id count_inv, hyper, hyper_nodecay, clip, loss;
 };
 
@@ -31,28 +30,28 @@ static const char *const bundle_prefix[BUNDLE_COUNT] = {"params/", "opt/m.", "op
                                                         "opt/w."};
 
 /* BUNDLE_W is there with bf16 storage only. */
-static uint32_t bundle_count(const struct llama_config *c)
+static uint32_t bundle_count(const struct model_params *params)
 {
-    return c->storage == DTYPE_BF16 ? BUNDLE_COUNT : BUNDLE_W;
+    return params->storage == DTYPE_BF16 ? BUNDLE_COUNT : BUNDLE_W;
 }
 
 static value_id bundle_value(const struct step *s, uint32_t bundle, uint32_t i)
 {
-    return graph_input_at(s->g, bundle * llama_param_count(s->c) + i).value;
+    return graph_input_at(s->g, bundle * s->params->count + i).value;
 }
 
 static void inputs_add(struct step *s)
 {
     struct graph *g = s->g;
 
-    for (uint32_t bundle = 0; bundle < bundle_count(s->c); bundle++) {
-        for (uint32_t i = 0; i < llama_param_count(s->c); i++) {
+    for (uint32_t bundle = 0; bundle < bundle_count(s->params); bundle++) {
+        for (uint32_t i = 0; i < s->params->count; i++) {
             char name[GRAPH_NAME_MAX];
-            struct llama_param p;
+            struct model_param p;
 
-            llama_param_at(s->c, NULL, i, &p);
+            s->params->at(s->params->config, i, &p);
             snprintf(name, sizeof(name), "%s%s", bundle_prefix[bundle], p.name);
-            graph_input(g, name, bundle == BUNDLE_PARAMS ? s->c->storage : DTYPE_F32, p.shape);
+            graph_input(g, name, bundle == BUNDLE_PARAMS ? s->params->storage : DTYPE_F32, p.shape);
         }
     }
     s->loss = graph_input(g, "sum/loss", DTYPE_F32, SHAPE1(1));
@@ -67,27 +66,27 @@ static value_id total_sumsq(struct step *s)
 {
     value_id total = op1(s->g, OP_SUMSQ, bundle_value(s, BUNDLE_GRAD, 0));
 
-    for (uint32_t i = 1; i < llama_param_count(s->c); i++)
+    for (uint32_t i = 1; i < s->params->count; i++)
         total = op2(s->g, OP_ADD, total, op1(s->g, OP_SUMSQ, bundle_value(s, BUNDLE_GRAD, i)));
     return total;
 }
 
 static void update(struct step *s, uint32_t i, value_id gscale)
 {
-    struct llama_param p;
+    struct model_param p;
     value_id in[6], out;
 
-    llama_param_at(s->c, NULL, i, &p);
+    s->params->at(s->params->config, i, &p);
     for (uint32_t bundle = 0; bundle <= BUNDLE_GRAD; bundle++)
         in[bundle] = bundle_value(s, bundle, i);
-    if (s->c->storage == DTYPE_BF16)
+    if (s->params->storage == DTYPE_BF16)
         in[0] = bundle_value(s, BUNDLE_W, i);
     in[4] = gscale;
     in[5] = p.decay ? s->hyper : s->hyper_nodecay;
     out = graph_op(s->g, OP_ADAMW, NULL, 6, in);
     if (out == VALUE_NONE)
         return;
-    llama_param_output(s->g, s->c, p.name, out);
+    model_param_output(s->g, s->params, p.name, out);
     for (uint32_t bundle = BUNDLE_M; bundle <= BUNDLE_V; bundle++) {
         char name[GRAPH_NAME_MAX];
 
@@ -96,15 +95,14 @@ static void update(struct step *s, uint32_t i, value_id gscale)
     }
 }
 
-enum emac_status adamw_graph(const struct llama_config *c, bool clip, struct graph **out,
+enum emac_status adamw_graph(const struct model_params *params, bool clip, struct graph **out,
                              struct emac_err *err)
 {
-    struct step s = {.c = c};
+    struct step s = {.params = params};
     value_id total, gscale;
     enum emac_status st;
 
     *out = NULL;
-    EMAC_TRY(st, llama_config_check(c, err));
     s.g = graph_new();
     inputs_add(&s);
     EMAC_TRY(st, graph_status(s.g, err));
@@ -115,7 +113,7 @@ enum emac_status adamw_graph(const struct llama_config *c, bool clip, struct gra
 
         gscale = op2(s.g, OP_MUL, s.count_inv, op2(s.g, OP_CLIP_COEF, mean_sumsq, s.clip));
     }
-    for (uint32_t i = 0; i < llama_param_count(c); i++)
+    for (uint32_t i = 0; i < params->count; i++)
         update(&s, i, gscale);
     graph_output(s.g, "metrics/loss", op2(s.g, OP_MUL, s.loss, s.count_inv));
     graph_output(s.g, "metrics/grad_norm", op2(s.g, OP_MUL, op1(s.g, OP_SQRT, total), s.count_inv));

@@ -4,7 +4,7 @@
 #ifndef EMAC_MODEL_OPTIMISER_H
 #define EMAC_MODEL_OPTIMISER_H
 
-#include "model/llama.h"
+#include "model/model.h"
 
 struct adamw_recipe {
     double lr, min_lr; /* peak and floor */
@@ -25,7 +25,7 @@ struct adamw_recipe {
  * parameters' names; grad_norm = sqrt(total) * count_inv; clip coefficient = CLIP_COEF((total *
  * count_inv) * count_inv, clip); every gradient is scaled by count_inv * coefficient. Without
  * `clip` it is scaled by count_inv, and the input "args/clip" is there but unused. */
-enum emac_status adamw_graph(const struct llama_config *c, bool clip, struct graph **out,
+enum emac_status adamw_graph(const struct model_params *params, bool clip, struct graph **out,
                              struct emac_err *err);
 /* Learning rate of step t (0-based): lr * (t+1) / warmup_steps while t < warmup_steps, then a
  * cosine from lr to min_lr over the steps that are left; min_lr from step `steps` on. Binary64. */

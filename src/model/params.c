@@ -105,7 +105,7 @@ static double kind_std(const struct llama_config *c, const struct llama_init *in
 }
 
 void llama_param_at(const struct llama_config *c, const struct llama_init *init, uint32_t i,
-                    struct llama_param *out)
+                    struct model_param *out)
 {
     enum llama_kind kind;
     uint32_t layer;
@@ -118,7 +118,20 @@ void llama_param_at(const struct llama_config *c, const struct llama_init *init,
         snprintf(out->name, sizeof(out->name), "model.layers.%u.%s", layer, kind_name[kind]);
     out->shape = kind_shape(c, kind);
     out->init_std = init == NULL ? 0 : kind_std(c, init, kind);
+    out->init_fill = 1;
     out->decay = out->shape.rank == 2;
+}
+
+static void list_at(const void *config, uint32_t i, struct model_param *out)
+{
+    const struct llama_model *m = config;
+
+    llama_param_at(m->config, m->init, i, out);
+}
+
+struct model_params llama_params(const struct llama_model *m)
+{
+    return (struct model_params){m, llama_param_count(m->config), m->config->storage, list_at};
 }
 
 uint64_t llama_param_elements(const struct llama_config *c)

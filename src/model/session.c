@@ -64,7 +64,7 @@ static enum emac_status wide_reserve(struct session *s, const struct st_index *i
 }
 
 static enum emac_status weight_find(struct session *s, const struct st_index *idx,
-                                    const struct llama_param *p, const uint8_t *data,
+                                    const struct model_param *p, const uint8_t *data,
                                     const float **out, struct emac_err *err)
 {
     const struct st_tensor *t = st_index_find(idx, p->name);
@@ -92,7 +92,7 @@ static enum emac_status weight_find(struct session *s, const struct st_index *id
 static enum emac_status superfluous_find(const struct llama_config *c, const struct st_index *idx,
                                          struct emac_err *err)
 {
-    struct llama_param p;
+    struct model_param p;
 
     for (size_t t = 0; t < idx->count; t++) {
         bool known = false;
@@ -124,7 +124,7 @@ static enum emac_status weights_open(struct session *s, const uint8_t *bundle, s
     }
     EMAC_TRY(st, wide_reserve(s, &idx, err));
     for (uint32_t i = 0; i < llama_param_count(&s->c); i++) {
-        struct llama_param p;
+        struct model_param p;
         enum llama_kind kind;
         uint32_t layer;
 

@@ -37,7 +37,8 @@ struct exec_program {
     struct exec_bundle in[TASK_INPUTS_MAX];   /* whole bundles, sorted by name */
     struct exec_bundle out[TASK_OUTPUTS_MAX]; /* sorted by name */
     struct bundle sum;                        /* apply: what the parts hold; count 0: none */
-    uint32_t tokens_port, targets_port;       /* map; PORT_NONE when absent */
+    uint32_t inputs_port,
+        targets_port; /* map: batch/tokens or batch/inputs; PORT_NONE when absent */
     uint32_t arg_count;
 };
 
@@ -137,6 +138,23 @@ enum emac_status exec_data_size(struct exec *x, const struct cid *file, uint64_t
 enum emac_status exec_data_read(struct exec *x, const struct cid *file, uint64_t size,
                                 uint64_t offset, uint8_t *out, size_t n, struct emac_err *err);
 void exec_data_release(struct exec *x);
+
+/* ---- exec_feed.c ---- */
+/* Where a map task's micro-batches come from. */
+struct exec_feed {
+    struct exec_run *r;
+    struct cid file; /* that is read: the corpus, or the records of a split */
+    uint64_t size;
+    struct dataset set;         /* records only */
+    uint8_t *bytes;             /* one window, seq + 1, or one record */
+    struct exec_staged inputs;  /* tokens i32[batch, seq], or features f32[batch, features] */
+    struct exec_staged targets; /* i32[batch, seq] or i32[batch] */
+};
+/* Find the data, bind the batch's ports. Release in any case. */
+enum emac_status exec_feed_open(struct exec_feed *f, struct exec_run *r, struct emac_err *err);
+/* Fill the batch's ports with micro-batch `index` of the task's step. */
+enum emac_status exec_feed_batch(struct exec_feed *f, uint32_t index, struct emac_err *err);
+void exec_feed_release(struct exec_feed *f);
 
 /* ---- exec_map.c, exec_apply.c ---- */
 enum emac_status exec_map(struct exec_run *r, struct emac_err *err);

@@ -11,51 +11,12 @@
 struct map_run {
     struct exec_run *r;
     const struct bundle *sum;
-    const struct cid *data; /* the corpus */
-    uint64_t data_size;
+    struct exec_feed feed;
     uint8_t *pile[EXEC_LEVELS_MAX];
     uint32_t depth;
     uint8_t *spare[EXEC_LEVELS_MAX];
     uint32_t spares;
-    uint8_t *window; /* seq + 1 bytes */
-    struct exec_staged tokens, targets;
 };
-
-/* ---- micro-batches ---- */
-
-static enum emac_status batch_read(struct map_run *m, uint32_t index, struct emac_err *err)
-{
-    const struct sampler *s = &m->r->p->program.sampler;
-    int32_t *tokens = m->tokens.host, *targets = m->targets.host;
-    for (uint32_t row = 0; row < s->batch; row++) {
-        uint64_t offset = sampler_offset(s, m->r->task->step, index, row);
-        enum emac_status st = exec_data_read(m->r->x, m->data, m->data_size, offset, m->window,
-                                             (size_t)s->seq + 1, err);
-        if (st != EMAC_OK)
-            return emac_wrap(err, "input 'data'");
-        size_t at = (size_t)row * s->seq;
-        for (uint32_t i = 0; i < s->seq; i++) {
-            tokens[at + i] = m->window[i];
-            targets[at + i] = m->window[i + 1];
-        }
-    }
-    enum emac_status st = exec_staged_send(m->r->x, &m->tokens, err);
-    return st == EMAC_OK ? exec_staged_send(m->r->x, &m->targets, err) : st;
-}
-
-static enum emac_status data_check(struct map_run *m, struct emac_err *err)
-{
-    uint64_t end = m->r->p->program.sampler.end;
-    m->data = task_input_find(m->r->task, "data");
-    enum emac_status st = exec_data_size(m->r->x, m->data, &m->data_size, err);
-    if (st != EMAC_OK)
-        return emac_wrap(err, "input 'data'");
-    if (m->data_size < end)
-        return emac_fail(err, EMAC_INVALID,
-                         "input 'data' has %llu bytes; the sampler reads up to %llu",
-                         (unsigned long long)m->data_size, (unsigned long long)end);
-    return EMAC_OK;
-}
 
 /* ---- sums ---- */
 
@@ -107,7 +68,7 @@ static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_e
     enum emac_status st;
     if (exec_is_cancelled(m->r))
         return emac_fail(err, EMAC_CANCELLED, "the task was cancelled");
-    EMAC_TRY(st, batch_read(m, index, err));
+    EMAC_TRY(st, exec_feed_batch(&m->feed, index, err));
     EMAC_TRY(st, leaf_take(m, &leaf, err));
     exec_bind_bundle(m->r, m->sum, leaf);
     st = exec_graph_run(m->r, err);
@@ -145,25 +106,14 @@ static void map_release(struct map_run *m)
     }
     for (uint32_t i = 0; i < m->spares; i++)
         device_free(x->cfg.dev, m->spare[i]);
-    free(m->window);
-    exec_staged_release(x, &m->tokens);
-    exec_staged_release(x, &m->targets);
+    exec_feed_release(&m->feed);
 }
 
 enum emac_status exec_map(struct exec_run *r, struct emac_err *err)
 {
     struct map_run m = {.r = r, .sum = &r->p->out[0].layout};
-    const struct sampler *s = &r->p->program.sampler;
-    size_t tokens = (size_t)s->batch * s->seq;
     enum emac_status st;
-    EMAC_TRY(st, emac_alloc(&m.window, (size_t)s->seq + 1, 1, err));
-    EMAC_TRY(st, exec_staged_new(r->x, tokens * sizeof(int32_t), &m.tokens, err));
-    EMAC_TRY(st, exec_staged_new(r->x, tokens * sizeof(int32_t), &m.targets, err));
-    if (r->p->tokens_port != PORT_NONE)
-        graph_bind_input(r->p->plan, r->p->tokens_port, m.tokens.device);
-    if (r->p->targets_port != PORT_NONE)
-        graph_bind_input(r->p->plan, r->p->targets_port, m.targets.device);
-    EMAC_TRY(st, data_check(&m, err));
+    EMAC_TRY(st, exec_feed_open(&m.feed, r, err));
     EMAC_TRY(st, exec_output_new(r, 0, err));
     st = map_loop(&m, err);
 out:

@@ -39,6 +39,26 @@ static uint64_t sums_need(const struct exec_run *r)
     return times(r->p->sum.size, t->part_count == 1 ? 1 : pieces + 2);
 }
 
+/* A micro-batch: its ports, and the bytes that one row is made of. */
+static uint64_t batch_need(const struct exec_program *p)
+{
+    const struct sampler *s = &p->program.sampler;
+    const uint32_t port[] = {p->inputs_port, p->targets_port};
+    uint64_t bytes = 0;
+    if (!sampler_on_records(s))
+        return times(2 * sizeof(int32_t) + 1, (uint64_t)s->batch * s->seq);
+    for (size_t i = 0; i < EMAC_COUNT(port); i++) {
+        size_t each = 0;
+        if (port[i] == PORT_NONE)
+            continue;
+        struct graph_port g = graph_input_at(p->graph, port[i]);
+        bool ok = shape_bytes(g.dtype, &g.shape, &each);
+        EMAC_ASSERT(ok);
+        bytes = add(bytes, each);
+    }
+    return add(bytes, bytes / s->batch);
+}
+
 static struct exec_needs needs_of(const struct exec_run *r)
 {
     const struct exec_program *p = r->p;
@@ -48,8 +68,7 @@ static struct exec_needs needs_of(const struct exec_run *r)
     for (uint32_t i = 0; i < p->out_count; i++)
         n.outputs = add(n.outputs, p->out[i].layout.size);
     if (p->program.kind == PROGRAM_MAP)
-        n.batch = times(2 * sizeof(int32_t) + 1,
-                        (uint64_t)p->program.sampler.batch * p->program.sampler.seq);
+        n.batch = batch_need(p);
     return n;
 }
 

@@ -71,21 +71,26 @@ static enum emac_status bundle_note(struct exec_bundle *list, uint32_t *count, u
     return EMAC_OK;
 }
 
+/* batch/tokens i32[batch * seq] and batch/targets of the same shape for windows; batch/inputs
+ * f32[batch, ...] and batch/targets i32[batch] for records. */
 static enum emac_status batch_port(struct exec_program *p, const struct graph_port *port,
                                    uint32_t i, struct emac_err *err)
 {
     const struct sampler *s = &p->program.sampler;
-    uint32_t *slot = strcmp(port->name, "batch/tokens") == 0    ? &p->tokens_port
-                     : strcmp(port->name, "batch/targets") == 0 ? &p->targets_port
-                                                                : NULL;
-    if (p->program.kind != PROGRAM_MAP || slot == NULL || port->dtype != DTYPE_I32 ||
-        port->shape.rank != 1 || port->shape.dim[0] != (size_t)s->batch * s->seq)
-        return emac_fail(
-            err, EMAC_INVALID,
-            "port '%s' must be batch/tokens or batch/targets of a map program, with as many "
-            "integers as its sampler draws",
-            port->name);
-    *slot = i;
+    bool map = p->program.kind == PROGRAM_MAP, records = map && sampler_on_records(s);
+    bool targets = strcmp(port->name, "batch/targets") == 0;
+    bool integers = port->dtype == DTYPE_I32 && port->shape.rank == 1;
+    bool fits = false;
+    if (map && (targets || (!records && strcmp(port->name, "batch/tokens") == 0)))
+        fits = integers && port->shape.dim[0] == (records ? s->batch : (size_t)s->batch * s->seq);
+    else if (records && strcmp(port->name, "batch/inputs") == 0)
+        fits = port->dtype == DTYPE_F32 && port->shape.rank >= 2 && port->shape.dim[0] == s->batch;
+    if (!fits)
+        return emac_fail(err, EMAC_INVALID,
+                         "port '%s' must be batch/tokens, batch/inputs or batch/targets of a map "
+                         "program, of the type and with as many rows as its sampler draws",
+                         port->name);
+    *(targets ? &p->targets_port : &p->inputs_port) = i;
     return EMAC_OK;
 }
 
@@ -129,7 +134,7 @@ static enum emac_status output_port(struct exec_program *p, uint32_t i, struct e
 static enum emac_status ports_sort(struct exec_program *p, struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
-    p->tokens_port = p->targets_port = PORT_NONE;
+    p->inputs_port = p->targets_port = PORT_NONE;
     for (uint32_t i = 0; i < graph_input_count(p->graph); i++)
         EMAC_TRY(st, input_port(p, i, err));
     for (uint32_t i = 0; i < graph_output_count(p->graph); i++)

@@ -224,7 +224,7 @@ static void report(struct engine *e, bool checkpoint)
         /* Evaluation runs the forward half of a micro-batch: about a third of it. */
         double eval =
             (double)job_eval_batches(&e->plan->job) / (3.0 * (double)e->plan->job.micro_batches);
-        p->tokens_per_second = (double)job_tokens_per_step(&e->plan->job) / each;
+        p->units_per_second = (double)job_units_per_step(&e->plan->job) / each;
         p->eta_seconds = each * ((double)(p->steps - p->step) + (e->st.scored ? 0 : eval));
     }
     if (e->cfg->progress != NULL)
@@ -241,7 +241,7 @@ static enum emac_status took_step(struct engine *e, const struct exec_result *r,
     EMAC_TRY(st, metrics_read(m->data, m->size, "grad_norm", &e->last.grad_norm, err));
     e->last.lr = adamw_lr(&e->plan->job.adamw, e->st.step);
     e->out->loss = e->last.loss;
-    e->out->tokens += job_tokens_per_step(&e->plan->job);
+    e->out->units += job_units_per_step(&e->plan->job);
     take_state(e, r);
     parts_forget(e);
     e->st.step++;
@@ -260,8 +260,13 @@ static enum emac_status took_score(struct engine *e, const struct exec_result *r
     enum emac_status st = metrics_read(m->data, m->size, "loss", &e->out->heldout_loss, err);
     if (st != EMAC_OK)
         return st;
-    /* A token is a byte. */
-    e->out->heldout_bits_per_byte = e->out->heldout_loss * LOG2_E;
+    e->out->has_accuracy = job_on_records(&e->plan->job);
+    if (e->out->has_accuracy)
+        st = metrics_read(m->data, m->size, "accuracy", &e->out->accuracy, err);
+    else
+        e->out->heldout_bits_per_byte = e->out->heldout_loss * LOG2_E; /* a token is a byte */
+    if (st != EMAC_OK)
+        return st;
     e->out->has_heldout = true;
     e->st.scored = true;
     parts_forget(e);
@@ -370,7 +375,7 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     e->st.part = e->part;
     EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
     job_id(e->out->id, &e->out->job);
-    EMAC_TRY(st, job_plan_new(cfg->job, &e->plan, err));
+    EMAC_TRY(st, job_plan_new(cfg->job, cfg->store, &e->plan, err));
     if (cfg->job->adamw.steps / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
         st = emac_fail(err, EMAC_INVALID,
                        "recipe.checkpoint_every %u makes more than %d checkpoints; "

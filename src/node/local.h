@@ -18,19 +18,19 @@
 #define LOCAL_CHECKPOINTS_MAX 65536
 
 struct local_progress {
-    enum plan_phase phase;    /* of what comes next */
-    uint32_t step, steps;     /* optimiser steps done, of all */
-    double loss, grad_norm;   /* of the last step; 0 before the first */
-    double lr;                /* of the last step */
-    double tokens_per_second; /* since this process began */
-    double eta_seconds;       /* until the end; 0 when not known yet */
-    bool checkpoint;          /* this step was kept */
-    bool resumed;             /* first report of a run that goes on from a saved state */
+    enum plan_phase phase;   /* of what comes next */
+    uint32_t step, steps;    /* optimiser steps done, of all */
+    double loss, grad_norm;  /* of the last step; 0 before the first */
+    double lr;               /* of the last step */
+    double units_per_second; /* of job_unit, since this process began */
+    double eta_seconds;      /* until the end; 0 when not known yet */
+    bool checkpoint;         /* this step was kept */
+    bool resumed;            /* first report of a run that goes on from a saved state */
 };
 
 struct local_config {
     struct os *os;
-    struct store *store; /* holds the corpus; keeps checkpoints and the model */
+    struct store *store; /* holds the data; keeps checkpoints and the model */
     struct device *dev;
     const struct job *job; /* data and data_size set */
     const char *dir;       /* for the state file <job id>.state; NULL: nothing to resume from */
@@ -55,7 +55,9 @@ struct local_result {
     double loss;                         /* of the last optimiser step run; 0 if none was */
     bool has_heldout;
     double heldout_loss, heldout_bits_per_byte; /* nats a token, bits a byte */
-    uint64_t tokens;                            /* trained on by this run */
+    bool has_accuracy;                          /* then heldout_loss is nats a record */
+    double accuracy;                            /* share of test records classified right */
+    uint64_t units;                             /* of job_unit, trained on by this run */
     uint64_t wall_ns, exec_ns, compute_ns;      /* all; inside exec_run; inside the device */
 };
 

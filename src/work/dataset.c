@@ -479,9 +479,18 @@ static json_t *names_json(const char **name, uint32_t n)
     return list;
 }
 
+json_t *dataset_input_json(const struct dataset *d)
+{
+    return json_pack(
+        "{s:s,s:[i,i,i],s:o,s:o,s:o,s:o}", "dtype", DTYPES[d->dtype].name, "shape", (int)d->height,
+        (int)d->width, (int)d->channels, "scale", numbers_json(d->scale, d->norm_count), "shift",
+        numbers_json(d->shift, d->norm_count), "classes", names_json(d->class_name, d->class_count),
+        "columns", names_json(d->column, d->column_count));
+}
+
 json_t *dataset_to_json(const struct dataset *d)
 {
-    json_t *splits = json_object();
+    json_t *root = dataset_input_json(d), *splits = json_object();
     for (int i = 0; i < DATASET_PARTS; i++) {
         char text[CID_TEXT_MAX];
         if (d->split[i].records == 0)
@@ -491,10 +500,8 @@ json_t *dataset_to_json(const struct dataset *d)
             splits, PART_NAMES[i],
             json_pack("{s:s,s:I}", "file", text, "records", (json_int_t)d->split[i].records));
     }
-    return json_pack(
-        "{s:s,s:i,s:s,s:[i,i,i],s:o,s:o,s:o,s:o,s:o}", "kind", "dataset", "version",
-        DATASET_VERSION, "dtype", DTYPES[d->dtype].name, "shape", (int)d->height, (int)d->width,
-        (int)d->channels, "scale", numbers_json(d->scale, d->norm_count), "shift",
-        numbers_json(d->shift, d->norm_count), "classes", names_json(d->class_name, d->class_count),
-        "columns", names_json(d->column, d->column_count), "splits", splits);
+    json_object_set_new(root, "kind", json_string("dataset"));
+    json_object_set_new(root, "version", json_integer(DATASET_VERSION));
+    json_object_set_new(root, "splits", splits);
+    return root;
 }

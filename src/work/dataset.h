@@ -74,6 +74,9 @@ enum emac_status dataset_record(const struct dataset *d, const uint8_t *record, 
                                 int32_t *label, struct emac_err *err);
 /* The same for the features alone. */
 void dataset_normalise(const struct dataset *d, const uint8_t *features, float *x);
+/* How a record becomes a model's input and its answer a class: {dtype, shape, scale, shift,
+ * classes, columns}, part of a model's config.json. */
+json_t *dataset_input_json(const struct dataset *d);
 /* The manifest as JSON, CIDs as text. */
 json_t *dataset_to_json(const struct dataset *d);
 

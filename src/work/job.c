@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "work/job_fields.h"
+#include "work/family.h"
 #include "work/task.h"
 
 #define JOB_ID_DIGITS 12
@@ -26,31 +27,75 @@ uint64_t job_train_end(const struct job *job)
     return job->data_size - held;
 }
 
-uint32_t job_eval_batches(const struct job *job)
+bool job_on_records(const struct job *job)
+{
+    return job_family_of(job)->on_records;
+}
+
+const char *job_unit(const struct job *job)
+{
+    return job_family_of(job)->unit;
+}
+
+static uint64_t text_batches(const struct job *job)
 {
     struct sampler s = {.kind = SAMPLER_ORDERED,
                         .batch = job->micro_batch,
                         .seq = job->seq_len,
                         .begin = job_train_end(job),
                         .end = job->data_size};
-    uint64_t fit = s.begin < s.end ? sampler_batches(&s) : 0;
+    return s.begin < s.end ? sampler_batches(&s) : 0;
+}
+
+uint32_t job_eval_batches(const struct job *job)
+{
+    uint64_t fit = job_on_records(job) ? job->test_records / job->micro_batch : text_batches(job);
     return fit < job->eval_batches ? (uint32_t)fit : job->eval_batches;
 }
 
-uint64_t job_tokens_per_step(const struct job *job)
+uint64_t job_units_per_step(const struct job *job)
 {
-    return (uint64_t)job->micro_batches * job->micro_batch * job->seq_len;
+    uint64_t rows = (uint64_t)job->micro_batches * job->micro_batch;
+    return job_on_records(job) ? rows : rows * job->seq_len;
 }
 
-enum emac_status job_check(const struct job *job, struct emac_err *err)
+/* ---- a data set's facts ---- */
+
+static enum emac_status fact_take(const char *key, uint64_t have, uint64_t said,
+                                  struct emac_err *err)
 {
-    enum emac_status st = job_check_fields(job, err);
-    if (st != EMAC_OK)
-        return st;
-    if (cid_is_none(&job->data) || job->data_size == 0)
-        return emac_fail(err, EMAC_INVALID,
-                         "data.cid and data.size are not set, or the corpus is "
-                         "empty");
+    if (said == 0 || said == have)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID, "data.%s is %llu but the data set's is %llu", key,
+                     (unsigned long long)said, (unsigned long long)have);
+}
+
+enum emac_status job_take_dataset(struct job *job, const struct dataset *d, struct emac_err *err)
+{
+    struct classifier_config *c = &job->classifier;
+    enum emac_status st;
+    EMAC_TRY(st, fact_take("size", dataset_bytes(d), job->data_size, err));
+    EMAC_TRY(st, fact_take("records", d->split[DATASET_TRAIN].records, job->records, err));
+    EMAC_TRY(st, fact_take("test_records", d->split[DATASET_TEST].records, job->test_records, err));
+    EMAC_TRY(st, fact_take("height", d->height, c->height, err));
+    EMAC_TRY(st, fact_take("width", d->width, c->width, err));
+    EMAC_TRY(st, fact_take("channels", d->channels, c->channels, err));
+    EMAC_TRY(st, fact_take("classes", d->class_count, c->classes, err));
+    job->data_size = dataset_bytes(d);
+    job->records = d->split[DATASET_TRAIN].records;
+    job->test_records = d->split[DATASET_TEST].records;
+    c->height = d->height;
+    c->width = d->width;
+    c->channels = d->channels;
+    c->classes = d->class_count;
+out:
+    return st;
+}
+
+/* ---- with the data at hand ---- */
+
+static enum emac_status corpus_check(const struct job *job, struct emac_err *err)
+{
     uint64_t train = job_train_end(job), held = job->data_size - train;
     if (train <= job->seq_len)
         return emac_fail(
@@ -65,4 +110,29 @@ enum emac_status job_check(const struct job *job, struct emac_err *err)
             "raise data.heldout or set it to 0",
             (unsigned long long)held, job->seq_len, job->seq_len + 1);
     return EMAC_OK;
+}
+
+static enum emac_status records_check(const struct job *job, struct emac_err *err)
+{
+    if (job->records == 0 || job->classifier.classes == 0)
+        return emac_fail(err, EMAC_INVALID,
+                         "data.records and data.classes are not set: they come from the data set");
+    if (job->test_records > 0 && job->eval_batches > 0 && job->test_records < job->micro_batch)
+        return emac_fail(err, EMAC_INVALID,
+                         "the data set has %llu test records, fewer than recipe.micro_batch %u: "
+                         "lower it, or set recipe.eval_batches to 0",
+                         (unsigned long long)job->test_records, job->micro_batch);
+    return EMAC_OK;
+}
+
+enum emac_status job_check(const struct job *job, struct emac_err *err)
+{
+    enum emac_status st = job_check_fields(job, err);
+    if (st != EMAC_OK)
+        return st;
+    if (cid_is_none(&job->data) || job->data_size == 0)
+        return emac_fail(err, EMAC_INVALID,
+                         "data.cid and data.size are not set, or the corpus is "
+                         "empty");
+    return job_on_records(job) ? records_check(job, err) : corpus_check(job, err);
 }

@@ -9,8 +9,11 @@
  *   seed: 1
  *   model: {architecture: llama, vocab_size: 256, hidden_size, intermediate_size, layers, heads,
  *           kv_heads, tie_embeddings, rope_theta, norm_eps, embed_std, linear_std, residual_std}
+ *       or {architecture: cnn, stages, filters, kernel, layers, hidden_size}
+ *       or {architecture: mlp, layers, hidden_size}
  *   data: {cid: bafy...}  or  {file: path}  (path: relative to the job file; the CLI adds it and
  *           puts in cid) , heldout: 0.05, size is filled in
+ *       for a cnn or mlp: {cid: bafy...} of a data set (work/dataset.h); the rest is filled in
  *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, min_lr,
  *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
  *           eval_batches}
@@ -25,31 +28,43 @@
 
 #include "codec/cid.h"
 #include "crypto/crypto.h"
+#include "model/classifier.h"
+#include "model/llama.h"
 #include "model/optimiser.h"
+#include "work/dataset.h"
 
 #define JOB_ID_MAX            24
 #define JOB_NAME_MAX          40
 #define JOB_STEPS_MAX         10000000u
 #define JOB_MICRO_BATCHES_MAX 4096u      /* = TASK_PARTS_MAX: so a step always fits one task */
 #define JOB_TOKENS_MAX        (1u << 20) /* micro_batch * seq_len */
+#define JOB_FEATURES_MAX      (1u << 26) /* micro_batch * numbers of a record */
 #define JOB_PARAMETERS_MAX    ((uint64_t)1 << 31) /* weights of the model: fewer than this */
 #define JOB_DATA_SIZE_MAX     ((uint64_t)1 << 50)
 #define JOB_BYTES_MAX         16384 /* of the canonical form */
 
+/* What is trained; work/family.h says what each means. */
+enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
+
+/* A field that the job's architecture does not have is 0. */
 struct job {
     char name[JOB_NAME_MAX + 1];
     uint64_t seed;
+    enum job_architecture architecture;
     struct llama_config model; /* max_positions = seq_len */
     struct llama_init init;
+    struct classifier_config classifier; /* its record is that of the data set: filled in */
     struct cid data;
-    uint64_t data_size;        /* bytes of the corpus */
+    uint64_t data_size;             /* bytes of the corpus, or of the data set's files */
+    uint64_t records, test_records; /* of the data set: filled in */
     double heldout;            /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
     uint32_t seq_len;          /* T */
-    uint32_t micro_batch;      /* B sequences */
+    uint32_t micro_batch;      /* B sequences, or records */
     uint32_t micro_batches;    /* M a step */
     struct adamw_recipe adamw; /* .steps = number of optimiser steps */
     uint32_t checkpoint_every; /* steps; the last step always is one */
-    uint32_t eval_batches;     /* micro-batches of held-out windows, cut to what there is */
+    uint32_t eval_batches;     /* micro-batches of held-out windows or test records, cut to what
+                                  there is */
     double check;              /* share of gradient tasks executed by a second rig */
     uint32_t state_copies;     /* rigs that run each optimiser step (>= 1) */
     int64_t price_units_per_tflop;
@@ -72,8 +87,13 @@ struct job {
 enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, size_t data_file_cap,
                                struct emac_err *err);
 json_t *job_to_json(const struct job *job); /* complete, defaults filled in */
-/* All of job_from_json's checks again, and those that need the corpus: its CID and size are set,
- * heldout part and training part hold at least one window. */
+/* Does it train on a data set of records, not on a corpus? */
+bool job_on_records(const struct job *job);
+/* Fill in what follows from the data set; INVALID when the job says otherwise already. */
+enum emac_status job_take_dataset(struct job *job, const struct dataset *d, struct emac_err *err);
+/* All of job_from_json's checks again, and those that need the data: CID and size are set, heldout
+ * part and training part of a corpus hold at least one window, the facts of a data set are there.
+ */
 enum emac_status job_check(const struct job *job, struct emac_err *err);
 /* Appends to out; cid may be NULL. INVALID when the job fails its checks or data.cid is not set. */
 enum emac_status job_encode(const struct job *job, struct emac_buf *out, struct cid *cid,
@@ -81,10 +101,13 @@ enum emac_status job_encode(const struct job *job, struct emac_buf *out, struct 
 enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err);
 void job_id(char out[JOB_ID_MAX], const struct cid *job_cid);
 
-/* Byte ranges of the corpus: training [0, train_end), held-out [train_end, size). */
+/* Byte ranges of a corpus: training [0, train_end), held-out [train_end, size). */
 uint64_t job_train_end(const struct job *job);
 /* Held-out micro-batches: min(eval_batches, what fits), may be 0. */
 uint32_t job_eval_batches(const struct job *job);
-uint64_t job_tokens_per_step(const struct job *job);
+/* What a step's work is counted in: tokens of a text job, samples (records) of one on a data set.
+ */
+uint64_t job_units_per_step(const struct job *job);
+const char *job_unit(const struct job *job); /* "tokens", "samples" */
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "codec/dagcbor.h"
+#include "work/family.h"
 
 #define JOB_ARENA_MAX (1u << 20)
 
@@ -29,11 +30,12 @@ struct entry {
     const struct job_field *field;
 };
 
-static uint32_t entries_of(const char *section, struct entry out[JOB_FIELDS_MAX])
+static uint32_t entries_of(const char *section, enum job_architecture a,
+                           struct entry out[JOB_FIELDS_MAX])
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        if (in_section(&JOB_FIELDS[i], section))
+        if (in_section(&JOB_FIELDS[i], section) && job_field_applies(&JOB_FIELDS[i], a))
             out[n++] = (struct entry){JOB_FIELDS[i].key, &JOB_FIELDS[i]};
     }
     for (uint32_t i = 0; section == NULL && JOB_SECTIONS[i] != NULL; i++)
@@ -60,6 +62,9 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
     case FIELD_WORD:
         dagcbor_str(w, f->word);
         break;
+    case FIELD_ARCHITECTURE:
+        dagcbor_str(w, job_family_name(job->architecture));
+        break;
     case FIELD_U32:
         dagcbor_u64(w, *(const uint32_t *)p);
         break;
@@ -84,7 +89,7 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
 static void write_section(struct dagcbor_writer *w, const char *section, const struct job *job)
 {
     struct entry e[JOB_FIELDS_MAX];
-    uint32_t n = entries_of(section, e);
+    uint32_t n = entries_of(section, job->architecture, e);
     dagcbor_map(w, n);
     for (uint32_t i = 0; i < n; i++) {
         dagcbor_key(w, e[i].key);
@@ -162,6 +167,8 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
     case FIELD_CID:
         st = dagcbor_get_cid(map, f->key, p, err);
         break;
+    case FIELD_ARCHITECTURE: /* read before all others */
+        break;
     case FIELD_NAME:
     case FIELD_WORD:
     case FIELD_OWNER:
@@ -175,7 +182,7 @@ static enum emac_status read_section(struct job *job, const char *section,
                                      const struct dagcbor_node *map, struct emac_err *err)
 {
     struct entry e[JOB_FIELDS_MAX];
-    uint32_t n = entries_of(section, e);
+    uint32_t n = entries_of(section, job->architecture, e);
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a job must be a map");
     if (map->seq.count != n)
@@ -197,6 +204,25 @@ static enum emac_status read_section(struct job *job, const char *section,
     return EMAC_OK;
 }
 
+/* model.architecture says which fields there are. */
+static enum emac_status architecture_read(struct job *job, const struct dagcbor_node *root,
+                                          struct emac_err *err)
+{
+    const struct dagcbor_node *model;
+    const char *name;
+    enum emac_status st = dagcbor_get(root, "model", DAGCBOR_MAP, &model, err);
+    if (st == EMAC_OK)
+        st = dagcbor_get_str(model, "architecture", &name, err);
+    if (st != EMAC_OK)
+        return st;
+    job->architecture = job_family_find(name);
+    if (job->architecture != JOB_ARCHITECTURES)
+        return EMAC_OK;
+    job->architecture = JOB_LLAMA;
+    return emac_fail(err, EMAC_INVALID,
+                     "field 'architecture' of a job has a value that is not known");
+}
+
 enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err)
 {
     bool all_given[JOB_FIELDS_MAX];
@@ -207,6 +233,8 @@ enum emac_status job_decode(struct job *out, const void *data, size_t n, struct 
         return emac_fail(err, EMAC_TOO_LARGE, "a job of %zu bytes; at most %d", n, JOB_BYTES_MAX);
     arena_init(&a, JOB_ARENA_MAX);
     enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
+    if (st == EMAC_OK)
+        st = architecture_read(out, root, err);
     if (st == EMAC_OK)
         st = read_section(out, NULL, root, err);
     arena_release(&a);

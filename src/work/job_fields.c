@@ -5,34 +5,67 @@
 
 #include "base/assert.h"
 #include "ledger/ledger.h"
+#include "work/family.h"
 
 #define AT(member) offsetof(struct job, member)
 #define INT_MOST                                                                                   \
     9223372036854775807.0 /* INT64_MAX, rounded up: readers bound integers themselves */
 #define BILLION 1e9
 
+#define OF_TEXT    (1u << JOB_LLAMA)
+#define OF_RECORDS (1u << JOB_MLP | 1u << JOB_CNN)
+#define OF_CNN     (1u << JOB_CNN)
+
 const struct job_field JOB_FIELDS[] = {
     {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
     {NULL, "kind", FIELD_WORD, NEED_DEFAULT, .word = "train"},
     {NULL, "seed", FIELD_U64, NEED_DEFAULT, AT(seed), 0, INT_MOST, 1},
-    {"model", "architecture", FIELD_WORD, NEED_DEFAULT, .word = "llama"},
-    {"model", "vocab_size", FIELD_U32, NEED_DEFAULT, AT(model.vocab_size), 1, 1048576, 256},
-    {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(model.hidden_size), 2, 16384},
-    {"model", "intermediate_size", FIELD_U32, NEED_MUST, AT(model.intermediate_size), 1, 65536},
-    {"model", "layers", FIELD_U32, NEED_MUST, AT(model.layers), 1, LLAMA_LAYERS_MAX},
-    {"model", "heads", FIELD_U32, NEED_MUST, AT(model.heads), 1, 256},
-    {"model", "kv_heads", FIELD_U32, NEED_DERIVED, AT(model.kv_heads), 1, 256},
-    {"model", "tie_embeddings", FIELD_BOOL, NEED_DEFAULT, AT(model.tie_embeddings), .usual = 1},
-    {"model", "rope_theta", FIELD_F64, NEED_DEFAULT, AT(model.rope_theta), 1, 1e9, 10000},
-    {"model", "norm_eps", FIELD_F64, NEED_DEFAULT, AT(model.norm_eps), 1e-12, 0.1, 1e-5},
-    {"model", "embed_std", FIELD_F64, NEED_DEFAULT, AT(init.embed_std), 1e-6, 1, 0.02},
-    {"model", "linear_std", FIELD_F64, NEED_DEFAULT, AT(init.linear_std), 1e-6, 1, 0.02},
-    {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0},
+    {"model", "architecture", FIELD_ARCHITECTURE, NEED_DEFAULT, AT(architecture)},
+    {"model", "vocab_size", FIELD_U32, NEED_DEFAULT, AT(model.vocab_size), 1, 1048576, 256,
+     .of = OF_TEXT},
+    {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(model.hidden_size), 2, 16384, .of = OF_TEXT},
+    {"model", "intermediate_size", FIELD_U32, NEED_MUST, AT(model.intermediate_size), 1, 65536,
+     .of = OF_TEXT},
+    {"model", "layers", FIELD_U32, NEED_MUST, AT(model.layers), 1, LLAMA_LAYERS_MAX, .of = OF_TEXT},
+    {"model", "heads", FIELD_U32, NEED_MUST, AT(model.heads), 1, 256, .of = OF_TEXT},
+    {"model", "kv_heads", FIELD_U32, NEED_DERIVED, AT(model.kv_heads), 1, 256, .of = OF_TEXT},
+    {"model", "tie_embeddings", FIELD_BOOL, NEED_DEFAULT, AT(model.tie_embeddings), .usual = 1,
+     .of = OF_TEXT},
+    {"model", "rope_theta", FIELD_F64, NEED_DEFAULT, AT(model.rope_theta), 1, 1e9, 10000,
+     .of = OF_TEXT},
+    {"model", "norm_eps", FIELD_F64, NEED_DEFAULT, AT(model.norm_eps), 1e-12, 0.1, 1e-5,
+     .of = OF_TEXT},
+    {"model", "embed_std", FIELD_F64, NEED_DEFAULT, AT(init.embed_std), 1e-6, 1, 0.02,
+     .of = OF_TEXT},
+    {"model", "linear_std", FIELD_F64, NEED_DEFAULT, AT(init.linear_std), 1e-6, 1, 0.02,
+     .of = OF_TEXT},
+    {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0,
+     .of = OF_TEXT},
+    {"model", "stages", FIELD_U32, NEED_DEFAULT, AT(classifier.stages), 1, CLASSIFIER_STAGES_MAX, 2,
+     .of = OF_CNN},
+    {"model", "filters", FIELD_U32, NEED_MUST, AT(classifier.filters), 1, 1024, .of = OF_CNN},
+    {"model", "kernel", FIELD_U32, NEED_DEFAULT, AT(classifier.kernel), 1, 15, 3, .of = OF_CNN},
+    {"model", "layers", FIELD_U32, NEED_DEFAULT, AT(classifier.layers), 0, CLASSIFIER_LAYERS_MAX, 1,
+     .of = OF_RECORDS},
+    {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(classifier.hidden_size), 1, 65536,
+     .of = OF_RECORDS},
     {"data", "cid", FIELD_CID, NEED_LATER, AT(data)},
     {"data", "size", FIELD_U64, NEED_LATER, AT(data_size), 0, (double)JOB_DATA_SIZE_MAX},
-    {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 0, 0.5, 0.05},
+    {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 0, 0.5, 0.05, .of = OF_TEXT},
+    {"data", "records", FIELD_U64, NEED_LATER, AT(records), 0, (double)DATASET_RECORDS_MAX,
+     .of = OF_RECORDS},
+    {"data", "test_records", FIELD_U64, NEED_LATER, AT(test_records), 0,
+     (double)DATASET_RECORDS_MAX, .of = OF_RECORDS},
+    {"data", "height", FIELD_U32, NEED_LATER, AT(classifier.height), 0, DATASET_SIDE_MAX,
+     .of = OF_RECORDS},
+    {"data", "width", FIELD_U32, NEED_LATER, AT(classifier.width), 0, DATASET_SIDE_MAX,
+     .of = OF_RECORDS},
+    {"data", "channels", FIELD_U32, NEED_LATER, AT(classifier.channels), 0, DATASET_CHANNELS_MAX,
+     .of = OF_RECORDS},
+    {"data", "classes", FIELD_U32, NEED_LATER, AT(classifier.classes), 0, DATASET_CLASSES_MAX,
+     .of = OF_RECORDS},
     {"recipe", "optimiser", FIELD_WORD, NEED_DEFAULT, .word = "adamw"},
-    {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768},
+    {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768, .of = OF_TEXT},
     {"recipe", "micro_batch", FIELD_U32, NEED_MUST, AT(micro_batch), 1, 4096},
     {"recipe", "micro_batches", FIELD_U32, NEED_MUST, AT(micro_batches), 1, JOB_MICRO_BATCHES_MAX},
     {"recipe", "steps", FIELD_U32, NEED_MUST, AT(adamw.steps), 1, JOB_STEPS_MAX},
@@ -46,7 +79,9 @@ const struct job_field JOB_FIELDS[] = {
     {"recipe", "clip_norm", FIELD_F64, NEED_DEFAULT, AT(adamw.clip_norm), 0, 1e6, 1},
     {"recipe", "checkpoint_every", FIELD_U32, NEED_DERIVED, AT(checkpoint_every), 1, JOB_STEPS_MAX},
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
-     16},
+     16, .of = OF_TEXT},
+    {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
+     JOB_MICRO_BATCHES_MAX, .of = OF_RECORDS},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
     {"price", "per_tflop", FIELD_AMOUNT, NEED_DEFAULT, AT(price_units_per_tflop), 1, 1e6 * BILLION,
@@ -59,6 +94,11 @@ const uint32_t JOB_FIELD_COUNT = EMAC_COUNT(JOB_FIELDS);
 _Static_assert(EMAC_COUNT(JOB_FIELDS) <= JOB_FIELDS_MAX, "raise JOB_FIELDS_MAX");
 
 const char *const JOB_SECTIONS[] = {"data", "model", "price", "policy", "recipe", NULL};
+
+bool job_field_applies(const struct job_field *f, enum job_architecture a)
+{
+    return f->of == 0 || (f->of & 1u << a) != 0;
+}
 
 void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key)
 {
@@ -127,6 +167,7 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
     case FIELD_AMOUNT:
         return amount_check(f, *(const int64_t *)p, err);
     case FIELD_WORD:
+    case FIELD_ARCHITECTURE:
     case FIELD_BOOL:
     case FIELD_CID:
         break;
@@ -161,45 +202,9 @@ void job_fill_derived(struct job *job, const bool *given)
     m->max_positions = job->seq_len;
 }
 
-static enum emac_status model_check(const struct job *job, struct emac_err *err)
-{
-    const struct llama_config *m = &job->model;
-    if (m->vocab_size != 256)
-        return emac_fail(
-            err, EMAC_INVALID,
-            "model.vocab_size must be 256, not %u: this version trains on bytes, the only "
-            "tokenizer it has",
-            m->vocab_size);
-    if (m->hidden_size % m->heads != 0 || m->hidden_size / m->heads % 2 != 0)
-        return emac_fail(err, EMAC_INVALID,
-                         "model.hidden_size %u must be an even multiple of model.heads %u",
-                         m->hidden_size, m->heads);
-    if (m->heads % m->kv_heads != 0)
-        return emac_fail(err, EMAC_INVALID,
-                         "model.heads %u must be a multiple of model.kv_heads %u", m->heads,
-                         m->kv_heads);
-    struct emac_err why;
-    enum emac_status st = llama_config_check(m, &why);
-    if (st != EMAC_OK)
-        return emac_fail(err, st, "model: %s", why.text);
-    uint64_t weights = llama_param_elements(m);
-    if (weights >= JOB_PARAMETERS_MAX)
-        return emac_fail(
-            err, EMAC_INVALID,
-            "model has %llu weights; fewer than %llu are allowed: take fewer layers or a "
-            "smaller hidden_size",
-            (unsigned long long)weights, (unsigned long long)JOB_PARAMETERS_MAX);
-    return EMAC_OK;
-}
-
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
 {
     const struct adamw_recipe *r = &job->adamw;
-    if ((uint64_t)job->micro_batch * job->seq_len > JOB_TOKENS_MAX)
-        return emac_fail(err, EMAC_INVALID,
-                         "recipe.micro_batch %u times recipe.seq_len %u passes %u tokens; take a "
-                         "smaller micro_batch and more micro_batches",
-                         job->micro_batch, job->seq_len, JOB_TOKENS_MAX);
     if (r->min_lr > r->lr)
         return emac_fail(err, EMAC_INVALID, "recipe.min_lr %.15g must not pass recipe.lr %.15g",
                          r->min_lr, r->lr);
@@ -219,9 +224,12 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
 enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
 {
     enum emac_status st;
-    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++)
-        EMAC_TRY(st, job_field_check(job, &JOB_FIELDS[i], err));
-    EMAC_TRY(st, model_check(job, err));
+    EMAC_ASSERT((unsigned)job->architecture < JOB_ARCHITECTURES);
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        if (job_field_applies(&JOB_FIELDS[i], job->architecture))
+            EMAC_TRY(st, job_field_check(job, &JOB_FIELDS[i], err));
+    }
+    EMAC_TRY(st, job_family_of(job)->check(job, err));
     st = recipe_check(job, err);
 out:
     return st;

@@ -1,14 +1,16 @@
 /* The table of a job's fields, for the files job*.c: one row a field, in the
- * order of the documentation. Reading and writing of JSON and dag-cbor, ranges
- * and defaults all follow from it; docs/job.md describes the same rows. */
+ * order of the documentation. Two rows may share a path when no architecture has both. Reading and
+ * writing of JSON and dag-cbor, ranges and defaults all follow from it; docs/job.md describes the
+ * same rows. */
 #ifndef EMAC_WORK_JOB_FIELDS_H
 #define EMAC_WORK_JOB_FIELDS_H
 
 #include "work/job.h"
 
 enum job_field_type {
-    FIELD_NAME, /* [a-z0-9-]{1,40} */
-    FIELD_WORD, /* one fixed word; takes no room in struct job */
+    FIELD_NAME,         /* [a-z0-9-]{1,40} */
+    FIELD_WORD,         /* one fixed word; takes no room in struct job */
+    FIELD_ARCHITECTURE, /* one of the families' names (work/family.h) */
     FIELD_U32,
     FIELD_U64, /* at most INT64_MAX, what JSON integers hold */
     FIELD_F64,
@@ -34,12 +36,15 @@ struct job_field {
     double lo, hi,
         usual; /* U32, U64, F64; BOOL: usual; AMOUNT in units. Integers are exact below 2^53 */
     const char *word; /* WORD */
+    uint32_t of;      /* bit 1 << architecture of each job that has the field; 0: all have it */
 };
 
-#define JOB_FIELDS_MAX 64
+#define JOB_FIELDS_MAX 96
 extern const struct job_field JOB_FIELDS[];
 extern const uint32_t JOB_FIELD_COUNT;
 extern const char *const JOB_SECTIONS[]; /* NULL-terminated */
+
+bool job_field_applies(const struct job_field *f, enum job_architecture a);
 
 /* Path of a field: "recipe.lr". */
 #define JOB_PATH_MAX 64
@@ -50,7 +55,7 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
 /* Fields computed from others when `given` (by row) is false, and the parts of struct job that have
  * no row (head_dim, max_positions). */
 void job_fill_derived(struct job *job, const bool *given);
-/* Every row's range and what must hold between fields. */
+/* The range of every row that applies, and what must hold between fields. */
 enum emac_status job_check_fields(const struct job *job, struct emac_err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "ledger/ledger.h"
+#include "work/family.h"
 
 /* ---- reading ---- */
 
@@ -122,6 +123,8 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
         return EMAC_OK;
     case FIELD_AMOUNT:
         return read_amount(f, p, v, err);
+    case FIELD_ARCHITECTURE: /* read before all others */
+        return EMAC_OK;
     case FIELD_NAME:
     case FIELD_WORD:
     case FIELD_CID:
@@ -145,7 +148,7 @@ static void field_default(const struct job_field *f, struct job *job)
     else if (f->type == FIELD_AMOUNT)
         *(int64_t *)p = (int64_t)f->usual;
     else
-        EMAC_ASSERT(f->type == FIELD_WORD);
+        EMAC_ASSERT(f->type == FIELD_WORD || f->type == FIELD_ARCHITECTURE);
 }
 
 static bool same_section(const char *a, const char *b)
@@ -162,10 +165,16 @@ static bool is_section(const char *key)
     return false;
 }
 
-static bool is_known(const char *section, const char *key)
+/* Is field i one of that section, in a job of that architecture? */
+static bool is_of(uint32_t i, const char *section, enum job_architecture a)
+{
+    return same_section(JOB_FIELDS[i].section, section) && job_field_applies(&JOB_FIELDS[i], a);
+}
+
+static bool is_known(const char *section, const char *key, enum job_architecture a)
 {
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        if (same_section(JOB_FIELDS[i].section, section) && strcmp(JOB_FIELDS[i].key, key) == 0)
+        if (is_of(i, section, a) && strcmp(JOB_FIELDS[i].key, key) == 0)
             return true;
     }
     if (section == NULL)
@@ -173,13 +182,14 @@ static bool is_known(const char *section, const char *key)
     return strcmp(section, "data") == 0 && strcmp(key, "file") == 0;
 }
 
-static enum emac_status unknown_field(const char *section, const char *key, struct emac_err *err)
+static enum emac_status unknown_field(const char *section, const char *key, enum job_architecture a,
+                                      struct emac_err *err)
 {
     char list[400] = "";
     size_t at = 0;
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const char *k = JOB_FIELDS[i].key;
-        if (!same_section(JOB_FIELDS[i].section, section) || at + strlen(k) + 3 > sizeof list)
+        if (!is_of(i, section, a) || at + strlen(k) + 3 > sizeof list)
             continue;
         memcpy(list + at, " ", 1);
         memcpy(list + at + 1, k, strlen(k) + 1);
@@ -194,14 +204,15 @@ static enum emac_status unknown_field(const char *section, const char *key, stru
                      key, section, list);
 }
 
-static enum emac_status only_known(const char *section, json_t *map, struct emac_err *err)
+static enum emac_status only_known(const char *section, json_t *map, enum job_architecture a,
+                                   struct emac_err *err)
 {
     const char *key;
     json_t *value;
     json_object_foreach(map, key, value)
     {
-        if (!is_known(section, key))
-            return unknown_field(section, key, err);
+        if (!is_known(section, key, a))
+            return unknown_field(section, key, a, err);
         if (section == NULL && is_section(key) && !json_is_object(value))
             return emac_fail(err, EMAC_INVALID, "%s must be a map, not %s", key, json_kind(value));
     }
@@ -222,6 +233,11 @@ static enum emac_status read_data_file(json_t *root, const struct job *job, char
     }
     if (!cid_is_none(&job->data))
         return emac_fail(err, EMAC_INVALID, "data has both 'file' and 'cid'; give one of them");
+    if (job_on_records(job))
+        return emac_fail(err, EMAC_INVALID,
+                         "data.file means a text; model.architecture '%s' trains on a data set: "
+                         "make one by 'emac data import' and give data.cid",
+                         job_family_name(job->architecture));
     if (!json_is_string(file) || json_string_length(file) == 0 ||
         strlen(json_string_value(file)) != json_string_length(file))
         return emac_fail(err, EMAC_INVALID, "data.file must be a path");
@@ -243,6 +259,8 @@ static enum emac_status read_fields(struct job *out, json_t *root, bool *given,
         json_t *map = f->section == NULL ? root : json_object_get(root, f->section);
         const json_t *v = json_object_get(map, f->key);
         enum emac_status st = EMAC_OK;
+        if (!job_field_applies(f, out->architecture))
+            continue;
         given[i] = v != NULL;
         job_field_path(path, f->section, f->key);
         if (v != NULL)
@@ -257,19 +275,39 @@ static enum emac_status read_fields(struct job *out, json_t *root, bool *given,
     return EMAC_OK;
 }
 
+/* model.architecture says which fields there are. */
+static enum emac_status architecture_read(struct job *out, json_t *root, struct emac_err *err)
+{
+    const json_t *v = json_object_get(json_object_get(root, "model"), "architecture");
+    out->architecture = JOB_LLAMA;
+    if (v == NULL)
+        return EMAC_OK;
+    if (!json_is_string(v))
+        return emac_fail(err, EMAC_INVALID, "model.architecture must be text, not %s",
+                         json_kind(v));
+    out->architecture = job_family_find(json_string_value(v));
+    if (out->architecture != JOB_ARCHITECTURES &&
+        strlen(json_string_value(v)) == json_string_length(v))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "model.architecture must be 'llama', 'mlp' or 'cnn', not '%.40s'",
+                     json_string_value(v));
+}
+
 enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, size_t data_file_cap,
                                struct emac_err *err)
 {
-    bool given[JOB_FIELDS_MAX];
+    bool given[JOB_FIELDS_MAX] = {false};
     enum emac_status st;
     *out = (struct job){0};
     if (!json_is_object(root))
         return emac_fail(err, EMAC_INVALID, "a job must be a map of fields");
-    EMAC_TRY(st, only_known(NULL, root, err));
+    EMAC_TRY(st, architecture_read(out, root, err));
+    EMAC_TRY(st, only_known(NULL, root, out->architecture, err));
     for (uint32_t i = 0; JOB_SECTIONS[i] != NULL; i++) {
         json_t *map = json_object_get(root, JOB_SECTIONS[i]);
         if (map != NULL)
-            EMAC_TRY(st, only_known(JOB_SECTIONS[i], map, err));
+            EMAC_TRY(st, only_known(JOB_SECTIONS[i], map, out->architecture, err));
     }
     EMAC_TRY(st, read_fields(out, root, given, err));
     EMAC_TRY(st, read_data_file(root, out, data_file, data_file_cap, err));
@@ -291,6 +329,8 @@ static json_t *field_to_json(const struct job_field *f, const struct job *job)
         return json_string(p);
     case FIELD_WORD:
         return json_string(f->word);
+    case FIELD_ARCHITECTURE:
+        return json_string(job_family_name(job->architecture));
     case FIELD_U32:
         return json_integer(*(const uint32_t *)p);
     case FIELD_U64:
@@ -328,6 +368,8 @@ json_t *job_to_json(const struct job *job)
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
         json_t *map = root;
+        if (!job_field_applies(f, job->architecture))
+            continue;
         if (f->section != NULL) {
             map = json_object_get(root, f->section);
             if (map == NULL) {

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "work/bundle.h"
+#include "work/family.h"
 #include "work/plan_blocks.h"
 
 void job_blocks_free(struct job_block *block, size_t count)
@@ -62,8 +63,11 @@ enum emac_status blocks_add_file(struct block_list *l, const void *data, size_t 
     return unixfs_builder_end(b, root, &size, tree_size, err);
 }
 
+#define TABLES_BYTES_MAX ((size_t)1 << 32)
+
 struct making {
     struct job_plan *p;
+    const struct job_family *family;
     struct block_list blocks;
 };
 
@@ -111,10 +115,9 @@ static enum emac_status bundle_bytes(const struct graph *g, const char *name, ui
 static enum emac_status add_init(struct making *m, struct emac_err *err)
 {
     struct job_plan *p = m->p;
-    const struct job *j = &p->job;
     struct graph *g = NULL;
     enum emac_status st;
-    EMAC_TRY(st, llama_graph_init(&j->model, &j->init, j->seed, &g, err));
+    EMAC_TRY(st, m->family->graph_init(&p->job, &g, err));
     EMAC_TRY(st, program_add(m, "init", g, NULL, &p->init_program, &p->init_flops, err));
     EMAC_TRY(st, bundle_bytes(g, "params", &p->params_bytes, err));
     st = bundle_bytes(g, "opt", &p->opt_bytes, err);
@@ -123,19 +126,45 @@ out:
     return st;
 }
 
+static struct sampler train_sampler(const struct job *j)
+{
+    struct sampler s = {.batch = j->micro_batch, .seed = j->seed};
+    if (job_on_records(j)) {
+        s.kind = SAMPLER_SHUFFLED;
+        s.split = DATASET_TRAIN;
+        s.end = j->records;
+        s.rows = (uint64_t)j->micro_batches * j->micro_batch;
+    } else {
+        s.kind = SAMPLER_RANDOM;
+        s.seq = j->seq_len;
+        s.end = job_train_end(j);
+    }
+    return s;
+}
+
+static struct sampler eval_sampler(const struct job *j)
+{
+    struct sampler s = {.batch = j->micro_batch};
+    if (job_on_records(j)) {
+        s.kind = SAMPLER_LISTED;
+        s.split = DATASET_TEST;
+        s.end = j->test_records;
+    } else {
+        s.kind = SAMPLER_ORDERED;
+        s.seq = j->seq_len;
+        s.begin = job_train_end(j);
+        s.end = j->data_size;
+    }
+    return s;
+}
+
 static enum emac_status add_grad(struct making *m, struct emac_err *err)
 {
     struct job_plan *p = m->p;
-    const struct job *j = &p->job;
     struct graph *g = NULL;
     enum emac_status st;
-    const struct sampler s = {.kind = SAMPLER_RANDOM,
-                              .batch = j->micro_batch,
-                              .seq = j->seq_len,
-                              .begin = 0,
-                              .end = job_train_end(j),
-                              .seed = j->seed};
-    EMAC_TRY(st, llama_graph_train(&j->model, j->micro_batch, j->seq_len, &g, err));
+    const struct sampler s = train_sampler(&p->job);
+    EMAC_TRY(st, m->family->graph_train(&p->job, &g, err));
     EMAC_TRY(st, program_add(m, "gradient", g, &s, &p->grad_program, &p->grad_flops, err));
     st = bundle_bytes(g, "sum", &p->grads_bytes, err);
 out:
@@ -147,24 +176,18 @@ out:
 static enum emac_status add_eval(struct making *m, struct emac_err *err)
 {
     struct job_plan *p = m->p;
-    const struct job *j = &p->job;
-    struct graph *g = NULL, *mean = NULL;
+    struct graph *g = NULL, *score = NULL;
     enum emac_status st;
-    if (job_eval_batches(j) == 0)
+    if (job_eval_batches(&p->job) == 0)
         return EMAC_OK;
-    const struct sampler s = {.kind = SAMPLER_ORDERED,
-                              .batch = j->micro_batch,
-                              .seq = j->seq_len,
-                              .begin = job_train_end(j),
-                              .end = j->data_size,
-                              .seed = 0};
-    EMAC_TRY(st, llama_graph_eval(&j->model, j->micro_batch, j->seq_len, &g, err));
+    const struct sampler s = eval_sampler(&p->job);
+    EMAC_TRY(st, m->family->graph_eval(&p->job, &g, err));
     EMAC_TRY(st, program_add(m, "eval", g, &s, &p->eval_program, &p->eval_flops, err));
-    EMAC_TRY(st, mean_loss_graph(&mean, err));
-    st = program_add(m, "score", mean, NULL, &p->score_program, &p->score_flops, err);
+    EMAC_TRY(st, m->family->graph_score(&p->job, &score, err));
+    st = program_add(m, "score", score, NULL, &p->score_program, &p->score_flops, err);
 out:
     graph_free(g);
-    graph_free(mean);
+    graph_free(score);
     return st;
 }
 
@@ -173,40 +196,48 @@ static enum emac_status add_step(struct making *m, struct emac_err *err)
     struct job_plan *p = m->p;
     struct graph *g = NULL;
     enum emac_status st;
-    EMAC_TRY(st, adamw_graph(&p->job.model, p->job.adamw.clip_norm > 0, &g, err));
+    EMAC_TRY(st, m->family->graph_step(&p->job, &g, err));
     st = program_add(m, "step", g, NULL, &p->step_program, &p->step_flops, err);
 out:
     graph_free(g);
     return st;
 }
 
-/* The bundle {cos, sin}: f32[T, E/2] each. */
 static enum emac_status add_tables(struct making *m, struct emac_err *err)
 {
-    const struct job *j = &m->p->job;
-    const uint64_t dim[2] = {j->seq_len, j->model.head_dim / 2};
-    size_t table = (size_t)(dim[0] * dim[1]) * sizeof(float);
-    struct st_index idx = {0};
     struct emac_buf buf;
     uint64_t tree;
-    enum emac_status st;
-    emac_buf_init(&buf, 2 * table + 4096);
-    EMAC_TRY(st, st_index_add(&idx, "cos", ST_F32, 2, dim, err));
-    EMAC_TRY(st, st_index_add(&idx, "sin", ST_F32, 2, dim, err));
-    EMAC_TRY(st, st_bundle_layout(&idx, &buf, err));
-    EMAC_TRY(st, emac_buf_reserve(&buf, 2 * table, err));
-    EMAC_ASSERT(idx.file_size == buf.len + 2 * table && buf.len % sizeof(float) == 0);
-    float *cos = (float *)(void *)(buf.data + buf.len);
-    llama_rope_tables(&j->model, j->seq_len, cos, cos + table / sizeof(float));
-    buf.len += 2 * table;
-    st = blocks_add_file(&m->blocks, buf.data, buf.len, &m->p->tables, &tree, err);
-out:
-    st_index_release(&idx);
+    if (m->family->tables == NULL)
+        return EMAC_OK;
+    emac_buf_init(&buf, TABLES_BYTES_MAX);
+    enum emac_status st = m->family->tables(&m->p->job, &buf, err);
+    if (st == EMAC_OK)
+        st = blocks_add_file(&m->blocks, buf.data, buf.len, &m->p->tables, &tree, err);
     emac_buf_release(&buf);
     return st;
 }
 
-enum emac_status job_plan_new(const struct job *job, struct job_plan **out, struct emac_err *err)
+/* What the job says of its data set must be what the data set says. */
+static enum emac_status add_config(struct making *m, struct store *s, struct emac_err *err)
+{
+    struct job_plan *p = m->p;
+    struct dataset data;
+    enum emac_status st = EMAC_OK;
+    emac_buf_init(&p->config, MODEL_TEXT_MAX);
+    dataset_init(&data);
+    if (m->family->on_records) {
+        EMAC_ASSERT(s != NULL);
+        EMAC_TRY(st, dataset_load(s, &p->job.data, &data, err));
+        EMAC_TRY(st, job_take_dataset(&p->job, &data, err));
+    }
+    st = m->family->config(&p->job, &data, &p->config, err);
+out:
+    dataset_release(&data);
+    return st;
+}
+
+enum emac_status job_plan_new(const struct job *job, struct store *s, struct job_plan **out,
+                              struct emac_err *err)
 {
     struct making m = {0};
     struct emac_err ignored;
@@ -217,6 +248,8 @@ enum emac_status job_plan_new(const struct job *job, struct job_plan **out, stru
     EMAC_TRY(st, job_check(job, err));
     EMAC_TRY(st, emac_alloc(&m.p, 1, sizeof *m.p, err));
     m.p->job = *job;
+    m.family = job_family_of(job);
+    EMAC_TRY(st, add_config(&m, s, err));
     EMAC_TRY(st, add_init(&m, err));
     EMAC_TRY(st, add_grad(&m, err));
     EMAC_TRY(st, add_step(&m, err));
@@ -239,5 +272,6 @@ void job_plan_free(struct job_plan *p)
     if (p == NULL)
         return;
     job_blocks_free(p->block, p->block_count);
+    emac_buf_release(&p->config);
     free(p);
 }

@@ -6,11 +6,10 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "model/tokenizer.h"
+#include "work/family.h"
 #include "work/plan_blocks.h"
 
-#define MODEL_FILES    6
-#define MODEL_TEXT_MAX (1u << 20)
+#define MODEL_FILES 6
 
 static enum emac_status ignore_block(void *ctx, const struct cid *cid, const void *data, size_t n,
                                      struct emac_err *err)
@@ -54,9 +53,8 @@ static void link_add(struct model_dir *d, const char *name, const struct cid *ci
     d->count++;
 }
 
-/* `made` is the status of writing the text. */
-static enum emac_status text_add(struct model_dir *d, const char *name, struct emac_buf *text,
-                                 enum emac_status made, struct emac_err *err)
+enum emac_status model_dir_text(struct model_dir *d, const char *name, struct emac_buf *text,
+                                enum emac_status made, struct emac_err *err)
 {
     struct cid cid;
     uint64_t tree;
@@ -68,21 +66,18 @@ static enum emac_status text_add(struct model_dir *d, const char *name, struct e
     return made;
 }
 
-static enum emac_status texts_add(struct model_dir *d, const struct llama_config *c,
+static enum emac_status texts_add(struct model_dir *d, const struct job_plan *p,
                                   struct emac_err *err)
 {
-    struct emac_buf t;
+    const struct job_family *family = job_family_of(&p->job);
+    struct emac_buf text;
     enum emac_status st;
-    emac_buf_init(&t, MODEL_TEXT_MAX);
-    EMAC_TRY(st, text_add(d, "config.json", &t, llama_config_write(c, &t, err), err));
-    EMAC_TRY(st, text_add(d, "generation_config.json", &t, generation_config_json(&t, err), err));
-    EMAC_TRY(st,
-             text_add(d, "special_tokens_map.json", &t, byte_tokenizer_special_json(&t, err), err));
-    EMAC_TRY(st, text_add(d, "tokenizer.json", &t, byte_tokenizer_json(&t, err), err));
-    EMAC_TRY(st, text_add(d, "tokenizer_config.json", &t,
-                          byte_tokenizer_config_json(&t, c->max_positions, err), err));
-out:
-    emac_buf_release(&t);
+    emac_buf_init(&text, MODEL_TEXT_MAX);
+    st = emac_buf_append(&text, p->config.data, p->config.len, err);
+    st = model_dir_text(d, "config.json", &text, st, err);
+    if (st == EMAC_OK && family->texts != NULL)
+        st = family->texts(&p->job, d, err);
+    emac_buf_release(&text);
     return st;
 }
 
@@ -96,7 +91,7 @@ enum emac_status plan_model(const struct job_plan *p, const struct cid *params, 
     emac_buf_init(&dir, UNIXFS_DIR_MAX);
     *block = NULL;
     *count = 0;
-    EMAC_TRY(st, texts_add(&d, &p->job.model, err));
+    EMAC_TRY(st, texts_add(&d, p, err));
     EMAC_TRY(st, tree_size_of(p->params_bytes, &tree, err));
     link_add(&d, "model.safetensors", params, p->params_bytes, tree);
     EMAC_TRY(st, unixfs_directory(d.link, d.count, &dir, model, &tree, err));

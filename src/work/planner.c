@@ -81,7 +81,8 @@ static void map_want(const struct job_plan *p, const struct plan_state *st, stru
     w->task.step = eval ? 0 : st->step;
     input_add(&w->task, "data", &p->job.data);
     input_add(&w->task, "params", &st->params);
-    input_add(&w->task, "tables", &p->tables);
+    if (!cid_is_none(&p->tables))
+        input_add(&w->task, "tables", &p->tables);
     if (eval)
         snprintf(w->slot, sizeof w->slot, "eval/%u+%u", r.first, r.count);
     else

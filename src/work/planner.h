@@ -6,8 +6,8 @@
  *   for step s = 0..S-1:
  *     grad s/first+count     -> sum         (aligned ranges covering [0,M))
  *     step s                 -> params, opt, metrics
- *   eval first+count         -> sum         (held-out windows, ranges covering [0,E))
- *   score                    -> metrics {loss}
+ *   eval first+count         -> sum         (held-out windows or test records, covering [0,E))
+ *   score                    -> metrics {loss}, on a data set {accuracy, loss}
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
  * "eval/0+8", "score". */
 #ifndef EMAC_WORK_PLANNER_H
@@ -28,15 +28,18 @@ struct job_block {
 };
 struct job_plan {
     struct job job;
+    struct emac_buf config; /* text of the model's config.json */
     struct cid init_program, grad_program, step_program, eval_program, score_program;
-    struct cid tables; /* bundle {cos, sin} */
+    struct cid tables; /* constant bundle, none when the family has none */
     uint64_t init_flops, grad_flops /* one micro-batch */, step_flops, eval_flops, score_flops;
     uint64_t params_bytes, opt_bytes, grads_bytes; /* sizes of the bundles */
     /* eval_program, score_program are none when job_eval_batches is 0 */
     size_t block_count;
     struct job_block *block; /* programs, graphs, tables (single blocks or UnixFS trees) */
 };
-enum emac_status job_plan_new(const struct job *job, struct job_plan **out, struct emac_err *err);
+/* `s` holds the manifest of the job's data set; NULL will do for a job on text. */
+enum emac_status job_plan_new(const struct job *job, struct store *s, struct job_plan **out,
+                              struct emac_err *err);
 void job_plan_free(struct job_plan *p);
 
 enum plan_phase { PLAN_INIT, PLAN_TRAIN, PLAN_EVAL, PLAN_DONE };
@@ -96,10 +99,10 @@ enum emac_status plan_budget_default(const struct job_plan *p, int64_t *units,
  * unpredictable to rigs, repeatable for auditors. */
 bool plan_is_checked(const struct job *job, const uint8_t secret[32], const struct cid *task);
 
-/* The model directory (UnixFS: config.json, generation_config.json, model.safetensors = the params
- * bundle, special_tokens_map.json, tokenizer.json, tokenizer_config.json): its CID depends on the
- * params' CID alone. Blocks other than the params' are returned to be stored; release them with
- * job_blocks_free. */
+/* The model directory (UnixFS: config.json, model.safetensors = the params bundle; of a language
+ * model generation_config.json, special_tokens_map.json, tokenizer.json, tokenizer_config.json,
+ * too): beside the job its CID depends on the params' CID alone. Blocks other than the params' are
+ * returned to be stored; release them with job_blocks_free. */
 enum emac_status plan_model(const struct job_plan *p, const struct cid *params, struct cid *model,
                             struct job_block **block, size_t *count, struct emac_err *err);
 void job_blocks_free(struct job_block *block, size_t count);

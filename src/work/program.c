@@ -6,12 +6,39 @@
 #include "base/assert.h"
 #include "base/philox.h"
 
-static const char *const SAMPLER_NAMES[] = {
-    [SAMPLER_RANDOM] = "random", [SAMPLER_ORDERED] = "ordered"};
+static const char *const SAMPLER_NAMES[] = {[SAMPLER_RANDOM] = "random",
+                                            [SAMPLER_ORDERED] = "ordered",
+                                            [SAMPLER_SHUFFLED] = "shuffled",
+                                            [SAMPLER_LISTED] = "listed"};
+static const char *const SPLIT_NAMES[DATASET_PARTS] = {"train", "test"};
 static const char *const PROGRAM_NAMES[] = {[PROGRAM_MAP] = "map", [PROGRAM_APPLY] = "apply"};
+
+bool sampler_on_records(const struct sampler *s)
+{
+    return s->kind == SAMPLER_SHUFFLED || s->kind == SAMPLER_LISTED;
+}
+
+static enum emac_status records_check(const struct sampler *s, struct emac_err *err)
+{
+    if (s->batch == 0 || s->batch > SAMPLER_RECORDS_MAX)
+        return emac_fail(err, EMAC_INVALID, "a sampler of %u records is not possible: 1 to %u",
+                         s->batch, SAMPLER_RECORDS_MAX);
+    if (s->begin >= s->end || s->end > DATASET_RECORDS_MAX)
+        return emac_fail(err, EMAC_INVALID, "records %llu to %llu of a data set hold none",
+                         (unsigned long long)s->begin, (unsigned long long)s->end);
+    if (s->kind == SAMPLER_LISTED
+            ? s->rows != 0
+            : s->rows == 0 || s->rows % s->batch != 0 || s->rows / s->batch > UINT32_MAX)
+        return emac_fail(err, EMAC_INVALID,
+                         "a step of %llu records is not possible with micro-batches of %u",
+                         (unsigned long long)s->rows, s->batch);
+    return EMAC_OK;
+}
 
 enum emac_status sampler_check(const struct sampler *s, struct emac_err *err)
 {
+    if (sampler_on_records(s))
+        return records_check(s, err);
     if (s->batch == 0 || s->seq == 0 || (uint64_t)s->batch * s->seq > SAMPLER_TOKENS_MAX)
         return emac_fail(
             err, EMAC_INVALID,
@@ -26,6 +53,7 @@ enum emac_status sampler_check(const struct sampler *s, struct emac_err *err)
 
 uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row)
 {
+    EMAC_ASSERT(!sampler_on_records(s));
     EMAC_ASSERT(row < s->batch && s->end > s->begin && s->end - s->begin > s->seq);
     uint64_t window = (uint64_t)index * s->batch + row;
     if (s->kind == SAMPLER_ORDERED)
@@ -33,12 +61,32 @@ uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, 
     return s->begin + philox_below(s->seed, PHILOX_DATA, step, window, s->end - s->begin - s->seq);
 }
 
+uint64_t sampler_record(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row)
+{
+    uint64_t n = s->end - s->begin, at = (uint64_t)index * s->batch + row;
+    EMAC_ASSERT(sampler_on_records(s) && row < s->batch && s->end > s->begin);
+    if (s->kind == SAMPLER_LISTED)
+        return s->begin + at;
+    unsigned __int128 place = (unsigned __int128)step * s->rows + at; /* counted from step 0 */
+    return s->begin +
+           philox_order(s->seed, PHILOX_ORDER, (uint32_t)(place / n), n, (uint64_t)(place % n));
+}
+
 uint64_t sampler_batches(const struct sampler *s)
 {
-    if (s->kind == SAMPLER_RANDOM)
+    uint64_t length = s->end - s->begin;
+    switch (s->kind) {
+    case SAMPLER_RANDOM:
         return UINT64_MAX;
-    uint64_t bytes = s->end - s->begin;
-    return bytes <= s->seq ? 0 : (bytes - 1) / s->seq / s->batch;
+    case SAMPLER_ORDERED:
+        return length <= s->seq ? 0 : (length - 1) / s->seq / s->batch;
+    case SAMPLER_SHUFFLED:
+        return s->rows / s->batch;
+    case SAMPLER_LISTED:
+        return length / s->batch;
+    }
+    EMAC_ASSERT(false);
+    return 0;
 }
 
 static enum emac_status program_check(const struct program *p, struct emac_err *err)
@@ -49,6 +97,35 @@ static enum emac_status program_check(const struct program *p, struct emac_err *
         return emac_fail(err, EMAC_INVALID, "a program of kind '%s' must %s a sampler",
                          PROGRAM_NAMES[p->kind], p->kind == PROGRAM_MAP ? "have" : "not have");
     return p->has_sampler ? sampler_check(&p->sampler, err) : EMAC_OK;
+}
+
+static void sampler_write(struct dagcbor_writer *w, const struct sampler *s)
+{
+    bool records = sampler_on_records(s);
+    dagcbor_key(w, "sampler");
+    dagcbor_map(w, records ? 7 : 6);
+    dagcbor_key(w, "end");
+    dagcbor_u64(w, s->end);
+    if (!records) {
+        dagcbor_key(w, "seq");
+        dagcbor_u64(w, s->seq);
+    }
+    dagcbor_key(w, "kind");
+    dagcbor_str(w, SAMPLER_NAMES[s->kind]);
+    if (records) {
+        dagcbor_key(w, "rows");
+        dagcbor_u64(w, s->rows);
+    }
+    dagcbor_key(w, "seed");
+    dagcbor_u64(w, s->seed);
+    dagcbor_key(w, "batch");
+    dagcbor_u64(w, s->batch);
+    dagcbor_key(w, "begin");
+    dagcbor_u64(w, s->begin);
+    if (records) {
+        dagcbor_key(w, "split");
+        dagcbor_str(w, SPLIT_NAMES[s->split]);
+    }
 }
 
 enum emac_status program_encode(const struct program *p, struct emac_buf *out, struct cid *cid,
@@ -65,22 +142,8 @@ enum emac_status program_encode(const struct program *p, struct emac_buf *out, s
     dagcbor_str(&w, PROGRAM_NAMES[p->kind]);
     dagcbor_key(&w, "graph");
     dagcbor_cid(&w, &p->graph);
-    if (p->has_sampler) {
-        dagcbor_key(&w, "sampler");
-        dagcbor_map(&w, 6);
-        dagcbor_key(&w, "end");
-        dagcbor_u64(&w, p->sampler.end);
-        dagcbor_key(&w, "seq");
-        dagcbor_u64(&w, p->sampler.seq);
-        dagcbor_key(&w, "kind");
-        dagcbor_str(&w, SAMPLER_NAMES[p->sampler.kind]);
-        dagcbor_key(&w, "seed");
-        dagcbor_u64(&w, p->sampler.seed);
-        dagcbor_key(&w, "batch");
-        dagcbor_u64(&w, p->sampler.batch);
-        dagcbor_key(&w, "begin");
-        dagcbor_u64(&w, p->sampler.begin);
-    }
+    if (p->has_sampler)
+        sampler_write(&w, &p->sampler);
     dagcbor_key(&w, "numerics");
     dagcbor_u64(&w, NUMERICS_VERSION);
     st = dagcbor_writer_end(&w, err);
@@ -89,38 +152,64 @@ enum emac_status program_encode(const struct program *p, struct emac_buf *out, s
     return st;
 }
 
-static enum emac_status name_decode(const struct dagcbor_node *map, const char *const *names,
-                                    uint32_t count, uint32_t *out, struct emac_err *err)
+/* The place of field `key` in a list of names. */
+static enum emac_status name_decode(const struct dagcbor_node *map, const char *key,
+                                    const char *const *names, uint32_t count, uint32_t *out,
+                                    struct emac_err *err)
 {
     const char *text;
-    enum emac_status st = dagcbor_get_str(map, "kind", &text, err);
+    enum emac_status st = dagcbor_get_str(map, key, &text, err);
     if (st != EMAC_OK)
         return st;
     for (*out = 0; *out < count; (*out)++) {
         if (strcmp(text, names[*out]) == 0)
             return EMAC_OK;
     }
-    return emac_fail(err, EMAC_INVALID, "unknown kind '%s'; known: '%s', '%s'", text, names[0],
-                     names[1]);
+    return emac_fail(err, EMAC_INVALID, "unknown %s '%s'", key, text);
+}
+
+static enum emac_status window_fields(struct sampler *out, const struct dagcbor_node *map,
+                                      struct emac_err *err)
+{
+    static const char *const KEYS[] = {"end", "seq", "kind", "seed", "batch", "begin", NULL};
+    uint64_t seq = 0;
+    enum emac_status st = dagcbor_only(map, KEYS, err);
+    if (st == EMAC_OK)
+        st = dagcbor_get_u64(map, "seq", UINT32_MAX, &seq, err);
+    out->seq = (uint32_t)seq;
+    return st;
+}
+
+static enum emac_status record_fields(struct sampler *out, const struct dagcbor_node *map,
+                                      struct emac_err *err)
+{
+    static const char *const KEYS[] = {"end",   "kind",  "rows",  "seed",
+                                       "batch", "begin", "split", NULL};
+    uint32_t split = 0;
+    enum emac_status st;
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "rows", UINT64_MAX, &out->rows, err));
+    st = name_decode(map, "split", SPLIT_NAMES, DATASET_PARTS, &split, err);
+    out->split = (enum dataset_part)split;
+out:
+    return st;
 }
 
 static enum emac_status sampler_decode(struct sampler *out, const struct dagcbor_node *map,
                                        struct emac_err *err)
 {
-    static const char *const KEYS[] = {"end", "seq", "kind", "seed", "batch", "begin", NULL};
     enum emac_status st;
-    uint64_t batch, seq;
+    uint64_t batch;
     uint32_t kind;
-    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, name_decode(map, "kind", SAMPLER_NAMES, EMAC_COUNT(SAMPLER_NAMES), &kind, err));
+    out->kind = (enum sampler_kind)kind;
+    EMAC_TRY(st,
+             sampler_on_records(out) ? record_fields(out, map, err) : window_fields(out, map, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "end", UINT64_MAX, &out->end, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "begin", UINT64_MAX, &out->begin, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "seed", UINT64_MAX, &out->seed, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "batch", UINT32_MAX, &batch, err));
-    EMAC_TRY(st, dagcbor_get_u64(map, "seq", UINT32_MAX, &seq, err));
-    EMAC_TRY(st, name_decode(map, SAMPLER_NAMES, EMAC_COUNT(SAMPLER_NAMES), &kind, err));
     out->batch = (uint32_t)batch;
-    out->seq = (uint32_t)seq;
-    out->kind = (enum sampler_kind)kind;
 out:
     return st;
 }
@@ -141,7 +230,7 @@ static enum emac_status program_read(struct program *out, const struct dagcbor_n
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "the program wants numerics version %llu, this build has %d; update emac",
                          (unsigned long long)numerics, NUMERICS_VERSION);
-    EMAC_TRY(st, name_decode(map, PROGRAM_NAMES, EMAC_COUNT(PROGRAM_NAMES), &kind, err));
+    EMAC_TRY(st, name_decode(map, "kind", PROGRAM_NAMES, EMAC_COUNT(PROGRAM_NAMES), &kind, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "graph", &out->graph, err));
     out->kind = (enum program_kind)kind;
     out->has_sampler = dagcbor_find(map, "sampler") != NULL;

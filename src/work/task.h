@@ -1,10 +1,11 @@
 /* Programs, tasks, receipts: dag-cbor objects named by their CIDs.
  *
  * program: {graph: CID, kind: "map" | "apply", numerics: 1, sampler?: {...}}
- *   map    for each index i in [first, first+count) the sampler makes the micro-batch
- * ("batch/tokens", "batch/targets") out of input file `data`; the graph runs; its "sum/..." outputs
- * are added over the indices in the fixed binary tree of numerics rule 6: the range must be aligned
- *          (count a power of two, first a multiple of it). Output: bundle "sum".
+ *   map    for each index i in [first, first+count) the sampler makes the micro-batch out of input
+ *          `data`: "batch/tokens" and "batch/targets" from windows of a file, "batch/inputs" and
+ *          "batch/targets" from records of a data set; the graph runs; its "sum/..." outputs are
+ *          added over the indices in the fixed binary tree of numerics rule 6: the range must be
+ *          aligned (count a power of two, first a multiple of it). Output: bundle "sum".
  *   apply  the graph runs once. If it has "sum/..." inputs they come from the task's `parts`:
  *          bundles of aligned ranges that together cover [0, total) exactly, combined in the tree.
  * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come
@@ -20,6 +21,7 @@
  * binary64 form. Every field is always present; decoders refuse unknown ones.
  *
  * sampler: {batch, begin, end, kind: "random" | "ordered", seed, seq}
+ *       or {batch, begin, end, kind: "shuffled" | "listed", rows, seed, split: "train" | "test"}
  * task: {args: {name: [f64, ...]}, first, count, total, step, inputs: {name: CID},
  *        parts: [{cid, count, first}], program: CID}
  * receipt: {ended, lease, node, outputs: {name: CID}, started, task}, signed: the ed25519 signature
@@ -30,6 +32,7 @@
 #include "codec/cid.h"
 #include "crypto/crypto.h"
 #include "graph/graph.h"
+#include "work/dataset.h"
 
 #define TASK_INPUTS_MAX    8
 #define TASK_OUTPUTS_MAX   8
@@ -38,22 +41,29 @@
 #define TASK_PARTS_MAX     4096
 #define TASK_NAME_MAX      32
 
-#define PROGRAM_BYTES_MAX  4096
-#define TASK_BYTES_MAX     (1u << 20)
-#define RECEIPT_BYTES_MAX  8192
-#define SAMPLER_TOKENS_MAX (1u << 22) /* batch * seq */
+#define PROGRAM_BYTES_MAX   4096
+#define TASK_BYTES_MAX      (1u << 20)
+#define RECEIPT_BYTES_MAX   8192
+#define SAMPLER_TOKENS_MAX  (1u << 22) /* batch * seq */
+#define SAMPLER_RECORDS_MAX (1u << 20) /* batch */
 
 enum program_kind { PROGRAM_MAP, PROGRAM_APPLY };
 enum sampler_kind {
-    SAMPLER_RANDOM, /* windows at uniformly random offsets of [begin, end) */
-    SAMPLER_ORDERED /* window w at begin + w * seq */
+    SAMPLER_RANDOM,   /* windows at uniformly random offsets of [begin, end) */
+    SAMPLER_ORDERED,  /* window w at begin + w * seq */
+    SAMPLER_SHUFFLED, /* records of [begin, end), in an order drawn anew each epoch (docs/data.md)
+                       */
+    SAMPLER_LISTED    /* record r at begin + r */
 };
 
 struct sampler {
     enum sampler_kind kind;
-    uint32_t batch, seq;
-    uint64_t begin, end; /* bytes of the data file */
+    uint32_t batch;
+    uint32_t seq;        /* windows: tokens of each */
+    uint64_t begin, end; /* bytes of the data file, or records of the split */
     uint64_t seed;
+    enum dataset_part split; /* records */
+    uint64_t rows;           /* shuffled: records that one step takes; listed: 0 */
 };
 
 /* {graph: CID, kind, numerics: 1, sampler?}: a map has a sampler, an apply has none. */
@@ -104,7 +114,9 @@ struct receipt {
 };
 
 bool task_name_ok(const char *name);
-/* Sizes, and a range that holds at least one window. */
+/* Does it draw records of a data set, not windows of a file? */
+bool sampler_on_records(const struct sampler *s);
+/* Sizes, and a range that holds at least one window or record. */
 enum emac_status sampler_check(const struct sampler *s, struct emac_err *err);
 
 /* PROGRAM, TASK, RECEIPT bytes are appended to `out`; `cid` may be NULL. */
@@ -135,7 +147,10 @@ bool receipt_agrees(const struct receipt *a, const struct receipt *b);
  * (Philox, PHILOX_DATA, row number index*batch + row). The window is seq+1 bytes: tokens [0,seq),
  * targets [1,seq]. An ordered window may lie past `end`: see sampler_batches. */
 uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row);
-/* Micro-batches that lie wholly inside [begin, end): UINT64_MAX for a random sampler. */
+/* Number of the split's record in that row. A listed one may lie past `end`. */
+uint64_t sampler_record(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row);
+/* Micro-batches that lie wholly inside [begin, end): UINT64_MAX for a random sampler; those of one
+ * step for a shuffled one. */
 uint64_t sampler_batches(const struct sampler *s);
 
 #endif

@@ -40,7 +40,7 @@ static void check_job(struct job *job)
     job_check(job, NULL); /* whatever it says, the figures below must hold */
     EMAC_ASSERT(job_train_end(job) <= job->data_size);
     EMAC_ASSERT(job_eval_batches(job) <= job->eval_batches);
-    EMAC_ASSERT(job_tokens_per_step(job) > 0);
+    EMAC_ASSERT(job_units_per_step(job) > 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -171,7 +171,7 @@ static void a_small_escrow_pauses_until_money_comes(void **state)
     int64_t units;
     json_t *reply;
     job.data_size = n.corpus->size;
-    assert_ok(job_plan_new(&job, &p, err));
+    assert_ok(job_plan_new(&job, NULL, &p, err));
     assert_ok(plan_total(p, &flops, &units, err));
     job_plan_free(p);
     job.budget_units = units / 2;

@@ -87,6 +87,8 @@ static const struct llama_config tiny = {.vocab_size = 19,
 static void test_pinned_cids(void **state)
 {
     const struct llama_init init = {0.02, 0.02, 0};
+    const struct llama_model model = {&tiny, NULL};
+    const struct model_params params = llama_params(&model);
     char cid[5][CID_TEXT_MAX];
     struct graph *g[5];
 
@@ -94,7 +96,7 @@ static void test_pinned_cids(void **state)
     ASSERT_OK(llama_graph_eval(&tiny, 2, 8, &g[1], err));
     ASSERT_OK(llama_graph_forward(&tiny, 2, 8, &g[2], err));
     ASSERT_OK(llama_graph_init(&tiny, &init, 1, &g[3], err));
-    ASSERT_OK(adamw_graph(&tiny, true, &g[4], err));
+    ASSERT_OK(adamw_graph(&params, true, &g[4], err));
     for (int i = 0; i < 5; i++) {
         cid_of_graph(g[i], cid[i]);
         graph_free(g[i]);

@@ -160,7 +160,7 @@ static inline uint8_t *bundle_of(struct pool *p, const struct llama_config *c, s
 {
     struct st_index idx = {0};
     struct emac_buf header;
-    struct llama_param param;
+    struct model_param param;
     char name[160];
     uint8_t *file;
 

@@ -129,7 +129,7 @@ static void test_parameters_are_in_byte_order(void **state)
 
     for (size_t k = 0; k < sizeof(layers) / sizeof(layers[0]); k++) {
         struct llama_config c = tiny_config(k % 2);
-        struct llama_param p, before = {{0}};
+        struct model_param p, before = {{0}};
         uint64_t elements = 0;
 
         c.layers = layers[k];
@@ -150,7 +150,7 @@ static void test_a_parameter(void **state)
 {
     const struct llama_init init = {0.02, 0.01, 0}, own = {0.02, 0.01, 0.003};
     struct llama_config c = tiny_config(false);
-    struct llama_param p;
+    struct model_param p;
 
     llama_param_at(&c, &init, 0, &p);
     assert_string_equal(p.name, "lm_head.weight");

@@ -99,7 +99,7 @@ static void test_bf16_weights(void **state)
     static struct subject s;
     struct session *session;
     struct llama_config half;
-    struct llama_param param;
+    struct model_param param;
     const float *logits;
     uint8_t *bundle;
     size_t n;

@@ -53,7 +53,7 @@ static inline void rig_open(struct rig *r, enum isa isa, uint32_t threads, uint3
     r->corpus = corpus_add(r->store, 3);
     r->job = small_job(2, micro_batches);
     r->job.data = r->corpus->cid;
-    assert_ok(job_plan_new(&r->job, &r->plan, err));
+    assert_ok(job_plan_new(&r->job, NULL, &r->plan, err));
     plan_put(r->store, r->plan);
     assert_ok(device_cpu_open(isa, threads, &r->dev, err));
     const struct exec_config cfg = {.os = os_real(), .store = r->store, .dev = r->dev};

@@ -118,7 +118,7 @@ static void progress(void *ctx, const struct local_progress *p)
     assert_true(p->step >= s->step);
     s->step = p->step;
     s->loss[p->step] = p->loss;
-    if (p->step > 0 && p->tokens_per_second > 0)
+    if (p->step > 0 && p->units_per_second > 0)
         assert_true(p->lr > 0 && p->grad_norm > 0 && p->loss > 0);
     store_stats(s->store, &st);
     s->most_memory = st.memory_bytes > s->most_memory ? st.memory_bytes : s->most_memory;
@@ -185,7 +185,7 @@ static void test_a_run(void **state)
     assert_int_equal(s.reports, 1 + STEPS + 1); /* init, steps, score */
     assert_int_equal(s.checkpoints, 3);
     assert_int_equal(reference.checkpoint_count, 3);
-    assert_int_equal(reference.tokens, STEPS * 6 * 2 * 16);
+    assert_int_equal(reference.units, STEPS * 6 * 2 * 16);
     assert_true(reference.has_heldout && reference.heldout_loss > 0);
     assert_true(reference.heldout_bits_per_byte > reference.heldout_loss * 1.44 &&
                 reference.heldout_bits_per_byte < reference.heldout_loss * 1.45);
@@ -277,13 +277,13 @@ static void test_goes_on_from_the_last_checkpoint_after_a_crash(void **state)
     s.state_copy[0] = '\0';
     assert_ok(train(&s, &r, err));
     assert_int_equal(r.resumed_at, 2);
-    assert_int_equal(r.tokens, (STEPS - 2) * 6 * 2 * 16);
+    assert_int_equal(r.units, (STEPS - 2) * 6 * 2 * 16);
     check_result(&r);
     local_result_release(&r);
     /* And once more when all is done: nothing is left but the held-out part. */
     assert_ok(train(&s, &r, err));
     assert_int_equal(r.resumed_at, STEPS);
-    assert_int_equal(r.tokens, 0);
+    assert_int_equal(r.units, 0);
     check_result(&r);
     local_result_release(&r);
     session_close(&s);
@@ -336,7 +336,7 @@ static void test_memory_stays_flat(void **state)
     struct local_result r;
     struct job_plan *p;
     session_open(&s, ISA_BEST, 1);
-    assert_ok(job_plan_new(&s.job, &p, err));
+    assert_ok(job_plan_new(&s.job, NULL, &p, err));
     assert_ok(train(&s, &r, err));
     /* At a report: the state, the new state, this step's sums, tables, corpus. */
     assert_true(s.most_memory < 2 * (p->params_bytes + p->opt_bytes) + 2 * p->grads_bytes + 65536);

@@ -71,7 +71,7 @@ static void test_defaults(void **state)
     assert_int_equal(j.state_copies, 2);
     assert_int_equal(j.price_units_per_tflop, 100000);
     assert_int_equal(j.budget_units, 0);
-    assert_int_equal(job_tokens_per_step(&j), 4 * 2 * 32);
+    assert_int_equal(job_units_per_step(&j), 4 * 2 * 32);
     json_decref(root);
 }
 
@@ -320,6 +320,9 @@ static void field_value_text(const struct job_field *f, char *out, size_t cap)
     case FIELD_WORD:
         snprintf(out, cap, "`%s`", f->word);
         break;
+    case FIELD_ARCHITECTURE:
+        snprintf(out, cap, "`llama`, `mlp` or `cnn`");
+        break;
     case FIELD_BOOL:
         snprintf(out, cap, "true or false");
         break;
@@ -355,6 +358,8 @@ static void field_default_text(const struct job_field *f, char *out, size_t cap)
         snprintf(out, cap, "`"); /* names the field it follows from */
     else if (f->type == FIELD_WORD)
         snprintf(out, cap, "`%s` |", f->word);
+    else if (f->type == FIELD_ARCHITECTURE)
+        snprintf(out, cap, "`llama` |");
     else if (f->type == FIELD_BOOL)
         snprintf(out, cap, "%s |", f->usual != 0 ? "true" : "false");
     else if (f->type == FIELD_AMOUNT)

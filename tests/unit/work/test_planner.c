@@ -41,7 +41,7 @@ static void test_a_plan_holds_all_blocks(void **state)
     struct job j = small_job(4, 6);
     struct job_plan *p, *q;
     struct program prog;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     for (size_t i = 0; i < p->block_count; i++) {
         struct cid c = cid_of(p->block[i].cid.codec, p->block[i].data, p->block[i].len);
         assert_true(cid_equal(&c, &p->block[i].cid));
@@ -70,11 +70,11 @@ static void test_a_plan_holds_all_blocks(void **state)
     graph_free(g);
     assert_true(p->grad_flops > p->eval_flops && p->opt_bytes > 2 * p->params_bytes - 65536);
     /* the same job, the same plan; another seed, another one */
-    assert_ok(job_plan_new(&j, &q, err));
+    assert_ok(job_plan_new(&j, NULL, &q, err));
     assert_true(cid_equal(&p->init_program, &q->init_program));
     job_plan_free(q);
     j.seed++;
-    assert_ok(job_plan_new(&j, &q, err));
+    assert_ok(job_plan_new(&j, NULL, &q, err));
     assert_false(cid_equal(&p->init_program, &q->init_program));
     assert_true(cid_equal(&p->step_program, &q->step_program));
     job_plan_free(q);
@@ -85,7 +85,7 @@ static void test_tables_are_a_bundle(void **state)
 {
     struct job j = small_job(4, 6);
     struct job_plan *p;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     const struct job_block *b = block_of(p, &p->tables);
     struct st_index idx;
     assert_ok(st_index_parse(&idx, b->data, b->len, b->len, err));
@@ -110,7 +110,7 @@ static void test_long_tables_are_a_tree(void **state)
     j.micro_batch = 1;
     j.data_size = 1 << 20;
     struct job_plan *p;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     assert_int_equal(p->tables.codec, CID_DAG_PB);
     block_of(p, &p->tables);
     job_plan_free(p);
@@ -121,7 +121,7 @@ static void test_no_heldout_no_evaluation(void **state)
     struct job j = small_job(4, 2);
     struct job_plan *p;
     j.heldout = 0;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     assert_true(cid_is_none(&p->eval_program) && cid_is_none(&p->score_program));
     struct plan_state st = {.has_state = true, .step = 4};
     assert_int_equal(plan_phase_of(p, &st), PLAN_DONE);
@@ -140,14 +140,14 @@ static void test_depth_that_fits_a_block(void **state)
     struct job j = deep_job(32);
     struct job_plan *p;
     size_t largest = 0;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     for (size_t i = 0; i < p->block_count; i++)
         largest = p->block[i].len > largest ? p->block[i].len : largest;
     print_message("# largest block of a 32-layer plan: %zu bytes\n", largest);
     assert_true(largest < UNIXFS_BLOCK_MAX / 2);
     job_plan_free(p);
     j = deep_job(1024);
-    assert_fails(job_plan_new(&j, &p, err), EMAC_TOO_LARGE, "take fewer layers");
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_TOO_LARGE, "take fewer layers");
     assert_null(p);
 }
 
@@ -157,10 +157,10 @@ static void test_bad_jobs_have_no_plan(void **state)
     struct job_plan *p;
     j.data_size = 10;
     j.heldout = 0;
-    assert_fails(job_plan_new(&j, &p, err), EMAC_INVALID, "training");
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "training");
     j = small_job(4, 1);
     j.adamw.lr = 0.0 / 0.0;
-    assert_fails(job_plan_new(&j, &p, err), EMAC_INVALID, "recipe.lr");
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "recipe.lr");
 }
 
 /* ---- the model directory ---- */
@@ -176,7 +176,7 @@ static void check_model_link(uint32_t intermediate)
     struct job j = small_job(4, 1);
     j.model.intermediate_size = intermediate;
     struct job_plan *p;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     /* Any file of the params bundle's size has the same tree size. */
     struct unixfs_builder *b;
     uint8_t *zero = calloc(1, p->params_bytes);
@@ -237,7 +237,7 @@ static void test_prices(void **state)
     j.price_units_per_tflop = INT64_MAX;
     assert_fails(plan_price(&j, UINT64_MAX, &units, err), EMAC_TOO_LARGE, "price");
     j = small_job(4, 6);
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     assert_ok(plan_total(p, &flops, &units, err));
     assert_int_equal(flops, p->init_flops + 4 * (6 * p->grad_flops + p->step_flops) +
                                 6 * p->eval_flops + p->score_flops);
@@ -512,7 +512,7 @@ static void test_no_fleet_changes_the_result(void **state)
         struct job j = small_job(4, BATCHES[m]);
         struct job_plan *p;
         struct cid params = {0}, metrics = {0};
-        assert_ok(job_plan_new(&j, &p, err));
+        assert_ok(job_plan_new(&j, NULL, &p, err));
         for (uint64_t seed = 0; seed < 12; seed++) {
             run_fleet(p, 1000 * m + seed, seed % 4 * 15, f);
             if (seed == 0) {
@@ -542,7 +542,7 @@ static void test_open_ranges_are_honoured(void **state)
                             .part_count = 1};
     struct plan_want want[WANTS_MAX];
     uint32_t count;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     /* 0+8 is out, 8+4 is done, 3+2 is no node: what is left is shared by two */
     assert_ok(plan_next(p, &st, open, 4, speed, 2, want, WANTS_MAX, &count, err));
     assert_int_equal(count, 3);
@@ -565,7 +565,7 @@ static void test_the_first_and_last_tasks(void **state)
     struct plan_state st = {0};
     struct plan_want want[4];
     uint32_t count;
-    assert_ok(job_plan_new(&j, &p, err));
+    assert_ok(job_plan_new(&j, NULL, &p, err));
     assert_ok(plan_next(p, &st, NULL, 0, speed, 3, want, 4, &count, err));
     assert_int_equal(count, 1);
     assert_string_equal(want[0].slot, "init");

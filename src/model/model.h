@@ -1,0 +1,53 @@
+/* What every model gives the planner and the optimiser: the list of its parameters, and the graphs
+ * that follow from the list alone. The graphs of an architecture are in its own header (llama.h,
+ * classifier.h); all use the same bundles: "params/<name>", "opt/m.<name>", "opt/v.<name>",
+ * "sum/grad.<name>", "sum/loss". */
+#ifndef EMAC_MODEL_MODEL_H
+#define EMAC_MODEL_MODEL_H
+
+#include "graph/graph.h"
+
+struct model_param {
+    char name[128];
+    struct shape shape;
+    double init_std; /* 0: filled with init_fill */
+    float init_fill;
+    bool decay; /* weight decay applies (matrices, embeddings) */
+};
+
+/* In byte order of the names. `at` gives parameter i of `config`, which is borrowed. `storage` is
+ * what the weights are kept as from step to step, DTYPE_F32 or DTYPE_BF16 (rule 8). */
+struct model_params {
+    const void *config;
+    uint32_t count;
+    enum dtype storage;
+    void (*at)(const void *config, uint32_t i, struct model_param *out);
+};
+
+/* No inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's RANDN has
+ * `seed` and, as tensor number, the parameter's number. With bf16 storage the parameters are bf16,
+ * and "opt/w.<name>" has the f32 that they round. The caller frees. */
+enum emac_status model_graph_init(const struct model_params *params, uint64_t seed,
+                                  struct graph **out, struct emac_err *err);
+
+/* ---- for builders of graphs ---- */
+
+/* Add input "params/<name>" for each parameter; their values are returned in order from the first
+ * on, value[i]. */
+void model_inputs(struct graph *g, const struct model_params *params, value_id *value);
+/* Name f32 as the new value of a parameter: "params/<name>", or with bf16 storage its rounding, and
+ * "opt/w.<name>" itself. */
+void model_param_output(struct graph *g, const struct model_params *params, const char *name,
+                        value_id f32);
+/* Add outputs "sum/grad.<name>": the gradients of `loss` [1] with respect to the parameters,
+ * value[i].
+ */
+enum emac_status model_gradients(struct graph *g, const struct model_params *params,
+                                 const value_id *value, value_id loss, struct emac_err *err);
+/* f32 of `shape`, rank 1 or 2 or more, every element `value`. */
+value_id model_fill(struct graph *g, struct shape shape, float value);
+/* Hand over the graph when `st` and its own status are well; else free it. */
+enum emac_status model_graph_end(struct graph *g, enum emac_status st, struct graph **out,
+                                 struct emac_err *err);
+
+#endif

@@ -1,0 +1,38 @@
+#include "work/family.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+static const struct job_family *const FAMILIES[JOB_ARCHITECTURES] = {
+    [JOB_LLAMA] = &FAMILY_LLAMA, [JOB_MLP] = &FAMILY_MLP, [JOB_CNN] = &FAMILY_CNN};
+
+const struct job_family *job_family_of(const struct job *job)
+{
+    EMAC_ASSERT((unsigned)job->architecture < JOB_ARCHITECTURES);
+    return FAMILIES[job->architecture];
+}
+
+const char *job_family_name(enum job_architecture a)
+{
+    EMAC_ASSERT((unsigned)a < JOB_ARCHITECTURES);
+    return FAMILIES[a]->name;
+}
+
+enum job_architecture job_family_find(const char *name)
+{
+    int a = 0;
+    while (a < JOB_ARCHITECTURES && strcmp(FAMILIES[a]->name, name) != 0)
+        a++;
+    return (enum job_architecture)a;
+}
+
+enum emac_status job_weights_check(uint64_t weights, struct emac_err *err)
+{
+    if (weights < JOB_PARAMETERS_MAX)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "model has %llu weights; fewer than %llu are allowed: take fewer layers or a "
+                     "smaller hidden_size",
+                     (unsigned long long)weights, (unsigned long long)JOB_PARAMETERS_MAX);
+}
