@@ -2,7 +2,7 @@
 BUILD ?= build
 MESON ?= meson
 
-.PHONY: all setup build program demo test bench soak interop lint format install clean
+.PHONY: all setup build program demo test bench soak interop contracts lint format install clean
 
 all: build
 
@@ -38,6 +38,11 @@ soak: build
 # Real peers (PyTorch, transformers, openai clients, IPFS tools), installed by script.
 interop: build
 	@tests/interop/run $(BUILD)
+
+# The Solidity contracts: compiled, compared with contracts/abi, tested on anvil. Needs node and npm;
+# nothing else here does, because contracts/abi is committed.
+contracts:
+	@cd contracts && npm ci --silent --no-audit --no-fund && npm test --silent
 
 lint: setup
 	@tools/tidy
