@@ -11,6 +11,7 @@
 
 #include "bench.h"
 #include "graph/plan_internal.h"
+#include "model/llama.h"
 #include "model/optimiser.h"
 
 #define LINE_MAX 256
@@ -58,7 +59,7 @@ static size_t offset_of(const char *name)
 {
     size_t at = 0, n;
     for (uint32_t i = 0; i < llama_param_count(t.c); i++, at += n) {
-        struct llama_param p;
+        struct model_param p;
         llama_param_at(t.c, NULL, i, &p);
         if (strcmp(p.name, name) == 0)
             return at;
@@ -154,7 +155,9 @@ static void make(void)
     llama_rope_tables(t.c, t.seq, t.cos, t.sin);
     state_init();
     must(llama_graph_train(t.c, t.batch, t.seq, &t.train, &err), &err);
-    must(adamw_graph(t.c, true, &t.adamw, &err), &err);
+    const struct llama_model model = {t.c, NULL};
+    const struct model_params params = llama_params(&model);
+    must(adamw_graph(&params, true, &t.adamw, &err), &err);
     t.train_plan = plan_make(t.train);
     t.adamw_plan = plan_make(t.adamw);
 }
