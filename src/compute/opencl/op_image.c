@@ -103,8 +103,8 @@ enum emac_status cl_op_conv2d(struct cl *cl, const struct op_attrs *attrs, const
     EMAC_TRY(st, cl_scratch(cl, part * k * sizeof(float), &rows, err));
     for (size_t first = 0; first < all; first += part) {
         size_t some = min_size(part, all - first);
-        struct cl_matmul mm = product(rows, in[1].data, (float *)out[0].data + first * d.o, some,
-                                      d.o, k);
+        struct cl_matmul mm =
+            product(rows, in[1].data, (float *)out[0].data + first * d.o, some, d.o, k);
         mm.trans_b = true;
         mm.ldb = k;
         EMAC_TRY(st, patches(cl, &v, rows, first, some, err));
@@ -128,8 +128,8 @@ enum emac_status cl_op_conv2d_grad_w(struct cl *cl, const struct op_attrs *attrs
     EMAC_TRY(st, cl_scratch(cl, part * n * sizeof(float), &rows, err));
     for (size_t first = 0; first < all; first += part) {
         size_t some = min_size(part, all - first);
-        struct cl_matmul mm = product((const float *)in[0].data + first * d.o, rows, out[0].data,
-                                      d.o, n, some);
+        struct cl_matmul mm =
+            product((const float *)in[0].data + first * d.o, rows, out[0].data, d.o, n, some);
         mm.trans_a = true;
         mm.lda = d.o;
         mm.accumulate = first > 0;
@@ -202,13 +202,12 @@ static enum emac_status scatter(struct cl *cl, const struct conv_dims *d, const 
 
 /* dx of the pixels of one phase. */
 static enum emac_status grad_phase(struct cl *cl, const struct conv_dims *d, const size_t phase[2],
-                                   const float *dy, const float *w, float *dx,
-                                   struct emac_err *err)
+                                   const float *dy, const float *w, float *dx, struct emac_err *err)
 {
     const struct side s[2] = {side_of(d->h, d->kh, d->stride, d->pad, phase[0]),
                               side_of(d->w, d->kw, d->stride, d->pad, phase[1])};
-    struct windows v = {dy,          d->oh, d->ow,   d->o,    d->b,      s[0].pixels, s[1].pixels,
-                        1, s[0].at, s[1].at, s[0].taps, s[1].taps};
+    struct windows v = {dy,          d->oh, d->ow,   d->o,    d->b,      s[0].pixels,
+                        s[1].pixels, 1,     s[0].at, s[1].at, s[0].taps, s[1].taps};
     size_t all = v.b * v.grid_h * v.grid_w, k = row_floats(&v), part;
     float *rows, *taps, *sums;
     void *scratch;

@@ -312,6 +312,202 @@ static void adamw(void **state)
     free(want);
 }
 
+/* dim: h, w, c, o, k, stride; scale: padding. One image of h x w. */
+static void conv64(const struct function *f, double *const *x, double *out)
+{
+    size_t h = f->dim[0], w = f->dim[1], c = f->dim[2], o = f->dim[3], k = f->dim[4];
+    size_t s = f->dim[5], pad = (size_t)f->scale;
+    size_t oh = (h + 2 * pad - k) / s + 1, ow = (w + 2 * pad - k) / s + 1;
+    for (size_t n = 0; n < oh * ow * o; n++) {
+        size_t i = n / o / ow, j = n / o % ow;
+        out[n] = 0;
+        for (size_t t = 0; t < k * k * c; t++) {
+            size_t row = i * s + t / c / k, col = j * s + t / c % k; /* of the padded image */
+            if (row >= pad && row < h + pad && col >= pad && col < w + pad)
+                out[n] +=
+                    x[0][((row - pad) * w + col - pad) * c + t % c] * x[1][n % o * k * k * c + t];
+        }
+    }
+}
+
+/* h, w, c, o, k, stride, padding */
+static void conv_case(const size_t s[7])
+{
+    size_t nx = s[0] * s[1] * s[2], nw = s[3] * s[4] * s[4] * s[2];
+    int64_t stride = (int64_t)s[5], pad = (int64_t)s[6], k = (int64_t)s[4];
+    struct op_attrs fwd = {{{.i = stride}, {.i = pad}}};
+    struct op_attrs of_x = {
+        {{.i = (int64_t)s[0]}, {.i = (int64_t)s[1]}, {.i = stride}, {.i = pad}}};
+    struct op_attrs of_w = {{{.i = k}, {.i = k}, {.i = stride}, {.i = pad}}};
+    struct tensor in[2] = {test_normal_tensor(SHAPE4(1, s[0], s[1], s[2]), 1),
+                           test_normal_tensor(SHAPE4(s[3], s[4], s[4], s[2]), 2)};
+    struct tensor y, dy, grad[2];
+    double *x[2] = {widen(in[0].data, nx), widen(in[1].data, nw)}, *want;
+    test_run(ref, OP_CONV2D, &fwd, in, &y);
+    struct function f = {2, {nx, nw}, test_count(&y), conv64, {0}, (double)pad, NULL};
+    memcpy(f.dim, s, sizeof f.dim);
+    want = malloc(f.out_count * sizeof *want);
+    conv64(&f, x, want);
+    compare("conv2d", y.data, want, f.out_count, 1e-6);
+    dy = test_normal_tensor(y.shape, 3);
+    test_run(ref, OP_CONV2D_GRAD_X, &of_x, (struct tensor[]){dy, in[1]}, &grad[0]);
+    test_run(ref, OP_CONV2D_GRAD_W, &of_w, (struct tensor[]){dy, in[0]}, &grad[1]);
+    check_gradient("conv2d", &f, x, 0, dy.data, grad[0].data);
+    check_gradient("conv2d", &f, x, 1, dy.data, grad[1].data);
+    tensors_free(in, 2);
+    tensors_free(grad, 2);
+    free(y.data);
+    free(dy.data);
+    free(x[0]);
+    free(x[1]);
+    free(want);
+}
+
+static void conv2d(void **state)
+{
+    static const size_t shape[][7] = {{1, 1, 1, 1, 1, 1, 0},
+                                      {6, 5, 3, 4, 3, 1, 1},
+                                      {7, 8, 40, 5, 3, 2, 1},
+                                      {9, 9, 2, 3, 2, 3, 0},
+                                      {5, 6, 2, 3, 4, 1, 3}};
+    for (size_t i = 0; i < EMAC_COUNT(shape); i++)
+        conv_case(shape[i]);
+}
+
+/* dim: rows, d; scale: eps */
+static void layernorm64(const struct function *f, double *const *x, double *out)
+{
+    size_t d = f->dim[1];
+    for (size_t n = 0; n < f->dim[0]; n++) {
+        const double *row = x[0] + n * d;
+        double mean = 0, var = 0;
+        for (size_t j = 0; j < d; j++)
+            mean += row[j] / (double)d;
+        for (size_t j = 0; j < d; j++)
+            var += (row[j] - mean) * (row[j] - mean) / (double)d;
+        for (size_t j = 0; j < d; j++)
+            out[n * d + j] = (row[j] - mean) / sqrt(var + f->scale) * x[1][j] + x[2][j];
+    }
+}
+
+static void layernorm(void **state)
+{
+    size_t rows = 5, d = 300, n = rows * d;
+    struct function f = {3, {n, d, d}, n, layernorm64, {rows, d}, 1e-5f, NULL};
+    struct op_attrs attrs = {{{.f = 1e-5f}}};
+    struct tensor in[3] = {test_normal_tensor(SHAPE2(rows, d), 1), test_normal_tensor(SHAPE1(d), 2),
+                           test_normal_tensor(SHAPE1(d), 3)};
+    struct tensor out[3], grad_in[5], grad[3];
+    double *x[3], *want = malloc(n * sizeof *want);
+    for (size_t i = 0; i < n; i++)
+        ((float *)in[0].data)[i] += 100.0f; /* a mean that would cancel in E[x^2] - mean^2 */
+    for (int i = 0; i < 3; i++)
+        x[i] = widen(in[i].data, f.count[i]);
+    test_run(ref, OP_LAYERNORM, &attrs, in, out);
+    layernorm64(&f, x, want);
+    compare("layernorm", out[0].data, want, n, 1e-5);
+    grad_in[0] = test_normal_tensor(SHAPE2(rows, d), 4);
+    grad_in[1] = in[0];
+    grad_in[2] = in[1];
+    grad_in[3] = out[1];
+    grad_in[4] = out[2];
+    test_run(ref, OP_LAYERNORM_GRAD, &attrs, grad_in, grad);
+    for (size_t arg = 0; arg < 3; arg++)
+        check_gradient("layernorm", &f, x, arg, grad_in[0].data, grad[arg].data);
+    tensors_free(in, 3);
+    tensors_free(out, 3);
+    tensors_free(grad, 3);
+    free(grad_in[0].data);
+    for (int i = 0; i < 3; i++)
+        free(x[i]);
+    free(want);
+}
+
+static void gelu64(const struct function *f, double *const *x, double *out)
+{
+    for (size_t i = 0; i < f->out_count; i++)
+        out[i] = x[0][i] * (1 + erf(x[0][i] / sqrt(2))) / 2;
+}
+
+static void gelu_tanh64(const struct function *f, double *const *x, double *out)
+{
+    for (size_t i = 0; i < f->out_count; i++) {
+        double v = x[0][i];
+        out[i] = v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))) / 2;
+    }
+}
+
+static void gelu_case(const char *what, enum op op, enum op grad_op,
+                      void (*eval)(const struct function *, double *const *, double *))
+{
+    size_t n = 400;
+    struct function f = {1, {n}, n, eval, {0}, 0, NULL};
+    struct op_attrs attrs = {{{0}}};
+    struct tensor in[2] = {test_normal_tensor(SHAPE1(n), 1), test_normal_tensor(SHAPE1(n), 2)};
+    struct tensor y, dx;
+    double *x[1], *want = malloc(n * sizeof *want);
+    for (size_t i = 0; i < n; i++)
+        ((float *)in[1].data)[i] *= 2;
+    x[0] = widen(in[1].data, n);
+    test_run(ref, op, &attrs, in + 1, &y);
+    eval(&f, x, want);
+    compare(what, y.data, want, n, 1e-6);
+    test_run(ref, grad_op, &attrs, in, &dx);
+    check_gradient(what, &f, x, 0, in[0].data, dx.data);
+    tensors_free(in, 2);
+    free(y.data);
+    free(dx.data);
+    free(x[0]);
+    free(want);
+}
+
+static void gelu(void **state)
+{
+    gelu_case("gelu", OP_GELU, OP_GELU_GRAD, gelu64);
+    gelu_case("gelu_tanh", OP_GELU_TANH, OP_GELU_TANH_GRAD, gelu_tanh64);
+}
+
+/* dim: h, w, c, size, stride; scale: 1 for the mean, 0 for the maximum. One image. */
+static void pool64(const struct function *f, double *const *x, double *out)
+{
+    size_t w = f->dim[1], c = f->dim[2], k = f->dim[3], s = f->dim[4], ow = (w - k) / s + 1;
+    for (size_t n = 0; n < f->out_count; n++) {
+        const double *window = x[0] + (n / c / ow * s * w + n / c % ow * s) * c + n % c;
+        double sum = 0, max = window[0];
+        for (size_t t = 0; t < k * k; t++) {
+            sum += window[(t / k * w + t % k) * c];
+            max = fmax(max, window[(t / k * w + t % k) * c]);
+        }
+        out[n] = f->scale > 0 ? sum / (double)(k * k) : max;
+    }
+}
+
+static void pools(void **state)
+{
+    struct op_attrs attrs = {{{.i = 3}, {.i = 2}}};
+    struct op_attrs sized = {{{.i = 8}, {.i = 7}, {.i = 3}, {.i = 2}}};
+    struct tensor x = test_normal_tensor(SHAPE4(1, 8, 7, 5), 1), y, dx;
+    struct function f = {1, {280}, 45, pool64, {8, 7, 5, 3, 2}, 0, NULL};
+    struct tensor dy = test_normal_tensor(SHAPE4(1, 3, 3, 5), 2);
+    double *wide[1] = {widen(x.data, 280)}, want[45];
+    for (int mean = 0; mean < 2; mean++) {
+        f.scale = mean;
+        test_run(ref, mean ? OP_AVGPOOL2D : OP_MAXPOOL2D, &attrs, &x, &y);
+        pool64(&f, wide, want);
+        compare("pool", y.data, want, 45, 1e-6);
+        if (mean)
+            test_run(ref, OP_AVGPOOL2D_GRAD, &sized, &dy, &dx);
+        else
+            test_run(ref, OP_MAXPOOL2D_GRAD, &attrs, (struct tensor[]){dy, x}, &dx);
+        check_gradient("pool", &f, wide, 0, dy.data, dx.data);
+        free(y.data);
+        free(dx.data);
+    }
+    free(x.data);
+    free(dy.data);
+    free(wide[0]);
+}
+
 static int open_ref(void **state)
 {
     return device_cpu_open(ISA_REF, 1, &ref, NULL) != EMAC_OK;
@@ -327,6 +523,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rmsnorm), cmocka_unit_test(swiglu),
                                        cmocka_unit_test(xent),    cmocka_unit_test(attention),
-                                       cmocka_unit_test(rope),    cmocka_unit_test(adamw)};
+                                       cmocka_unit_test(rope),    cmocka_unit_test(adamw),
+                                       cmocka_unit_test(conv2d),  cmocka_unit_test(layernorm),
+                                       cmocka_unit_test(gelu),    cmocka_unit_test(pools)};
     return cmocka_run_group_tests(tests, open_ref, close_ref);
 }
