@@ -122,6 +122,22 @@ static void rows_run(struct cpu *cpu, struct rows_work *w)
     cpu_parallel(cpu, worth(w->rows, w->n, w->k), rows_part, w);
 }
 
+/* What a convolution sees of x at each of its positions. */
+static struct patches windows_of(const struct conv_dims *d, const float *x)
+{
+    int64_t shift = -(int64_t)d->pad;
+    return (struct patches){.image = x,
+                            .h = d->h,
+                            .w = d->w,
+                            .c = d->c,
+                            .rows_h = d->oh,
+                            .rows_w = d->ow,
+                            .taps_w = d->kw,
+                            .step = (int64_t)d->stride,
+                            .shift_h = shift,
+                            .shift_w = shift};
+}
+
 static enum emac_status run_conv2d(struct cpu *cpu, const struct conv_dims *d, const float *x,
                                    const float *weight, float *y, struct emac_err *err)
 {
@@ -131,16 +147,7 @@ static enum emac_status run_conv2d(struct cpu *cpu, const struct conv_dims *d, c
     enum emac_status st = rows_scratch(cpu, &w, 0, &packed, &unused, err);
     if (st != EMAC_OK)
         return st;
-    w.windows = (struct patches){x,
-                                 d->h,
-                                 d->w,
-                                 d->c,
-                                 d->oh,
-                                 d->ow,
-                                 d->kw,
-                                 (int64_t)d->stride,
-                                 -(int64_t)d->pad,
-                                 -(int64_t)d->pad};
+    w.windows = windows_of(d, x);
     cpu_pack(cpu->k, packed, weight, 1, w.k, w.k, w.n);
     rows_run(cpu, &w);
     return EMAC_OK;
@@ -191,8 +198,16 @@ static enum emac_status run_phase(struct cpu *cpu, const struct conv_dims *d, co
     enum emac_status st = rows_scratch(cpu, &w, w.k * w.n, &packed, &plain, err);
     if (st != EMAC_OK)
         return st;
-    w.windows = (struct patches){dy,        d->oh,   d->ow, d->o,     v->pixels,
-                                 h->pixels, h->taps, 1,     v->shift, h->shift};
+    w.windows = (struct patches){.image = dy,
+                                 .h = d->oh,
+                                 .w = d->ow,
+                                 .c = d->o,
+                                 .rows_h = v->pixels,
+                                 .rows_w = h->pixels,
+                                 .taps_w = h->taps,
+                                 .step = 1,
+                                 .shift_h = v->shift,
+                                 .shift_w = h->shift};
     turn_weights(d, v, h, weight, plain);
     cpu_pack(cpu->k, packed, plain, w.n, 1, w.k, w.n);
     rows_run(cpu, &w);
@@ -319,16 +334,7 @@ static enum emac_status run_grad_w(struct cpu *cpu, const struct conv_dims *d, c
                        .n = d->kh * d->kw * d->c};
     bool parallel = worth(w.positions, w.m, w.n);
     enum emac_status st;
-    w.windows = (struct patches){x,
-                                 d->h,
-                                 d->w,
-                                 d->c,
-                                 d->oh,
-                                 d->ow,
-                                 d->kw,
-                                 (int64_t)d->stride,
-                                 -(int64_t)d->pad,
-                                 -(int64_t)d->pad};
+    w.windows = windows_of(d, x);
     w.blocks = div_up(w.positions, CPU_BLOCK);
     grad_w_units(&w, parallel ? cpu->threads : 1);
     w.local_floats = CPU_BLOCK * (cpu->k->nr + w.unit_rows);
