@@ -4,7 +4,7 @@
  *
  * INV-1  The entries of a posting sum to zero.
  * INV-2  No balance is below its account's floor (0; the faucet of a
- *        development network has none).
+ *        development network and the chain have none).
  * INV-3  An idempotency key posts once: doing it again with the same entries is
  *        OK and changes nothing, with others CONFLICT.
  * INV-4  The stored balances equal the sums of the entries (replay).
@@ -21,8 +21,10 @@
  *
  * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
  * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),
- * "stake:<did>", "escrow:<job>", "fee", "royalty:<asset cid>", "faucet"; every
- * other name is refused. No float anywhere. */
+ * "stake:<did>", "escrow:<job>", "fee", "royalty:<asset cid>", "payout:<did>"
+ * (settled, to be claimed on the chain), and two sources that are in debt for
+ * all the others: "faucet" and "chain" (what the contracts hold for the ledger).
+ * Every other name is refused. No float anywhere. */
 #ifndef EMAC_LEDGER_LEDGER_H
 #define EMAC_LEDGER_LEDGER_H
 
@@ -41,7 +43,7 @@ struct ledger_entry {
 
 struct ledger_posting {
     const char *key;    /* idempotency key, e.g. "pay:<task cid>:<did>" */
-    const char *cause;  /* "escrow", "pay", "settle", "void", "refund", "fee", "faucet" */
+    const char *cause;  /* "escrow", "pay", "settle", "void", "refund", "fee", "faucet", ... */
     const char *job;    /* job id or "" */
     const char *detail; /* task or receipt CID, licence, ... or "" */
     uint64_t at_ms;
@@ -64,6 +66,10 @@ enum emac_status ledger_post(struct db *db, const struct ledger_posting *p, bool
 /* 0 for an account that was never used. Needs no transaction. */
 enum emac_status ledger_balance(struct db *db, const char *account, int64_t *out,
                                 struct emac_err *err);
+
+/* Number and hash of the last posting; 0 and zeros before the first. Needs no transaction. */
+enum emac_status ledger_head(struct db *db, int64_t *id, uint8_t hash[SHA256_BYTES],
+                             struct emac_err *err);
 
 /* Visit balances (accounts with the given prefix, sorted) or journal lines (all entries of the
  * `limit` postings after number `after`). The database is locked meanwhile; strings live until

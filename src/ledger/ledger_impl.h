@@ -4,7 +4,7 @@
 
 #include "ledger/ledger.h"
 
-/* Lowest balance an account may have. The faucet stops short of INT64_MIN, so that all other
+/* Lowest balance an account may have. A source stops short of INT64_MIN, so that all other
  * balances together fit into int64 too. */
 int64_t ledger_floor(const char *account);
 bool ledger_account_ok(const char *account);

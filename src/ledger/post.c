@@ -12,9 +12,16 @@
 
 /* ---- accounts ---- */
 
+/* Where money comes into the ledger: what it is short of is what all others have. */
+static bool is_source(const char *account)
+{
+    return strcmp(account, "faucet") == 0 || strcmp(account, "chain") == 0;
+}
+
 bool ledger_account_ok(const char *account)
 {
-    static const char *const KIND[] = {"user:", "rig:", "held:", "stake:", "escrow:", "royalty:"};
+    static const char *const KIND[] = {
+        "user:", "rig:", "held:", "stake:", "escrow:", "royalty:", "payout:"};
     size_t n = strnlen(account, LEDGER_ACCOUNT_MAX);
     if (n == LEDGER_ACCOUNT_MAX)
         return false;
@@ -22,7 +29,7 @@ bool ledger_account_ok(const char *account)
         if (account[i] <= ' ' || account[i] >= 0x7f)
             return false;
     }
-    if (strcmp(account, "fee") == 0 || strcmp(account, "faucet") == 0)
+    if (strcmp(account, "fee") == 0 || is_source(account))
         return true;
     for (size_t i = 0; i < EMAC_COUNT(KIND); i++) {
         size_t kind_n = strlen(KIND[i]);
@@ -34,7 +41,7 @@ bool ledger_account_ok(const char *account)
 
 int64_t ledger_floor(const char *account)
 {
-    return strcmp(account, "faucet") == 0 ? -INT64_MAX : 0;
+    return is_source(account) ? -INT64_MAX : 0;
 }
 
 enum emac_status ledger_balance(struct db *db, const char *account, int64_t *out,
@@ -234,8 +241,8 @@ static enum emac_status balances_after(struct db *db, const struct ledger_postin
 
 /* ---- writing ---- */
 
-static enum emac_status head_read(struct db *db, int64_t *id, uint8_t hash[SHA256_BYTES],
-                                  struct emac_err *err)
+enum emac_status ledger_head(struct db *db, int64_t *id, uint8_t hash[SHA256_BYTES],
+                             struct emac_err *err)
 {
     struct db_stmt *q;
     bool row;
@@ -332,7 +339,7 @@ enum emac_status ledger_post(struct db *db, const struct ledger_posting *posting
     if (id != 0)
         return EMAC_OK;
     EMAC_TRY(st, balances_after(db, &p, after, &accounts, err));
-    EMAC_TRY(st, head_read(db, &id, prev, err));
+    EMAC_TRY(st, ledger_head(db, &id, prev, err));
     EMAC_TRY(st, ledger_posting_hash(&p, ++id, prev, hash, err));
     EMAC_TRY(st, posting_write(db, &p, id, hash, err));
     EMAC_TRY(st, balances_write(db, after, accounts, err));

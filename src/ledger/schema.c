@@ -24,5 +24,12 @@ const struct db_migration LEDGER_MIGRATIONS[] = {
                    " one BIGINT PRIMARY KEY CHECK (one = 1),"
                    " posting BIGINT NOT NULL,"
                    " hash BLOB NOT NULL);"},
+    {"002_ledger_chain",
+     "CREATE TABLE balances_002 ("
+     " account TEXT PRIMARY KEY,"
+     " units BIGINT NOT NULL CHECK (units >= 0 OR account IN ('faucet', 'chain')));"
+     "INSERT INTO balances_002 (account, units) SELECT account, units FROM balances;"
+     "DROP TABLE balances;"
+     "ALTER TABLE balances_002 RENAME TO balances;"},
 };
 const size_t LEDGER_MIGRATION_COUNT = EMAC_COUNT(LEDGER_MIGRATIONS);

@@ -1,6 +1,7 @@
 // evm_vectors.mjs: what ethers makes of fixed inputs, as the C header tests/unit/evm_vectors.h.
 // tests/interop/run regenerates it and compares, so that the committed vectors are ethers' own.
-import { AbiCoder, Interface, SigningKey, Transaction, Wallet, encodeRlp, keccak256 } from 'ethers'
+import { StandardMerkleTree } from '@openzeppelin/merkle-tree'
+import { AbiCoder, Interface, SigningKey, Transaction, TypedDataEncoder, Wallet, encodeRlp, keccak256 } from 'ethers'
 
 const hex = text => text.slice(2)
 // A C string literal of hex digits, in pieces that fit a line.
@@ -53,6 +54,16 @@ struct tx_vector {
     uint64_t chain_id, nonce, tip, max_fee, gas;
     const char *to, *value, *data, *signing_hash, *hash, *raw;
 };
+/* EIP-712 digests of EMAC's typed data; the arguments are in the test. */
+struct typed_vector {
+    const char *name, *digest;
+};
+/* OpenZeppelin's standard tree over n leaves; the leaves are in the test, the proof is that of leaf
+ * n / 2. */
+struct tree_vector {
+    size_t n;
+    const char *root, *proof;
+};
 `)
 rows('keccak_vector', 'KECCAK_VECTORS', [0, 1, 31, 135, 136, 137, 272, 1000].map(n =>
   [n, hex(keccak256(Uint8Array.from({ length: n }, (_, i) => (i * 7 + n) & 255)))]))
@@ -83,5 +94,24 @@ rows('tx_vector', 'TX_VECTORS', [
   const signing = t.unsignedHash
   t.signature = new SigningKey(KEYS[2]).sign(signing)
   return [chainId, nonce, 1500000000, 30000000000, 21000 + nonce, to ?? '', String(value), data, hex(signing), hex(t.hash), hex(t.serialized)]
+}))
+const ACCOUNT = '0x' + 'ac'.repeat(32)
+const OTHER = '0x9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F'
+const domain = name => ({ name, version: '1', chainId: 314159, verifyingContract: '0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf' })
+const fields = text => text.split(',').map(f => ({ type: f.split(' ')[0], name: f.split(' ')[1] }))
+const typed = (name, type, args, value) => [type, hex(TypedDataEncoder.hash(domain(name), { [type]: fields(args) }, value))]
+rows('typed_vector', 'TYPED_VECTORS', [
+  typed('EMAC Bindings', 'Bind', 'bytes32 account,address wallet,uint256 nonce,uint256 deadline',
+    { account: ACCOUNT, wallet: TO, nonce: 3, deadline: 1800000000 }),
+  typed('EMAC Bindings', 'Change', 'bytes32 account,address from,address to,uint256 nonce,uint256 deadline',
+    { account: ACCOUNT, from: TO, to: OTHER, nonce: 4, deadline: 1800000001 }),
+  typed('EMAC', 'Permit', 'address owner,address spender,uint256 value,uint256 nonce,uint256 deadline',
+    { owner: TO, spender: OTHER, value: 10n ** 20n, nonce: 0, deadline: 1800000002 })
+])
+rows('tree_vector', 'TREE_VECTORS', [1, 2, 3, 4, 5, 7, 8, 33, 100].map(n => {
+  const address = i => '0x' + (0x1000 + i).toString(16).padStart(40, '0')
+  const leaves = Array.from({ length: n }, (_, i) => [314159, OTHER, 9, '0x' + (i + 1).toString(16).padStart(64, '0'), address(i), 1000000007 * (i + 1)])
+  const tree = StandardMerkleTree.of(leaves, ['uint256', 'address', 'uint64', 'bytes32', 'address', 'uint64'])
+  return [n, hex(tree.root), tree.getProof(n >> 1).map(hex).join('')]
 }))
 console.log('#endif')

@@ -30,6 +30,16 @@ struct tx_vector {
     uint64_t chain_id, nonce, tip, max_fee, gas;
     const char *to, *value, *data, *signing_hash, *hash, *raw;
 };
+/* EIP-712 digests of EMAC's typed data; the arguments are in the test. */
+struct typed_vector {
+    const char *name, *digest;
+};
+/* OpenZeppelin's standard tree over n leaves; the leaves are in the test, the proof is that of leaf
+ * n / 2. */
+struct tree_vector {
+    size_t n;
+    const char *root, *proof;
+};
 
 static const struct keccak_vector KECCAK_VECTORS[] __attribute__((unused)) = {
     {0,
@@ -215,6 +225,60 @@ static const struct tx_vector TX_VECTORS[] __attribute__((unused)) = {
      "5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b"
      "5b5b5b5bc001a0739459ecb48488be77864479a5f61efdcf68dc2a7173eac43836e5d70093c03aa0"
      "5e01775dde2d4112aaecdc8bd175f3432043db8588cc32e1969e32a94cee5156"},
+};
+
+static const struct typed_vector TYPED_VECTORS[] __attribute__((unused)) = {
+    {"Bind",
+     "93b0fa1bfda596e74043c2d13beec7414cba3091cfddbbeae7759b09115349b4"},
+    {"Change",
+     "e58b109af366c6f23b9e7ea41a93897bcaa4db875845ad4ba42e8221d9f9ef6b"},
+    {"Permit",
+     "5889102f0223afde198f95ee07d9df8435214ba287cdf4262bf1a2fe11e8deb0"},
+};
+
+static const struct tree_vector TREE_VECTORS[] __attribute__((unused)) = {
+    {1,
+     "d5adba991bb0228ae6048cc8546506c7a0dc959ffc651af6cc09e93c8cc19262",
+     ""},
+    {2,
+     "5b3759403a164c9ef8b7ff46f004724ba459b00e8f5030eb4cbc1629f8bc8640",
+     "d5adba991bb0228ae6048cc8546506c7a0dc959ffc651af6cc09e93c8cc19262"},
+    {3,
+     "c912ca1de83c1fcb28e794f3d4df84faf6a6e55cd8102887f7d82b635ecd5913",
+     "a509d3a8f4e5252305b43f4d2b7bddc674bcbc030f7de72c1af6bb0dec203818d5adba991bb0228a"
+     "e6048cc8546506c7a0dc959ffc651af6cc09e93c8cc19262"},
+    {4,
+     "df363c710d7962bd6c1e48e7d44d031caaaeeec32e5703ca133c0619a11d916b",
+     "d5adba991bb0228ae6048cc8546506c7a0dc959ffc651af6cc09e93c8cc1926213b189219f3f56bc"
+     "d8cd0a82bbd484419187eb07f3d6ddc28d9aa02a63ab890f"},
+    {5,
+     "a60c96cb9c0ce9bdb4fffb894b9411b3b30d956904dd5948591cefd524879d12",
+     "8325a2d83a3fd36b07fcd583d7993017c723a4eda710b4e5c133bc73b389e2f26a1516f92ece5ba4"
+     "c5f0d2fa98cf88b42b4ffdabef51c11bd062fea676792752"},
+    {7,
+     "8bf68568cd8201364436db705a9430c4139dc83d5a0fb9ee936170ca92c3c354",
+     "a509d3a8f4e5252305b43f4d2b7bddc674bcbc030f7de72c1af6bb0dec2038189d74a0b2d900f0b0"
+     "39d5ece370a01bad913012091d3fcf63399ac9de1358adfc2b4a3d44f9327d6edd29d28ecfcd2ac2"
+     "410035fee5c5505951e77540dad36e86"},
+    {8,
+     "214f5adb0bd32f78ad62442ce547fcfecf8a68360665277e49d4cb0191e24860",
+     "1f96e1743727bedf7e2a9e8d24929882a2921b20789cd21ae21a7faaee889891f3e92592d5605603"
+     "fe0fa896bdb98a67af15c55205a7d8e36135ad08143e68c16b0429ac5f8e63e4469b5b1e6ecf56b2"
+     "f026b8f9e76b94a4924bb95c0decc5c7"},
+    {33,
+     "09410db99385636ecbae19e559ebe666da95c8bc9560125a4b60e0ff5b8af813",
+     "cd2bd1720432ffe64b1f078b6792d7aeb4ec64d9d636984ea10305541946834754a4221fdf778625"
+     "b22f6c7fe289e646e9429a091c97ee815cc923e6aa611665247bd42a420012ebb9b0dfce5eba554e"
+     "45cbd3aed1ac52377708bda5ec47b7d0576a1ea734f119cd61b260474aeb8c17245a431117dc1a5c"
+     "4fc015e6add97bd28efb6bb3dc33939be6a7fa5d93fac8f3cf620a2607b3677fc15e0c802334949e"},
+    {100,
+     "8ee7546f44e3f0d781b6f1286598f7c480a090dfe9ea6b067ca8d7be00fb16bf",
+     "413d860864b6d22421cdbd780ed575d9f7802e9f72677bdbc206d59078fb4010b3633bf7e76683cd"
+     "ce48a800b01a69ec7e97cbb1e78006f4fbadc3f63a3a6834b9b3b00f44c77e10e4c2d039827b0e36"
+     "7bb18cea6207e60bcf181dacd92187a6241e78ed552c3a1611e898dfdb17f6ea7f62f8b46be22729"
+     "89b470371c5e554474f333ee180df9f8f85f13404f116ffdc4792f533f2c9b030860a20482fc064e"
+     "49f2da8a0bb2d0a093c46ab020a351797c4d44a923d57ec1d34e3f6045f2302ab7c8253adb051967"
+     "b1fbee96acca0928b3bbeefb34be4dfae27e86b3d112a42a"},
 };
 
 #endif

@@ -108,9 +108,9 @@ static void test_malformed(void **state)
     p = pair("faucet", -1, "user:a", 1);
     p.count = LEDGER_ENTRIES_MAX + 1;
     refuse(db, &p);
-    static const char *const ACCOUNTS[] = {"user:",         "user",     "Fee",
-                                           "fee ",          "users:a",  "user:a b",
-                                           "user:\xc3\xa4", "user:a\n", "fee:x"};
+    static const char *const ACCOUNTS[] = {"user:",   "user",     "Fee",           "fee ",
+                                           "users:a", "user:a b", "user:\xc3\xa4", "user:a\n",
+                                           "fee:x",   "chain:",   "chains",        "payout:"};
     for (size_t i = 0; i < sizeof ACCOUNTS / sizeof ACCOUNTS[0]; i++) {
         p = pair("faucet", -1, ACCOUNTS[i], 1);
         refuse(db, &p);
@@ -136,6 +136,19 @@ static void test_malformed(void **state)
     p.at_ms = UINT64_MAX;
     refuse(db, &p);
     audit_is_sound(db, 0);
+}
+
+/* What the contracts hold for the ledger is the debt of "chain". */
+static void test_chain_is_a_source(void **state)
+{
+    struct db *db = ((struct fixture *)*state)->db;
+    struct emac_err err;
+    OK(move(db, "deposit", "chain", "user:ann", 50, &err));
+    OK(move(db, "payout", "user:ann", "payout:ann", 20, &err));
+    OK(move(db, "claim", "payout:ann", "chain", 20, &err));
+    assert_int_equal(balance(db, "chain"), -30);
+    assert_int_equal(move(db, "more", "payout:ann", "chain", 1, &err), EMAC_PAYMENT);
+    audit_is_sound(db, 3);
 }
 
 static void test_extremes(void **state)
@@ -493,6 +506,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_idempotency, setup, teardown),
         cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_extremes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chain_is_a_source, setup, teardown),
         cmocka_unit_test_setup_teardown(test_net, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reading, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hash_format, setup, teardown),
