@@ -85,13 +85,45 @@ __kernel void relu_grad(MEMORY(const float, dy), MEMORY(const float, x), MEMORY(
     EACH(i, n) dx[i] = x[i] <= 0.0f ? 0.0f : dy[i];
 }
 
-/* A team has a row of d. */
-__kernel void bias(MEMORY(const float, x), MEMORY(const float, b), MEMORY(float, y), ulong d)
+/* A team has a row of d of x; b is (rows, d), and begins again after its last row. */
+__kernel void add_row(MEMORY(const float, x), MEMORY(const float, b), MEMORY(float, y), ulong d,
+                      ulong rows)
 {
     size_t row = get_group_id(0) * d;
-    __global const float *x = AT(const float, x) + row, *b = AT(const float, b);
+    __global const float *x = AT(const float, x) + row;
+    __global const float *b = AT(const float, b) + get_group_id(0) % rows * d;
     __global float *y = AT(float, y) + row;
     ROW_EACH(j, d) y[j] = x[j] + b[j];
+}
+
+__kernel void gelu(MEMORY(const float, x), MEMORY(float, y), ulong n, ulong chunk)
+{
+    __global const float *x = AT(const float, x);
+    __global float *y = AT(float, y);
+    EACH(i, n) y[i] = fn_gelu(x[i]);
+}
+
+__kernel void gelu_grad(MEMORY(const float, dy), MEMORY(const float, x), MEMORY(float, dx),
+                        ulong n, ulong chunk)
+{
+    __global const float *dy = AT(const float, dy), *x = AT(const float, x);
+    __global float *dx = AT(float, dx);
+    EACH(i, n) dx[i] = dy[i] * fn_gelu_slope(x[i]);
+}
+
+__kernel void gelu_tanh(MEMORY(const float, x), MEMORY(float, y), ulong n, ulong chunk)
+{
+    __global const float *x = AT(const float, x);
+    __global float *y = AT(float, y);
+    EACH(i, n) y[i] = fn_gelu_tanh(x[i]);
+}
+
+__kernel void gelu_tanh_grad(MEMORY(const float, dy), MEMORY(const float, x), MEMORY(float, dx),
+                             ulong n, ulong chunk)
+{
+    __global const float *dy = AT(const float, dy), *x = AT(const float, x);
+    __global float *dx = AT(float, dx);
+    EACH(i, n) dx[i] = dy[i] * fn_gelu_tanh_slope(x[i]);
 }
 
 __kernel void adamw(MEMORY(const float, p), MEMORY(const float, m), MEMORY(const float, v),

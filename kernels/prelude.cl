@@ -1,4 +1,4 @@
-/* Begins every program; compute/fn.h, half.h and the program's own text follow. Programs of
+/* Begins every program; compute/fn*.h, half.h and the program's own text follow. Programs of
  * operators define WIDE (ops.h) and get what is shared by rows and sums.
  *
  * OpenCL C 1.2. Only + - * and fma on floats, and the functions of fn.h: no mad, native_*, half_*,
@@ -45,11 +45,12 @@ typedef float4 vec;
 /* Iterations do not depend on each other, in place too. */
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 
-/* for each i < n of the whole call: `chunk` neighbours an item */
-#define EACH(i, n)                                                                                 \
-    INDEPENDENT                                                                                    \
+/* for each i < n of the whole call: `chunk` neighbours an item. APART: what is done for one has
+ * loops of its own, which are what vectors are for. */
+#define EACH_APART(i, n)                                                                           \
     for (size_t i = get_global_id(0) * chunk, i##_end = min((size_t)(n), i + chunk); i < i##_end;  \
          i++)
+#define EACH(i, n) INDEPENDENT EACH_APART(i, n)
 
 #else
 
@@ -58,7 +59,8 @@ typedef float vec;
 #define vload_vec(i, p)     ((p)[i])
 #define vstore_vec(v, i, p) ((p)[i] = (v))
 #define INDEPENDENT
-#define EACH(i, n) for (size_t i = get_global_id(0); i < (n); i += get_global_size(0))
+#define EACH_APART(i, n) for (size_t i = get_global_id(0); i < (n); i += get_global_size(0))
+#define EACH             EACH_APART
 
 #endif
 

@@ -1,24 +1,21 @@
-/* Philox 4x32-10; base/philox.c is the readable form. */
+/* What is drawn from Philox 4x32-10 (fn_philox.h). */
 
-#define PHILOX_INIT 1u
+#define PHILOX_INIT    1u
+#define PHILOX_DROPOUT 4u
 
-/* Words of one (seed, purpose, step, index), summed by halves: of the first two and the last two. */
-static void philox_halves(ulong seed, uint purpose, uint step, ulong index, int *first, int *last)
+/* The words of one (seed, purpose, step, index). */
+static void philox_at(ulong seed, uint purpose, uint step, ulong index, uint w[4])
 {
-    uint c0 = (uint)index, c1 = (uint)(index >> 32), c2 = step, c3 = purpose;
-    uint k0 = (uint)seed, k1 = (uint)(seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        ulong p0 = 0xD2511F53ul * c0, p1 = 0xCD9E8D57ul * c2;
-        c0 = (uint)(p1 >> 32) ^ c1 ^ k0;
-        c1 = (uint)p1;
-        c2 = (uint)(p0 >> 32) ^ c3 ^ k1;
-        c3 = (uint)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    *first = (int)((c0 & 0xffffu) + (c0 >> 16) + (c1 & 0xffffu) + (c1 >> 16));
-    *last = (int)((c2 & 0xffffu) + (c2 >> 16) + (c3 & 0xffffu) + (c3 >> 16));
+    w[0] = (uint)index;
+    w[1] = (uint)(index >> 32);
+    w[2] = step;
+    w[3] = purpose;
+    fn_philox(w, (uint)seed, (uint)(seed >> 32));
+}
+
+static int halves(uint w)
+{
+    return (int)((w & 0xffffu) + (w >> 16));
 }
 
 /* OP_RANDN. Element i is made of the words 6 i .. 6 i + 5, four to an index: all of one index and
@@ -29,10 +26,32 @@ __kernel void randn(MEMORY(float, y), ulong n, ulong chunk, ulong seed, uint ten
     EACH(i, n)
     {
         ulong index = (ulong)i / 2 * 3 + i % 2;
-        int a0, a1, b0, b1, sum;
-        philox_halves(seed, PHILOX_INIT, tensor, index, &a0, &a1);
-        philox_halves(seed, PHILOX_INIT, tensor, index + 1, &b0, &b1);
-        sum = a1 + b0 + (i % 2 ? b1 : a0);
+        uint a[4], b[4];
+        int sum;
+        philox_at(seed, PHILOX_INIT, tensor, index, a);
+        philox_at(seed, PHILOX_INIT, tensor, index + 1, b);
+        sum = halves(a[2]) + halves(a[3]) + halves(b[0]) + halves(b[1]);
+        sum += i % 2 ? halves(b[2]) + halves(b[3]) : halves(a[0]) + halves(a[1]);
         y[i] = (float)(sum - 6 * 65535) * 0x1p-16f * std;
+    }
+}
+
+/* OP_DROPOUT, four elements to an index; key {seed low, seed high, step, part}; n of x. */
+__kernel void dropout(MEMORY(const float, x), MEMORY(const uint, key), MEMORY(float, y),
+                      ulong fours, ulong chunk, ulong n, float p, uint site)
+{
+    __global const float *x = AT(const float, x);
+    __global const uint *key = AT(const uint, key);
+    __global float *y = AT(float, y);
+    ulong seed = (ulong)key[1] << 32 | key[0], part = (ulong)key[3] << 32;
+    uint step = key[2];
+    float scale = fn_div(1.0f, 1.0f - p);
+    EACH_APART(f, fours)
+    {
+        uint w[4];
+        size_t end = min((size_t)n, 4 * f + 4);
+        philox_at(seed, PHILOX_DROPOUT + (site << 16), step, part + f, w);
+        for (size_t i = 4 * f; i < end; i++)
+            y[i] = (float)(w[i % 4] >> 8) * 0x1p-24f >= p ? x[i] * scale : 0.0f;
     }
 }

@@ -4,8 +4,8 @@
  * Memory. Addresses are those of device.h: a map of allocations turns one into
  * a buffer and an offset. Scratch is memory that the next operator overwrites.
  *
- * Kernels. A program is the text kernels/prelude.cl, compute/fn.h,
- * compute/half.h and kernels/<program>.cl, compiled once for each set of definitions at its first
+ * Kernels. A program is the text kernels/prelude.cl, compute/fn*.h, half.h and
+ * kernels/<program>.cl, compiled once for each set of definitions at its first
  * call and kept. No option that lets the compiler change a value is given.
  *
  * Calls are put on one queue that runs them in order; an error in running one

@@ -42,4 +42,12 @@ cl_op_fn *const cl_op_table[OP_COUNT] = {
     [OP_QUANTISE] = cl_op_quantise,
     [OP_DEQUANTISE] = cl_op_dequantise,
     [OP_QMATMUL] = cl_op_qmatmul,
+    [OP_LAYERNORM] = cl_op_layernorm,
+    [OP_LAYERNORM_GRAD] = cl_op_layernorm_grad,
+    [OP_GELU] = cl_op_gelu,
+    [OP_GELU_GRAD] = cl_op_gelu_grad,
+    [OP_GELU_TANH] = cl_op_gelu_tanh,
+    [OP_GELU_TANH_GRAD] = cl_op_gelu_tanh_grad,
+    [OP_POSITION_ADD] = cl_op_position_add,
+    [OP_DROPOUT] = cl_op_dropout,
 };

@@ -32,6 +32,10 @@ POINTWISE(clip_coef, OP_CLIP_COEF)
 POINTWISE(square_root, OP_SQRT)
 POINTWISE(relu, OP_RELU)
 POINTWISE(relu_grad, OP_RELU_GRAD)
+POINTWISE(gelu, OP_GELU)
+POINTWISE(gelu_grad, OP_GELU_GRAD)
+POINTWISE(gelu_tanh, OP_GELU_TANH)
+POINTWISE(gelu_tanh_grad, OP_GELU_TANH_GRAD)
 
 enum emac_status cl_add(struct cl *cl, float *dst, const float *a, const float *b, size_t n,
                         struct emac_err *err)
@@ -84,15 +88,45 @@ enum emac_status cl_op_randn(struct cl *cl, const struct op_attrs *attrs, const 
     return launch_items(&l, err);
 }
 
-enum emac_status cl_op_bias(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
-                            struct tensor *out, struct emac_err *err)
+/* x[...,D] + b[R,D], row n with row n mod R. */
+static enum emac_status add_row(struct cl *cl, const struct tensor *in, struct tensor *out,
+                                size_t d, struct emac_err *err)
 {
-    size_t d = in[1].shape.dim[0];
     struct launch l;
-    launch_begin(&l, cl, "pointwise", "bias");
+    launch_begin(&l, cl, "pointwise", "add_row");
     launch_memory(&l, in[0].data);
     launch_memory(&l, in[1].data);
     launch_memory(&l, out[0].data);
     launch_number(&l, d);
+    launch_number(&l, cl_count(&in[1]) / d);
     return launch_rows(&l, cl_count(&in[0]) / d, 1, err);
+}
+
+enum emac_status cl_op_bias(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                            struct tensor *out, struct emac_err *err)
+{
+    return add_row(cl, in, out, in[1].shape.dim[0], err);
+}
+
+enum emac_status cl_op_position_add(struct cl *cl, const struct op_attrs *attrs,
+                                    const struct tensor *in, struct tensor *out,
+                                    struct emac_err *err)
+{
+    return add_row(cl, in, out, in[1].shape.dim[1], err);
+}
+
+enum emac_status cl_op_dropout(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
+                               struct tensor *out, struct emac_err *err)
+{
+    size_t n = cl_count(&in[0]);
+    struct launch l;
+    launch_begin(&l, cl, "random", "dropout");
+    launch_memory(&l, in[0].data);
+    launch_memory(&l, in[1].data);
+    launch_memory(&l, out[0].data);
+    launch_each(&l, cl_div_up(n, 4), 1);
+    launch_number(&l, n);
+    launch_float(&l, attrs->at[0].f);
+    launch_word(&l, (uint32_t)attrs->at[1].i);
+    return launch_items(&l, err);
 }

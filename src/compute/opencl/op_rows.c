@@ -67,20 +67,25 @@ static enum emac_status launch_columns(struct launch *l, size_t rows, size_t d, 
     return st == EMAC_OK ? cl_add_rows(l->cl, out, sums, blocks, d, err) : st;
 }
 
+/* x[rows, d] -> out[d], with launch_columns' sums */
+static enum emac_status sum_rows(struct cl *cl, const float *x, size_t rows, size_t d, float *sums,
+                                 float *out, struct emac_err *err)
+{
+    struct launch l;
+    launch_begin(&l, cl, "sum", "column_sums");
+    launch_define(&l, "SQUARE", 0);
+    launch_memory(&l, x);
+    return launch_columns(&l, rows, d, sums, out, err);
+}
+
 enum emac_status cl_op_sum_rows(struct cl *cl, const struct op_attrs *attrs,
                                 const struct tensor *in, struct tensor *out, struct emac_err *err)
 {
     size_t d = out[0].shape.dim[0], rows = cl_count(&in[0]) / d;
     void *sums;
-    struct launch l;
     enum emac_status st =
         cl_scratch(cl, cl_div_up(rows, RULE_BLOCK) * d * sizeof(float), &sums, err);
-    if (st != EMAC_OK)
-        return st;
-    launch_begin(&l, cl, "sum", "column_sums");
-    launch_define(&l, "SQUARE", 0);
-    launch_memory(&l, in[0].data);
-    return launch_columns(&l, rows, d, sums, out[0].data, err);
+    return st == EMAC_OK ? sum_rows(cl, in[0].data, rows, d, sums, out[0].data, err) : st;
 }
 
 enum emac_status cl_op_rmsnorm_grad(struct cl *cl, const struct op_attrs *attrs,
@@ -107,6 +112,49 @@ enum emac_status cl_op_rmsnorm_grad(struct cl *cl, const struct op_attrs *attrs,
     launch_memory(&l, in[1].data);
     launch_memory(&l, in[3].data);
     return launch_columns(&l, n, d, sums, out[1].data, err);
+}
+
+enum emac_status cl_op_layernorm(struct cl *cl, const struct op_attrs *attrs,
+                                 const struct tensor *in, struct tensor *out, struct emac_err *err)
+{
+    struct launch l;
+    launch_begin(&l, cl, "norm", "layernorm");
+    for (uint32_t i = 0; i < 3; i++)
+        launch_memory(&l, in[i].data);
+    for (uint32_t i = 0; i < 3; i++)
+        launch_memory(&l, out[i].data);
+    launch_number(&l, in[0].shape.dim[1]);
+    launch_float(&l, attrs->at[0].f);
+    launch_team(&l);
+    return launch_rows(&l, in[0].shape.dim[0], 1, err);
+}
+
+/* dy, x, w, mean, rstd -> dx, dw, db */
+enum emac_status cl_op_layernorm_grad(struct cl *cl, const struct op_attrs *attrs,
+                                      const struct tensor *in, struct tensor *out,
+                                      struct emac_err *err)
+{
+    size_t n = in[0].shape.dim[0], d = in[0].shape.dim[1];
+    void *sums;
+    struct launch l;
+    enum emac_status st;
+    EMAC_TRY(st, cl_scratch(cl, cl_div_up(n, RULE_BLOCK) * d * sizeof(float), &sums, err));
+    launch_begin(&l, cl, "norm", "layernorm_grad_x");
+    for (uint32_t i = 0; i < 5; i++)
+        launch_memory(&l, in[i].data);
+    launch_memory(&l, out[0].data);
+    launch_number(&l, d);
+    launch_team(&l);
+    EMAC_TRY(st, launch_rows(&l, n, 1, err));
+    launch_begin(&l, cl, "norm", "layernorm_grad_w");
+    launch_memory(&l, in[0].data);
+    launch_memory(&l, in[1].data);
+    launch_memory(&l, in[3].data);
+    launch_memory(&l, in[4].data);
+    EMAC_TRY(st, launch_columns(&l, n, d, sums, out[1].data, err));
+    st = sum_rows(cl, in[0].data, n, d, sums, out[2].data, err);
+out:
+    return st;
 }
 
 enum emac_status cl_op_xent(struct cl *cl, const struct op_attrs *attrs, const struct tensor *in,
