@@ -333,16 +333,22 @@ out:
 
 /* ---- models ---- */
 
-#define MODEL_COLUMNS "id, name, owner, model, params, ended_ms"
+#define MODEL_COLUMNS "id, name, owner, model, params, ended_ms, object"
 
-static void model_read(struct db_stmt *q, struct serve_model *m)
+/* False when the model generates no text. */
+static bool model_read(struct db_stmt *q, struct serve_model *m)
 {
+    struct emac_slice object = db_blob(q, 6);
+    struct job job;
+    if (job_decode(&job, object.data, object.len, NULL) != EMAC_OK || job_on_records(&job))
+        return false;
     *m = (struct serve_model){.model = cid_from_text(db_text(q, 3)),
                               .params = cid_from_text(db_text(q, 4)),
                               .created_ms = (uint64_t)db_i64(q, 5)};
     emac_strcpy(m->job, sizeof(m->job), db_text(q, 0));
     emac_strcpy(m->name, sizeof(m->name), db_text(q, 1));
     emac_strcpy(m->owner, sizeof(m->owner), db_text(q, 2));
+    return true;
 }
 
 enum emac_status serve_model_find(struct coordinator *c, const char *name, struct serve_model *out,
@@ -364,9 +370,12 @@ enum emac_status serve_model_find(struct coordinator *c, const char *name, struc
                          "there is no model '%.100s': name a job that succeeded, or its model's "
                          "CID",
                          name);
-    model_read(q, out);
+    if (!model_read(q, out))
+        st = emac_fail(err, EMAC_INVALID,
+                       "model '%.100s' is a classifier and generates no text: use 'emac classify'",
+                       name);
     db_done(q);
-    return EMAC_OK;
+    return st;
 }
 
 enum emac_status serve_models_each(struct coordinator *c, uint32_t limit,
@@ -381,8 +390,8 @@ enum emac_status serve_models_each(struct coordinator *c, uint32_t limit,
                                    "i", (int64_t)limit);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct serve_model m;
-        model_read(q, &m);
-        each(ctx, &m);
+        if (model_read(q, &m))
+            each(ctx, &m);
     }
     return st;
 }

@@ -93,4 +93,29 @@ static inline struct job small_job(uint32_t steps, uint32_t micro_batches)
     return j;
 }
 
+/* A job on a data set of 8 x 8 images in 3 classes, as after job_take_dataset. */
+static inline struct job records_job(uint32_t steps, uint32_t micro_batches)
+{
+    struct job j = small_job(steps, micro_batches);
+    j.architecture = JOB_CNN;
+    j.model = (struct llama_config){0};
+    j.init = (struct llama_init){0};
+    j.heldout = 0;
+    j.seq_len = 0;
+    j.classifier = (struct classifier_config){.height = 8,
+                                              .width = 8,
+                                              .channels = 1,
+                                              .classes = 3,
+                                              .stages = 2,
+                                              .filters = 3,
+                                              .kernel = 3,
+                                              .layers = 1,
+                                              .hidden_size = 6};
+    j.data.codec = CID_DAG_CBOR;
+    j.records = 50;
+    j.test_records = 20;
+    j.data_size = 70 * 66;
+    return j;
+}
+
 #endif

@@ -306,6 +306,121 @@ static void test_corpus_is_divided(void **state)
     emac_buf_release(&buf);
 }
 
+/* ---- jobs on data sets ---- */
+
+static const char LEAST_CNN[] =
+    "{\"name\": \"least\", \"data\":"
+    " {\"cid\": \"bafyreiffpmqbkhvddpm3ogf4ptptbyk3pvvj666mljhx7anv63ugmim7c4\"},"
+    " \"model\": {\"architecture\": \"cnn\", \"filters\": 4, \"hidden_size\": 8},"
+    " \"recipe\": {\"micro_batch\": 2, \"micro_batches\": 4, \"steps\": 100, \"lr\": 0.001}}";
+
+static void test_fields_follow_the_architecture(void **state)
+{
+    static const struct {
+        const char *path, *value, *says;
+    } CASES[] = {
+        {"model.architecture", "\"mlp\"",
+         "unknown field 'model.filters'; known in 'model' are "
+         "architecture layers hidden_size"},
+        {"model.architecture", "\"llama\"", "unknown field 'model.filters'"},
+        {"model.architecture", "7", "model.architecture must be text, not an integer"},
+        {"model.heads", "2", "unknown field 'model.heads'"},
+        {"model.filters", NULL, "model.filters is missing"},
+        {"model.stages", "7", "model.stages must be from 1 to 6, not 7"},
+        {"model.kernel", "4", "model.kernel must be odd, not 4"},
+        {"data.heldout", "0.1", "unknown field 'data.heldout'"},
+        {"data.file", "\"x\"", "give one of them"},
+        {"data.height", "9", "model: width must be from 1"},
+        {"recipe.seq_len", "8", "unknown field 'recipe.seq_len'"},
+    };
+    struct job j;
+    json_t *root = json_loads(LEAST_CNN, 0, NULL);
+    assert_ok(job_from_json(&j, root, NULL, 0, err));
+    assert_int_equal(j.architecture, JOB_CNN);
+    assert_int_equal(j.classifier.stages, 2);
+    assert_int_equal(j.classifier.kernel, 3);
+    assert_int_equal(j.classifier.layers, 1);
+    assert_int_equal(j.eval_batches, JOB_MICRO_BATCHES_MAX);
+    assert_int_equal(job_units_per_step(&j), 8);
+    assert_string_equal(job_unit(&j), "samples");
+    assert_fails(job_check(&j, err), EMAC_INVALID, "not set");
+    json_decref(root);
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        char file[64];
+        struct emac_err err = {0};
+        root = json_loads(LEAST_CNN, 0, NULL);
+        put(root, CASES[i].path, CASES[i].value);
+        if (job_from_json(&j, root, file, sizeof file, &err) != EMAC_INVALID ||
+            strstr(err.text, CASES[i].says) == NULL)
+            fail_msg("%s: '%s'", CASES[i].path, err.text);
+        json_decref(root);
+    }
+    root = json_loads(LEAST_CNN, 0, NULL);
+    put(root, "data.cid", NULL);
+    put(root, "data.file", "\"x\"");
+    char file[64];
+    assert_fails(job_from_json(&j, root, file, sizeof file, err), EMAC_INVALID,
+                 "trains on a data set");
+    json_decref(root);
+}
+
+static void test_jobs_on_records_round_trip(void **state)
+{
+    struct job j = records_job(10, 4);
+    struct emac_buf buf;
+    struct cid cid;
+    char text[CID_TEXT_MAX];
+    assert_ok(job_check(&j, err));
+    check_round_trip(&j);
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    encode(&j, &buf, &cid);
+    cid_text(text, &cid);
+    assert_string_equal(text, "bafyreiet2ire3jl2lrer5ruwmzwow3s57bake4uhxdh3xompalffez4uxu");
+    emac_buf_release(&buf);
+    j.architecture = JOB_MLP;
+    j.classifier.stages = j.classifier.filters = j.classifier.kernel = 0;
+    check_round_trip(&j);
+}
+
+static void test_records_are_counted(void **state)
+{
+    struct job j = records_job(10, 4);
+    assert_int_equal(job_eval_batches(&j), 6); /* asked for; there are 10 */
+    j.eval_batches = 4096;
+    assert_int_equal(job_eval_batches(&j), 10);
+    j.test_records = 0;
+    assert_int_equal(job_eval_batches(&j), 0);
+    assert_ok(job_check(&j, err));
+    j.test_records = 1;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "1 test records, fewer than");
+    j = records_job(10, 4);
+    j.micro_batch = 4096;
+    j.classifier.height = j.classifier.width = 512;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "features of a record passes");
+    j.records = 0;
+    j.micro_batch = 2;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "come from the data set");
+}
+
+static void test_facts_come_from_the_data_set(void **state)
+{
+    struct job j = records_job(10, 4), blank = j;
+    struct dataset d = {.height = 8,
+                        .width = 8,
+                        .channels = 1,
+                        .class_count = 3,
+                        .split = {{.records = 50}, {.records = 20}}};
+    blank.records = blank.test_records = blank.data_size = 0;
+    blank.classifier.height = blank.classifier.width = blank.classifier.channels = 0;
+    blank.classifier.classes = 0;
+    assert_ok(job_take_dataset(&blank, &d, err));
+    assert_memory_equal(&blank, &j, sizeof j);
+    assert_ok(job_take_dataset(&j, &d, err));
+    j.classifier.classes = 4;
+    assert_fails(job_take_dataset(&j, &d, err), EMAC_INVALID,
+                 "data.classes is 4 but the data set's is 3");
+}
+
 /* ---- the manual ---- */
 
 static void field_value_text(const struct job_field *f, char *out, size_t cap)
@@ -403,6 +518,10 @@ int main(void)
         cmocka_unit_test(test_job_encoding_is_fixed),
         cmocka_unit_test(test_damage_is_never_silent),
         cmocka_unit_test(test_corpus_is_divided),
+        cmocka_unit_test(test_fields_follow_the_architecture),
+        cmocka_unit_test(test_jobs_on_records_round_trip),
+        cmocka_unit_test(test_records_are_counted),
+        cmocka_unit_test(test_facts_come_from_the_data_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

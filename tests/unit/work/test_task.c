@@ -1,6 +1,7 @@
 /* Programs, tasks, receipts: one encoding each, strict readers. */
 #include "fixture.h"
 
+#include "base/assert.h"
 #include "codec/dagcbor.h"
 #include "work/task.h"
 
@@ -391,6 +392,85 @@ static void test_damage_is_never_silent(void **state)
     emac_buf_release(&again);
 }
 
+/* ---- records ---- */
+
+static struct program record_program(enum sampler_kind kind)
+{
+    struct program p = map_program();
+    p.sampler = (struct sampler){.kind = kind,
+                                 .batch = 4,
+                                 .end = 10,
+                                 .seed = kind == SAMPLER_SHUFFLED ? 9 : 0,
+                                 .split = kind == SAMPLER_SHUFFLED ? DATASET_TRAIN : DATASET_TEST,
+                                 .rows = kind == SAMPLER_SHUFFLED ? 8 : 0};
+    return p;
+}
+
+static void test_programs_on_records(void **state)
+{
+    static const enum sampler_kind KINDS[] = {SAMPLER_SHUFFLED, SAMPLER_LISTED};
+    for (int i = 0; i < 2; i++) {
+        struct program p = record_program(KINDS[i]), back;
+        struct emac_buf buf, again;
+        emac_buf_init(&buf, PROGRAM_BYTES_MAX);
+        emac_buf_init(&again, PROGRAM_BYTES_MAX);
+        assert_ok(program_encode(&p, &buf, NULL, err));
+        assert_ok(program_decode(&back, buf.data, buf.len, err));
+        assert_ok(program_encode(&back, &again, NULL, err));
+        assert_int_equal(buf.len, again.len);
+        assert_memory_equal(buf.data, again.data, buf.len);
+        assert_memory_equal(&back.sampler, &p.sampler, sizeof p.sampler);
+        assert_int_equal(sampler_batches(&p.sampler), 2);
+        emac_buf_release(&buf);
+        emac_buf_release(&again);
+    }
+}
+
+static void test_samplers_of_records_are_checked(void **state)
+{
+    static const struct {
+        enum sampler_kind kind;
+        uint32_t batch;
+        uint64_t begin, end, rows;
+        const char *says;
+    } CASES[] = {
+        {SAMPLER_SHUFFLED, 0, 0, 10, 8, "a sampler of 0 records"},
+        {SAMPLER_SHUFFLED, SAMPLER_RECORDS_MAX + 1, 0, 10, 8, "records is not possible"},
+        {SAMPLER_SHUFFLED, 4, 10, 10, 8, "hold none"},
+        {SAMPLER_SHUFFLED, 4, 0, DATASET_RECORDS_MAX + 1, 8, "hold none"},
+        {SAMPLER_SHUFFLED, 4, 0, 10, 0, "a step of 0 records"},
+        {SAMPLER_SHUFFLED, 4, 0, 10, 6, "a step of 6 records"},
+        {SAMPLER_LISTED, 4, 0, 10, 8, "a step of 8 records"},
+    };
+    for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
+        struct sampler s = {.kind = CASES[i].kind,
+                            .batch = CASES[i].batch,
+                            .begin = CASES[i].begin,
+                            .end = CASES[i].end,
+                            .rows = CASES[i].rows};
+        assert_fails(sampler_check(&s, err), EMAC_INVALID, CASES[i].says);
+    }
+}
+
+/* The rows of one step after the other: each epoch takes every record once. */
+static void test_each_epoch_takes_each_record_once(void **state)
+{
+    const struct sampler s = record_program(SAMPLER_SHUFFLED).sampler;
+    for (uint32_t epoch = 0; epoch < 8; epoch++) {
+        unsigned seen[10] = {0};
+        for (uint64_t place = epoch * 10; place < (epoch + 1) * 10; place++) {
+            uint64_t record = sampler_record(&s, (uint32_t)(place / 8), (uint32_t)(place % 8 / 4),
+                                             (uint32_t)(place % 4));
+            assert_true(record < 10);
+            seen[record]++;
+        }
+        for (int i = 0; i < 10; i++)
+            assert_int_equal(seen[i], 1);
+    }
+    const struct sampler listed = record_program(SAMPLER_LISTED).sampler;
+    assert_int_equal(sampler_record(&listed, 5, 1, 3), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +485,9 @@ int main(void)
         cmocka_unit_test(test_receipt_round_trip),
         cmocka_unit_test(test_receipts_that_make_no_sense),
         cmocka_unit_test(test_damage_is_never_silent),
+        cmocka_unit_test(test_programs_on_records),
+        cmocka_unit_test(test_samplers_of_records_are_checked),
+        cmocka_unit_test(test_each_epoch_takes_each_record_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
