@@ -29,12 +29,14 @@ static inline double bench_median(double *x, size_t n)
     return x[n / 2];
 }
 
-/* Takes "--isa NAME" and "--threads N" off the front of the arguments and opens the device; ends
- * the program with a sentence when that fails. */
+/* Takes "--isa NAME", "--threads N" or "--device opencl:WHICH" off the front of the arguments and
+ * opens the device; ends the program with a sentence when that fails. */
 static inline struct device *bench_device(int *argc, char ***argv)
 {
     enum isa isa = ISA_BEST;
     uint32_t threads = 1;
+    const char *opencl = NULL;
+    enum emac_status st;
     struct device *dev;
     struct emac_err err;
     for (; *argc > 2 && (*argv)[1][0] == '-'; *argc -= 2, *argv += 2) {
@@ -42,12 +44,17 @@ static inline struct device *bench_device(int *argc, char ***argv)
             isa = isa_find((*argv)[2]);
         else if (strcmp((*argv)[1], "--threads") == 0)
             threads = (uint32_t)strtoul((*argv)[2], NULL, 10);
+        else if (strncmp((*argv)[2], "opencl:", 7) == 0)
+            opencl = (*argv)[2] + 7;
     }
     if (isa == ISA_COUNT || threads < 1 || threads > 1024) {
-        fprintf(stderr, "usage: [--isa best|ref|portable|avx2|avx512] [--threads N] ...\n");
+        fprintf(stderr, "usage: [--isa best|ref|portable|avx2|avx512] [--threads N] "
+                        "[--device opencl:WHICH] ...\n");
         exit(2);
     }
-    if (device_cpu_open(isa, threads, &dev, &err) != EMAC_OK) {
+    st =
+        opencl ? device_opencl_open(opencl, &dev, &err) : device_cpu_open(isa, threads, &dev, &err);
+    if (st != EMAC_OK) {
         fprintf(stderr, "%s\n", err.text);
         exit(1);
     }

@@ -1,4 +1,5 @@
-/* Speed of a training step: bench_train [--isa NAME] [--threads N] MODEL BATCHxSEQ
+/* Speed of a training step: bench_train [--isa NAME] [--threads N] [--device opencl:WHICH] MODEL
+ * BATCHxSEQ
  *
  * The model's own graphs, run as a rig runs them: gradients of one micro-batch, then AdamW with
  * clipping, whose new state takes the place of the old. MODEL: 124m, 10m. Commands are read from
@@ -34,7 +35,12 @@ static const struct adamw_recipe recipe = {.lr = 6e-4,
                                            .weight_decay = 0.1,
                                            .clip_norm = 1.0};
 
-/* State and gradients: each bundle is one run of memory, parameter after parameter. */
+/* What is written before a step and read after it. */
+struct numbers {
+    float loss, count_inv, hyper[8], hyper_nodecay[8], clip, mean_loss, grad_norm;
+};
+
+/* State and gradients: each bundle is one run of the device's memory, parameter after parameter. */
 static struct {
     struct device *dev;
     const struct llama_config *c;
@@ -42,8 +48,9 @@ static struct {
     struct graph *train, *adamw;
     struct graph_plan *train_plan, *adamw_plan;
     float *param, *m, *v, *grad, *cos, *sin;
-    int32_t *tokens, *targets;
-    float loss, count_inv, hyper[8], hyper_nodecay[8], clip, mean_loss, grad_norm;
+    int32_t *tokens, *targets; /* the device's, like all before */
+    int32_t *tokens_host, *targets_host;
+    struct numbers *numbers, numbers_host;
 } t;
 
 static void must(enum emac_status st, const struct emac_err *err)
@@ -80,17 +87,17 @@ static void *data_of(const char *port)
     const struct {
         const char *name;
         void *data;
-    } single[] = {{"sum/loss", &t.loss},
+    } single[] = {{"sum/loss", &t.numbers->loss},
                   {"tables/cos", t.cos},
                   {"tables/sin", t.sin},
                   {"batch/tokens", t.tokens},
                   {"batch/targets", t.targets},
-                  {"args/count_inv", &t.count_inv},
-                  {"args/hyper", t.hyper},
-                  {"args/hyper_nodecay", t.hyper_nodecay},
-                  {"args/clip", &t.clip},
-                  {"metrics/loss", &t.mean_loss},
-                  {"metrics/grad_norm", &t.grad_norm}};
+                  {"args/count_inv", &t.numbers->count_inv},
+                  {"args/hyper", t.numbers->hyper},
+                  {"args/hyper_nodecay", t.numbers->hyper_nodecay},
+                  {"args/clip", &t.numbers->clip},
+                  {"metrics/loss", &t.numbers->mean_loss},
+                  {"metrics/grad_norm", &t.numbers->grad_norm}};
     for (size_t i = 0; i < EMAC_COUNT(bundle); i++) {
         size_t n = strlen(bundle[i].bundle);
         if (strncmp(port, bundle[i].bundle, n) == 0)
@@ -119,8 +126,32 @@ static void *memory(size_t count, size_t size)
 {
     void *p = NULL;
     struct emac_err err;
-    must(emac_alloc_aligned(&p, count * size, &err), &err);
+    must(device_alloc(t.dev, count * size, &p, &err), &err);
     return p;
+}
+
+static void put(void *dst, const void *src, size_t n)
+{
+    struct emac_err err;
+    must(device_write(t.dev, dst, src, n, &err), &err);
+}
+
+static void *host_memory(size_t n)
+{
+    void *p = malloc(n);
+    EMAC_ASSERT(p != NULL);
+    return p;
+}
+
+static void rope_init(void)
+{
+    size_t n = (size_t)t.seq * t.c->head_dim / 2;
+    float *cos = host_memory(n * sizeof *cos), *sin = host_memory(n * sizeof *sin);
+    llama_rope_tables(t.c, t.seq, cos, sin);
+    put(t.cos, cos, n * sizeof *cos);
+    put(t.sin, sin, n * sizeof *sin);
+    free(cos);
+    free(sin);
 }
 
 /* The initial state, by its own graph. */
@@ -150,9 +181,12 @@ static void make(void)
     t.sin = memory(half, sizeof *t.sin);
     t.tokens = memory(tokens, sizeof *t.tokens);
     t.targets = memory(tokens, sizeof *t.targets);
-    t.count_inv = 1.0f;
-    t.clip = (float)recipe.clip_norm;
-    llama_rope_tables(t.c, t.seq, t.cos, t.sin);
+    t.tokens_host = host_memory(tokens * sizeof *t.tokens);
+    t.targets_host = host_memory(tokens * sizeof *t.targets);
+    t.numbers = memory(1, sizeof *t.numbers);
+    t.numbers_host.count_inv = 1.0f;
+    t.numbers_host.clip = (float)recipe.clip_norm;
+    rope_init();
     state_init();
     must(llama_graph_train(t.c, t.batch, t.seq, &t.train, &err), &err);
     const struct llama_model model = {t.c, NULL};
@@ -171,13 +205,16 @@ static void batch_fill(void)
             uint64_t at = ((uint64_t)t.step * t.batch + b) * (t.seq + 1) + i;
             int32_t id = (int32_t)((at * 2654435761u & 0xffffffff) >> 8) % (int32_t)t.c->vocab_size;
             if (i < t.seq)
-                t.tokens[b * t.seq + i] = id;
+                t.tokens_host[b * t.seq + i] = id;
             if (i > 0)
-                t.targets[b * t.seq + i - 1] = id;
+                t.targets_host[b * t.seq + i - 1] = id;
         }
-    adamw_hyper(&recipe, t.step, true, t.hyper);
-    adamw_hyper(&recipe, t.step, false, t.hyper_nodecay);
+    adamw_hyper(&recipe, t.step, true, t.numbers_host.hyper);
+    adamw_hyper(&recipe, t.step, false, t.numbers_host.hyper_nodecay);
     t.step++;
+    put(t.tokens, t.tokens_host, (size_t)t.batch * t.seq * sizeof *t.tokens);
+    put(t.targets, t.targets_host, (size_t)t.batch * t.seq * sizeof *t.targets);
+    put(t.numbers, &t.numbers_host, sizeof *t.numbers);
 }
 
 static void command_step(void)
@@ -188,17 +225,22 @@ static void command_step(void)
     start = bench_seconds();
     must(graph_run(t.train_plan, t.dev, &err), &err);
     must(graph_run(t.adamw_plan, t.dev, &err), &err);
-    printf("%.6f %.6f\n", bench_seconds() - start, t.mean_loss);
+    must(device_read(t.dev, &t.numbers_host, t.numbers, sizeof *t.numbers, &err), &err);
+    printf("%.6f %.6f\n", bench_seconds() - start, t.numbers_host.mean_loss);
 }
 
 static void command_init(const char *path)
 {
     FILE *f = fopen(path, "wb");
     size_t n = (size_t)llama_param_elements(t.c);
-    if (f == NULL || fwrite(t.param, sizeof *t.param, n, f) != n || fclose(f) != 0) {
+    float *param = host_memory(n * sizeof *param);
+    struct emac_err err;
+    must(device_read(t.dev, param, t.param, n * sizeof *param, &err), &err);
+    if (f == NULL || fwrite(param, sizeof *param, n, f) != n || fclose(f) != 0) {
         fprintf(stderr, "cannot write '%s'\n", path);
         exit(1);
     }
+    free(param);
     printf("%zu\n", n);
 }
 
@@ -231,6 +273,7 @@ static void profile_plan(struct graph_plan *p, struct profile table[OP_COUNT][2]
             out[k] = p->value[n->out + k].tensor;
         start = bench_seconds();
         must(plan_step(p, t.dev, s, &err), &err);
+        must(device_finish(t.dev, &err), &err);
         row->seconds += bench_seconds() - start;
         row->flops += (double)op_flops(n->op, &n->attrs, in, out);
         row->calls++;
@@ -259,7 +302,8 @@ static void command_profile(void)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: bench_train [--isa NAME] [--threads N] 124m|10m BATCHxSEQ\n");
+    fprintf(stderr, "usage: bench_train [--isa NAME] [--threads N] [--device opencl:WHICH] "
+                    "124m|10m BATCHxSEQ\n");
     exit(2);
 }
 
