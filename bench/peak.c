@@ -29,8 +29,8 @@ struct peak {
             KEEP(fma, a)                                                                           \
             KEEP(fma, b)                                                                           \
             KEEP(fma, c)                                                                           \
-            KEEP(fma, d) KEEP(fma, e) KEEP(fma, f) KEEP(fma, g) KEEP(fma, h) KEEP(fma, i)          \
-                KEEP(fma, j)                                                                       \
+            KEEP(fma, d)                                                                           \
+            KEEP(fma, e) KEEP(fma, f) KEEP(fma, g) KEEP(fma, h) KEEP(fma, i) KEEP(fma, j)          \
         }                                                                                          \
         a = fma(a, b, c) + fma(d, e, f) + fma(g, h, i) + j;                                        \
         return (double)((float *)&a)[0];                                                           \

@@ -15,7 +15,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-
+#include "compute/device.h"
 #include "http/client.h"
 #include "http/identity.h"
 #include "os/os.h"
@@ -63,6 +63,19 @@ struct cli_option {
  * within [least, most]. CANCELLED after --help was printed; INVALID with the sentence. */
 enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cli_option *options,
                            size_t count, const char **pos, int least, int most);
+
+/* What chooses a device: the options, then what cli_device_check makes of them. */
+struct cli_device {
+    const char *device, *isa, *memory;
+    uint64_t threads;
+    char spec[128];        /* device_open's */
+    uint64_t memory_bytes; /* 0: not limited */
+};
+#define CLI_DEVICE_OPTIONS(d)                                                                      \
+    {"device", 0, OPT_TEXT, &(d)->device}, {"isa", 0, OPT_TEXT, &(d)->isa},                        \
+        {"threads", 0, OPT_U64, &(d)->threads}, {"device-memory", 0, OPT_TEXT, &(d)->memory},
+enum emac_status cli_device_check(struct cli *c, struct cli_device *d);
+enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, struct device **out);
 
 /* The manual of a command, embedded from docs/cli. NULL when unknown. */
 const char *cli_manual(const char *name);

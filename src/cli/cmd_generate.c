@@ -9,8 +9,9 @@
 #define PROMPT_MAX (1u << 20)
 
 struct generate_args {
-    const char *prompt, *isa;
-    uint64_t tokens, seed, threads, top_k;
+    const char *prompt;
+    uint64_t tokens, seed, top_k;
+    struct cli_device device;
     double temperature, top_p;
 };
 
@@ -53,8 +54,7 @@ static enum emac_status text_json(struct cli *c, const struct emac_buf *text, js
     return st;
 }
 
-static enum emac_status run(struct cli *c, const struct generate_args *a, enum isa isa,
-                            const char *name)
+static enum emac_status run(struct cli *c, const struct generate_args *a, const char *name)
 {
     struct model_files m;
     struct device *dev = NULL;
@@ -74,8 +74,7 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, enum i
     enum emac_status st = model_files_load(c, name, &m);
     if (st != EMAC_OK)
         return st;
-    uint32_t threads = a->threads ? (uint32_t)a->threads : os_cpu_count();
-    EMAC_TRY(st, device_cpu_open(isa, threads, &dev, &c->err));
+    EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
     EMAC_TRY(st, session_open(dev, &m.config, m.weights.data, m.weights.len, &s, &c->err));
     EMAC_TRY(st, generator_open(s, &m.config, a->prompt, strlen(a->prompt), &params, &g, &c->err));
     EMAC_TRY(st, generate(c, a, g, &text));
@@ -94,27 +93,21 @@ out:
 
 enum emac_status cmd_generate(struct cli *c, int argc, char **argv)
 {
-    struct generate_args a = {
-        .prompt = "", .isa = "best", .tokens = 256, .temperature = 0.8, .top_p = 1};
+    struct generate_args a = {.prompt = "", .tokens = 256, .temperature = 0.8, .top_p = 1};
     const struct cli_option options[] = {
         {"prompt", 'p', OPT_TEXT, &a.prompt}, {"seed", 0, OPT_U64, &a.seed},
         {"tokens", 'n', OPT_U64, &a.tokens},  {"temperature", 't', OPT_F64, &a.temperature},
         {"top-p", 0, OPT_F64, &a.top_p},      {"top-k", 0, OPT_U64, &a.top_k},
-        {"threads", 0, OPT_U64, &a.threads},  {"isa", 0, OPT_TEXT, &a.isa},
-    };
+        CLI_DEVICE_OPTIONS(&a.device)};
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1);
     if (st != EMAC_OK)
         return st;
-    enum isa isa = isa_find(a.isa);
-    if (isa == ISA_COUNT)
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown instruction set '%s': best, ref, portable, avx2, avx512", a.isa);
-    if (a.tokens > 1000000 || a.threads > 1024 || a.top_k > 1000000)
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "tokens and top-k go up to 1000000, threads to 1024");
+    if (a.tokens > 1000000 || a.top_k > 1000000)
+        return emac_fail(&c->err, EMAC_INVALID, "tokens and top-k go up to 1000000");
     if (!(a.temperature >= 0 && a.temperature <= 100) || !(a.top_p > 0 && a.top_p <= 1))
         return emac_fail(&c->err, EMAC_INVALID,
                          "temperature must be within 0..100 and top-p within (0,1]");
-    return run(c, &a, isa, pos[0]);
+    st = cli_device_check(c, &a.device);
+    return st == EMAC_OK ? run(c, &a, pos[0]) : st;
 }

@@ -6,8 +6,9 @@
 #include "os/thread.h"
 
 struct node_args {
-    const char *dir, *name, *address, *public_url, *isa;
-    uint64_t port, threads, memory_mb, disk_mb;
+    const char *dir, *name, *address, *public_url;
+    uint64_t port, memory_mb, disk_mb;
+    struct cli_device device;
     bool unreachable, no_sandbox, once;
 };
 
@@ -71,7 +72,7 @@ static enum emac_status run(struct cli *c, const struct node_config *cfg)
 
 enum emac_status cmd_node(struct cli *c, int argc, char **argv)
 {
-    struct node_args a = {.isa = "best"};
+    struct node_args a = {0};
     const struct cli_option options[] = {
         {"dir", 0, OPT_TEXT, &a.dir},
         {"name", 0, OPT_TEXT, &a.name},
@@ -79,9 +80,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         {"port", 0, OPT_U64, &a.port},
         {"public-url", 0, OPT_TEXT, &a.public_url},
         {"unreachable", 0, OPT_FLAG, &a.unreachable},
-        {"isa", 0, OPT_TEXT, &a.isa},
-        {"threads", 0, OPT_U64, &a.threads},
-        {"memory-mb", 0, OPT_U64, &a.memory_mb},
+        CLI_DEVICE_OPTIONS(&a.device){"memory-mb", 0, OPT_U64, &a.memory_mb},
         {"disk-mb", 0, OPT_U64, &a.disk_mb},
         {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
         {"once", 0, OPT_FLAG, &a.once},
@@ -91,13 +90,12 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);
     if (st != EMAC_OK)
         return st;
-    enum isa isa = isa_find(a.isa);
-    if (isa == ISA_COUNT)
+    st = cli_device_check(c, &a.device);
+    if (st != EMAC_OK)
+        return st;
+    if (a.port > 65535 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30))
         return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown instruction set '%s': best, ref, portable, avx2, avx512", a.isa);
-    if (a.port > 65535 || a.threads > 1024 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30))
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "port goes up to 65535, threads to 1024, memory-mb and disk-mb to 2^30");
+                         "port goes up to 65535, memory-mb and disk-mb to 2^30");
     st = node_dir(c, a.dir, dir, sizeof(dir));
     if (st != EMAC_OK)
         return st;
@@ -109,8 +107,9 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .port = (uint16_t)a.port,
                                     .public_url = a.public_url,
                                     .unreachable = a.unreachable,
-                                    .isa = isa,
-                                    .threads = (uint32_t)a.threads,
+                                    .device = a.device.spec,
+                                    .device_memory = a.device.memory_bytes,
+                                    .threads = (uint32_t)a.device.threads,
                                     .memory_quota = a.memory_mb << 20,
                                     .disk_quota = a.disk_mb << 20,
                                     .sandbox = !a.no_sandbox,

@@ -7,8 +7,7 @@
 
 struct train_args {
     bool local, restart;
-    uint64_t threads;
-    const char *isa;
+    struct cli_device device;
 };
 
 struct run {
@@ -66,13 +65,22 @@ static json_t *checkpoint_json(const struct local_checkpoint *k)
                      "model", model);
 }
 
+static json_t *device_json(const struct device *dev, const struct local_result *r)
+{
+    struct device_memory m;
+    device_memory(dev, &m);
+    return json_pack("{s:s,s:I,s:I,s:I}", "name", device_name(dev), "memory_peak",
+                     (json_int_t)m.peak, "bus_written", (json_int_t)r->bus_written, "bus_read",
+                     (json_int_t)r->bus_read);
+}
+
 static json_t *number_or_null(bool known, double v)
 {
     return known ? json_real(v) : json_null();
 }
 
-static json_t *result_json(const struct local_result *r, const struct job *job, double seconds,
-                           double units_per_second)
+static json_t *result_json(const struct local_result *r, const struct job *job,
+                           const struct device *dev, double seconds, double units_per_second)
 {
     char model[CID_TEXT_MAX], params[CID_TEXT_MAX], rate[40];
     cid_text(model, &r->model);
@@ -82,17 +90,16 @@ static json_t *result_json(const struct local_result *r, const struct job *job, 
         json_array_append_new(list, checkpoint_json(&r->checkpoint[i]));
     bool bits = r->has_heldout && !r->has_accuracy;
     snprintf(rate, sizeof rate, "%s_per_second", job_unit(job));
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f}", "id", r->id, "model",
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:o}", "id", r->id, "model",
                      model, "params", params, "checkpoints", list, "loss_bits_per_byte",
                      number_or_null(bits, r->heldout_bits_per_byte), "accuracy",
                      number_or_null(r->has_accuracy, r->accuracy), "steps",
                      (json_int_t)job->adamw.steps, "resumed_at", (json_int_t)r->resumed_at,
                      job_unit(job), (json_int_t)r->units, "seconds", seconds, rate,
-                     units_per_second, "loss", r->loss);
+                     units_per_second, "loss", r->loss, "device", device_json(dev, r));
 }
 
-static enum emac_status train(struct cli *c, const struct train_args *a, enum isa isa,
-                              const char *path)
+static enum emac_status train(struct cli *c, const struct train_args *a, const char *path)
 {
     struct store *s = NULL;
     struct device *dev = NULL;
@@ -100,14 +107,13 @@ static enum emac_status train(struct cli *c, const struct train_args *a, enum is
     struct local_result r = {0};
     char dir[OS_PATH_MAX];
     struct run run = {.c = c};
-    uint32_t threads = a->threads ? (uint32_t)a->threads : os_cpu_count();
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
     run.unit = job_unit(&job);
-    EMAC_TRY(st, device_cpu_open(isa, threads, &dev, &c->err));
+    EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
     const struct local_config cfg = {.os = c->os,
                                      .store = s,
                                      .dev = dev,
@@ -121,7 +127,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, enum is
     EMAC_TRY(st, local_train(&cfg, &r, &c->err));
     double seconds = (double)(c->os->mono_ns(c->os) - start) * 1e-9;
     show(c, &r, run.unit, seconds);
-    cli_result(c, result_json(&r, &job, seconds, run.units_per_second));
+    cli_result(c, result_json(&r, &job, dev, seconds, run.units_per_second));
 out:
     local_result_release(&r);
     device_close(dev);
@@ -131,13 +137,10 @@ out:
 
 enum emac_status cmd_train(struct cli *c, int argc, char **argv)
 {
-    struct train_args a = {.isa = "best"};
-    const struct cli_option options[] = {
-        {"local", 0, OPT_FLAG, &a.local},
-        {"restart", 0, OPT_FLAG, &a.restart},
-        {"threads", 0, OPT_U64, &a.threads},
-        {"isa", 0, OPT_TEXT, &a.isa},
-    };
+    struct train_args a = {0};
+    const struct cli_option options[] = {{"local", 0, OPT_FLAG, &a.local},
+                                         {"restart", 0, OPT_FLAG, &a.restart},
+                                         CLI_DEVICE_OPTIONS(&a.device)};
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1);
     if (st != EMAC_OK)
@@ -147,11 +150,6 @@ enum emac_status cmd_train(struct cli *c, int argc, char **argv)
                          "say --local to train in this process; for a network: emac job submit "
                          "'%s'",
                          pos[0]);
-    enum isa isa = isa_find(a.isa);
-    if (isa == ISA_COUNT)
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown instruction set '%s': best, ref, portable, avx2, avx512", a.isa);
-    if (a.threads > 1024)
-        return emac_fail(&c->err, EMAC_INVALID, "threads goes up to 1024");
-    return train(c, &a, isa, pos[0]);
+    st = cli_device_check(c, &a.device);
+    return st == EMAC_OK ? train(c, &a, pos[0]) : st;
 }

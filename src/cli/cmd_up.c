@@ -14,7 +14,7 @@
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
-    const char *dir, *isa;
+    const char *dir, *isa, *devices, *device_memory;
     uint64_t nodes, threads, port, memory_mb;
     bool no_restart;
 };
@@ -121,6 +121,19 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
     return st;
 }
 
+/* Rig i takes device i of the list, which begins anew at its end. */
+static char *device_of(const struct up_args *a, uint32_t i)
+{
+    const char *at = a->devices;
+    if (at == NULL)
+        return a->isa != NULL ? emac_asprintf("cpu/%s", a->isa) : emac_strdup("cpu");
+    for (; i > 0; i--) {
+        const char *comma = strchr(at, ',');
+        at = comma != NULL ? comma + 1 : a->devices;
+    }
+    return emac_strndup(at, strcspn(at, ","));
+}
+
 static enum emac_status node_up(struct up *u, struct child *ch)
 {
     char *dir = emac_asprintf("%s/%s", u->dir, ch->name);
@@ -130,11 +143,15 @@ static enum emac_status node_up(struct up *u, struct child *ch)
         u->a->memory_mb ? u->a->memory_mb : (os_memory_bytes() >> 20) / 4 / (u->a->nodes + 1);
     snprintf(threads, sizeof(threads), "%llu", (unsigned long long)(each ? each : 1));
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)mb);
-    char *const argv[] = {
-        u->self,  "node",      "--url", u->url,        "--dir", dir,     "--name",
-        ch->name, "--threads", threads, "--memory-mb", memory,  "--isa", (char *)u->a->isa,
-        NULL};
+    char *device = device_of(u->a, (uint32_t)(ch - u->child) - 1);
+    char *argv[20] = {u->self,  "node",      "--url", u->url,        "--dir", dir,        "--name",
+                      ch->name, "--threads", threads, "--memory-mb", memory,  "--device", device};
+    if (u->a->device_memory != NULL) {
+        argv[14] = "--device-memory";
+        argv[15] = (char *)u->a->device_memory;
+    }
     enum emac_status st = child_start(u, ch, argv);
+    free(device);
     free(dir);
     return st;
 }
@@ -219,7 +236,7 @@ static enum emac_status run(struct up *u)
 
 enum emac_status cmd_up(struct cli *c, int argc, char **argv)
 {
-    struct up_args a = {.nodes = 3, .isa = "best"};
+    struct up_args a = {.nodes = 3};
     const struct cli_option options[] = {
         {"nodes", 'n', OPT_U64, &a.nodes},
         {"dir", 0, OPT_TEXT, &a.dir},
@@ -228,6 +245,8 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         {"memory-mb", 0, OPT_U64, &a.memory_mb},
         {"no-restart", 0, OPT_FLAG, &a.no_restart},
         {"isa", 0, OPT_TEXT, &a.isa},
+        {"devices", 0, OPT_TEXT, &a.devices},
+        {"device-memory", 0, OPT_TEXT, &a.device_memory},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);
@@ -236,6 +255,8 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
     if (a.nodes < 1 || a.nodes > NODES_MAX || a.port > 65535)
         return emac_fail(&c->err, EMAC_INVALID, "nodes must be 1 to %d, port at most 65535",
                          NODES_MAX);
+    if (a.devices != NULL && a.isa != NULL)
+        return emac_fail(&c->err, EMAC_INVALID, "give --devices or --isa, not both");
     struct up u = {.c = c, .a = &a};
     struct os_lock *lock = NULL;
     char lock_path[OS_PATH_MAX];

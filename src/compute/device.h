@@ -27,12 +27,17 @@ const char *isa_name(enum isa isa); /* "ref", "portable", "avx2", "avx512" */
 enum isa isa_find(const char *name);
 bool isa_supported(enum isa isa); /* by this CPU and OS */
 
+/* A device by its name: "cpu" is the best instruction set this processor has, "cpu/avx2" one of
+ * them, "opencl:0" and "opencl:vega" as device_opencl_open says. threads, of a CPU: 0 is all that
+ * this process may use. INVALID when it is no name of a device. */
+enum emac_status device_open(const char *spec, uint32_t threads, struct device **out,
+                             struct emac_err *err);
 /* threads >= 1. ISA_REF is the readable oracle: single-threaded, slow. UNSUPPORTED when the CPU
  * lacks the instructions, or its floating-point mode flushes subnormals or rounds otherwise. */
 enum emac_status device_cpu_open(enum isa isa, uint32_t threads, struct device **out,
                                  struct emac_err *err);
-/* The device called `which` on this machine: "opencl:0" by number, "opencl:vega" by a part of its
- * or its platform's name in any case. UNSUPPORTED without an OpenCL library, NOT_FOUND when no
+/* The device called `which` on this machine: "0" by number, "vega" by a part of its or its
+ * platform's name in any case. UNSUPPORTED without an OpenCL library, NOT_FOUND when no
  * device or several are called that; the sentence lists what there is. */
 enum emac_status device_opencl_open(const char *which, struct device **out, struct emac_err *err);
 void device_close(struct device *dev);

@@ -270,6 +270,7 @@ static enum emac_status config_take(struct node *n, const struct node_config *cf
     n->cfg.coordinator = url_copy(cfg->coordinator);
     n->cfg.dir = emac_strdup(cfg->dir);
     n->cfg.name = emac_strdup(cfg->name != NULL ? cfg->name : host);
+    n->cfg.device = emac_strdup(cfg->device != NULL ? cfg->device : "cpu");
     n->cfg.address = emac_strdup(cfg->address != NULL ? cfg->address : "127.0.0.1");
     n->cfg.public_url = url_copy(cfg->public_url);
     if (n->cfg.threads == 0)
@@ -317,10 +318,10 @@ static void tamper(void *node, const char *output, uint8_t *bundle, size_t size)
         n->cfg.tamper(n->cfg.tamper_ctx, output, bundle, size);
 }
 
-static enum emac_status device_open(struct node *n, struct emac_err *err)
+static enum emac_status rig_device_open(struct node *n, struct emac_err *err)
 {
     uint8_t digest[SHA256_BYTES];
-    enum emac_status st = device_cpu_open(n->cfg.isa, n->cfg.threads, &n->dev, err);
+    enum emac_status st = device_open(n->cfg.device, n->cfg.threads, &n->dev, err);
     if (st == EMAC_OK)
         st = device_conformance(n->dev, digest, err);
     if (st != EMAC_OK)
@@ -362,7 +363,7 @@ enum emac_status node_open(const struct node_config *cfg, struct node **out, str
     EMAC_TRY(st, dir_open(n, err));
     EMAC_TRY(st, http_client_new(&n->api, err));
     EMAC_TRY(st, http_client_new(&n->bulk, err));
-    EMAC_TRY(st, device_open(n, err));
+    EMAC_TRY(st, rig_device_open(n, err));
     if (!n->cfg.unreachable)
         EMAC_TRY(st, server_open(n, err));
     *out = n;
@@ -397,6 +398,7 @@ void node_close(struct node *n)
     free((char *)n->cfg.dir);
     free((char *)n->cfg.name);
     free((char *)n->cfg.address);
+    free((char *)n->cfg.device);
     free((char *)n->cfg.public_url);
     free(n);
 }

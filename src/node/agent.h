@@ -48,13 +48,14 @@ struct node_config {
     /* What others dial; NULL: http://<address>:<port>, and then the address must name a machine:
      * not 0.0.0.0 or ::. */
     const char *public_url;
-    bool unreachable;      /* serve nobody: everything goes through the depot */
-    enum isa isa;          /* ISA_BEST */
-    uint32_t threads;      /* 0: all this process may use */
-    uint64_t memory_quota; /* bytes of values kept in memory; 0: a quarter of memory */
-    uint64_t disk_quota;   /* 0: 1 TiB */
-    bool sandbox;          /* seccomp while working; default on in the CLI */
-    bool forever;          /* false: UNAVAILABLE when the first hello fails for 30 s */
+    bool unreachable;       /* serve nobody: everything goes through the depot */
+    const char *device;     /* device_open's name; NULL: "cpu" */
+    uint64_t device_memory; /* use no more of its memory; 0: all */
+    uint32_t threads;       /* 0: all this process may use */
+    uint64_t memory_quota;  /* bytes of values kept in memory; 0: a quarter of memory */
+    uint64_t disk_quota;    /* 0: 1 TiB */
+    bool sandbox;           /* seccomp while working; default on in the CLI */
+    bool forever;           /* false: UNAVAILABLE when the first hello fails for 30 s */
     /* A rig that lies, for tests; NULL in the product. Called with each output bundle of a task
      * before it is hashed (never in the challenge), and with output NULL when a task begins. */
     void (*tamper)(void *ctx, const char *output, uint8_t *bundle, size_t n);

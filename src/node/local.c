@@ -286,6 +286,8 @@ static enum emac_status take_result(struct engine *e, const struct plan_want *w,
                                     const struct exec_result *r, struct emac_err *err)
 {
     e->out->exec_ns += r->total_ns;
+    e->out->bus_written += r->bus_written;
+    e->out->bus_read += r->bus_read;
     e->out->compute_ns += r->compute_ns;
     switch (w->kind) {
     case TASK_INIT:

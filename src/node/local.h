@@ -59,6 +59,7 @@ struct local_result {
     double accuracy;                            /* share of test records classified right */
     uint64_t units;                             /* of job_unit, trained on by this run */
     uint64_t wall_ns, exec_ns, compute_ns;      /* all; inside exec_run; inside the device */
+    uint64_t bus_written, bus_read;             /* bytes, as exec_result's */
 };
 
 /* CANCELLED when asked to stop: everything needed to go on was kept first, and the sentence says

@@ -29,7 +29,6 @@ static inline struct node_config agent_config(const char *url)
     return (struct node_config){.os = os_real(),
                                 .coordinator = url,
                                 .name = "test rig",
-                                .isa = ISA_BEST,
                                 .threads = 1,
                                 .memory_quota = 64 << 20,
                                 .forever = true};

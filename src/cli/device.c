@@ -1,0 +1,52 @@
+/* The options that choose a device, shared by the commands that compute. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+/* "4G", "1500M", "123456": K, M, G, T are powers of 1024. */
+static enum emac_status bytes_parse(struct cli *c, const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end = NULL;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (errno || end == text || *text == '-' || *text == '+' || v == 0 ||
+        strcmp(unit != NULL ? end + 1 : end, "") != 0 || v > UINT64_MAX >> shift)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "'--device-memory %s' is not an amount of memory such as 4G or 800M",
+                         text);
+    *out = (uint64_t)v << shift;
+    return EMAC_OK;
+}
+
+enum emac_status cli_device_check(struct cli *c, struct cli_device *d)
+{
+    if (d->threads > 1024)
+        return emac_fail(&c->err, EMAC_INVALID, "threads goes up to 1024");
+    if (d->isa != NULL && d->device != NULL)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "give --device or --isa, not both: '--isa %s' is '--device cpu/%s'",
+                         d->isa, d->isa);
+    if (d->isa != NULL && isa_find(d->isa) == ISA_COUNT)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown instruction set '%s': best, ref, portable, avx2, avx512", d->isa);
+    if (d->isa != NULL && strlen(d->isa) < sizeof d->spec - 4) {
+        memcpy(d->spec, "cpu/", 4);
+        memcpy(d->spec + 4, d->isa, strlen(d->isa) + 1);
+    } else if (!emac_strcpy(d->spec, sizeof d->spec, d->device != NULL ? d->device : "cpu")) {
+        return emac_fail(&c->err, EMAC_INVALID, "the device name '%s' is too long", d->device);
+    }
+    return d->memory != NULL ? bytes_parse(c, d->memory, &d->memory_bytes) : EMAC_OK;
+}
+
+enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, struct device **out)
+{
+    enum emac_status st = device_open(d->spec, (uint32_t)d->threads, out, &c->err);
+    if (st == EMAC_OK && d->memory_bytes != 0)
+        device_memory_limit(*out, d->memory_bytes);
+    return st;
+}
