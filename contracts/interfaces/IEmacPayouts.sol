@@ -19,7 +19,8 @@ import {IEmac} from "./IEmac.sol";
 /// is never the one who proposed it. Without the arbiter's word until `resolveBy` the root falls.
 ///
 /// INV-1  claimed(account) never falls and never passes the account's leaf in the active root.
-/// INV-2  total(active) <= vault.reserved; sum of all claims <= vault.paid <= vault.reserved.
+/// INV-2  paid = the sum of all claims <= total(active) <= vault.reserved. So a root whose leaves are
+///        more than its total pays no more than the total, and a pending one can always be dropped.
 /// INV-3  Epoch numbers of proposals rise; the total of active roots never falls.
 /// INV-4  While a proposal is pending, the active root can still be claimed from.
 /// INV-5  As the vault's: `sequence` numbers the events.
@@ -99,6 +100,8 @@ interface IEmacPayouts is IEmac {
     error BadProof();
     error WalletNotBound(bytes32 account, address wallet);
     error NothingToClaim(uint64 cumulative, uint64 claimed);
+    /// The root's leaves are more than its total: it is wrong.
+    error ExceedsTotal(uint64 units, uint64 left);
 
     function vault() external view returns (address);
     function bindings() external view returns (address);
@@ -112,6 +115,8 @@ interface IEmacPayouts is IEmac {
     function active() external view returns (Active memory);
     function pending() external view returns (Pending memory);
     function claimed(bytes32 account) external view returns (uint64 units);
+    /// Sum of `claimed` over all accounts.
+    function paid() external view returns (uint64 units);
     function leafOf(uint64 epoch, bytes32 account, address wallet, uint64 cumulative)
         external
         view

@@ -41,6 +41,7 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
 
     uint64 public epochCap;
     uint64 public lastEpoch;
+    uint64 public paid;
     Active private _active;
     Pending private _pending;
     mapping(bytes32 account => uint64 units) public claimed;
@@ -165,6 +166,9 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
         require(MerkleProof.verifyCalldata(proof, _active.root, leaf), BadProof());
         require(_bindings.isBound(account, wallet), WalletNotBound(account, wallet));
         units = cumulative - before;
+        uint64 left = _active.total - paid;
+        require(units <= left, ExceedsTotal(units, left));
+        paid += units;
         claimed[account] = cumulative;
         emit Claimed(_next(), account, wallet, epoch, units, cumulative);
         _vault.pay(wallet, units);

@@ -6,5 +6,6 @@ import "./bindings.mjs";
 import "./payouts.mjs";
 import "./assets.mjs";
 import "./datacap.mjs";
+import "./fuzz.mjs";
 import "./gas.mjs";
 import "./coverage.mjs";

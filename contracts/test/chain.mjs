@@ -114,9 +114,8 @@ export class Chain {
   }
 
   async transact(tx) {
-    const hash = await this.rpc("eth_sendTransaction", { gas: "0x1c9c380", gasPrice: "0x0", ...tx });
-    let receipt = null; // anvil answers before its block is made
-    while (!receipt) receipt = await this.rpc("eth_getTransactionReceipt", hash);
+    const receipt = await this.rpc("eth_sendTransactionSync",
+      { gas: "0x1c9c380", gasPrice: "0x0", ...tx });
     if (receipt.status !== "0x1") await this.rpc("eth_call", tx, "latest");
     return receipt;
   }

@@ -156,7 +156,13 @@ test("payouts", async (t) => {
     await chain.pass(DELAYS.window);
     await payouts.send("finalize", 1);
     await payouts.send("claim", ...made.claim(0));
-    await payouts.refuses(["ExceedsReserve", 50n, 20n], "claim", ...made.claim(1));
+    await payouts.refuses(["ExceedsTotal", 50n, 20n], "claim", ...made.claim(1));
+    assert.equal(await payouts.get("paid"), 100n);
+    // A pending root reserves more, but what is active still pays its own total only; otherwise the
+    // pending root could not fall any more.
+    await proposer.send("propose", 2, ROOT, 500n, LEAVES, JOURNAL);
+    await payouts.refuses(["ExceedsTotal", 50n, 20n], "claim", ...made.claim(1));
+    await proposer.send("retract", 2);
   });
 
   await part("after a change of wallet the old one gets nothing, the new one the next epoch", async () => {
