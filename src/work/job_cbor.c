@@ -65,6 +65,9 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
     case FIELD_ARCHITECTURE:
         dagcbor_str(w, job_family_name(job->architecture));
         break;
+    case FIELD_STORAGE:
+        dagcbor_str(w, dtype_name(*(const enum dtype *)p));
+        break;
     case FIELD_U32:
         dagcbor_u64(w, *(const uint32_t *)p);
         break;
@@ -86,10 +89,34 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
     }
 }
 
+/* Without the joined fields that `keep` does not want. */
+static uint32_t entries_keep(struct entry *e, uint32_t n,
+                             bool (*keep)(const void *ctx, const struct job_field *f),
+                             const void *ctx)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (e[i].field == NULL || !e[i].field->joined || keep(ctx, e[i].field))
+            e[kept++] = e[i];
+    }
+    return kept;
+}
+
+static bool is_said(const void *job, const struct job_field *f)
+{
+    return !job_field_is_usual(job, f);
+}
+
+static bool is_there(const void *map, const struct job_field *f)
+{
+    return dagcbor_find(map, f->key) != NULL;
+}
+
 static void write_section(struct dagcbor_writer *w, const char *section, const struct job *job)
 {
     struct entry e[JOB_FIELDS_MAX];
     uint32_t n = entries_of(section, job->architecture, e);
+    n = entries_keep(e, n, is_said, job);
     dagcbor_map(w, n);
     for (uint32_t i = 0; i < n; i++) {
         dagcbor_key(w, e[i].key);
@@ -138,6 +165,22 @@ static enum emac_status read_text(const struct job_field *f, struct job *job,
                      f->key);
 }
 
+/* The usual value is said by silence, and in no second way. */
+static enum emac_status read_storage(const struct job_field *f, const struct dagcbor_node *map,
+                                     enum dtype *out, struct emac_err *err)
+{
+    const char *text;
+    enum emac_status st = dagcbor_get_str(map, f->key, &text, err);
+    *out = DTYPE_F32;
+    if (st != EMAC_OK)
+        return st;
+    if (strcmp(text, dtype_name(DTYPE_BF16)) != 0)
+        return emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
+                         f->key);
+    *out = DTYPE_BF16;
+    return EMAC_OK;
+}
+
 static enum emac_status read_field(const struct job_field *f, struct job *job,
                                    const struct dagcbor_node *map, struct emac_err *err)
 {
@@ -169,6 +212,9 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
         break;
     case FIELD_ARCHITECTURE: /* read before all others */
         break;
+    case FIELD_STORAGE:
+        st = read_storage(f, map, p, err);
+        break;
     case FIELD_NAME:
     case FIELD_WORD:
     case FIELD_OWNER:
@@ -185,6 +231,7 @@ static enum emac_status read_section(struct job *job, const char *section,
     uint32_t n = entries_of(section, job->architecture, e);
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a job must be a map");
+    n = entries_keep(e, n, is_there, map);
     if (map->seq.count != n)
         return emac_fail(err, EMAC_INVALID, "%s of a job has %zu fields, not %u",
                          section == NULL ? "the top level" : section, map->seq.count, n);

@@ -41,6 +41,8 @@ const struct job_field JOB_FIELDS[] = {
      .of = OF_TEXT},
     {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0,
      .of = OF_TEXT},
+    {"model", "storage", FIELD_STORAGE, NEED_DEFAULT, AT(model.storage), .of = OF_TEXT,
+     .joined = true},
     {"model", "stages", FIELD_U32, NEED_DEFAULT, AT(classifier.stages), 1, CLASSIFIER_STAGES_MAX, 2,
      .of = OF_CNN},
     {"model", "filters", FIELD_U32, NEED_MUST, AT(classifier.filters), 1, 1024, .of = OF_CNN},
@@ -106,6 +108,12 @@ void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key
              section == NULL ? "" : ".", key);
 }
 
+bool job_field_is_usual(const struct job *job, const struct job_field *f)
+{
+    EMAC_ASSERT(f->type == FIELD_STORAGE);
+    return *(const enum dtype *)(const void *)((const char *)job + f->offset) == DTYPE_F32;
+}
+
 /* ---- ranges ---- */
 
 static enum emac_status name_check(const char *name, struct emac_err *err)
@@ -167,6 +175,7 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
     case FIELD_AMOUNT:
         return amount_check(f, *(const int64_t *)p, err);
     case FIELD_WORD:
+    case FIELD_STORAGE: /* reading takes no other value */
     case FIELD_ARCHITECTURE:
     case FIELD_BOOL:
     case FIELD_CID:

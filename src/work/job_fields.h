@@ -11,6 +11,7 @@ enum job_field_type {
     FIELD_NAME,         /* [a-z0-9-]{1,40} */
     FIELD_WORD,         /* one fixed word; takes no room in struct job */
     FIELD_ARCHITECTURE, /* one of the families' names (work/family.h) */
+    FIELD_STORAGE,      /* enum dtype: "f32" or "bf16" */
     FIELD_U32,
     FIELD_U64, /* at most INT64_MAX, what JSON integers hold */
     FIELD_F64,
@@ -37,6 +38,8 @@ struct job_field {
         usual; /* U32, U64, F64; BOOL: usual; AMOUNT in units. Integers are exact below 2^53 */
     const char *word; /* WORD */
     uint32_t of;      /* bit 1 << architecture of each job that has the field; 0: all have it */
+    bool joined;      /* joined later: left out of the canonical form at its usual value, so that
+                         older jobs keep their CIDs */
 };
 
 #define JOB_FIELDS_MAX 96
@@ -49,6 +52,8 @@ bool job_field_applies(const struct job_field *f, enum job_architecture a);
 /* Path of a field: "recipe.lr". */
 #define JOB_PATH_MAX 64
 void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key);
+/* STORAGE and `joined` fields: does it have its usual value? */
+bool job_field_is_usual(const struct job *job, const struct job_field *f);
 /* Is the field's value within its range? */
 enum emac_status job_field_check(const struct job *job, const struct job_field *f,
                                  struct emac_err *err);

@@ -90,6 +90,13 @@ static enum emac_status read_text(const struct job_field *f, struct job *job, co
                          "'%.40s'",
                          path, f->word, text);
     }
+    if (f->type == FIELD_STORAGE) {
+        enum dtype t = whole ? dtype_find(text) : DTYPE_COUNT;
+        *(enum dtype *)(void *)p = t;
+        if (t == DTYPE_F32 || t == DTYPE_BF16)
+            return EMAC_OK;
+        return emac_fail(err, EMAC_INVALID, "%s must be 'f32' or 'bf16', not '%.40s'", path, text);
+    }
     if (f->type == FIELD_CID) {
         if (whole && cid_parse((struct cid *)(void *)p, text, NULL) == EMAC_OK)
             return EMAC_OK;
@@ -125,6 +132,7 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
         return read_amount(f, p, v, err);
     case FIELD_ARCHITECTURE: /* read before all others */
         return EMAC_OK;
+    case FIELD_STORAGE:
     case FIELD_NAME:
     case FIELD_WORD:
     case FIELD_CID:
@@ -147,6 +155,8 @@ static void field_default(const struct job_field *f, struct job *job)
         *(bool *)p = f->usual != 0;
     else if (f->type == FIELD_AMOUNT)
         *(int64_t *)p = (int64_t)f->usual;
+    else if (f->type == FIELD_STORAGE)
+        *(enum dtype *)p = DTYPE_F32;
     else
         EMAC_ASSERT(f->type == FIELD_WORD || f->type == FIELD_ARCHITECTURE);
 }
@@ -331,6 +341,8 @@ static json_t *field_to_json(const struct job_field *f, const struct job *job)
         return json_string(f->word);
     case FIELD_ARCHITECTURE:
         return json_string(job_family_name(job->architecture));
+    case FIELD_STORAGE:
+        return json_string(dtype_name(*(const enum dtype *)p));
     case FIELD_U32:
         return json_integer(*(const uint32_t *)p);
     case FIELD_U64:

@@ -13,6 +13,14 @@ for isa in portable avx2 avx512; do
     same "$isa: the same model" "$model" "$(json .model)"
     same "$isa: the same checkpoints" "$checkpoints" "$(json '[.checkpoints[].model] | join(" ")')"
 done
+sed 's/^model:/model:\n  storage: bf16/' "$WORK/job.yaml" >"$WORK/half.yaml"
+check "weights and activations stored as bf16" "$EMAC" train "$WORK/half.yaml" --local --json --home "$WORK/half"
+half=$(json .model)
+check "with 2 threads on portable kernels" "$EMAC" train "$WORK/half.yaml" --local --json --isa portable --threads 2 --restart --home "$WORK/half"
+same "the same model" "$half" "$(json .model)"
+check "the model is exported" "$EMAC" model export "$half" "$WORK/half-model" --home "$WORK/half"
+expect "as bfloat16" 0 'bfloat16' cat "$WORK/half-model/config.json"
+check "and generates" "$EMAC" generate "$half" -p a --seed 1 -n 5 --home "$WORK/half"
 sed 's/steps: 12/steps: 300/; s/checkpoint_every: 4/checkpoint_every: 50/' "$WORK/job.yaml" >"$WORK/longer.yaml"
 check "a longer run" "$EMAC" train "$WORK/longer.yaml" --local --json --home "$WORK/whole"
 whole=$(json .model)

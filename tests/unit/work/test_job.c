@@ -89,6 +89,8 @@ static void test_mistakes_are_named(void **state)
         {"sed", "1", "unknown field 'sed'"},
         {"model", "[]", "model must be a map, not a list"},
         {"model.architecture", "\"gpt2\"", "model.architecture must be 'llama'"},
+        {"model.storage", "\"f16\"", "model.storage must be 'f32' or 'bf16', not 'f16'"},
+        {"model.storage", "16", "model.storage must be text"},
         {"model.vocab_size", "32000", "model.vocab_size must be 256"},
         {"model.hidden_size", NULL, "model.hidden_size is missing"},
         {"model.hidden_size", "66", "even multiple of model.heads"},
@@ -224,6 +226,7 @@ static void test_round_trips(void **state)
         j.adamw.weight_decay = draw_real(&d, 0, 1);
         j.checkpoint_every = 1 + draw_below(&d, j.adamw.steps);
         j.model.tie_embeddings = draw_below(&d, 2) == 0;
+        j.model.storage = draw_below(&d, 4) == 0 ? DTYPE_BF16 : DTYPE_F32;
         if (draw_below(&d, 2) == 0) {
             uint8_t key[32] = {(uint8_t)round, 1};
             crypto_did_key(j.owner, key);
@@ -244,6 +247,27 @@ static void test_job_encoding_is_fixed(void **state)
     assert_string_equal(text, "bafyreig5pkmje5uaixcopezu5cewoxbozaa2ntpjzngr7rxyjjq6ezlfgq");
     job_id(id, &cid);
     assert_string_equal(id, "job-xyjjq6ezlfgq");
+    emac_buf_release(&buf);
+}
+
+/* What is usual is said by silence: older jobs keep their CIDs, and there is one form. */
+static void test_storage_is_said_when_it_matters(void **state)
+{
+    struct job j = small_job(10, 4), back;
+    struct emac_buf buf;
+    uint8_t *at;
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    encode(&j, &buf, NULL);
+    assert_null(memmem(buf.data, buf.len, "storage", 7));
+    emac_buf_clear(&buf);
+    j.model.storage = DTYPE_BF16;
+    encode(&j, &buf, NULL);
+    at = memmem(buf.data, buf.len, "storagedbf16", 12);
+    assert_non_null(at);
+    assert_ok(job_decode(&back, buf.data, buf.len, err));
+    assert_int_equal(back.model.storage, DTYPE_BF16);
+    memcpy(at, "storagedf32 ", 12);
+    assert_fails(job_decode(&back, buf.data, buf.len, err), EMAC_INVALID, "not known");
     emac_buf_release(&buf);
 }
 
@@ -438,6 +462,9 @@ static void field_value_text(const struct job_field *f, char *out, size_t cap)
     case FIELD_ARCHITECTURE:
         snprintf(out, cap, "`llama`, `mlp` or `cnn`");
         break;
+    case FIELD_STORAGE:
+        snprintf(out, cap, "`f32` or `bf16`");
+        break;
     case FIELD_BOOL:
         snprintf(out, cap, "true or false");
         break;
@@ -475,6 +502,8 @@ static void field_default_text(const struct job_field *f, char *out, size_t cap)
         snprintf(out, cap, "`%s` |", f->word);
     else if (f->type == FIELD_ARCHITECTURE)
         snprintf(out, cap, "`llama` |");
+    else if (f->type == FIELD_STORAGE)
+        snprintf(out, cap, "`f32` |");
     else if (f->type == FIELD_BOOL)
         snprintf(out, cap, "%s |", f->usual != 0 ? "true" : "false");
     else if (f->type == FIELD_AMOUNT)
@@ -516,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_sizes_are_sane_together),
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_job_encoding_is_fixed),
+        cmocka_unit_test(test_storage_is_said_when_it_matters),
         cmocka_unit_test(test_damage_is_never_silent),
         cmocka_unit_test(test_corpus_is_divided),
         cmocka_unit_test(test_fields_follow_the_architecture),
