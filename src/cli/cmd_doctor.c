@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
 #include "cli/cli.h"
 #include "compute/device.h"
 #include "ledger/ledger.h"
 #include "os/process.h"
 
-#define ROWS_MAX      24
+#define OPENCL_MAX    16
+#define ROWS_MAX      (24 + OPENCL_MAX)
 #define MEMORY_LEAST  (UINT64_C(1) << 30)
 #define DISK_LEAST    (UINT64_C(2) << 30)
 #define CLOCK_MS_MOST 30000
@@ -19,9 +19,9 @@
 enum verdict { GOOD, WARN, BAD };
 
 struct row {
-    const char *what;
     enum verdict verdict;
-    char found[256];
+    char what[24];
+    char found[512];
 };
 
 struct doctor {
@@ -40,7 +40,7 @@ static void add(struct doctor *d, const char *what, enum verdict v, const char *
 {
     EMAC_ASSERT(d->count < ROWS_MAX);
     struct row *r = &d->row[d->count++];
-    r->what = what;
+    emac_strcpy(r->what, sizeof(r->what), what);
     r->verdict = v;
     va_list ap;
     va_start(ap, fmt);
@@ -76,19 +76,47 @@ static void check_machine(struct doctor *d)
 
 static void check_conformance(struct doctor *d, struct device *dev)
 {
-    uint8_t digest[32];
-    char hex[65];
-    enum emac_status st = device_conformance(dev, digest, &d->c->err);
-    if (st != EMAC_OK) {
-        add(d, "conformance", BAD, "cannot run: %s", d->c->err.text);
-        return;
+    char digest[65] = "";
+    enum emac_status st = device_admit(dev, digest, &d->c->err);
+    if (st == EMAC_OK)
+        add(d, "conformance", GOOD, "%.16s... is the published digest", digest);
+    else
+        add(d, "conformance", BAD, "%s", d->c->err.text);
+}
+
+/* One row says all of it: a machine may have many cards. One that is not fit is no harm to a rig
+ * that works with another device. */
+static void check_opencl_device(struct doctor *d, size_t number, const struct device_found *f)
+{
+    char spec[24], digest[65] = "", memory[24];
+    struct device *dev = NULL;
+    struct device_speed speed;
+    snprintf(spec, sizeof(spec), "opencl:%zu", number);
+    cli_bytes(memory, f->memory);
+    enum emac_status st = device_open(spec, 1, &dev, &d->c->err);
+    if (st == EMAC_OK)
+        st = device_admit(dev, digest, &d->c->err);
+    if (st == EMAC_OK) {
+        device_benchmark(dev, bench_clock, d->c->os, BENCH_MS, &speed);
+        add(d, spec, GOOD,
+            "%s (%s), driver %s, %s: %.16s... is the published digest, %.1f GFLOP/s, %.1f GB/s",
+            f->name, f->platform, f->driver, memory, digest, speed.gemm_gflops, speed.memory_gbs);
+    } else {
+        add(d, spec, WARN, "%s (%s), driver %s, %s: %.16s%s%s", f->name, f->platform, f->driver,
+            memory, digest, digest[0] ? "...: " : "", d->c->err.text);
     }
-    emac_hex(hex, digest, sizeof(digest));
-    bool same = strcmp(hex, CONFORMANCE_DIGEST) == 0;
-    add(d, "conformance", same ? GOOD : BAD, "%.16s... %s", hex,
-        same ? "is the published digest"
-             : "differs from the published digest: this device does not hold numerics version 1 "
-               "and gets no paid work");
+    device_close(dev);
+}
+
+static void check_opencl(struct doctor *d)
+{
+    struct device_found found[OPENCL_MAX];
+    size_t n = device_opencl_list(found, OPENCL_MAX);
+    for (size_t i = 0; i < n; i++)
+        check_opencl_device(d, i, &found[i]);
+    if (n == 0)
+        add(d, "opencl", WARN,
+            "no device; a graphics card needs its driver and ocl-icd-libopencl1");
 }
 
 static void check_devices(struct doctor *d)
@@ -221,6 +249,7 @@ enum emac_status cmd_doctor(struct cli *c, int argc, char **argv)
     struct doctor d = {.c = c, .price_per_tflop = -1};
     check_machine(&d);
     check_devices(&d);
+    check_opencl(&d);
     check_disk(&d);
     check_coordinator(&d);
     check_earnings(&d);

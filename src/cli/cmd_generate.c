@@ -75,6 +75,13 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, const 
     if (st != EMAC_OK)
         return st;
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
+    if (!device_is_host(dev)) {
+        cli_progress(c, "generation runs on the CPU, which holds the model: not on '%s'",
+                     device_name(dev));
+        device_close(dev);
+        dev = NULL;
+        EMAC_TRY(st, device_open("cpu", (uint32_t)a->device.threads, &dev, &c->err));
+    }
     EMAC_TRY(st, session_open(dev, &m.config, m.weights.data, m.weights.len, &s, &c->err));
     EMAC_TRY(st, generator_open(s, &m.config, a->prompt, strlen(a->prompt), &params, &g, &c->err));
     EMAC_TRY(st, generate(c, a, g, &text));

@@ -18,6 +18,11 @@ void device_close(struct device *dev)
     dev->class->close(dev);
 }
 
+bool device_lost(const struct device *dev)
+{
+    return dev->class->lost != NULL && dev->class->lost(dev);
+}
+
 const char *device_name(const struct device *dev)
 {
     return dev->name;

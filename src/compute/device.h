@@ -41,6 +41,16 @@ enum emac_status device_cpu_open(enum isa isa, uint32_t threads, struct device *
  * device or several are called that; the sentence lists what there is. */
 enum emac_status device_opencl_open(const char *which, struct device **out, struct emac_err *err);
 void device_close(struct device *dev);
+/* Has the device failed for good (driver error)? Every further call fails then; close it. */
+bool device_lost(const struct device *dev);
+
+/* What OpenCL offers on this machine, in the order of their numbers. */
+struct device_found {
+    char name[72], driver[40], platform[72];
+    uint64_t memory; /* bytes */
+};
+/* At most `cap`; 0 without an OpenCL library. */
+size_t device_opencl_list(struct device_found *out, size_t cap);
 
 const char *device_name(const struct device *dev); /* e.g. "cpu/avx512 x2" */
 /* What it computes with: "portable", "avx2", ..., "opencl". */
@@ -108,6 +118,13 @@ extern const char CONFORMANCE_DIGEST[]; /* 64 hex digits */
 enum emac_status device_conformance_first(struct device *dev, uint8_t digest[32],
                                           struct emac_err *err);
 extern const char CONFORMANCE_DIGEST_FIRST[];
+
+/* What is wrong with a device's arithmetic, in words ("flushes subnormal results to zero"), told by
+ * small operators that show it: NULL when none of the known ways is found. */
+enum emac_status device_diagnose(struct device *dev, const char **out, struct emac_err *err);
+/* May the device do paid work? Runs the conformance program; UNSUPPORTED, with the diagnosis, when
+ * the digest (64 hex digits, given in any case that it was reached) is not the published one. */
+enum emac_status device_admit(struct device *dev, char digest[65], struct emac_err *err);
 
 /* Admission benchmark: GEMM GFLOP/s (f32, square-ish training shape) and memory GB/s, each the
  * median of short runs within about `ms` milliseconds in all. `now_ns` is the caller's clock. */

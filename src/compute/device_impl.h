@@ -17,6 +17,7 @@ struct attention_decode {
 struct device_class {
     bool is_host; /* its memory is the process's: the functions from `alloc` on are NULL */
     void (*close)(struct device *dev);
+    bool (*lost)(const struct device *dev); /* NULL: never */
     enum emac_status (*run)(struct device *dev, enum op op, const struct op_attrs *attrs,
                             const struct tensor *in, struct tensor *out, struct emac_err *err);
     enum emac_status (*add)(struct device *dev, float *dst, const float *a, const float *b,

@@ -147,6 +147,9 @@ enum emac_status session_open(struct device *dev, const struct llama_config *c, 
 
     *out = NULL;
     EMAC_TRY(st, llama_config_check(c, err));
+    if (!device_is_host(dev))
+        return emac_fail(err, EMAC_UNSUPPORTED, "generation runs on the CPU, not on device '%s'",
+                         device_name(dev));
     EMAC_TRY(st, emac_alloc(&s, 1, sizeof(*s), err));
     s->dev = dev;
     s->c = *c;

@@ -53,12 +53,6 @@ bool agent_over_cb(void *node)
     return agent_over(node);
 }
 
-static bool task_cancelled(void *node)
-{
-    struct node *n = node;
-    return atomic_load(&n->cancel) || agent_over(n);
-}
-
 void agent_state_set(struct node *n, const char *state)
 {
     os_mutex_lock(&n->lock);
@@ -310,39 +304,6 @@ out:
     return st;
 }
 
-/* The door for rigs that lie, shut during the challenge. */
-static void tamper(void *node, const char *output, uint8_t *bundle, size_t size)
-{
-    struct node *n = node;
-    if (!n->in_challenge)
-        n->cfg.tamper(n->cfg.tamper_ctx, output, bundle, size);
-}
-
-static enum emac_status rig_device_open(struct node *n, struct emac_err *err)
-{
-    uint8_t digest[SHA256_BYTES];
-    enum emac_status st = device_open(n->cfg.device, n->cfg.threads, &n->dev, err);
-    if (st == EMAC_OK)
-        st = device_conformance(n->dev, digest, err);
-    if (st != EMAC_OK)
-        return st;
-    emac_hex(n->conformance, digest, sizeof digest);
-    if (strcmp(n->conformance, CONFORMANCE_DIGEST) != 0)
-        LOG_W("node",
-              "'%s' does not reproduce the conformance digest: the coordinator will refuse it",
-              device_name(n->dev));
-    const struct exec_config cfg = {.os = n->os,
-                                    .store = n->store,
-                                    .dev = n->dev,
-                                    .fetch = agent_fetch,
-                                    .fetch_ctx = n,
-                                    .cancelled = task_cancelled,
-                                    .cancelled_ctx = n,
-                                    .tamper = n->cfg.tamper != NULL ? tamper : NULL,
-                                    .tamper_ctx = n};
-    return exec_new(&cfg, &n->exec, err);
-}
-
 enum emac_status node_open(const struct node_config *cfg, struct node **out, struct emac_err *err)
 {
     struct node *n = NULL;
@@ -363,7 +324,7 @@ enum emac_status node_open(const struct node_config *cfg, struct node **out, str
     EMAC_TRY(st, dir_open(n, err));
     EMAC_TRY(st, http_client_new(&n->api, err));
     EMAC_TRY(st, http_client_new(&n->bulk, err));
-    EMAC_TRY(st, rig_device_open(n, err));
+    EMAC_TRY(st, agent_device_open(n, err));
     if (!n->cfg.unreachable)
         EMAC_TRY(st, server_open(n, err));
     *out = n;
@@ -383,8 +344,7 @@ void node_close(struct node *n)
     agent_upload_release(n);
     agent_models_release(n);
     agent_retain_release(n);
-    exec_free(n->exec);
-    device_close(n->dev);
+    agent_device_close(n);
     http_client_free(n->api);
     http_client_free(n->bulk);
     if (n->store != NULL)
@@ -492,6 +452,12 @@ static enum emac_status work(struct node *n, struct emac_err *err)
         struct emac_err e = {.status = EMAC_OK};
         bool probed = n->away;
         enum emac_status st = step(n, &e);
+        if (device_lost(n->dev))
+            st = agent_device_recover(n, &e);
+        if (st != EMAC_OK && n->exec == NULL) {
+            *err = e;
+            return st;
+        }
         st = settle(n, probed, st, &e);
         if (st != EMAC_OK) {
             *err = e;

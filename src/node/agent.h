@@ -65,6 +65,7 @@ struct node_config {
 struct node;
 
 /* Takes the lock, the key and the store in dir, opens the device and starts to serve blocks.
+ * UNSUPPORTED when the device does not hold numerics version 1, saying how it differs.
  * CONFLICT when another agent has the directory or the port. Strings of cfg are copied. */
 enum emac_status node_open(const struct node_config *cfg, struct node **out, struct emac_err *err);
 const char *node_did(const struct node *n);

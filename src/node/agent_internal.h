@@ -15,6 +15,7 @@
 #include "model/llama.h"
 #include "node/agent.h"
 #include "node/exec.h"
+#include "os/library.h"
 #include "os/thread.h"
 
 #define NODE_VERSION       "0.1.0"
@@ -68,6 +69,7 @@ struct node {
     struct identity id;
     struct store *store;
     struct device *dev;
+    struct device *generation_dev; /* NULL unless dev has memory of its own and text was made */
     struct exec *exec;
     struct http_client *api;  /* short calls */
     struct http_client *bulk; /* polls, blocks: what node_stop ends at once */
@@ -193,6 +195,15 @@ void agent_upload_ask(struct node *n, const struct cid *cid);
 /* The CIDs of a JSON list; anything else in it is passed over. */
 void agent_upload_ask_all(struct node *n, const json_t *list);
 void agent_upload_release(struct node *n);
+
+/* ---- agent_device.c ---- */
+/* Open cfg.device, admit it and make n->exec for it. UNSUPPORTED with what is wrong with it. */
+enum emac_status agent_device_open(struct node *n, struct emac_err *err);
+void agent_device_close(struct node *n);
+/* The device was lost: open it again, or else the CPU. Fails with n->exec NULL. */
+enum emac_status agent_device_recover(struct node *n, struct emac_err *err);
+/* What generates text: n->dev if the host's memory is its own, else a CPU device. */
+enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err);
 
 /* ---- serve.c, serve_model.c ---- */
 /* Answer a generation request; failures are told to the coordinator. */

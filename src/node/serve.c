@@ -251,9 +251,11 @@ static enum emac_status answer(struct post *p, struct request *q, const char **f
     const struct agent_model *m;
     struct session *s = NULL;
     struct generator *g = NULL;
+    struct device *dev;
     enum emac_status st;
     EMAC_TRY(st, agent_model_get(n, &q->model, &m, err));
-    EMAC_TRY(st, session_open(n->dev, &m->config, m->weights->data, m->weights->size, &s, err));
+    EMAC_TRY(st, agent_generation_device(n, &dev, err));
+    EMAC_TRY(st, session_open(dev, &m->config, m->weights->data, m->weights->size, &s, err));
     EMAC_TRY(st, generator_open(s, &m->config, q->prompt, q->prompt_len, &q->params, &g, err));
     st = generate(p, q, g, finish, made, text, err);
 out:

@@ -165,6 +165,11 @@ static void opencl_close(struct device *dev)
     free(cl);
 }
 
+static bool opencl_lost(const struct device *dev)
+{
+    return ((const struct cl *)dev)->lost.status != EMAC_OK;
+}
+
 static enum emac_status opencl_run(struct device *dev, enum op op, const struct op_attrs *attrs,
                                    const struct tensor *in, struct tensor *out,
                                    struct emac_err *err)
@@ -283,6 +288,7 @@ static enum emac_status opencl_finish(struct device *dev, struct emac_err *err)
 
 static const struct device_class opencl_class = {
     .close = opencl_close,
+    .lost = opencl_lost,
     .run = opencl_run,
     .add = opencl_add,
     .finite = opencl_finite,
@@ -336,6 +342,7 @@ enum emac_status device_opencl_open(const char *which, struct device **out, stru
     cl->platform = found[at].platform;
     cl->id = found[at].id;
     cl->options = "";
+    cl->text = cl_text;
     snprintf(cl->device.name, sizeof cl->device.name, "opencl:%zu %.72s, driver %.40s", at,
              found[at].name, found[at].driver);
     limits_get(cl);
@@ -348,4 +355,26 @@ out:
     if (cl != NULL)
         opencl_close(&cl->device);
     return st;
+}
+
+size_t device_opencl_list(struct device_found *out, size_t cap)
+{
+    struct found *found;
+    struct cl_api api;
+    size_t n = 0;
+    if (emac_alloc(&found, DEVICES_MAX, sizeof *found, NULL) != EMAC_OK)
+        return 0;
+    if (cl_api_get(&api, NULL) == EMAC_OK)
+        n = devices_find(&api, found);
+    n = n < cap ? n : cap;
+    for (size_t i = 0; i < n; i++) {
+        cl_ulong memory = 0;
+        api.clGetDeviceInfo(found[i].id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
+        emac_strcpy(out[i].name, sizeof out[i].name, found[i].name);
+        emac_strcpy(out[i].driver, sizeof out[i].driver, found[i].driver);
+        emac_strcpy(out[i].platform, sizeof out[i].platform, found[i].maker);
+        out[i].memory = memory;
+    }
+    free(found);
+    return n;
 }

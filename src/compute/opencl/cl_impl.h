@@ -81,7 +81,10 @@ struct cl {
     cl_device_id id;
     cl_context context;
     cl_command_queue queue;
-    const char *options; /* for every program beside its defines; tests only, else "" */
+    /* What tests change before the first call, to see a driver that computes wrongly: options for
+     * every program beside its defines, and where the texts of kernels/ come from. */
+    const char *options;
+    const char *(*text)(const char *name);
 
     void *range; /* of addresses */
     size_t range_bytes;
@@ -120,6 +123,7 @@ enum emac_status cl_memory_read(struct cl *cl, void *dst, const void *src, size_
 enum emac_status cl_memory_finish(struct cl *cl, struct emac_err *err);
 
 /* ---- cl_program.c ---- */
+const char *cl_text(const char *name); /* of the embedded ones */
 enum emac_status cl_kernel_get(struct cl *cl, const struct cl_call *call, cl_kernel *out,
                                struct emac_err *err);
 void cl_kernels_close(struct cl *cl);

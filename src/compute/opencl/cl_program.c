@@ -11,7 +11,7 @@
 #define KERNELS_FIRST 64
 #define LOG_LINES     4
 
-static const char *text_of(const char *name)
+const char *cl_text(const char *name)
 {
     for (const struct embedded *e = EMBEDDED_KERNELS; e->name != NULL; e++)
         if (strcmp(e->name, name) == 0)
@@ -53,8 +53,8 @@ static enum emac_status build_failed(struct cl *cl, const struct cl_call *call, 
 static enum emac_status program_build(struct cl *cl, const struct cl_call *call, cl_program *out,
                                       struct emac_err *err)
 {
-    const char *text[] = {text_of("prelude"),   text_of("fn"),   text_of("fn_special"),
-                          text_of("fn_philox"), text_of("half"), text_of(call->program)};
+    const char *text[] = {cl->text("prelude"),   cl->text("fn"),   cl->text("fn_special"),
+                          cl->text("fn_philox"), cl->text("half"), cl->text(call->program)};
     char *options = emac_asprintf("-cl-std=CL1.2 %s %s", cl->options, call->defines);
     cl_int code;
     enum emac_status st = EMAC_OK;

@@ -32,10 +32,10 @@ static void test_parameters(void **state)
         struct shape shape;
         double variance; /* 0: a bias */
     } WANT[] = {
-        {"conv.0.bias", {1, {2}}, 0},        {"conv.0.weight", {4, {2, 3, 3, 2}}, 2.0 / 18},
-        {"conv.1.bias", {1, {4}}, 0},        {"conv.1.weight", {4, {4, 3, 3, 2}}, 2.0 / 18},
-        {"dense.0.bias", {1, {5}}, 0},       {"dense.0.weight", {2, {5, 4}}, 2.0 / 4},
-        {"dense.1.bias", {1, {3}}, 0},       {"dense.1.weight", {2, {3, 5}}, 2.0 / 5},
+        {"conv.0.bias", {1, {2}}, 0},  {"conv.0.weight", {4, {2, 3, 3, 2}}, 2.0 / 18},
+        {"conv.1.bias", {1, {4}}, 0},  {"conv.1.weight", {4, {4, 3, 3, 2}}, 2.0 / 18},
+        {"dense.0.bias", {1, {5}}, 0}, {"dense.0.weight", {2, {5, 4}}, 2.0 / 4},
+        {"dense.1.bias", {1, {3}}, 0}, {"dense.1.weight", {2, {3, 5}}, 2.0 / 5},
     };
     struct classifier_config c = small_cnn();
     struct model_params params = classifier_params(&c);
@@ -241,8 +241,8 @@ static void test_config_as_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parameters),    cmocka_unit_test(test_sizes_are_checked),
-        cmocka_unit_test(test_gradients),     cmocka_unit_test(test_it_learns),
+        cmocka_unit_test(test_parameters),     cmocka_unit_test(test_sizes_are_checked),
+        cmocka_unit_test(test_gradients),      cmocka_unit_test(test_it_learns),
         cmocka_unit_test(test_config_as_json),
     };
     if (device_cpu_open(ISA_BEST, 1, &dev, NULL) != EMAC_OK)

@@ -1,0 +1,94 @@
+/* The rig's device: opened and admitted before the sandbox, opened anew when it was lost. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "node/agent_internal.h"
+
+/* Where drivers keep kernels that they have compiled: with the rig's other files. */
+static const char *const CACHE_VARIABLES[] = {"POCL_CACHE_DIR", "CUDA_CACHE_PATH"};
+
+static enum emac_status cache_open(struct node *n, struct emac_err *err)
+{
+    char *path = emac_asprintf("%s/kernels", n->cfg.dir);
+    enum emac_status st = n->os->dir_make(n->os, path, err);
+    for (size_t i = 0; i < EMAC_COUNT(CACHE_VARIABLES) && st == EMAC_OK; i++)
+        os_environment_default(CACHE_VARIABLES[i], path);
+    free(path);
+    return st;
+}
+
+static bool task_cancelled(void *node)
+{
+    struct node *n = node;
+    return atomic_load(&n->cancel) || agent_over(n);
+}
+
+/* The door for rigs that lie, shut during the challenge. */
+static void tamper(void *node, const char *output, uint8_t *bundle, size_t size)
+{
+    struct node *n = node;
+    if (!n->in_challenge)
+        n->cfg.tamper(n->cfg.tamper_ctx, output, bundle, size);
+}
+
+static enum emac_status open_as(struct node *n, const char *spec, struct emac_err *err)
+{
+    const struct exec_config cfg = {.os = n->os,
+                                    .store = n->store,
+                                    .fetch = agent_fetch,
+                                    .fetch_ctx = n,
+                                    .cancelled = task_cancelled,
+                                    .cancelled_ctx = n,
+                                    .tamper = n->cfg.tamper != NULL ? tamper : NULL,
+                                    .tamper_ctx = n};
+    struct exec_config with_device = cfg;
+    enum emac_status st = device_open(spec, n->cfg.threads, &n->dev, err);
+    if (st != EMAC_OK)
+        return st;
+    if (n->cfg.device_memory != 0)
+        device_memory_limit(n->dev, n->cfg.device_memory);
+    with_device.dev = n->dev;
+    st = device_admit(n->dev, n->conformance, err);
+    return st == EMAC_OK ? exec_new(&with_device, &n->exec, err) : st;
+}
+
+void agent_device_close(struct node *n)
+{
+    exec_free(n->exec);
+    device_close(n->dev);
+    device_close(n->generation_dev);
+    n->exec = NULL;
+    n->dev = n->generation_dev = NULL;
+}
+
+enum emac_status agent_device_open(struct node *n, struct emac_err *err)
+{
+    enum emac_status st = strncmp(n->cfg.device, "cpu", 3) != 0 ? cache_open(n, err) : EMAC_OK;
+    return st == EMAC_OK ? open_as(n, n->cfg.device, err) : st;
+}
+
+/* Whatever comes out, the coordinator must hear from the device anew. */
+enum emac_status agent_device_recover(struct node *n, struct emac_err *err)
+{
+    LOG_W("node", "device '%s' is lost; opening it again", device_name(n->dev));
+    agent_device_close(n);
+    agent_joined_set(n, false);
+    enum emac_status st = open_as(n, n->cfg.device, err);
+    if (st == EMAC_OK)
+        return EMAC_OK;
+    LOG_W("node", "%s; going on with the CPU", err->text);
+    agent_device_close(n);
+    return open_as(n, "cpu", err);
+}
+
+enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    if (!device_is_host(n->dev) && n->generation_dev == NULL)
+        st = device_open("cpu", n->cfg.threads, &n->generation_dev, err);
+    *out = n->generation_dev != NULL ? n->generation_dev : n->dev;
+    return st;
+}
