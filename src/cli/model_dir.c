@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/tokenizer.h"
+
 #define CONFIG_MAX  (1u << 20)
 #define WEIGHTS_MAX ((size_t)1 << 36)
 
@@ -40,6 +42,64 @@ enum emac_status model_dir_export(struct cli *c, struct store *s, const struct c
         unixfs_node_release(&node);
     }
     emac_buf_release(&block);
+    return st;
+}
+
+/* The small files by name; `only_bytes`: those of the byte tokenizer. */
+enum small_file { CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG, SPECIAL };
+static const struct {
+    const char *name;
+    bool only_bytes;
+} small_files[] = {[CONFIG] = {"config.json", false},
+                   [GENERATION] = {"generation_config.json", false},
+                   [TOKENIZER] = {"tokenizer.json", true},
+                   [TOKENIZER_CONFIG] = {"tokenizer_config.json", true},
+                   [SPECIAL] = {"special_tokens_map.json", true}};
+
+static enum emac_status small_file_text(enum small_file which, const struct llama_config *config,
+                                        struct emac_buf *out, struct emac_err *err)
+{
+    switch (which) {
+    case CONFIG:
+        return llama_config_write(config, out, err);
+    case GENERATION:
+        return generation_config_json(out, err);
+    case TOKENIZER:
+        return byte_tokenizer_json(out, err);
+    case TOKENIZER_CONFIG:
+        return byte_tokenizer_config_json(out, config->max_positions, err);
+    case SPECIAL:
+        break;
+    }
+    return byte_tokenizer_special_json(out, err);
+}
+
+static enum emac_status file_put(struct cli *c, const char *dir, const char *name,
+                                 const struct emac_buf *text)
+{
+    char *path = emac_asprintf("%s/%s", dir, name);
+    enum emac_status st = c->os->file_write(c->os, path, text->data, text->len, 0644, &c->err);
+    free(path);
+    return st;
+}
+
+enum emac_status model_dir_write(struct cli *c, const struct llama_config *config,
+                                 const struct emac_buf *weights, const char *dir)
+{
+    struct emac_buf text;
+    emac_buf_init(&text, CONFIG_MAX);
+    enum emac_status st = c->os->dir_make(c->os, dir, &c->err);
+    for (size_t i = 0; st == EMAC_OK && i < EMAC_COUNT(small_files); i++) {
+        if (small_files[i].only_bytes && config->vocab_size != 256)
+            continue;
+        emac_buf_clear(&text);
+        st = small_file_text((enum small_file)i, config, &text, &c->err);
+        if (st == EMAC_OK)
+            st = file_put(c, dir, small_files[i].name, &text);
+    }
+    if (st == EMAC_OK)
+        st = file_put(c, dir, "model.safetensors", weights);
+    emac_buf_release(&text);
     return st;
 }
 

@@ -9,6 +9,11 @@
 enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
                                   const char *dir);
 
+/* Make `dir` and write config.json, generation_config.json and model.safetensors; with a vocabulary
+ * of 256 also the byte tokenizer's files. */
+enum emac_status model_dir_write(struct cli *c, const struct llama_config *config,
+                                 const struct emac_buf *weights, const char *dir);
+
 struct model_files {
     struct llama_config config;
     struct emac_buf weights; /* the whole model.safetensors */

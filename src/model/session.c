@@ -12,9 +12,8 @@
 
 #include "base/assert.h"
 #include "base/checked.h"
-#include "compute/fn.h"
-#include "model/llama_internal.h"
 #include "model/session.h"
+#include "model/weights.h"
 
 #define ROWS_MAX       1024u /* positions that go through the layers at once */
 #define CACHE_ROWS_MIN 64u   /* the cache grows by doubling from here */
@@ -28,10 +27,7 @@ struct scratch {
 struct session {
     struct device *dev;
     struct llama_config c;
-    void *copy;  /* of the bundle's data when they were not aligned */
-    float *wide; /* the f32 form of bf16 weights, widened once */
-    size_t wide_used;
-    const float **weight; /* by llama_cell */
+    struct weights weights;
     uint32_t length, cache_rows;
     float **k, **v;   /* per layer: [cache_rows, G*E] */
     float *cos, *sin; /* [cache_rows, E/2] */
@@ -40,104 +36,6 @@ struct session {
 };
 
 /* -- opening ------------------------------------------------------------------------------- */
-
-/* Each product with a weight would widen it again (rule 8); bits are the same. */
-static const float *weight_widen(struct session *s, const uint8_t *half, size_t n)
-{
-    float *wide = s->wide + s->wide_used;
-
-    for (size_t i = 0; i < n; i++)
-        wide[i] = fn_from_bf16((fn_u32)half[2 * i] | (fn_u32)half[2 * i + 1] << 8);
-    s->wide_used += n;
-    return wide;
-}
-
-static enum emac_status wide_reserve(struct session *s, const struct st_index *idx,
-                                     struct emac_err *err)
-{
-    uint64_t bytes = 0; /* at most twice the file's, so it does not overflow */
-
-    for (size_t i = 0; i < idx->count; i++)
-        if (idx->tensor[i].dtype == ST_BF16)
-            bytes += 2 * st_tensor_bytes(&idx->tensor[i]);
-    return bytes == 0 ? EMAC_OK : emac_alloc_aligned(&s->wide, bytes, err);
-}
-
-static enum emac_status weight_find(struct session *s, const struct st_index *idx,
-                                    const struct model_param *p, const uint8_t *data,
-                                    const float **out, struct emac_err *err)
-{
-    const struct st_tensor *t = st_index_find(idx, p->name);
-    bool fits;
-
-    if (t == NULL)
-        return emac_fail(err, EMAC_INVALID, "tensor '%s' is missing in the model's weights",
-                         p->name);
-    if (t->dtype != ST_F32 && t->dtype != ST_BF16)
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "tensor '%s' is %s; only F32 and BF16 weights can be run", p->name,
-                         st_dtype_name(t->dtype));
-    fits = t->rank == p->shape.rank;
-    for (uint32_t i = 0; fits && i < t->rank; i++)
-        fits = t->dim[i] == p->shape.dim[i];
-    if (!fits)
-        return emac_fail(err, EMAC_INVALID,
-                         "tensor '%s' has another shape than config.json asks for", p->name);
-    *out = t->dtype == ST_BF16 ? weight_widen(s, data + t->begin, st_tensor_count(t))
-                               : (const float *)(const void *)(data + t->begin);
-    return EMAC_OK;
-}
-
-/* All tensors are asked for by name below; if there are more, one of them is superfluous. */
-static enum emac_status superfluous_find(const struct llama_config *c, const struct st_index *idx,
-                                         struct emac_err *err)
-{
-    struct model_param p;
-
-    for (size_t t = 0; t < idx->count; t++) {
-        bool known = false;
-
-        for (uint32_t i = 0; i < llama_param_count(c) && !known; i++) {
-            llama_param_at(c, NULL, i, &p);
-            known = strcmp(p.name, idx->tensor[t].name) == 0;
-        }
-        if (!known)
-            return emac_fail(err, EMAC_INVALID, "tensor '%.128s' does not belong to the model",
-                             idx->tensor[t].name);
-    }
-    return emac_fail(err, EMAC_INTERNAL, "the weights hold a tensor twice");
-}
-
-static enum emac_status weights_open(struct session *s, const uint8_t *bundle, size_t n,
-                                     struct emac_err *err)
-{
-    struct st_index idx = {0};
-    const uint8_t *data;
-    enum emac_status st;
-
-    EMAC_TRY(st, st_index_parse(&idx, bundle, n, n, err));
-    data = bundle + idx.data_offset;
-    if ((uintptr_t)data % sizeof(float) != 0) {
-        EMAC_TRY(st, emac_alloc_aligned(&s->copy, n - idx.data_offset, err));
-        memcpy(s->copy, data, n - idx.data_offset);
-        data = s->copy;
-    }
-    EMAC_TRY(st, wide_reserve(s, &idx, err));
-    for (uint32_t i = 0; i < llama_param_count(&s->c); i++) {
-        struct model_param p;
-        enum llama_kind kind;
-        uint32_t layer;
-
-        llama_param_at(&s->c, NULL, i, &p);
-        llama_param_place(&s->c, i, &kind, &layer);
-        EMAC_TRY(st, weight_find(s, &idx, &p, data, &s->weight[llama_cell(kind, layer)], err));
-    }
-    if (idx.count != llama_param_count(&s->c))
-        st = superfluous_find(&s->c, &idx, err);
-out:
-    st_index_release(&idx);
-    return st;
-}
 
 enum emac_status session_open(struct device *dev, const struct llama_config *c, const void *bundle,
                               size_t n, struct session **out, struct emac_err *err)
@@ -153,11 +51,10 @@ enum emac_status session_open(struct device *dev, const struct llama_config *c, 
     EMAC_TRY(st, emac_alloc(&s, 1, sizeof(*s), err));
     s->dev = dev;
     s->c = *c;
-    EMAC_TRY(st, emac_alloc(&s->weight, llama_cell_count(c), sizeof(*s->weight), err));
     EMAC_TRY(st, emac_alloc(&s->k, c->layers, sizeof(*s->k), err));
     EMAC_TRY(st, emac_alloc(&s->v, c->layers, sizeof(*s->v), err));
     EMAC_TRY(st, emac_alloc(&s->logits, c->vocab_size, sizeof(*s->logits), err));
-    EMAC_TRY(st, weights_open(s, bundle, n, err));
+    EMAC_TRY(st, weights_open(&s->weights, c, bundle, n, err));
     *out = s;
     s = NULL;
 out:
@@ -181,9 +78,7 @@ void session_close(struct session *s)
     free(s->sin);
     free(s->s.block);
     free(s->logits);
-    free(s->weight);
-    free(s->copy);
-    free(s->wide);
+    weights_release(&s->weights);
     free(s);
 }
 
@@ -290,27 +185,41 @@ static struct tensor vector(const float *data, size_t n)
     return (struct tensor){DTYPE_F32, SHAPE1(n), (void *)(uintptr_t)data};
 }
 
-static const float *weight(const struct session *s, enum llama_kind kind, uint32_t layer)
+static const struct weight *weight(const struct session *s, enum llama_kind kind, uint32_t layer)
 {
-    return s->weight[llama_cell(kind, layer)];
+    return &s->weights.at[llama_cell(kind, layer)];
+}
+
+/* [rows, columns] as an operator takes it */
+static struct tensor weight_matrix(const struct weight *w, size_t rows, size_t columns)
+{
+    size_t bytes = 0;
+    bool ok = w->quant == NULL || quant_row_bytes(w->quant->format, columns, &bytes);
+
+    EMAC_ASSERT(ok);
+    return w->quant == NULL
+               ? matrix(w->data, rows, columns)
+               : (struct tensor){DTYPE_U8, SHAPE2(rows, bytes), (void *)(uintptr_t)w->data};
 }
 
 /* y[n,out] = x[n,in] W^T */
-static enum emac_status linear(struct session *s, const float *x, const float *w, float *y,
+static enum emac_status linear(struct session *s, const float *x, const struct weight *w, float *y,
                                uint32_t n, size_t in, size_t out, struct emac_err *err)
 {
-    const struct op_attrs attrs = {.at = {{.i = 0}, {.i = 1}}};
-    struct tensor a[2] = {matrix(x, n, in), matrix(w, out, in)}, c = matrix(y, n, out);
+    const struct op_attrs plain = {.at = {{.i = 0}, {.i = 1}}};
+    const struct op_attrs quantised = {.at = {{.i = w->quant == NULL ? 0 : w->quant->format}}};
+    struct tensor a[2] = {matrix(x, n, in), weight_matrix(w, out, in)}, c = matrix(y, n, out);
 
-    return device_run(s->dev, OP_MATMUL, &attrs, a, &c, err);
+    return w->quant == NULL ? device_run(s->dev, OP_MATMUL, &plain, a, &c, err)
+                            : device_run(s->dev, OP_QMATMUL, &quantised, a, &c, err);
 }
 
-static enum emac_status norm(struct session *s, const float *x, const float *w, float *y,
+static enum emac_status norm(struct session *s, const float *x, const struct weight *w, float *y,
                              uint32_t n, struct emac_err *err)
 {
     const struct op_attrs attrs = {.at = {{.f = (float)s->c.norm_eps}}};
     size_t d = s->c.hidden_size;
-    struct tensor in[2] = {matrix(x, n, d), vector(w, d)};
+    struct tensor in[2] = {matrix(x, n, d), vector(w->data, d)};
     struct tensor out[2] = {matrix(y, n, d), vector(s->s.rstd, n)};
 
     return device_run(s->dev, OP_RMSNORM, &attrs, in, out, err);
@@ -413,11 +322,23 @@ out:
 static enum emac_status embed(struct session *s, const int32_t *tokens, uint32_t n,
                               struct emac_err *err)
 {
-    struct tensor in[2] = {{DTYPE_I32, SHAPE1(n), (void *)(uintptr_t)tokens},
-                           matrix(weight(s, LLAMA_EMBED, 0), s->c.vocab_size, s->c.hidden_size)};
-    struct tensor out = matrix(s->s.x, n, s->c.hidden_size);
+    const struct weight *w = weight(s, LLAMA_EMBED, 0);
+    size_t d = s->c.hidden_size;
+    struct tensor table = weight_matrix(w, s->c.vocab_size, d), out = matrix(s->s.x, n, d);
+    struct tensor in[2] = {{DTYPE_I32, SHAPE1(n), (void *)(uintptr_t)tokens}, table};
+    enum emac_status st = EMAC_OK;
 
-    return device_run(s->dev, OP_EMBED, NULL, in, &out, err);
+    if (w->quant == NULL)
+        return device_run(s->dev, OP_EMBED, NULL, in, &out, err);
+    out.shape.dim[0] = table.shape.dim[0] = 1;
+    for (uint32_t i = 0; i < n && st == EMAC_OK; i++) {
+        const struct op_attrs attrs = {.at = {{.i = w->quant->format}}};
+
+        table.data = (uint8_t *)in[1].data + (size_t)tokens[i] * table.shape.dim[1];
+        out.data = s->s.x + i * d;
+        st = device_run(s->dev, OP_DEQUANTISE, &attrs, &table, &out, err);
+    }
+    return st;
 }
 
 /* Positions at..at+n-1 through all layers; the caches of rows 0..at-1 are filled. */
@@ -437,7 +358,7 @@ static enum emac_status rows_run(struct session *s, const int32_t *tokens, uint3
 /* Logits of row `row` of x. */
 static enum emac_status logits_run(struct session *s, uint32_t row, struct emac_err *err)
 {
-    const float *head = weight(s, s->c.tie_embeddings ? LLAMA_EMBED : LLAMA_LM_HEAD, 0);
+    const struct weight *head = weight(s, s->c.tie_embeddings ? LLAMA_EMBED : LLAMA_LM_HEAD, 0);
     size_t d = s->c.hidden_size, vocab = s->c.vocab_size;
     enum emac_status st;
     bool finite;

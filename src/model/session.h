@@ -9,9 +9,9 @@
 
 struct session;
 /* `bundle` is a whole safetensors file; it must outlive the session. Missing, superfluous or
- * misshapen tensors and dtypes other than F32 and BF16 are refused by name. A file whose data are
- * not 4-byte aligned is copied; bf16 weights are widened once. Activations are f32 whatever the
- * model's storage. `dev` is borrowed. */
+ * misshapen tensors and dtypes other than F32, BF16 and U8 (weights.h) are refused by name. A file
+ * whose data are not 4-byte aligned is copied; bf16 weights are widened once. Activations are f32
+ * whatever the model's storage. `dev` is borrowed. */
 enum emac_status session_open(struct device *dev, const struct llama_config *c, const void *bundle,
                               size_t n, struct session **out, struct emac_err *err);
 void session_close(struct session *s);

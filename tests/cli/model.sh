@@ -15,6 +15,15 @@ f = open('$WORK/m/model.safetensors', 'rb')
 n = struct.unpack('<Q', f.read(8))[0]
 h = json.loads(f.read(n))
 assert 'model.norm.weight' in h and h['__metadata__']['format'] == 'pt'"
+check "quantise" "$EMAC" model quantise "$WORK/m" "$WORK/q" --format q8_0 --json
+same "a quarter of the bytes and a bit" "$(json '.bytes < 40000')" true
+check "a quantised model speaks" "$EMAC" generate "$WORK/q" -p "one" -n 8 -t 0 --json
+check "quantise what is quantised" "$EMAC" model quantise "$WORK/q" "$WORK/q2" --format q8_0
+check "bytes are the same" cmp "$WORK/q/model.safetensors" "$WORK/q2/model.safetensors"
+expect "no format" 2 'add --format' "$EMAC" model quantise "$WORK/m" "$WORK/x"
+expect "unknown format" 2 "unknown format 'q5_0'" "$EMAC" model quantise "$WORK/m" "$WORK/x" --format q5_0
+expect "no GGUF file" 2 'not a GGUF file' "$EMAC" model import "$WORK/m/config.json" "$WORK/x"
+expect "missing file" 5 . "$EMAC" model import "$WORK/none.gguf" "$WORK/x"
 expect "bad CID" 2 'nonsense' "$EMAC" model export nonsense "$WORK/x"
 expect "unknown model" '(5|13)' . "$EMAC" model export bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354 "$WORK/x" --url http://127.0.0.1:9
 expect "unknown action" 2 "unknown action 'eat'" "$EMAC" model eat a b
