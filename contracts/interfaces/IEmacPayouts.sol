@@ -19,8 +19,8 @@ import {IEmac} from "./IEmac.sol";
 /// is never the one who proposed it. Without the arbiter's word until `resolveBy` the root falls.
 ///
 /// INV-1  claimed(account) never falls and never passes the account's leaf in the active root.
-/// INV-2  paid = the sum of all claims <= total(active) <= vault.reserved. So a root whose leaves are
-///        more than its total pays no more than the total, and a pending one can always be dropped.
+/// INV-2  paid = the sum of all claims <= total(active) <= vault.reserved. So a root whose leaves
+///        are more than its total pays no more than that, and a pending one can always be dropped.
 /// INV-3  Epoch numbers of proposals rise; the total of active roots never falls.
 /// INV-4  While a proposal is pending, the active root can still be claimed from.
 /// INV-5  As the vault's: `sequence` numbers the events.
@@ -83,6 +83,8 @@ interface IEmacPayouts is IEmac {
 
     error BadEpoch(uint64 epoch, uint64 last);
     error NoStake();
+    /// More than the ledger's int64 holds.
+    error TooMuch(uint64 units);
     error ZeroRoot();
     error TotalFalls(uint64 total, uint64 active);
     error ExceedsEpochCap(uint64 units, uint64 cap);

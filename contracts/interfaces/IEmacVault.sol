@@ -127,7 +127,7 @@ interface IEmacVault is IEmac {
 
     error ZeroAccount();
     error ZeroAmount();
-    /// The ledger's int64 could not hold what was funded.
+    /// More than the ledger's int64 holds, here or with what was funded before.
     error TooMuch(uint64 units);
     /// The token moved another amount than asked (a fee on transfers, a rebase).
     error WrongAmountMoved(uint256 moved, uint256 expected);

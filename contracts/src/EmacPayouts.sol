@@ -27,6 +27,7 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
     using SafeERC20 for IERC20;
 
     uint48 public constant ADMIN_DELAY = 1 days;
+    uint64 public constant UNITS_MAX = uint64(type(int64).max);
     bytes32 public constant PROPOSER_ROLE = keccak256("PROPOSER_ROLE");
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
     bytes32 public constant ARBITER_ROLE = keccak256("ARBITER_ROLE");
@@ -64,8 +65,7 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
         // Without a stake anyone could hold up every epoch for nothing.
         require(challengeStake_ > 0, NoStake());
         challengeStake = challengeStake_;
-        epochCap = epochCap_;
-        emit EpochCapSet(_next(), epochCap_);
+        _setEpochCap(epochCap_);
     }
 
     // ---- the life of a root
@@ -148,8 +148,7 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
 
     function setEpochCap(uint64 units) external onlyRole(DEFAULT_ADMIN_ROLE) {
         require(_pending.epoch == 0, ProposalPending(_pending.epoch));
-        epochCap = units;
-        emit EpochCapSet(_next(), units);
+        _setEpochCap(units);
     }
 
     // ---- claims
@@ -203,6 +202,12 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
     }
 
     // ---- inside
+
+    function _setEpochCap(uint64 units) private {
+        require(units <= UNITS_MAX, TooMuch(units));
+        epochCap = units;
+        emit EpochCapSet(_next(), units);
+    }
 
     function _pendingOf(uint64 epoch) private view returns (Pending storage p) {
         p = _pending;

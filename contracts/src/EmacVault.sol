@@ -17,8 +17,8 @@ import {Sequenced} from "./lib/Sequenced.sol";
 import {TimedPause} from "./lib/TimedPause.sol";
 
 /// @title The vault; the manual is IEmacVault
-/// @notice Each function that moves money checks, then writes its books, then calls the token; all of
-/// them are guarded against reentry, and no function loops.
+/// @notice Each function that moves money checks, then writes its books, then calls the token; all
+/// of them are guarded against reentry, and no function loops.
 contract EmacVault is
     IEmacVault,
     AccessControlDefaultAdminRules,
@@ -68,7 +68,8 @@ contract EmacVault is
         uint64 unbondDelay_,
         uint64 slashDelay_
     ) AccessControlDefaultAdminRules(ADMIN_DELAY, admin) {
-        require(token_.code.length > 0 && IERC20Metadata(token_).decimals() == 18, BadToken(token_));
+        bool sound = token_.code.length > 0 && IERC20Metadata(token_).decimals() == 18;
+        require(sound, BadToken(token_));
         _token = IERC20(token_);
         withdrawDelay = Delays.check(withdrawDelay_);
         unbondDelay = Delays.check(unbondDelay_);
@@ -202,6 +203,7 @@ contract EmacVault is
         SlashCase storage c = _slashes[account][wallet];
         Position storage p = _positions[account][wallet];
         require(units > 0, ZeroAmount());
+        require(units <= UNITS_MAX, TooMuch(units)); // the ledger reads the event as an int64
         require(!_slashOpen(c), SlashUnderWay());
         require(!evidenceUsed[evidence], EvidenceUsed(evidence));
         require(p.bond + p.unbonding > 0, ExceedsBond(units, 0));

@@ -1,5 +1,5 @@
-// A local chain for the tests: anvil as a child process, and contracts whose calls, errors and events
-// are remembered, so that coverage.mjs can say what no test has touched.
+// A local chain for the tests: anvil as a child process, and contracts whose calls, errors and
+// events are remembered, so that coverage.mjs can say what no test has touched.
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { readFileSync } from "node:fs";
@@ -55,7 +55,7 @@ export class Chain {
     const exited = new Promise((_, fail) =>
       chain.process.once("exit", (code) => fail(new Error(`anvil ended with ${code}`))));
     exited.catch(() => {});
-    process.once("exit", () => chain.stop());
+    process.once("exit", chain.onExit = () => chain.stop());
     await Promise.race([chain.ready(), exited]);
     chain.accounts = (await chain.rpc("eth_accounts")).map((a) => a.toLowerCase());
     return chain;
@@ -73,6 +73,7 @@ export class Chain {
 
   stop() {
     if (!this.process) return;
+    process.removeListener("exit", this.onExit);
     this.process.removeAllListeners("exit");
     this.process.kill("SIGKILL");
     this.process = null;

@@ -4,9 +4,9 @@
 //   SEQUENCES=1000000 SEED=1 node test/fuzz.mjs
 //   node test/fuzz.mjs mutants                  each planted bug must be found
 //
-// A sequence is 12 calls in one deployment, with three jumps in time between. It starts where up to
-// 15 others of the same deployment have ended; then all begin afresh. The chain itself is used as it
-// is; only the limit on the size of a contract is lifted, for the driver.
+// A sequence is 12 calls in one deployment, with a jump in time before each third. It starts where
+// up to 15 others of the same deployment have ended; then all begin afresh. The limit on the size of
+// a contract is lifted, for the driver.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -133,7 +133,8 @@ async function main() {
     for (const m of MUTANTS) {
       const how = await hunt(m, MUTANT_SEQUENCES);
       if (!how) missed++;
-      console.log(`${how ? "found " : "MISSED"} ${m.file}: ${m.put || `without ${m.find}`}: ${how}`);
+      const bug = m.put || `without ${m.find}`;
+      console.log(`${how ? "found " : "MISSED"} ${m.file}: ${bug}: ${how}`);
     }
     console.log(`${MUTANTS.length - missed} of ${MUTANTS.length} planted bugs found`);
     process.exit(missed ? 1 : 0);

@@ -1,5 +1,5 @@
-// Gas of each action, as a table in docs/chain.md: node test/gas.mjs --write. Called by all.test.mjs,
-// it checks that the table is true. "first" means that the slots it writes were empty before.
+// Gas of each action, as a table in docs/chain.md: node test/gas.mjs --write. Loaded by
+// all.test.mjs, it checks that the table is true. "first" means that the slots it writes were empty before.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";

@@ -38,6 +38,8 @@ test("payouts", async (t) => {
     await assert.rejects(make(HOUR - 1, HOUR, 1n), { name: "BadDelay" });
     await assert.rejects(make(HOUR, 60 * DAY + 1, 1n), { name: "BadDelay" });
     await assert.rejects(make(HOUR, HOUR, 0n), { name: "NoStake" });
+    assert.equal(await payouts.get("UNITS_MAX"), 2n ** 63n - 1n);
+    await payouts.refuses(["TooMuch", 2n ** 63n], "setEpochCap", 2n ** 63n);
   });
 
   await part("a proposal by the proposer alone, one at a time, covered and within the cap", async () => {

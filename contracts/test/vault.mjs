@@ -270,6 +270,7 @@ test("vault", async (t) => {
     await mallory.refuses(["AccessControlUnauthorizedAccount"],
       "openSlash", A, who.alice, 30n, EVIDENCE);
     await slasher.refuses(["ZeroAmount"], "openSlash", A, who.alice, 0n, EVIDENCE);
+    await slasher.refuses(["TooMuch", 2n ** 63n], "openSlash", A, who.alice, 2n ** 63n, EVIDENCE);
     await slasher.refuses(["ExceedsBond", 1n, 0n], "openSlash", A, who.carol, 1n, EVIDENCE);
     await mallory.refuses(["NothingUnderWay"], "executeSlash", A, who.alice);
     const [e] = await slasher.send("openSlash", A, who.alice, 30n, EVIDENCE);
@@ -292,7 +293,7 @@ test("vault", async (t) => {
   await part("a slash takes no more than there is", async () => {
     await alice.send("bond", A, 50n);
     await alice.send("requestUnbond", A, 20n);
-    await slasher.send("openSlash", A, who.alice, 2n ** 64n - 1n, EVIDENCE);
+    await slasher.send("openSlash", A, who.alice, 2n ** 63n - 1n, EVIDENCE);
     await chain.pass(DELAYS.slash);
     await vault.emits([["Slashed", A, who.alice, 50n, EVIDENCE]], "executeSlash", A, who.alice);
   });

@@ -2,8 +2,8 @@
 pragma solidity 0.8.37;
 
 /// @title A pause that cannot last
-/// @notice Holds for PAUSE_MAX at most and cannot be renewed before PAUSE_REST has passed since it had
-/// to end, so that no key can lock the money of others in.
+/// @notice Holds for PAUSE_MAX at most and cannot be renewed before PAUSE_REST has passed since it
+/// had to end, so that no key can lock the money of others in.
 abstract contract TimedPause {
     uint64 public constant PAUSE_MAX = 3 days;
     uint64 public constant PAUSE_REST = 7 days;

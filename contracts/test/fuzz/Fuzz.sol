@@ -11,7 +11,7 @@ import {IEmacVault} from "../../interfaces/IEmacVault.sol";
 
 /// A wallet that does what it is told and signs everything.
 contract Hand {
-    function exec(address target, bytes calldata data) external returns (bool ok, bytes memory out) {
+    function exec(address target, bytes calldata data) external returns (bool, bytes memory) {
         return target.call(data);
     }
 
@@ -20,10 +20,11 @@ contract Hand {
     }
 }
 
-/// Random calls against the vault, the bindings and the payouts of many worlds at once, beside a naive
-/// second version of their books. Before each call the model says whether it must succeed; after it,
-/// the figures must be equal and the invariants of IEmacVault and IEmacPayouts hold. A world is one
-/// deployment; `run` makes a few calls in each, and the driver (fuzz.mjs) moves the time between.
+/// Random calls against the vault, the bindings and the payouts of many worlds at once, beside a
+/// naive second version of their books. Before each call the model says whether it must succeed;
+/// after it, the figures must be equal and the invariants of IEmacVault and IEmacPayouts hold. A
+/// world is one deployment; `run` makes a few calls in each, and the driver (fuzz.mjs) moves the
+/// time between.
 ///
 /// It shares no code with what it tests. It knows nothing of events.
 contract Fuzz {
@@ -334,7 +335,7 @@ contract Fuzz {
         uint64 u = _amount(p.bond + p.unbonding);
         bool used = w.evidence > 0 && _random(4) == 0;
         uint256 evidence = used ? 1 + _random(w.evidence) : w.evidence + 1;
-        bool ok = u > 0 && !_accused(p) && !used && p.bond + p.unbonding > 0;
+        bool ok = u > 0 && u <= MOST && !_accused(p) && !used && p.bond + p.unbonding > 0;
         bytes memory data = abi.encodeCall(
             IEmacVault.openSlash, (_account(a), address(wallet[i]), u, bytes32(evidence))
         );
@@ -402,8 +403,8 @@ contract Fuzz {
         for (uint256 k = 0; k < LEAVES; k++) r.leaf[k] = leaf[k];
     }
 
-    /// Each account's sum grows by a part of what is free; at times it falls, or names a wallet that
-    /// is not bound. The last leaf belongs to nobody.
+    /// Each account's sum grows by a part of what is free; at times it falls, or names a wallet
+    /// that is not bound. The last leaf belongs to nobody.
     function _randomLeaves(World storage w) private returns (Leaf[LEAVES] memory leaf) {
         uint256 free = w.funded - w.withdrawn - w.active.total;
         for (uint256 k = 0; k < PEOPLE; k++) {
@@ -495,8 +496,9 @@ contract Fuzz {
         if (spoil == 0) sum++;
         if (spoil == 1 && sum > 0) sum--;
         bytes32[] memory proof = _proof(w, r.epoch, r.leaf, spoil == 2 ? (a + 1) % PEOPLE : a);
-        bool real = r.epoch != 0 && r.epoch == w.active.epoch && sum == leaf.cumulative && spoil != 2;
-        bool ok = real && sum > w.claimed[a] && w.spot[a][leaf.wallet].state == 1 && !_paused(w)
+        bool real = r.epoch != 0 && r.epoch == w.active.epoch && sum == leaf.cumulative;
+        bool ok = real && spoil != 2 && sum > w.claimed[a] && !_paused(w)
+            && w.spot[a][leaf.wallet].state == 1
             && w.paid + sum - w.claimed[a] <= w.active.total;
         bytes memory data = abi.encodeCall(
             IEmacPayouts.claim, (_account(a), address(wallet[leaf.wallet]), sum, proof)
