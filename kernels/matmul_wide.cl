@@ -30,35 +30,26 @@ static void transpose(vec *r)
     }
 }
 
-/* VEC columns of `have` rows, `ld` apart, as VEC vectors `to_row` apart; the vectors overlap where
- * to_row < VEC, so they are written in order. */
-static void pack_square(__local float *to, size_t to_row, __global const float *p, size_t ld,
-                        const int have)
-{
-    vec r[VEC];
-#pragma unroll
-    for (int x = 0; x < VEC; x++)
-        r[x] = x < have ? vload_vec(0, p + x * ld) : (vec)(0.0f);
-    transpose(r);
-#pragma unroll
-    for (int x = 0; x < VEC; x++)
-        vstore_vec(r[x], 0, to + x * to_row);
-}
-
-/* `have` rows of `len` floats become len vectors; `most` is the constant that `have` mostly is. */
+/* `have` rows of `len` floats, `ld` apart, become len vectors `to_row` apart, of which the first
+ * `most` elements matter; those from `have` on repeat the last row, as nothing of what they give is
+ * stored. The vectors overlap where to_row < VEC, so they are written in order. */
 static void pack_across(__local float *to, size_t to_row, __global const float *p, size_t ld,
                         size_t have, const int most, size_t len)
 {
     size_t k = 0;
-    if (have == most)
-        for (; k + VEC <= len; k += VEC)
-            pack_square(to + k * to_row, to_row, p + k, ld, most);
-    for (; k < len; k++) {
-        float column[VEC];
-        for (size_t x = 0; x < VEC; x++)
-            column[x] = x < have ? p[x * ld + k] : 0.0f;
-        vstore_vec(vload_vec(0, column), 0, to + k * to_row);
+    for (; k + VEC <= len; k += VEC) {
+        vec r[VEC];
+#pragma unroll
+        for (int x = 0; x < VEC; x++)
+            r[x] = x < most ? vload_vec(0, p + min((size_t)x, have - 1) * ld + k) : (vec)(0.0f);
+        transpose(r);
+#pragma unroll
+        for (int x = 0; x < VEC; x++)
+            vstore_vec(r[x], 0, to + (k + x) * to_row);
     }
+    for (; k < len; k++)
+        for (int x = 0; x < most; x++)
+            to[k * to_row + x] = p[min((size_t)x, have - 1) * ld + k];
 }
 
 /* len rows of `have` floats, `ld` apart, become len vectors. */
@@ -86,10 +77,14 @@ static void pack_b(__local float *to, __global const float *b, size_t ld, size_t
 {
     for (size_t j = 0; j < COLS; j += VEC) {
         size_t have = j < cols ? min(cols - j, (size_t)VEC) : 0;
+        if (have == 0)
+            for (size_t k = 0; k < len; k++)
+                vstore_vec((vec)(0.0f), 0, to + k * COLS + j);
+        else
 #if TRANS_B
-        pack_across(to + j, COLS, b + j * ld, ld, have, VEC, len);
+            pack_across(to + j, COLS, b + j * ld, ld, have, VEC, len);
 #else
-        pack_along(to + j, COLS, b + j, ld, have, len);
+            pack_along(to + j, COLS, b + j, ld, have, len);
 #endif
     }
 }

@@ -8,12 +8,11 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "compute/opencl/ops.h"
 
 #define PLATFORMS_MAX 16
 #define DEVICES_MAX   64
 #define INFO_MAX      128
-#define WALK_GROUPS   8 /* work-groups a compute unit, to walk over a tensor */
-#define WALK_ITEMS    64
 
 /* One device that a platform offers. */
 struct found {
@@ -186,28 +185,16 @@ static enum emac_status opencl_add(struct device *dev, float *dst, const float *
     return cl_add(cl_of(dev), dst, a, b, n, err);
 }
 
-/* Work-items that walk n elements together: no more than the device can hold at work. */
-static size_t walkers(const struct cl *cl, size_t n)
-{
-    size_t most = (size_t)cl->limits.units * WALK_GROUPS * WALK_ITEMS;
-    size_t items = (n + WALK_ITEMS - 1) / WALK_ITEMS * WALK_ITEMS;
-    return items < most ? items : most;
-}
-
 /* A kernel of storage.cl over n elements. */
 static enum emac_status walk(struct cl *cl, const char *kernel, const void *to, const void *from,
                              size_t n, struct emac_err *err)
 {
-    const struct cl_arg arg[] = {cl_memory_arg(to), cl_memory_arg(from), cl_u64_arg(n)};
-    const struct cl_call call = {.program = "storage",
-                                 .kernel = kernel,
-                                 .defines = "",
-                                 .dims = 1,
-                                 .global = {walkers(cl, n)},
-                                 .local = {WALK_ITEMS},
-                                 .arg = arg,
-                                 .args = EMAC_COUNT(arg)};
-    return cl_call(cl, &call, err);
+    struct launch l;
+    launch_begin(&l, cl, "storage", kernel);
+    launch_memory(&l, to);
+    launch_memory(&l, from);
+    launch_each(&l, n, 1);
+    return launch_items(&l, err);
 }
 
 /* All tensors set one word, which is read once. */
