@@ -139,6 +139,15 @@ images_import() {
         --test-images "$1/test-images" --test-labels "$1/test-labels"
 }
 
+# Fashion-MNIST of Debian's dataset-fashion-mnist into the store; the data set's CID, that of
+# examples/fashion-mnist.yaml.
+fashion_import() {
+    d=/usr/share/datasets/fashion-mnist
+    "$EMAC" data import --images $d/train-images-idx3-ubyte.gz --labels $d/train-labels-idx1-ubyte.gz \
+        --test-images $d/t10k-images-idx3-ubyte.gz --test-labels $d/t10k-labels-idx1-ubyte.gz \
+        --classes 'T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot'
+}
+
 finish() {
     echo "# $(basename "$0"): $PASSED passed, $FAILED failed"
     [ "$FAILED" -eq 0 ] || { echo "# again: EMAC=$EMAC KEEP=1 sh $0"; exit 1; }

@@ -27,8 +27,9 @@
     X(up, "run a coordinator and some rigs on this machine")                                       \
     X(job, "submit, list, show, cancel and follow jobs")                                           \
     X(data, "add, get and import files and data sets")                                             \
-    X(model, "export a trained model for Hugging Face tools")                                      \
+    X(model, "export a trained model for other tools")                                             \
     X(generate, "let a model continue a text")                                                     \
+    X(classify, "let a model sort records into classes")                                           \
     X(node, "run one rig: earn by computing")                                                      \
     X(coordinator, "run a coordinator")                                                            \
     X(doctor, "is this machine fit to join, and what would it earn")                               \

@@ -57,6 +57,7 @@ static enum emac_status text_json(struct cli *c, const struct emac_buf *text, js
 static enum emac_status run(struct cli *c, const struct generate_args *a, const char *name)
 {
     struct model_files m;
+    struct llama_config config;
     struct device *dev = NULL;
     struct session *s = NULL;
     struct generator *g = NULL;
@@ -74,6 +75,7 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, const 
     enum emac_status st = model_files_load(c, name, &m);
     if (st != EMAC_OK)
         return st;
+    EMAC_TRY(st, llama_config_read(&config, emac_buf_str(&m.config), m.config.len, &c->err));
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
     if (!device_is_host(dev)) {
         cli_progress(c, "generation runs on the CPU, which holds the model: not on '%s'",
@@ -82,8 +84,8 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, const 
         dev = NULL;
         EMAC_TRY(st, device_open("cpu", (uint32_t)a->device.threads, &dev, &c->err));
     }
-    EMAC_TRY(st, session_open(dev, &m.config, m.weights.data, m.weights.len, &s, &c->err));
-    EMAC_TRY(st, generator_open(s, &m.config, a->prompt, strlen(a->prompt), &params, &g, &c->err));
+    EMAC_TRY(st, session_open(dev, &config, m.weights.data, m.weights.len, &s, &c->err));
+    EMAC_TRY(st, generator_open(s, &config, a->prompt, strlen(a->prompt), &params, &g, &c->err));
     EMAC_TRY(st, generate(c, a, g, &text));
     json_t *shown = NULL;
     EMAC_TRY(st, text_json(c, &text, &shown));

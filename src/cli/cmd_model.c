@@ -6,6 +6,25 @@
 
 #define WEIGHTS_MAX ((size_t)1 << 36)
 
+static void say_how_to_use(struct cli *c, const char *dir)
+{
+    char *path = emac_asprintf("%s/config.json", dir);
+    json_t *config = json_load_file(path, 0, NULL);
+    const char *type = json_string_value(json_object_get(config, "model_type"));
+    if (type != NULL && strcmp(type, "emac_classifier") == 0)
+        cli_say(c,
+                "wrote the model to %s; use it by 'emac classify %s FILE', or in PyTorch as "
+                "docs/data.md shows",
+                dir, dir);
+    else
+        cli_say(c,
+                "wrote the model to %s; load it with transformers' "
+                "AutoModelForCausalLM.from_pretrained(\"%s\")",
+                dir, dir);
+    json_decref(config);
+    free(path);
+}
+
 static enum emac_status export(struct cli *c, const char *name, const char *dir) {
     struct cid cid; struct store *s = NULL; enum emac_status st = cid_parse(&cid, name, &c->err);
     if (st == EMAC_OK) st = cli_store(c, &s);
@@ -13,10 +32,7 @@ static enum emac_status export(struct cli *c, const char *name, const char *dir)
     st = model_dir_export(c, s, &cid, dir);
     store_close(s);
     if (st != EMAC_OK) return st;
-    cli_say(c,
-            "wrote the model to %s; load it with transformers' "
-            "AutoModelForCausalLM.from_pretrained(\"%s\")",
-            dir, dir);
+    say_how_to_use(c, dir);
     cli_result(c, json_pack("{s:s,s:s}", "cid", name, "path", dir));
     return EMAC_OK;
 }
@@ -63,6 +79,7 @@ static enum emac_status quantise(struct cli *c, const char *name, const char *fo
                                  const char *dir)
 {
     struct model_files m;
+    struct llama_config config;
     struct st_index idx = {0};
     struct llama_source *source = NULL;
     if (!format)
@@ -70,10 +87,11 @@ static enum emac_status quantise(struct cli *c, const char *name, const char *fo
     enum emac_status st = model_files_load(c, name, &m);
     if (st != EMAC_OK)
         return st;
+    EMAC_TRY(st, llama_config_read(&config, emac_buf_str(&m.config), m.config.len, &c->err));
     EMAC_TRY(st, st_index_parse(&idx, m.weights.data, m.weights.len, m.weights.len, &c->err));
-    EMAC_TRY(
-        st, llama_from_bundle(&idx, m.weights.data + idx.data_offset, &m.config, &source, &c->err));
-    st = convert(c, &m.config, source, format, dir);
+    EMAC_TRY(st,
+             llama_from_bundle(&idx, m.weights.data + idx.data_offset, &config, &source, &c->err));
+    st = convert(c, &config, source, format, dir);
 out:
     free(source);
     st_index_release(&idx);

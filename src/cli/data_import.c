@@ -3,8 +3,6 @@
 #include "codec/gzip.h"
 #include "work/dataset_import.h"
 
-#define SOURCE_BYTES_MAX ((size_t)2 << 30) /* of a file, also of an expanded one */
-
 struct import {
     struct cli *c;
     struct emac_buf images[DATASET_PARTS], labels[DATASET_PARTS], text[DATASET_PARTS];
@@ -35,8 +33,7 @@ static void import_release(struct import *m)
     }
 }
 
-/* A file, expanded when it is gzip. Nothing for NULL. */
-static enum emac_status source_read(struct cli *c, const char *path, struct emac_buf *out)
+enum emac_status data_source_read(struct cli *c, const char *path, struct emac_buf *out)
 {
     struct emac_buf raw;
     if (path == NULL)
@@ -62,10 +59,10 @@ static enum emac_status import_images(struct import *m, const struct import_args
     struct cli *c = m->c;
     struct dataset_images from = {.classes = a->classes};
     enum emac_status st;
-    EMAC_TRY(st, source_read(c, a->images, &m->images[DATASET_TRAIN]));
-    EMAC_TRY(st, source_read(c, a->labels, &m->labels[DATASET_TRAIN]));
-    EMAC_TRY(st, source_read(c, a->test_images, &m->images[DATASET_TEST]));
-    EMAC_TRY(st, source_read(c, a->test_labels, &m->labels[DATASET_TEST]));
+    EMAC_TRY(st, data_source_read(c, a->images, &m->images[DATASET_TRAIN]));
+    EMAC_TRY(st, data_source_read(c, a->labels, &m->labels[DATASET_TRAIN]));
+    EMAC_TRY(st, data_source_read(c, a->test_images, &m->images[DATASET_TEST]));
+    EMAC_TRY(st, data_source_read(c, a->test_labels, &m->labels[DATASET_TEST]));
     for (int i = 0; i < DATASET_PARTS; i++) {
         from.images[i] = emac_buf_slice(&m->images[i]);
         from.labels[i] = emac_buf_slice(&m->labels[i]);
@@ -82,8 +79,8 @@ static enum emac_status import_table(struct import *m, const struct import_args 
     struct cli *c = m->c;
     struct dataset_table from = {.label = a->label, .skip = a->skip, .test_share = a->test_share};
     enum emac_status st;
-    EMAC_TRY(st, source_read(c, a->csv, &m->text[DATASET_TRAIN]));
-    EMAC_TRY(st, source_read(c, a->test_csv, &m->text[DATASET_TEST]));
+    EMAC_TRY(st, data_source_read(c, a->csv, &m->text[DATASET_TRAIN]));
+    EMAC_TRY(st, data_source_read(c, a->test_csv, &m->text[DATASET_TEST]));
     for (int i = 0; i < DATASET_PARTS; i++)
         from.text[i] = emac_buf_slice(&m->text[i]);
     st = dataset_from_table(&m->set, &from, m->records, &c->err);

@@ -4,6 +4,8 @@
 
 #include "cli/cli.h"
 
+#define SOURCE_BYTES_MAX ((size_t)2 << 30) /* of a file of records, also of an expanded one */
+
 /* Paths; NULL where none was given. */
 struct import_args {
     const char *images, *labels, *test_images, *test_labels, *classes;
@@ -11,6 +13,9 @@ struct import_args {
     double test_share;
 };
 
+/* Read a file into `out`, expanded when it is gzip; `out` has SOURCE_BYTES_MAX. Nothing for NULL.
+ */
+enum emac_status data_source_read(struct cli *c, const char *path, struct emac_buf *out);
 /* Put the data set into `s`, records first, and pin it. */
 enum emac_status data_import(struct cli *c, struct store *s, const struct import_args *a,
                              struct cid *cid);

@@ -161,23 +161,20 @@ static enum emac_status load_cid(struct cli *c, const struct cid *cid, struct em
 enum emac_status model_files_load(struct cli *c, const char *name, struct model_files *out)
 {
     struct cid cid;
-    struct emac_buf config;
-    emac_buf_init(&config, CONFIG_MAX);
+    emac_buf_init(&out->config, CONFIG_MAX);
     emac_buf_init(&out->weights, WEIGHTS_MAX);
     enum emac_status st = cid_parse(&cid, name, NULL) == EMAC_OK
-                              ? load_cid(c, &cid, &config, &out->weights)
-                              : load_dir(c, name, &config, &out->weights);
+                              ? load_cid(c, &cid, &out->config, &out->weights)
+                              : load_dir(c, name, &out->config, &out->weights);
     if (st == EMAC_NOT_FOUND)
         emac_wrap(&c->err, "'%s' is neither a model CID nor a directory with a model", name);
-    if (st == EMAC_OK)
-        st = llama_config_read(&out->config, emac_buf_str(&config), config.len, &c->err);
-    emac_buf_release(&config);
     if (st != EMAC_OK)
-        emac_buf_release(&out->weights);
+        model_files_release(out);
     return st;
 }
 
 void model_files_release(struct model_files *m)
 {
+    emac_buf_release(&m->config);
     emac_buf_release(&m->weights);
 }

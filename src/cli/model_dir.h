@@ -1,4 +1,4 @@
-/* A model as users name it: a CID, or a directory in Hugging Face's form. */
+/* A model as users name it: a CID, or a directory with config.json and model.safetensors. */
 #ifndef EMAC_CLI_MODEL_DIR_H
 #define EMAC_CLI_MODEL_DIR_H
 
@@ -15,7 +15,7 @@ enum emac_status model_dir_write(struct cli *c, const struct llama_config *confi
                                  const struct emac_buf *weights, const char *dir);
 
 struct model_files {
-    struct llama_config config;
+    struct emac_buf config;  /* the text of config.json */
     struct emac_buf weights; /* the whole model.safetensors */
 };
 /* From a directory, or from a CID (fetched when not in the store). Release with

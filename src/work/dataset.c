@@ -112,7 +112,8 @@ out:
     return st;
 }
 
-static enum emac_status check(const struct dataset *d, struct emac_err *err)
+/* What holds for a record. */
+static enum emac_status input_check(const struct dataset *d, struct emac_err *err)
 {
     enum emac_status st;
     EMAC_TRY(st, in_range("height", d->height, 1, DATASET_SIDE_MAX, err));
@@ -126,10 +127,15 @@ static enum emac_status check(const struct dataset *d, struct emac_err *err)
     if (d->column_count != 0 && d->column_count != d->channels)
         return emac_fail(err, EMAC_INVALID, "'columns' holds %u names for %u channels",
                          d->column_count, d->channels);
-    EMAC_TRY(st, norms_check(d, err));
-    st = splits_check(d, err);
+    st = norms_check(d, err);
 out:
     return st;
+}
+
+static enum emac_status check(const struct dataset *d, struct emac_err *err)
+{
+    enum emac_status st = input_check(d, err);
+    return st == EMAC_OK ? splits_check(d, err) : st;
 }
 
 /* ---- writing ---- */
@@ -291,13 +297,8 @@ static enum emac_status read_shape(struct dataset *d, const struct dagcbor_node 
     return EMAC_OK;
 }
 
-static enum emac_status read_dtype(struct dataset *d, const struct dagcbor_node *map,
-                                   struct emac_err *err)
+static enum emac_status dtype_set(struct dataset *d, const char *name, struct emac_err *err)
 {
-    const char *name;
-    enum emac_status st = dagcbor_get_str(map, "dtype", &name, err);
-    if (st != EMAC_OK)
-        return st;
     for (size_t i = 0; i < EMAC_COUNT(DTYPES); i++) {
         if (strcmp(name, DTYPES[i].name) == 0) {
             d->dtype = (enum dataset_dtype)i;
@@ -305,6 +306,16 @@ static enum emac_status read_dtype(struct dataset *d, const struct dagcbor_node 
         }
     }
     return emac_fail(err, EMAC_INVALID, "field 'dtype' must be 'u8' or 'f32', not '%.40s'", name);
+}
+
+static enum emac_status read_dtype(struct dataset *d, const struct dagcbor_node *map,
+                                   struct emac_err *err)
+{
+    const char *name;
+    enum emac_status st = dagcbor_get_str(map, "dtype", &name, err);
+    if (st != EMAC_OK)
+        return st;
+    return dtype_set(d, name, err);
 }
 
 static enum emac_status read_splits(struct dataset *d, const struct dagcbor_node *map,
@@ -504,4 +515,81 @@ json_t *dataset_to_json(const struct dataset *d)
     json_object_set_new(root, "version", json_integer(DATASET_VERSION));
     json_object_set_new(root, "splits", splits);
     return root;
+}
+
+/* A list of at most `most` items. */
+static enum emac_status json_list(const json_t *root, const char *key, size_t most,
+                                  const json_t **out, uint32_t *count, struct emac_err *err)
+{
+    *out = json_object_get(root, key);
+    size_t n = json_array_size(*out);
+    if (!json_is_array(*out) || n > most)
+        return emac_fail(err, EMAC_INVALID, "'%s' must be a list of at most %zu items", key, most);
+    *count = (uint32_t)n;
+    return EMAC_OK;
+}
+
+static enum emac_status json_numbers(struct dataset *d, const json_t *root, const char *key,
+                                     float **out, uint32_t *count, struct emac_err *err)
+{
+    const json_t *list;
+    enum emac_status st = json_list(root, key, DATASET_CHANNELS_MAX, &list, count, err);
+    if (st != EMAC_OK)
+        return st;
+    *out = arena_calloc(&d->arena, *count + 1, sizeof **out);
+    if (*out == NULL)
+        return no_memory(err);
+    for (uint32_t i = 0; i < *count; i++) {
+        if (!json_is_number(json_array_get(list, i)))
+            return emac_fail(err, EMAC_INVALID, "item %u of '%s' must be a number", i, key);
+        (*out)[i] = (float)json_number_value(json_array_get(list, i));
+    }
+    return EMAC_OK;
+}
+
+static enum emac_status json_names(struct dataset *d, const json_t *root, const char *key,
+                                   const char ***out, uint32_t *count, struct emac_err *err)
+{
+    const json_t *list;
+    enum emac_status st = json_list(root, key, DATASET_CHANNELS_MAX, &list, count, err);
+    if (st != EMAC_OK)
+        return st;
+    *out = arena_calloc(&d->arena, *count + 1, sizeof **out);
+    if (*out == NULL)
+        return no_memory(err);
+    for (uint32_t i = 0; i < *count; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_string(v))
+            return emac_fail(err, EMAC_INVALID, "item %u of '%s' must be text", i, key);
+        (*out)[i] = arena_strndup(&d->arena, json_string_value(v), json_string_length(v));
+        if ((*out)[i] == NULL)
+            return no_memory(err);
+    }
+    return EMAC_OK;
+}
+
+enum emac_status dataset_input_read(struct dataset *out, const json_t *root, struct emac_err *err)
+{
+    const char *dtype = json_string_value(json_object_get(root, "dtype"));
+    uint32_t *dim[] = {&out->height, &out->width, &out->channels};
+    const json_t *shape;
+    uint32_t dims = 0, shifts = 0;
+    enum emac_status st;
+    dataset_init(out);
+    EMAC_TRY(st, dtype_set(out, dtype == NULL ? "nothing" : dtype, err));
+    EMAC_TRY(st, json_list(root, "shape", EMAC_COUNT(dim), &shape, &dims, err));
+    for (uint32_t i = 0; i < dims; i++) {
+        json_int_t v = json_integer_value(json_array_get(shape, i));
+        *dim[i] = v < 0 || v > UINT32_MAX ? 0 : (uint32_t)v; /* 0 is refused below */
+    }
+    EMAC_TRY(st, json_numbers(out, root, "scale", &out->scale, &out->norm_count, err));
+    EMAC_TRY(st, json_numbers(out, root, "shift", &out->shift, &shifts, err));
+    if (shifts != out->norm_count)
+        return emac_fail(err, EMAC_INVALID, "'scale' holds %u numbers and 'shift' %u",
+                         out->norm_count, shifts);
+    EMAC_TRY(st, json_names(out, root, "classes", &out->class_name, &out->class_count, err));
+    EMAC_TRY(st, json_names(out, root, "columns", &out->column, &out->column_count, err));
+    st = input_check(out, err);
+out:
+    return st;
 }

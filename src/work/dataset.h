@@ -77,6 +77,8 @@ void dataset_normalise(const struct dataset *d, const uint8_t *features, float *
 /* How a record becomes a model's input and its answer a class: {dtype, shape, scale, shift,
  * classes, columns}, part of a model's config.json. */
 json_t *dataset_input_json(const struct dataset *d);
+/* The same read back: a manifest without splits. Release in any case. INVALID naming the member. */
+enum emac_status dataset_input_read(struct dataset *out, const json_t *root, struct emac_err *err);
 /* The manifest as JSON, CIDs as text. */
 json_t *dataset_to_json(const struct dataset *d);
 

@@ -168,3 +168,19 @@ enum emac_status dataset_from_images(struct dataset *d, const struct dataset_ima
 out:
     return st;
 }
+
+enum emac_status dataset_features_of_images(const struct dataset *d, struct emac_slice file,
+                                            struct emac_slice *features, struct emac_err *err)
+{
+    struct idx images;
+    enum emac_status st = idx_parse(&images, file, err);
+    if (st != EMAC_OK)
+        return st;
+    if (d->dtype != DATASET_U8 || (images.rank != 3 && images.rank != 4) ||
+        images.dim[1] != d->height || images.dim[2] != d->width ||
+        channels_of(&images) != d->channels)
+        return emac_fail(err, EMAC_INVALID, "the model takes records of %u x %u x %u %s, not these",
+                         d->height, d->width, d->channels, dataset_dtype_name(d->dtype));
+    *features = images.items;
+    return EMAC_OK;
+}

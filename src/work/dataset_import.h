@@ -33,7 +33,17 @@ struct dataset_table {
 enum emac_status dataset_from_table(struct dataset *d, const struct dataset_table *from,
                                     struct emac_buf records[DATASET_PARTS], struct emac_err *err);
 
-/* ---- for the two of them ---- */
+/* ---- files to be classified ---- */
+
+/* The features of each record of a file, as dataset_normalise takes them, for a data set whose
+ * manifest says what a record is. Images: *features lies in `file`. Tables: columns are found by
+ * their names, others are ignored; features are appended to out. */
+enum emac_status dataset_features_of_images(const struct dataset *d, struct emac_slice file,
+                                            struct emac_slice *features, struct emac_err *err);
+enum emac_status dataset_features_of_table(struct dataset *d, struct emac_slice text,
+                                           struct emac_buf *out, struct emac_err *err);
+
+/* ---- for the importers ---- */
 
 /* Set scale[i], shift[i] from count, sum and sum of squares of the features that they are for. */
 void dataset_norm_set(struct dataset *d, uint32_t i, double count, double sum, double squares);

@@ -184,20 +184,29 @@ static enum emac_status number_read(const struct import *m, uint32_t feature, fl
                      m->csv.row_line, cell, m->d->column[feature]);
 }
 
-static enum emac_status row_read(struct import *m, bool may_add, struct emac_err *err)
+static enum emac_status numbers_read(struct import *m, struct emac_buf *out, struct emac_err *err)
 {
-    uint32_t klass;
+    enum emac_status st = EMAC_OK;
     float v;
-    enum emac_status st;
     if (m->csv.count != m->cells)
         return emac_fail(err, EMAC_INVALID, "line %zu has %u cells and the first row %u",
                          m->csv.row_line, m->csv.count, m->cells);
-    EMAC_TRY(st, class_of(m, csv_cell(&m->csv, m->label), may_add, &klass, err));
-    EMAC_TRY(st, emac_buf_append(&m->klass, &klass, sizeof klass, err));
     for (uint32_t i = 0; i < m->d->channels; i++) {
         EMAC_TRY(st, number_read(m, i, &v, err));
-        EMAC_TRY(st, emac_buf_append(&m->value, &v, sizeof v, err));
+        EMAC_TRY(st, emac_buf_append(out, &v, sizeof v, err));
     }
+out:
+    return st;
+}
+
+static enum emac_status row_read(struct import *m, bool may_add, struct emac_err *err)
+{
+    uint32_t klass;
+    enum emac_status st = numbers_read(m, &m->value, err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_TRY(st, class_of(m, csv_cell(&m->csv, m->label), may_add, &klass, err));
+    st = emac_buf_append(&m->klass, &klass, sizeof klass, err);
 out:
     return st;
 }
@@ -356,6 +365,43 @@ enum emac_status dataset_from_table(struct dataset *d, const struct dataset_tabl
     st = import_run(m, records, err);
     emac_buf_release(&m->value);
     emac_buf_release(&m->klass);
+    free(m);
+    return st;
+}
+
+/* ---- tables to be classified ---- */
+
+static enum emac_status features_read(struct import *m, struct emac_buf *out, struct emac_err *err)
+{
+    struct dataset *d = m->d;
+    bool row;
+    enum emac_status st;
+    if (d->dtype != DATASET_F32 || d->column_count != dataset_features(d))
+        return emac_fail(err, EMAC_INVALID, "the model was not trained on a table");
+    EMAC_TRY(st, header_row(m, err));
+    m->cells = m->csv.count;
+    m->feature = arena_calloc(&d->arena, d->column_count, sizeof *m->feature);
+    if (m->feature == NULL)
+        return no_memory(err);
+    for (uint32_t i = 0; i < d->column_count; i++)
+        EMAC_TRY(st, column_find(m, d->column[i], &m->feature[i], err));
+    while ((st = csv_next(&m->csv, &row, err)) == EMAC_OK && row)
+        EMAC_TRY(st, numbers_read(m, out, err));
+out:
+    return st;
+}
+
+enum emac_status dataset_features_of_table(struct dataset *d, struct emac_slice text,
+                                           struct emac_buf *out, struct emac_err *err)
+{
+    struct import *m;
+    enum emac_status st = emac_alloc(&m, 1, sizeof *m, err);
+    if (st != EMAC_OK)
+        return st;
+    m->d = d;
+    csv_init(&m->csv, text);
+    st = features_read(m, out, err);
+    csv_release(&m->csv);
     free(m);
     return st;
 }
