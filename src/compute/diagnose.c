@@ -21,12 +21,12 @@ struct discriminator {
     uint32_t want; /* bits */
 };
 
+/* clang-format off */
 #define ONE    {1, {1}}
 #define ROW    {2, {1, 2}}
 #define COLUMN {2, {2, 1}}
 #define CELL   {2, {1, 1}}
 
-/* clang-format off */
 static const struct discriminator table[] = {
     {"takes subnormal inputs for zero", OP_MUL, {{{0}}}, {ONE, ONE},
      {{0x1p-127f}, {2.0f}}, 0x00800000},
