@@ -2,7 +2,7 @@
 BUILD ?= build
 MESON ?= meson
 
-.PHONY: all setup build program demo test bench soak interop contracts lint format install clean
+.PHONY: all setup build program demo demo-chain test bench soak interop contracts lint format install clean
 
 all: build
 
@@ -22,6 +22,10 @@ program: setup $(BUILD)/build.ninja
 # The main job, start to end: coordinator, three rigs, one killed, one joining, model, money.
 demo: program
 	@tests/e2e/demo.sh $(BUILD)/emac
+
+# The money on a chain: contracts on anvil (npm), a deposit, a paid job, an epoch, a claim, the books.
+demo-chain: program
+	@tests/e2e/demo-chain.sh $(BUILD)/emac
 
 # Every test; closes with "N passed, N failed". Under 20 minutes on 2 cores.
 test: build

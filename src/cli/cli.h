@@ -34,7 +34,8 @@
     X(coordinator, "run a coordinator")                                                            \
     X(doctor, "is this machine fit to join, and what would it earn")                               \
     X(wallet, "make and show your key and balance")                                                \
-    X(ledger, "balances, journal and audit of the ledger")
+    X(ledger, "balances, journal and audit of the ledger")                                         \
+    X(chain, "deposit, settle and claim on an EVM chain")
 
 struct cli {
     struct os *os;

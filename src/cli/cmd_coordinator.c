@@ -1,12 +1,13 @@
 #include <string.h>
 
+#include "chain/config.h"
 #include "cli/cli.h"
 #include "coordinator/coordinator.h"
 #include "gateway/gateway.h"
 #include "os/process.h"
 
 struct coordinator_args {
-    const char *dir, *address;
+    const char *dir, *address, *chain;
     uint64_t port;
     bool dev;
 };
@@ -42,10 +43,9 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
 {
     struct coordinator_args a = {.address = "127.0.0.1", .port = 7070};
     const struct cli_option options[] = {
-        {"dir", 0, OPT_TEXT, &a.dir},
-        {"address", 0, OPT_TEXT, &a.address},
-        {"port", 0, OPT_U64, &a.port},
-        {"dev", 0, OPT_FLAG, &a.dev},
+        {"dir", 0, OPT_TEXT, &a.dir},     {"address", 0, OPT_TEXT, &a.address},
+        {"port", 0, OPT_U64, &a.port},    {"dev", 0, OPT_FLAG, &a.dev},
+        {"chain", 0, OPT_TEXT, &a.chain},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     char dir[OS_PATH_MAX];
@@ -63,6 +63,9 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
         if (st == EMAC_OK)
             st = c->os->dir_make(c->os, dir, &c->err);
     }
+    struct chain_config chain;
+    if (st == EMAC_OK && a.chain)
+        st = chain_config_load(c->os, a.chain, &chain, &c->err);
     if (st != EMAC_OK)
         return st;
     const struct coordinator_config cfg = {.os = c->os,
@@ -70,6 +73,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
                                            .address = a.address,
                                            .port = (uint16_t)a.port,
                                            .dev = a.dev,
+                                           .chain = a.chain ? &chain : NULL,
                                            .routes = GATEWAY_ROUTES,
                                            .route_count = GATEWAY_ROUTE_COUNT};
     return serve(c, &cfg);

@@ -14,7 +14,7 @@
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
-    const char *dir, *isa, *devices, *device_memory;
+    const char *dir, *isa, *devices, *device_memory, *chain;
     uint64_t nodes, threads, port, memory_mb;
     bool no_restart;
 };
@@ -112,7 +112,16 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
     snprintf(port_text, sizeof(port_text), "%u", port);
     u->c->os->file_remove(u->c->os, url_path, NULL);
     u->url[0] = 0;
-    char *const argv[] = {u->self, "coordinator", "--dir", dir, "--port", port_text, "--dev", NULL};
+    char *const argv[] = {u->self,
+                          "coordinator",
+                          "--dir",
+                          dir,
+                          "--port",
+                          port_text,
+                          "--dev",
+                          u->a->chain ? "--chain" : NULL,
+                          (char *)u->a->chain,
+                          NULL};
     enum emac_status st = child_start(u, ch, argv);
     if (st == EMAC_OK)
         st = wait_url(u, url_path);
@@ -247,6 +256,7 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         {"isa", 0, OPT_TEXT, &a.isa},
         {"devices", 0, OPT_TEXT, &a.devices},
         {"device-memory", 0, OPT_TEXT, &a.device_memory},
+        {"chain", 0, OPT_TEXT, &a.chain},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);

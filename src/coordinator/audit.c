@@ -55,9 +55,15 @@ static const struct rule RULES[] = {
      " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'held') THEN 1 ELSE 0 END",
      "the sum of all held balances differs from the receipts"},
     {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
-     " WHERE account LIKE 'rig:%') <>"
+     " WHERE account LIKE 'rig:%') + (SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts) <>"
      " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') THEN 1 ELSE 0 END",
      "what rigs were paid differs from their settled receipts"},
+    {"SELECT COUNT(*) FROM chain_payouts p WHERE p.cumulative - p.claimed <>"
+     " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'payout:' || p.did), 0)",
+     "payouts to the chain differ from what was promised less what was claimed (BOOK-4)"},
+    {"SELECT COUNT(*) FROM chain_epochs e WHERE e.total <>"
+     " (SELECT SUM(l.cumulative) FROM chain_leaves l WHERE l.epoch = e.epoch)",
+     "epochs have a total that is not the sum of their leaves"},
     {"SELECT COUNT(*) FROM receipts r JOIN nodes n ON n.did = r.node JOIN jobs j ON j.id = r.job"
      " WHERE n.state = 'quarantined' AND r.state IN ('held', 'unpaid')"
      " AND j.state IN ('running', 'paused')",

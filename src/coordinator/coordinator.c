@@ -188,6 +188,7 @@ static void parts_init(struct coordinator *c)
 
 static void coordinator_free(struct coordinator *c)
 {
+    chain_side_free(c);
     jobs_close(c);
     map_release(&c->nodes, node_free);
     map_release(&c->buckets, free);
@@ -228,6 +229,8 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, http_client_new(&c->http, err));
     EMAC_TRY(st, nodes_load(c, err));
     EMAC_TRY(st, jobs_open(c, err));
+    if (cfg->chain != NULL)
+        EMAC_TRY(st, chain_side_start(c, cfg->chain, err));
     EMAC_TRY(st, server_start(c, err));
     os_thread_start(&c->ticker, ticker_main, c);
     LOG_I("coordinator", "listens at %s port %u with %u open jobs", c->address,
@@ -235,6 +238,8 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     *out = c;
     return EMAC_OK;
 out:
+    c->stopping = true;
+    chain_side_stop(c);
     coordinator_free(c);
     return st;
 }
@@ -252,5 +257,6 @@ void coordinator_stop(struct coordinator *c)
     os_mutex_unlock(&c->lock);
     http_server_stop(c->server);
     os_thread_join(&c->ticker);
+    chain_side_stop(c);
     coordinator_free(c);
 }

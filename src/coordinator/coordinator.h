@@ -54,6 +54,7 @@
 #define COORDINATOR_CONNECTIONS    1024
 #define COORDINATOR_FAUCET_UNITS   (INT64_C(1000) * 1000000000)
 
+struct chain_config; /* chain/config.h */
 struct coordinator;
 
 struct coordinator_config {
@@ -70,6 +71,7 @@ struct coordinator_config {
     uint32_t rate_per_s;      /* signed requests a second and signer; bursts of twice that */
     uint32_t connections_max; /* 1024 */
     uint64_t depot_quota;     /* bytes; 0: 1 TiB */
+    const struct chain_config *chain; /* where it settles; NULL: the ledger stands alone */
     /* Routes of layers above (the gateway), served beside our own; ctx of their handlers is the
      * coordinator. Borrowed. */
     const struct http_route *routes;

@@ -71,6 +71,14 @@ enum emac_status money_faucet(struct coordinator *c, const char *did, bool *give
 /* handlers */
 http_handler ledger_balances_get, ledger_journal_get, ledger_audit_get, faucet_post;
 
+/* ---- chain.c ---- */
+struct chain_config;
+enum emac_status chain_side_start(struct coordinator *c, const struct chain_config *cfg,
+                                  struct emac_err *err);
+void chain_side_stop(struct coordinator *c); /* without the lock; c->stopping is set */
+void chain_side_free(struct coordinator *c);
+http_handler chain_get, chain_epoch_get_one, chain_settle_post;
+
 /* ---- nodes.c ---- */
 struct node *node_find(struct coordinator *c, const char *did); /* NULL */
 bool node_is_live(struct coordinator *c, const struct node *n, uint64_t now);

@@ -60,6 +60,10 @@ enum emac_status faucet_post(void *ctx, const struct http_request *req, struct h
     enum emac_status st = api_signer(c, req, did, err);
     if (st != EMAC_OK)
         return st;
+    if (c->chain != NULL)
+        return emac_fail(err, EMAC_FORBIDDEN,
+                         "the money of this network comes from a chain: deposit some with "
+                         "`emac chain deposit`");
     if (!c->cfg.dev)
         return emac_fail(err, EMAC_FORBIDDEN,
                          "this is not a development network: there is no faucet");

@@ -1,4 +1,5 @@
 /* The coordinator's tables. Accounts and postings are the ledger's. */
+#include "chain/book.h"
 #include "coordinator/internal.h"
 
 static const char CREATE[] =
@@ -79,9 +80,12 @@ enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)
 {
     struct db_migration all[MIGRATIONS_MAX];
     size_t n = 0;
-    EMAC_ASSERT(LEDGER_MIGRATION_COUNT + COORDINATOR_MIGRATION_COUNT <= MIGRATIONS_MAX);
+    EMAC_ASSERT(LEDGER_MIGRATION_COUNT + CHAIN_MIGRATION_COUNT + COORDINATOR_MIGRATION_COUNT <=
+                MIGRATIONS_MAX);
     for (size_t i = 0; i < LEDGER_MIGRATION_COUNT; i++)
         all[n++] = LEDGER_MIGRATIONS[i];
+    for (size_t i = 0; i < CHAIN_MIGRATION_COUNT; i++)
+        all[n++] = CHAIN_MIGRATIONS[i];
     for (size_t i = 0; i < COORDINATOR_MIGRATION_COUNT; i++)
         all[n++] = COORDINATOR_MIGRATIONS[i];
     return db_migrate(db, all, n, err);

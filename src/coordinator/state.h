@@ -183,6 +183,7 @@ struct cjob {
 };
 
 struct serve_queue;
+struct chain_side; /* chain.c */
 
 /* A pin that is to be taken away once the lock is free. */
 struct unpin {
@@ -219,6 +220,7 @@ struct coordinator {
     uint32_t unheld_next;
     struct emac_buf unpins; /* of struct unpin */
     struct serve_queue *serve;
+    struct chain_side *chain; /* NULL: no chain is configured */
 
     struct os_mutex rate_lock;
     struct map buckets;             /* did -> struct sched_bucket * */
