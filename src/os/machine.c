@@ -14,6 +14,7 @@
 #define MACHINE_CPUS_MAX 65536
 #define MACHINE_TEXT_MAX (1u << 20) /* /proc/cpuinfo of a large machine */
 #define CGROUP_ROOT      "/sys/fs/cgroup"
+#define LEVEL2_GUESS     ((size_t)512 << 10)
 
 uint32_t os_cpu_count(void)
 {
@@ -147,6 +148,15 @@ uint64_t os_memory_bytes(void)
     uint64_t total, available;
     memory_limits(&total, &available);
     return total;
+}
+
+size_t os_level2_bytes(void)
+{
+    long bytes = -1;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return bytes > 0 ? (size_t)bytes : LEVEL2_GUESS;
 }
 
 uint64_t os_memory_available(void)

@@ -29,6 +29,7 @@ void os_stop_request(void);
 uint32_t os_cpu_count(void);    /* those this process may use (affinity) */
 uint64_t os_memory_bytes(void); /* physical memory, or the cgroup's limit when lower */
 uint64_t os_memory_available(void);
+size_t os_level2_bytes(void); /* a core's level-2 cache; a guess where the system does not tell */
 void os_host_name(char *out, size_t cap);
 void os_cpu_model(char *out, size_t cap); /* e.g. "Intel(R) Xeon(R) Processor" */
 

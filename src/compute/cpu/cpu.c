@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/checked.h"
+#include "os/process.h"
 #include "compute/cpu/quant.h"
 
 static const struct cpu_kernels *const kernels_table[ISA_COUNT] = {
@@ -19,6 +20,7 @@ void cpu_init(struct cpu *cpu, enum isa isa, uint32_t threads)
 {
     *cpu =
         (struct cpu){.k = kernels_table[isa], .quant = cpu_quant_leaf(isa, 0), .threads = threads};
+    cpu->level2_floats = os_level2_bytes() / 8 * 5 / sizeof(float); /* B and C pass through too */
     EMAC_ASSERT(cpu->k != NULL && cpu->quant != NULL && cpu->k->mr <= CPU_MR_MAX &&
                 cpu->k->nr <= CPU_NR_MAX);
     if (threads > 1)

@@ -15,7 +15,8 @@ struct cpu {
     const struct cpu_quant_kernels *quant; /* see quant.h */
     struct os_pool *pool;                  /* NULL with one thread */
     uint32_t threads;
-    void *scratch; /* 64-byte aligned; grows, is kept between operators */
+    size_t level2_floats; /* of the level-2 cache that a kernel may count on to keep */
+    void *scratch;        /* 64-byte aligned; grows, is kept between operators */
     size_t scratch_bytes;
 };
 

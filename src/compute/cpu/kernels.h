@@ -16,6 +16,12 @@
 #define CPU_NR_MAX 32
 #define CPU_MR_MAX 12
 
+/* Memory that will be read soon: `rows` runs of `len` numbers, `row` apart. */
+struct cpu_ahead {
+    const float *at;
+    size_t rows, len, row;
+};
+
 /* C[rows, cols] = or += A[rows, k] B[k, cols], one chain of fma per element (rule 3), k <= 256. */
 struct cpu_panel {
     size_t rows, cols, k; /* cols <= nr */
@@ -24,7 +30,8 @@ struct cpu_panel {
     const float *b; /* packed: k rows of nr numbers */
     float *c;       /* element (i, j) at c[i * c_row + j] */
     size_t c_row;
-    bool first; /* c = +0 + block sum; else c = c + block sum */
+    bool first;             /* c = +0 + block sum; else c = c + block sum */
+    struct cpu_ahead ahead; /* fetched into the level-2 cache meanwhile, or not */
 };
 
 /* Elementwise AdamW: scalars of OP_ADAMW. */

@@ -14,13 +14,48 @@ struct chains {
     __m512 at[ROWS][2];
 };
 
+/* What is fetched ahead, a line at a time. Fetches are spread over the loop: a burst of them would
+ * fill the buffers that the loop's own reads of the level-2 cache go through. */
+struct ahead {
+    const char *at, *end; /* in the row under way */
+    size_t row, skip;     /* from row to row, from a row's end to the next */
+    size_t each;          /* lines for EACH_K steps of a tile */
+};
+
+#define LINE   64
+#define EACH_K 16
+
+static struct ahead ahead_begin(const struct cpu_panel *p)
+{
+    size_t turns = (p->rows + ROWS - 1) / ROWS * ((p->k + EACH_K - 1) / EACH_K);
+    size_t lines = p->ahead.len / VEC + 1;
+    struct ahead h = {.at = (const char *)p->ahead.at, .row = p->ahead.row * sizeof(float)};
+    h.end = h.at + lines * LINE;
+    h.skip = h.row - lines * LINE;
+    h.each = (p->ahead.rows * lines + turns - 1) / turns;
+    return h;
+}
+
+INLINE void ahead_fetch(struct ahead *h)
+{
+    for (size_t i = h->each; i > 0; i--) {
+        _mm_prefetch(h->at, _MM_HINT_T1);
+        h->at += LINE;
+        if (h->at == h->end) {
+            h->at += h->skip;
+            h->end += h->row;
+        }
+    }
+}
+
 /* `rows` and `vecs` are constants wherever these are inlined: all loops over them unroll. Rows are
- * reached from 4 pointers, 3 rows each, which is what the address modes can do without adding. */
+ * reached from 4 pointers, 3 rows each, which is what the address modes can do without adding. The
+ * lines of C are asked for one row after the other in the first half of the loop. */
 INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_panel *p,
-                              const float *a)
+                              const float *a, const float *c, struct ahead *h)
 {
     struct chains acc;
-    const float *b = p->b, *base[4];
+    const float *b = p->b, *base[4], *c_end = c + (size_t)rows * p->c_row;
     size_t row = p->a_row, col = p->a_col;
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
@@ -29,18 +64,28 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vecs; v++)
             acc.at[r][v] = _mm512_setzero_ps();
-    for (size_t k = p->k; k > 0; k--, b += 2 * VEC) {
-        __m512 b0 = _mm512_loadu_ps(b), b1 = vecs > 1 ? _mm512_loadu_ps(b + VEC) : b0;
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            __m512 x = _mm512_set1_ps(base[r / 3][(size_t)(r % 3) * row]);
-            acc.at[r][0] = _mm512_fmadd_ps(x, b0, acc.at[r][0]);
-            if (vecs > 1)
-                acc.at[r][1] = _mm512_fmadd_ps(x, b1, acc.at[r][1]);
+    for (size_t left = p->k; left > 0;) {
+        size_t steps = left < EACH_K ? left : EACH_K;
+        left -= steps;
+        if (c != c_end) {
+            _mm_prefetch((const char *)c, _MM_HINT_T0);
+            _mm_prefetch((const char *)(c + VEC), _MM_HINT_T0);
+            c += p->c_row;
         }
+        ahead_fetch(h);
+        for (; steps > 0; steps--, b += 2 * VEC) {
+            __m512 b0 = _mm512_loadu_ps(b), b1 = vecs > 1 ? _mm512_loadu_ps(b + VEC) : b0;
+#pragma GCC unroll 12
+            for (int r = 0; r < rows; r++) {
+                __m512 x = _mm512_set1_ps(base[r / 3][(size_t)(r % 3) * row]);
+                acc.at[r][0] = _mm512_fmadd_ps(x, b0, acc.at[r][0]);
+                if (vecs > 1)
+                    acc.at[r][1] = _mm512_fmadd_ps(x, b1, acc.at[r][1]);
+            }
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            base[i] += col;
+            for (int i = 0; i < 4; i++)
+                base[i] += col;
+        }
     }
     return acc;
 }
@@ -48,14 +93,9 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
 /* All of C is read before any of it is written: where rows are 4096 bytes apart a read would
  * otherwise wait for the write before it, whose address looks the same in its low bits. */
 INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, const float *a,
-                 float *c, __mmask16 last)
+                 float *c, __mmask16 last, struct ahead *h)
 {
-    struct chains acc;
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vecs; v++)
-            _mm_prefetch((const char *)(c + (size_t)r * p->c_row + v * VEC), _MM_HINT_T0);
-    acc = multiply(rows, vecs, p, a);
+    struct chains acc = multiply(rows, vecs, p, a, c, h);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vecs; v++) {
@@ -71,18 +111,19 @@ INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, cons
                                   acc.at[r][v]);
 }
 
-static void tile_full(const struct cpu_panel *p, const float *a, float *c)
+static void tile_full(const struct cpu_panel *p, const float *a, float *c, struct ahead *h)
 {
-    tile(ROWS, 2, p, a, c, 0xffff);
+    tile(ROWS, 2, p, a, c, 0xffff, h);
 }
 
 #define TILE(n)                                                                                    \
-    static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __mmask16 last)      \
+    static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __mmask16 last,      \
+                         struct ahead *h)                                                          \
     {                                                                                              \
         if (p->cols > VEC)                                                                         \
-            tile(n, 2, p, a, c, last);                                                             \
+            tile(n, 2, p, a, c, last, h);                                                          \
         else                                                                                       \
-            tile(n, 1, p, a, c, last);                                                             \
+            tile(n, 1, p, a, c, last, h);                                                          \
     }
 TILE(1)
 TILE(2)
@@ -99,19 +140,21 @@ TILE(12)
 
 void LEAF(panel)(const struct cpu_panel *p)
 {
-    static void (*const edge[ROWS])(const struct cpu_panel *, const float *, float *, __mmask16) = {
-        tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
-        tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
+    static void (*const edge[ROWS])(const struct cpu_panel *, const float *, float *, __mmask16,
+                                    struct ahead *) = {tile_1, tile_2,  tile_3,  tile_4,
+                                                       tile_5, tile_6,  tile_7,  tile_8,
+                                                       tile_9, tile_10, tile_11, tile_12};
     size_t last_cols = p->cols > VEC ? p->cols - VEC : p->cols;
     __mmask16 last = (__mmask16)((1u << last_cols) - 1);
+    struct ahead h = ahead_begin(p);
     const float *a = p->a;
     float *c = p->c;
     for (size_t i = 0; i < p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row) {
         size_t rows = p->rows - i < ROWS ? p->rows - i : ROWS;
         if (rows == ROWS && p->cols == 2 * VEC)
-            tile_full(p, a, c);
+            tile_full(p, a, c, &h);
         else
-            edge[rows - 1](p, a, c, last);
+            edge[rows - 1](p, a, c, last, &h);
     }
 }
 
