@@ -57,8 +57,8 @@ void graph_value_info(const struct graph *g, value_id v, enum dtype *dtype, stru
  * grad[i]; `loss` has shape [1] and its own gradient is the input or value `seed` (shape [1]).
  * VALUE_NONE in grad[i] when loss does not depend on wrt[i]. Fan-in gradients are added in the
  * order in which the forward nodes used the value. UNSUPPORTED, naming the node, when an operator
- * on the way has no gradient: the *_GRAD operators, clip_coef, sqrt, adamw; saved statistics; xent
- * unless its losses go through sum. The graph is unusable after a failure. */
+ * on the way has no gradient: the *_GRAD operators, clip_coef, sqrt, adamw, correct; saved
+ * statistics; xent unless its losses go through sum. The graph is unusable after a failure. */
 enum emac_status graph_grad(struct graph *g, value_id loss, value_id seed, uint32_t n,
                             const value_id *wrt, value_id *grad, struct emac_err *err);
 

@@ -129,6 +129,38 @@ static void dropout_masks(void **state)
     tensors_free(other, EMAC_COUNT(other));
 }
 
+/* On its own input, with threads. */
+static void in_place_case(enum op op, struct tensor x, struct tensor second)
+{
+    struct op_attrs attrs = {{{.f = 0.25f}, {.i = 1}}};
+    struct tensor in[2] = {x, second}, want;
+    size_t n = test_count(&x);
+    if (op != OP_DROPOUT)
+        memset(&attrs, 0, sizeof attrs);
+    test_run(devices.ref, op, &attrs, in, &want);
+    for (int isa = ISA_PORTABLE; isa < ISA_COUNT && devices.fast[isa][1]; isa++) {
+        struct tensor y = test_tensor(DTYPE_F32, x.shape);
+        struct emac_err err;
+        memcpy(y.data, x.data, n * sizeof(float));
+        in[0].data = y.data;
+        assert_int_equal(device_run(devices.fast[isa][1], op, &attrs, in, &y, &err), EMAC_OK);
+        assert_int_equal(test_differ(want.data, y.data, n), n);
+        free(y.data);
+    }
+    free(want.data);
+    free(x.data);
+    free(second.data);
+}
+
+static void in_place(void **state)
+{
+    struct shape shape = SHAPE2(600, 173);
+    in_place_case(OP_BIAS, test_normal_tensor(shape, 20), test_normal_tensor(SHAPE1(173), 21));
+    in_place_case(OP_POSITION_ADD, test_normal_tensor(shape, 20),
+                  test_normal_tensor(SHAPE2(30, 173), 21));
+    in_place_case(OP_DROPOUT, test_normal_tensor(shape, 20), key_tensor(1, 2, 3, 4));
+}
+
 /* fn_philox.h's Philox is base's. */
 static void philox(void **state)
 {
@@ -146,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(layernorm),     cmocka_unit_test(gelu),
                                        cmocka_unit_test(positions),     cmocka_unit_test(dropout),
-                                       cmocka_unit_test(dropout_masks), cmocka_unit_test(philox)};
+                                       cmocka_unit_test(dropout_masks), cmocka_unit_test(philox),
+                                       cmocka_unit_test(in_place)};
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
