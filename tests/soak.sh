@@ -1,5 +1,6 @@
 #!/bin/sh
-# Long campaigns, one after the other: 200 random kills, longer fuzzing, exhaustive function checks.
+# Long campaigns, one after the other: 200 random kills, longer fuzzing, exhaustive function checks,
+# random calls to the contracts.
 # Their last figures are noted in docs/quality.md.
 set -u
 cd "$(dirname "$0")/.."
@@ -24,6 +25,12 @@ if [ -d build-fuzz ]; then
     done
 else
     echo "run make test first: it builds the fuzzers"
+fi
+echo "== ${SEQUENCES:=1000000} sequences of calls to the contracts"
+if [ -d contracts/node_modules ]; then
+    SEQUENCES=$SEQUENCES node contracts/test/fuzz.mjs || failed=$((failed + 1))
+else
+    echo "run make contracts first: it installs the chain"
 fi
 echo "soak: $failed campaigns failed"
 exit "$failed"

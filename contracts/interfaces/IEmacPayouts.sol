@@ -81,6 +81,9 @@ interface IEmacPayouts is IEmac {
     );
     event EpochCapSet(uint64 indexed seq, uint64 units);
 
+    error BadBindings(address bindings);
+    /// Not within (last, last + EPOCH_STEP_MAX]. Without the upper bound a stolen proposer's key could
+    /// use up all numbers at once.
     error BadEpoch(uint64 epoch, uint64 last);
     error NoStake();
     /// More than the ledger's int64 holds.
@@ -124,15 +127,16 @@ interface IEmacPayouts is IEmac {
         view
         returns (bytes32);
 
-    /// PROPOSER_ROLE, when nothing is pending: epoch > lastEpoch, total >= the active total and
-    /// within the cap, and the vault's funds cover it.
+    /// PROPOSER_ROLE, when nothing is pending: epoch > lastEpoch, by EPOCH_STEP_MAX at most, total >=
+    /// the active total and within the cap, and the vault's funds cover it.
     function propose(uint64 epoch, bytes32 root, uint64 total, bytes32 leaves, bytes32 journal)
         external;
     /// Within the window. GUARDIAN_ROLE free of charge; anyone else stakes `challengeStake`, which
     /// comes back unless the arbiter overrules. Names the root, so that no other one is hit.
     function challenge(uint64 epoch, bytes32 root, bytes32 reason) external;
     /// ARBITER_ROLE until `resolveBy`. uphold: the root falls, the stake goes back. Else the stake
-    /// goes to the pool and the window goes on where it stopped.
+    /// goes to the pool (`vault.absorb`; after the pause, when the vault is paused) and the window
+    /// goes on where it stopped.
     function resolve(uint64 epoch, bool uphold) external;
     /// Anyone after `resolveBy`: the root falls, the stake goes back.
     function lapse(uint64 epoch) external;

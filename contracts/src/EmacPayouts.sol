@@ -27,6 +27,7 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
     using SafeERC20 for IERC20;
 
     uint48 public constant ADMIN_DELAY = 1 days;
+    uint64 public constant EPOCH_STEP_MAX = 1000;
     uint64 public constant UNITS_MAX = uint64(type(int64).max);
     bytes32 public constant PROPOSER_ROLE = keccak256("PROPOSER_ROLE");
     bytes32 public constant GUARDIAN_ROLE = keccak256("GUARDIAN_ROLE");
@@ -57,6 +58,7 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
         uint64 epochCap_
     ) AccessControlDefaultAdminRules(ADMIN_DELAY, admin) {
         _vault = IEmacVault(vault_);
+        require(bindings_.code.length > 0, BadBindings(bindings_));
         _bindings = IEmacBindings(bindings_);
         _token = IERC20(_vault.token());
         _unit = _vault.UNIT();
@@ -75,7 +77,8 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
         onlyRole(PROPOSER_ROLE)
     {
         require(_pending.epoch == 0, ProposalPending(_pending.epoch));
-        require(epoch > lastEpoch, BadEpoch(epoch, lastEpoch));
+        bool next = epoch > lastEpoch && epoch - lastEpoch <= EPOCH_STEP_MAX;
+        require(next, BadEpoch(epoch, lastEpoch));
         require(root != 0, ZeroRoot());
         require(total >= _active.total, TotalFalls(total, _active.total));
         uint64 growth = total - _active.total;
@@ -119,10 +122,9 @@ contract EmacPayouts is IEmacPayouts, AccessControlDefaultAdminRules, Reentrancy
         p.resolveBy = 0;
         p.remaining = 0;
         emit Overruled(_next(), epoch, p.readyAt);
-        if (stake > 0) {
-            _token.forceApprove(address(_vault), stake * _unit);
-            _vault.donate(stake);
-        }
+        if (stake == 0) return;
+        _token.safeTransfer(address(_vault), stake * _unit);
+        try _vault.absorb() {} catch {} // paused: the next who calls it books the stake
     }
 
     function lapse(uint64 epoch) external nonReentrant {

@@ -1,8 +1,8 @@
 // Random sequences of calls against a model (test/fuzz/Fuzz.sol), on anvil.
 //
 //   node test/fuzz.mjs                          2,000 sequences
-//   SEQUENCES=1000000 SEED=1 node test/fuzz.mjs
-//   node test/fuzz.mjs mutants                  each planted bug must be found
+//   SEQUENCES=1000000 SEED=1 node test/fuzz.mjs (SECONDS=170: stop then, and tell how many)
+//   node test/fuzz.mjs mutants [TEXT]           each planted bug (with TEXT in it) must be found
 //
 // A sequence is 12 calls in one deployment, with a jump in time before each third. It starts where
 // up to 15 others of the same deployment have ended; then all begin afresh. The limit on the size of
@@ -73,9 +73,9 @@ class Campaign {
   }
 
   /// At least this many sequences. Found says the seed and the time at which it happened.
-  async run(sequences, seed, progress = () => {}) {
-    let done = 0;
-    while (done < sequences) {
+  async run(sequences, seed, progress = () => true) {
+    let done = 0, more = true;
+    while (more && done < sequences) {
       const id = await this.chain.rpc("evm_snapshot");
       const life = BigInt(seed) * 1_000_000_000n + BigInt(done);
       const rng = chance(life);
@@ -90,7 +90,7 @@ class Campaign {
         }
       await this.tally();
       await this.chain.rpc("evm_revert", id);
-      progress(done);
+      more = progress(done);
     }
     return done;
   }
@@ -129,20 +129,22 @@ async function hunt(mutant, sequences) {
 
 async function main() {
   if (process.argv[2] === "mutants") {
+    const chosen = MUTANTS.filter((m) => m.find.includes(process.argv[3] ?? ""));
     let missed = 0;
-    for (const m of MUTANTS) {
+    for (const m of chosen) {
       const how = await hunt(m, MUTANT_SEQUENCES);
       if (!how) missed++;
       const bug = m.put || `without ${m.find}`;
       console.log(`${how ? "found " : "MISSED"} ${m.file}: ${bug}: ${how}`);
     }
-    console.log(`${MUTANTS.length - missed} of ${MUTANTS.length} planted bugs found`);
+    console.log(`${chosen.length - missed} of ${chosen.length} planted bugs found`);
     process.exit(missed ? 1 : 0);
   }
   const sequences = Number(process.env.SEQUENCES ?? 2000), seed = Number(process.env.SEED ?? 1);
-  const start = Date.now();
+  const start = Date.now(), end = start + 1000 * Number(process.env.SECONDS ?? Infinity);
   const { done, counts } = await fuzz(sequences, seed, (n) => {
     if (n % (WORLDS * AGE * 50) === 0) console.log(`${n} sequences`);
+    return Date.now() < end;
   });
   const [yes, no] = [0, 1].map((k) => counts.reduce((sum, c) => sum + c[k], 0n));
   console.log(`seed ${seed}: ${done} sequences, ${yes} calls accepted, ${no} refused, as the model said;`

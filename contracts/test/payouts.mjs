@@ -35,6 +35,9 @@ test("payouts", async (t) => {
       assert.equal(await payouts.get(`${name}_ROLE`), role(name));
     const make = (...rest) => chain.deploy("EmacPayouts",
       [vault.address, s.bindings.address, who.admin, ...rest, 1n]);
+    assert.equal(await payouts.get("EPOCH_STEP_MAX"), 1000n);
+    await assert.rejects(chain.deploy("EmacPayouts",
+      [vault.address, who.alice, who.admin, HOUR, HOUR, 1n, 1n]), { name: "BadBindings" });
     await assert.rejects(make(HOUR - 1, HOUR, 1n), { name: "BadDelay" });
     await assert.rejects(make(HOUR, 60 * DAY + 1, 1n), { name: "BadDelay" });
     await assert.rejects(make(HOUR, HOUR, 0n), { name: "NoStake" });
@@ -46,6 +49,7 @@ test("payouts", async (t) => {
     await mallory.refuses(["AccessControlUnauthorizedAccount"],
       "propose", 1, ROOT, 1n, LEAVES, JOURNAL);
     await proposer.refuses(["BadEpoch", 0n, 0n], "propose", 0, ROOT, 1n, LEAVES, JOURNAL);
+    await proposer.refuses(["BadEpoch", 1001n, 0n], "propose", 1001, ROOT, 1n, LEAVES, JOURNAL);
     await proposer.refuses(["ZeroRoot"], "propose", 1, b32(0), 1n, LEAVES, JOURNAL);
     await proposer.refuses(["ExceedsFunds", 1001n, 1000n], "propose", 1, ROOT, 1001n, LEAVES, JOURNAL);
     await proposer.refuses(["ExceedsEpochCap", EPOCH_CAP + 1n, EPOCH_CAP],
@@ -252,6 +256,17 @@ test("payouts", async (t) => {
     assert.equal((await pool(s)).funded, 1000n + STAKE);
     await chain.pass(Number(remaining));
     await payouts.send("finalize", 1);
+  });
+
+  await part("a pause does not silence the arbiter", async () => {
+    await proposer.send("propose", 1, ROOT, 10n, LEAVES, JOURNAL);
+    await mallory.send("challenge", 1, ROOT, REASON);
+    await vault.as(who.guardian).send("pause");
+    await arbiter.send("resolve", 1, false);
+    assert.equal((await pool(s)).funded, 1000n);
+    await vault.as(who.guardian).send("unpause");
+    await vault.emits([["Donated", who.admin, STAKE]], "absorb");
+    assert.equal((await pool(s)).funded, 1000n + STAKE);
   });
 
   await part("nobody judges his own cause", async () => {
