@@ -1,0 +1,32 @@
+# A mixed fleet: a rig on the CPU and one on an OpenCL device end in the model of --local, and so
+# does a rig that computes on OpenCL alone. Skipped where no OpenCL device is.
+. "$(dirname "$0")/../lib.sh"
+small_text "$WORK/text" 4000
+sed "s|file: .*|file: $WORK/text|; s/^  steps: .*/  steps: 24/" "$ROOT/examples/tiny.yaml" >"$WORK/job.yaml"
+if ! "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+    echo "# skipped: this machine has no OpenCL device"
+    finish
+    exit
+fi
+state='[.checkpoints[] | .params, .opt, .model] | join(" ")'
+check "locally on the CPU" "$EMAC" train "$WORK/job.yaml" --local --json
+model=$(json .model)
+checkpoints=$(json "$state")
+check "locally on OpenCL" "$EMAC" train "$WORK/job.yaml" --local --json --restart --device opencl:0
+same "OpenCL: model" "$model" "$(json .model)"
+same "OpenCL: checkpoints" "$checkpoints" "$(json "$state")"
+# Tokens and numbers of the schedule go in; weights and optimiser state do not.
+check "weights stay on the device" test "$(json '.device.bus_written < .device.bus_read / 4')" = true
+expect "a job that does not fit is refused with the figures" 2 "needs [0-9]+ MiB of memory.*may use 0 MiB" \
+    "$EMAC" train "$WORK/job.yaml" --local --restart --device opencl:0 --device-memory 900K
+for devices in cpu,opencl:0 opencl:0; do
+    up "$WORK/net-$devices" 2 --devices $devices
+    "$EMAC" wallet faucet >/dev/null 2>&1
+    check "rigs on $devices" timeout 240 "$EMAC" job submit "$WORK/job.yaml" --wait --json
+    same "rigs on $devices: model" "$model" "$(json .model)"
+    same "rigs on $devices: checkpoints" "$checkpoints" "$(json "$state")"
+    check "rigs on $devices: the second took part" grep -q "done in" "$WORK/net-$devices/node-2/log"
+    check "rigs on $devices: audit" "$EMAC" ledger audit
+    down
+done
+finish
