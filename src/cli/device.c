@@ -45,8 +45,15 @@ enum emac_status cli_device_check(struct cli *c, struct cli_device *d)
 
 enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, struct device **out)
 {
-    enum emac_status st = device_open(d->spec, (uint32_t)d->threads, out, &c->err);
-    if (st == EMAC_OK && d->memory_bytes != 0)
+    char tiles[OS_PATH_MAX];
+    enum emac_status st = cli_home_path(c, "tiles", tiles, sizeof(tiles));
+    if (st == EMAC_OK)
+        st = device_open(d->spec, (uint32_t)d->threads, out, &c->err);
+    if (st != EMAC_OK)
+        return st;
+    if (!device_is_host(*out))
+        st = device_tune(*out, c->os, tiles, &c->err);
+    if (d->memory_bytes != 0)
         device_memory_limit(*out, d->memory_bytes);
     return st;
 }

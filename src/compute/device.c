@@ -293,6 +293,12 @@ enum emac_status device_finish(struct device *dev, struct emac_err *err)
     return dev->class->is_host ? EMAC_OK : dev->class->finish(dev, err);
 }
 
+enum emac_status device_tune(struct device *dev, struct os *os, const char *path,
+                             struct emac_err *err)
+{
+    return dev->class->is_host ? EMAC_OK : dev->class->tune(dev, os, path, err);
+}
+
 void device_memory(const struct device *dev, struct device_memory *out)
 {
     *out = dev->memory;

@@ -17,6 +17,7 @@
 #define EMAC_COMPUTE_DEVICE_H
 
 #include "compute/op.h"
+#include "os/os.h"
 
 enum isa { ISA_REF, ISA_PORTABLE, ISA_AVX2, ISA_AVX512, ISA_COUNT, ISA_BEST = -1 };
 
@@ -125,6 +126,13 @@ enum emac_status device_diagnose(struct device *dev, const char **out, struct em
 /* May the device do paid work? Runs the conformance program; UNSUPPORTED, with the diagnosis, when
  * the digest (64 hex digits, given in any case that it was reached) is not the published one. */
 enum emac_status device_admit(struct device *dev, char digest[65], struct emac_err *err);
+
+/* Make ready for work: choose by timing how products are cut, within some seconds, and let the
+ * driver compile what it would compile later. The choice is kept in the file `path` and read from
+ * it when it is of this device and driver. Speed only: no bit depends on it. Nothing to do on a
+ * CPU. */
+enum emac_status device_tune(struct device *dev, struct os *os, const char *path,
+                             struct emac_err *err);
 
 /* Admission benchmark: GEMM GFLOP/s (f32, square-ish training shape) and memory GB/s, each the
  * median of short runs within about `ms` milliseconds in all. `now_ns` is the caller's clock. */

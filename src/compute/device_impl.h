@@ -41,6 +41,8 @@ struct device_class {
     enum emac_status (*copy)(struct device *dev, void *dst, const void *src, size_t n,
                              struct emac_err *err);
     enum emac_status (*finish)(struct device *dev, struct emac_err *err);
+    enum emac_status (*tune)(struct device *dev, struct os *os, const char *path,
+                             struct emac_err *err);
 };
 
 /* Begins every kind's own struct. */

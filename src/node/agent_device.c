@@ -45,14 +45,18 @@ static enum emac_status open_as(struct node *n, const char *spec, struct emac_er
                                     .tamper = n->cfg.tamper != NULL ? tamper : NULL,
                                     .tamper_ctx = n};
     struct exec_config with_device = cfg;
-    enum emac_status st = device_open(spec, n->cfg.threads, &n->dev, err);
-    if (st != EMAC_OK)
-        return st;
+    char *tiles = emac_asprintf("%s/kernels/tiles", n->cfg.dir);
+    enum emac_status st;
+    EMAC_TRY(st, device_open(spec, n->cfg.threads, &n->dev, err));
     if (n->cfg.device_memory != 0)
         device_memory_limit(n->dev, n->cfg.device_memory);
     with_device.dev = n->dev;
-    st = device_admit(n->dev, n->conformance, err);
-    return st == EMAC_OK ? exec_new(&with_device, &n->exec, err) : st;
+    EMAC_TRY(st, device_admit(n->dev, n->conformance, err));
+    EMAC_TRY(st, device_tune(n->dev, n->os, tiles, err));
+    st = exec_new(&with_device, &n->exec, err);
+out:
+    free(tiles);
+    return st;
 }
 
 void agent_device_close(struct node *n)

@@ -92,6 +92,11 @@ enum emac_status cl_copy(struct cl *cl, void *dst, const void *src, size_t n, st
 /* Device memory of at least `bytes`, overwritten by the next operator. One piece an operator. */
 enum emac_status cl_scratch(struct cl *cl, size_t bytes, void **out, struct emac_err *err);
 
+/* What the tuner (cl_tune.c) found tile i of ops.h to cost, beyond its model, on this device: 1 or
+ * more. */
+#define CL_TILES_MAX 32
+double cl_tile_weight(const struct cl *cl, size_t i);
+
 /* ---- operators: cl_table.c and op_*.c ---- */
 
 typedef enum emac_status cl_op_fn(struct cl *cl, const struct op_attrs *attrs,

@@ -273,6 +273,12 @@ static enum emac_status opencl_finish(struct device *dev, struct emac_err *err)
     return cl_memory_finish(cl_of(dev), err);
 }
 
+static enum emac_status opencl_tune(struct device *dev, struct os *os, const char *path,
+                                    struct emac_err *err)
+{
+    return cl_tune(cl_of(dev), os, path, err);
+}
+
 static const struct device_class opencl_class = {
     .close = opencl_close,
     .lost = opencl_lost,
@@ -288,6 +294,7 @@ static const struct device_class opencl_class = {
     .read = opencl_read,
     .copy = opencl_copy,
     .finish = opencl_finish,
+    .tune = opencl_tune,
 };
 
 /* ---- opening ---- */
@@ -300,6 +307,11 @@ const struct cl_limits *cl_limits(const struct cl *cl)
 struct cl_arg cl_fault_arg(const struct cl *cl)
 {
     return cl_memory_arg(cl->fault);
+}
+
+double cl_tile_weight(const struct cl *cl, size_t i)
+{
+    return cl->tile_weight[i] * 1e-3;
 }
 
 static enum emac_status queue_open(struct cl *cl, struct emac_err *err)
@@ -330,6 +342,8 @@ enum emac_status device_opencl_open(const char *which, struct device **out, stru
     cl->id = found[at].id;
     cl->options = "";
     cl->text = cl_text;
+    for (size_t i = 0; i < CL_TILES_MAX; i++)
+        cl->tile_weight[i] = 1000;
     snprintf(cl->device.name, sizeof cl->device.name, "opencl:%zu %.72s, driver %.40s", at,
              found[at].name, found[at].driver);
     limits_get(cl);

@@ -99,6 +99,7 @@ struct cl {
     size_t scratch_bytes;
     struct cl_slot slot[CL_SLOTS];
     uint32_t slot_next, unflushed;
+    uint32_t tile_weight[CL_TILES_MAX]; /* in thousandths */
     struct emac_err lost;
 };
 
@@ -108,6 +109,9 @@ enum emac_status cl_fail(struct cl *cl, cl_int code, const char *what, const cha
                          struct emac_err *err);
 /* `lost`'s sentence when it is. */
 enum emac_status cl_alive(const struct cl *cl, struct emac_err *err);
+
+/* ---- cl_tune.c ---- */
+enum emac_status cl_tune(struct cl *cl, struct os *os, const char *path, struct emac_err *err);
 
 /* ---- cl_memory.c ---- */
 enum emac_status cl_memory_open(struct cl *cl, struct emac_err *err);

@@ -92,6 +92,7 @@ const struct cl_tile CL_TILES[] = {
     {.m = 16, .n = 64, .item_m = 4, .item_n = 4, .step = 16},
 };
 const size_t CL_TILES_COUNT = EMAC_COUNT(CL_TILES);
+_Static_assert(EMAC_COUNT(CL_TILES) <= CL_TILES_MAX, "a weight for each tile");
 
 static size_t tile_items(const struct cl_tile *t)
 {
@@ -113,13 +114,19 @@ bool cl_tile_fits(const struct cl *cl, const struct cl_tile *t)
 /* Accumulators in registers and the passes over tiles: a tile that sticks out of C computes what
  * nobody wants, one with few elements an item reads local memory too often, and too few tiles leave
  * units of the device idle. */
-static double tile_cost(const struct cl *cl, const struct cl_tile *t, const struct cl_matmul *mm)
+double cl_tile_cost(const struct cl *cl, const struct cl_tile *t, const struct cl_matmul *mm)
 {
     size_t n = t->wide ? t->n * cl_vec(cl) : t->n, units = cl_limits(cl)->units;
     double item_m = t->wide ? t->m : t->item_m, item_n = t->wide ? t->n : t->item_n;
     double reads = (item_m + item_n) / (item_m * item_n);
     size_t tiles = cl_div_up(mm->m, t->m) * cl_div_up(mm->n, n) * mm->outer * mm->inner;
     return (double)cl_div_up(tiles, units) * (double)units * (double)(t->m * n) * (1.0 + reads);
+}
+
+/* As the tuner found it. */
+static double tile_cost(const struct cl *cl, const struct cl_tile *t, const struct cl_matmul *mm)
+{
+    return cl_tile_cost(cl, t, mm) * cl_tile_weight(cl, (size_t)(t - CL_TILES));
 }
 
 static const struct cl_tile *tile_choose(const struct cl *cl, const struct cl_matmul *mm)

@@ -86,6 +86,8 @@ struct cl_tile {
 extern const struct cl_tile CL_TILES[];
 extern const size_t CL_TILES_COUNT;
 bool cl_tile_fits(const struct cl *cl, const struct cl_tile *tile);
+/* What a product costs with a tile, in no unit, before the tuner's weight. */
+double cl_tile_cost(const struct cl *cl, const struct cl_tile *tile, const struct cl_matmul *mm);
 /* cl_matmul with a tile that fits, for tuning and tests. */
 enum emac_status cl_matmul_tiled(struct cl *cl, const struct cl_tile *tile,
                                  const struct cl_matmul *mm, struct emac_err *err);
