@@ -168,8 +168,17 @@ enum emac_status device_run(struct device *dev, enum op op, const struct op_attr
     bool stored = out[0].dtype == DTYPE_BF16;
     for (uint32_t i = 0; i < op_info(op)->inputs; i++)
         stored = stored || in[i].dtype == DTYPE_BF16;
-    return stored ? run_stored(dev, op, attrs, in, out, err)
-                  : dev->class->run(dev, op, attrs, in, out, err);
+    dev->ran_finite = false;
+    if (!stored)
+        return dev->class->run(dev, op, attrs, in, out, err);
+    st = run_stored(dev, op, attrs, in, out, err);
+    dev->ran_finite = false; /* storing may have rounded to infinity */
+    return st;
+}
+
+bool device_ran_finite(const struct device *dev)
+{
+    return dev->ran_finite;
 }
 
 enum emac_status device_add(struct device *dev, float *dst, const float *a, const float *b,

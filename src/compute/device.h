@@ -73,6 +73,9 @@ enum emac_status device_run_host(struct device *dev, enum op op, const struct op
 /* dst[i] = a[i] + b[i]: the step of rule 6's tree. dst may be a or b. */
 enum emac_status device_add(struct device *dev, float *dst, const float *a, const float *b,
                             size_t n, struct emac_err *err);
+/* Whether the operator that ran last looked at its outputs as it made them and found neither NaN
+ * nor infinity: then device_finite need not be asked, which reads them from memory again. */
+bool device_ran_finite(const struct device *dev);
 /* Whether none of `count` tensors, of any dtypes, holds NaN or infinity. */
 enum emac_status device_finite(struct device *dev, size_t count, const struct tensor *x, bool *out,
                                struct emac_err *err);

@@ -53,6 +53,7 @@ struct device {
     char name[DEVICE_NAME_MAX];
     float *wide; /* the f32 form of bf16 inputs and output of the operator under way */
     size_t wide_floats;
+    bool ran_finite;             /* set by `run`, for device_ran_finite */
     struct device_memory memory; /* the kind sets total and alloc_max, and counts the rest */
 };
 

@@ -19,6 +19,7 @@ enum place { PLACE_NONE, PLACE_INPUT, PLACE_OUTPUT, PLACE_BLOCK };
 struct plan_value {
     struct tensor tensor; /* data is set by graph_run */
     value_id root;
+    bool finite;      /* as the operator that made it found out in the last run */
     enum place place; /* of a root */
     uint32_t port;    /* PLACE_INPUT, PLACE_OUTPUT: which */
     uint32_t last;    /* of a root: last step that uses it */

@@ -61,16 +61,25 @@ enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
         return EMAC_OK; /* its output lies where its input does */
     if (device_run(dev, n->op, &n->attrs, in, out, err) != EMAC_OK)
         return emac_wrap(err, "node %u (%s)", p->step[s], info->name);
+    for (uint32_t k = 0; k < info->outputs; k++)
+        p->value[n->out + k].finite = device_ran_finite(dev);
     return EMAC_OK;
 }
 
-/* All outputs in one question: a device that is far away answers it once. */
+/* All outputs that are not known to be finite, in one question: a device that is far away answers
+ * it once. */
 static enum emac_status outputs_finite(struct graph_plan *p, struct device *dev, bool *out,
                                        struct emac_err *err)
 {
-    for (uint32_t i = 0; i < p->g->outputs; i++)
-        p->made[i] = p->value[p->g->output[i].value].tensor;
-    return device_finite(dev, p->g->outputs, p->made, out, err);
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->g->outputs; i++) {
+        const struct plan_value *v = &p->value[p->g->output[i].value];
+
+        if (!v->finite)
+            p->made[n++] = v->tensor;
+    }
+    return device_finite(dev, n, p->made, out, err);
 }
 
 static enum emac_status outputs_copy(struct graph_plan *p, struct device *dev, struct emac_err *err)

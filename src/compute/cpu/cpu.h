@@ -16,6 +16,7 @@ struct cpu {
     struct os_pool *pool;                  /* NULL with one thread */
     uint32_t threads;
     size_t level2_floats; /* of the level-2 cache that a kernel may count on to keep */
+    bool ran_finite;      /* cpu_run looked at what it made: neither NaN nor infinity */
     void *scratch;        /* 64-byte aligned; grows, is kept between operators */
     size_t scratch_bytes;
 };

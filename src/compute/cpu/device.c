@@ -26,7 +26,11 @@ static void close_cpu(struct device *dev)
 static enum emac_status run(struct device *dev, enum op op, const struct op_attrs *attrs,
                             const struct tensor *in, struct tensor *out, struct emac_err *err)
 {
-    return cpu_run(cpu_of(dev), op, attrs, in, out, err);
+    struct cpu *cpu = cpu_of(dev);
+    cpu->ran_finite = false;
+    enum emac_status st = cpu_run(cpu, op, attrs, in, out, err);
+    dev->ran_finite = cpu->ran_finite;
+    return st;
 }
 
 static enum emac_status add(struct device *dev, float *dst, const float *a, const float *b,

@@ -3,6 +3,8 @@
 #ifndef EMAC_COMPUTE_CPU_RANGES_H
 #define EMAC_COMPUTE_CPU_RANGES_H
 
+#include <stdatomic.h>
+
 #include "compute/cpu/cpu.h"
 
 struct job {
@@ -11,6 +13,7 @@ struct job {
     const struct tensor *in;
     struct tensor *out;
     size_t items, grain;
+    atomic_bool *not_finite; /* for a range that looks at what it makes */
     void (*range)(const struct job *j, size_t begin, size_t end);
 };
 

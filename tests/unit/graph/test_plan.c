@@ -277,6 +277,46 @@ static void test_infinity_names_the_operator_that_made_it(void **state)
     graph_free(g);
 }
 
+/* AdamW looks at its own results: whichever of the three is not finite is told, wherever it lies.
+ */
+static void test_infinity_in_a_new_state(void **state)
+{
+    static const struct {
+        uint32_t input;
+        float value;
+    } spoil[] = {{2, 3e38f}, {3, 1e30f}};
+    struct graph *g = graph_new();
+    const char *name[] = {"s/p", "s/m", "s/v", "s/g", "s/scale", "s/hyper"};
+    value_id in[6], out;
+    struct ends e;
+
+    for (uint32_t i = 0; i < 6; i++)
+        in[i] = graph_input(g, name[i], DTYPE_F32, SHAPE1(i < 4 ? 5000 : i == 4 ? 1 : 8));
+    out = graph_op(g, OP_ADAMW, NULL, 6, in);
+    graph_output(g, "y/p", out);
+    graph_output(g, "y/m", out + 1);
+    graph_output(g, "y/v", out + 2);
+    e = ends_new(g, 1, 1.0f, 1);
+    for (uint32_t i = 0; i < 5000; i++)
+        ((float *)e.in[2])[i] = 0.5f;
+    for (uint32_t i = 0; i < 8; i++)
+        ((float *)e.in[5])[i] = 0.5f;
+    ends_run(&e, dev);
+    for (size_t i = 0; i < sizeof(spoil) / sizeof(*spoil); i++) {
+        float *at = (float *)e.in[spoil[i].input] + 4321, old = *at;
+        float *beta2 = (float *)e.in[5] + 2;
+
+        *at = spoil[i].value;
+        *beta2 = 2.0f;
+        ASSERT_FAILS(ends_try(&e, dev, err), EMAC_NUMERIC, "node 0 (adamw) gave NaN or infinity");
+        *at = old;
+        *beta2 = 0.5f;
+    }
+    ends_run(&e, dev);
+    ends_free(&e);
+    graph_free(g);
+}
+
 /* An input that nobody uses is not looked at; one that is handed through is. */
 static void test_infinity_in_inputs(void **state)
 {
@@ -400,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_dead_nodes_are_dropped),
         cmocka_unit_test(test_failure_of_an_operator_names_the_node),
         cmocka_unit_test(test_infinity_names_the_operator_that_made_it),
+        cmocka_unit_test(test_infinity_in_a_new_state),
         cmocka_unit_test(test_infinity_in_inputs),
         cmocka_unit_test(test_trace_is_of_every_value),
         cmocka_unit_test(test_a_graph_without_outputs_has_no_plan),
