@@ -42,33 +42,43 @@ INLINE vec weights(vec unsigned_bytes, int offset)
     return QUANT_SIGNED ? (vec)((vec_bytes)unsigned_bytes - (uint8_t)offset) : unsigned_bytes;
 }
 
-/* f16 numbers at p, p + row, ... */
-INLINE void halves_read(vecf out[2], const uint8_t *p, size_t row)
+/* Only out[0] of turn(), and only out[3]. */
+INLINE vec turn_first(const uint8_t *p, size_t row)
 {
-    uint32_t half[COLS];
-    float x[COLS];
-    for (size_t c = 0; c < COLS; c++) {
-        uint16_t h;
-        memcpy(&h, p + c * row, sizeof h);
-        half[c] = h;
-    }
-    for (size_t c = 0; c < COLS; c++)
-        x[c] = half_to_float(half[c]);
-    memcpy(out, x, sizeof x);
+    return low64(low32(lanes_load(p, row), lanes_load(p + row, row)),
+                 low32(lanes_load(p + 2 * row, row), lanes_load(p + 3 * row, row)));
+}
+
+INLINE vec turn_last(const uint8_t *p, size_t row)
+{
+    return high64(high32(lanes_load(p, row), lanes_load(p + row, row)),
+                  high32(lanes_load(p + 2 * row, row), lanes_load(p + 3 * row, row)));
+}
+
+/* f16 numbers in the low halves (half.h): as bits of a binary32 they lack a factor of 2^112, which
+ * is exact, and the exponent of what is no number. */
+INLINE vecf halves_widen(vec h)
+{
+    const vec infinite = vec_splat(0x7c00);
+    vec no_number = (h & infinite) == infinite;
+    vecf x = (vecf)((h & vec_splat(0x7fff)) << 13) * vecf_splat(0x1p112f);
+    return (vecf)((vec)x | (no_number & vec_splat((int)FN_INF)) | (h & vec_splat(0x8000)) << 16);
 }
 
 static void pack_q8_0(struct packed *to, const uint8_t *p, size_t row, size_t parts)
 {
     const vec flip = vec_splat((int)0x80808080u);
     for (size_t i = 0; i < parts; i++, p += 34) {
-        halves_read(to->d[i], p, row);
-        for (size_t v = 0; v < 2; v++)
+        for (size_t v = 0; v < 2; v++) {
+            const uint8_t *block = p + v * LANES * row;
+            to->d[i][v] = halves_widen(turn_first(block, row));
             for (size_t half = 0; half < 2; half++) {
                 vec word[4];
-                turn(word, p + v * LANES * row + 2 + half * 16, row);
+                turn(word, block + 2 + half * 16, row);
                 for (size_t j = 0; j < 4; j++)
                     to->w[i][4 * half + j][v] = weights(word[j] ^ flip, 128);
             }
+        }
     }
 }
 
@@ -78,12 +88,13 @@ INLINE void pack_halves(struct packed *to, const uint8_t *p, size_t row, size_t 
 {
     const vec low = vec_splat(0x0f0f0f0f);
     for (size_t i = 0; i < parts; i++, p += skip + 16) {
-        halves_read(to->d[i], p, row);
-        if (skip == 4)
-            halves_read(to->extra[i][0], p + 2, row);
         for (size_t v = 0; v < 2; v++) {
-            vec word[4];
-            turn(word, p + v * LANES * row + skip, row);
+            const uint8_t *block = p + v * LANES * row;
+            vec word[4], scales = turn_first(block, row);
+            to->d[i][v] = halves_widen(scales);
+            if (skip == 4)
+                to->extra[i][0][v] = halves_widen(scales >> 16);
+            turn(word, block + skip, row);
             for (size_t j = 0; j < 4; j++) {
                 to->w[i][j][v] = weights(word[j] & low, offset);
                 to->w[i][j + 4][v] = weights(word[j] >> 4 & low, offset);
@@ -121,18 +132,28 @@ INLINE void pack_q6_k_quarter(struct packed *to, const uint8_t *p, size_t row, s
     }
 }
 
-static void pack_q6_k(struct packed *to, const uint8_t *p, size_t row, size_t parts)
+/* The scales of the 16s: four bytes in each word are those of two parts. */
+INLINE void pack_q6_k_scales(struct packed *to, const uint8_t *p, size_t row, size_t v)
 {
-    float *scale = (float *)to->extra; /* [16, COLS] */
-    halves_read(to->d[0], p + 208, row);
-    for (size_t i = 1; i < parts; i++)
-        memcpy(to->d[i], to->d[0], sizeof to->d[0]);
-    for (size_t c = 0; c < COLS; c++)
-        for (size_t g = 0; g < CPU_BLOCK / GROUP; g++)
-            scale[g * COLS + c] = (float)(int8_t)p[c * row + 192 + g];
-    for (size_t v = 0; v < 2; v++)
+    vecf d = halves_widen(turn_last(p + 194, row) >> 16);
+    vec word[4];
+    turn(word, p + 192, row);
+    for (size_t part = 0; part < CPU_PARTS; part++) {
+        vec two = part % 2 ? word[part / 2] : word[part / 2] << 16;
+        to->d[part][v] = d;
+        to->extra[part][0][v] = vecf_from(two << 8 >> 24);
+        to->extra[part][1][v] = vecf_from(two >> 24);
+    }
+}
+
+static void pack_q6_k(struct packed *to, const uint8_t *p, size_t row)
+{
+    for (size_t v = 0; v < 2; v++) {
+        const uint8_t *block = p + v * LANES * row;
+        pack_q6_k_scales(to, block, row, v);
         for (size_t quarter = 0; quarter < 4; quarter++)
-            pack_q6_k_quarter(to, p + v * LANES * row, row, v, quarter / 2, quarter % 2);
+            pack_q6_k_quarter(to, block, row, v, quarter / 2, quarter % 2);
+    }
 }
 
 static void pack(void *packed, const struct cpu_quant_w *w)
@@ -160,7 +181,7 @@ static void pack(void *packed, const struct cpu_quant_w *w)
         pack_q8_0(packed, p, row, w->parts);
         break;
     case QUANT_Q6_K:
-        pack_q6_k(packed, p, row, w->parts);
+        pack_q6_k(packed, p, row);
         break;
     }
 }

@@ -24,10 +24,11 @@ INLINE int offset_of(enum quant_format format)
     return 0;
 }
 
-/* ref/quant.c, activations() */
-INLINE float part_quantise(const float *x, int8_t *q)
+/* ref/quant.c, activations(); sum: of each 16. */
+INLINE float part_quantise(const float *x, int8_t *q, int32_t sum[2])
 {
     fn_u32 most = 0;
+    fn_i32 n[QUANT_PART];
     float d, r;
     for (int i = 0; i < QUANT_PART; i++) {
         fn_u32 u = fn_bits(x[i]) & 0x7fffffffu;
@@ -40,17 +41,16 @@ INLINE float part_quantise(const float *x, int8_t *q)
         float t = x[i] * r;
         t = t > -127.0f ? t : -127.0f;
         t = t < 127.0f ? t : 127.0f;
-        q[i] = (int8_t)(fn_i32)(fn_bits(t + FN_ROUND) - fn_bits(FN_ROUND));
+        n[i] = (fn_i32)(fn_bits(t + FN_ROUND) - fn_bits(FN_ROUND));
     }
+    sum[0] = sum[1] = 0;
+    for (int i = 0; i < GROUP; i++) {
+        sum[0] += n[i];
+        sum[1] += n[i + GROUP];
+    }
+    for (int i = 0; i < QUANT_PART; i++)
+        q[i] = (int8_t)n[i];
     return d;
-}
-
-INLINE int32_t sum_of(const int8_t *q, int n)
-{
-    int32_t sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += q[i];
-    return sum;
 }
 
 static void activations(const struct cpu_quant_x *x, size_t row, const float *from,
@@ -60,13 +60,11 @@ static void activations(const struct cpu_quant_x *x, size_t row, const float *fr
     bool groups = format == QUANT_Q6_K;
     for (size_t p = 0; p < x->parts; p++) {
         size_t at = row * x->parts + p;
-        int8_t *q = x->q + at * QUANT_PART;
-        float d = part_quantise(from + p * QUANT_PART, q);
-        int32_t low = sum_of(q, GROUP), high = sum_of(q + GROUP, GROUP);
-        x->d[at] = d;
-        x->e[at] = d * (float)(low + high);
-        x->bias[2 * at] = offset * (groups ? low : low + high);
-        x->bias[2 * at + 1] = offset * high;
+        int32_t sum[2];
+        x->d[at] = part_quantise(from + p * QUANT_PART, x->q + at * QUANT_PART, sum);
+        x->e[at] = x->d[at] * (float)(sum[0] + sum[1]);
+        x->bias[2 * at] = offset * (groups ? sum[0] : sum[0] + sum[1]);
+        x->bias[2 * at + 1] = offset * sum[1];
     }
 }
 
