@@ -10,6 +10,12 @@ export EMAC BUILD=$(pwd)/$BUILD
 failed=0
 echo "== 200 kills"
 KILLS=${KILLS:-200} SEED=${SEED:-$(date +%j)} sh tests/e2e/crash.sh || failed=$((failed + 1))
+echo "== an image classifier to its end: alone, every instruction set, 1 and 3 rigs"
+if [ -d /usr/share/datasets/fashion-mnist ]; then
+    FASHION=1 sh tests/e2e/vision.sh || failed=$((failed + 1))
+else
+    echo "not run: the package dataset-fashion-mnist is not installed"
+fi
 echo "== every binary32 through the scalar functions"
 EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 compute: >/dev/null 2>&1 ||
     EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 || failed=$((failed + 1))

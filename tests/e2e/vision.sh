@@ -1,19 +1,25 @@
 # A job that is not a language model: an image classifier gives the same checkpoints, model and accuracy
-# from --local (1 and 2 threads, each instruction set) and from 1 and 3 rigs.
+# from --local (1 and 2 threads, each instruction set) and from 1 and 3 rigs. FASHION=1 runs the whole of
+# examples/fashion-mnist.yaml instead of a small one (tests/soak.sh does).
 . "$(dirname "$0")/../lib.sh"
-images "$WORK/images"
-check "import" images_import "$WORK/images"
-cid=$(cat "$WORK/out")
-cat >"$WORK/job.yaml" <<END
+if [ -n "${FASHION:-}" ]; then
+    check "import Fashion-MNIST" fashion_import
+    cp "$ROOT/examples/fashion-mnist.yaml" "$WORK/job.yaml"
+else
+    images "$WORK/images"
+    check "import" images_import "$WORK/images"
+    cat >"$WORK/job.yaml" <<END
 name: quarters
 model: {architecture: cnn, stages: 2, filters: 4, hidden_size: 16}
-data: {cid: $cid}
+data: {cid: $(cat "$WORK/out")}
 recipe: {micro_batch: 20, micro_batches: 4, steps: 60, lr: 0.01, checkpoint_every: 20}
 END
+fi
 result='[.model, .accuracy, (.checkpoints[] | .params, .opt, .model)] | join(" ")'
 check "local, 1 thread" "$EMAC" train "$WORK/job.yaml" --local --json --threads 1
 want=$(json "$result")
 check "it has learnt" test "$(json '.accuracy > 0.9')" = true
+echo "# accuracy $(json .accuracy), $(json '.seconds | round') s alone"
 check "local, 2 threads" "$EMAC" train "$WORK/job.yaml" --local --json --threads 2 --restart
 same "2 threads: the same" "$want" "$(json "$result")"
 for isa in portable avx2 avx512; do
@@ -26,8 +32,10 @@ for n in 1 3; do
     [ "$n" = 3 ] && isa=portable
     up "$WORK/net$n" "$n" --isa $isa
     "$EMAC" wallet faucet >/dev/null 2>&1
+    began=$(date +%s)
     check "$n rigs" "$EMAC" job submit "$WORK/job.yaml" --wait --json
     same "$n rigs: the same" "$want" "$(json "$result")"
+    echo "# $n rigs: $(($(date +%s) - began)) s"
     same "$n rigs: counted in" samples "$(json .unit)"
     check "$n rigs: audit" "$EMAC" ledger audit
     down

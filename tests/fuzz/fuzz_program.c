@@ -15,7 +15,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static struct store *store;
 static struct exec *exec;
-static struct cid corpus;
+static struct cid corpus, records;
+
+#define RECORDS 8 /* of 2 x 2 x 1 bytes, all zero */
+
+static void records_setup(void)
+{
+    static const uint8_t BYTES[RECORDS * 6];
+    static const char *names[] = {"a", "b"};
+    float one = 1;
+    struct dataset d = {.height = 2,
+                        .width = 2,
+                        .channels = 1,
+                        .class_count = 2,
+                        .class_name = names,
+                        .norm_count = 1,
+                        .scale = &one,
+                        .shift = &one};
+    struct emac_buf manifest;
+
+    emac_buf_init(&manifest, DATASET_BYTES_MAX);
+    d.split[DATASET_TRAIN].records = RECORDS;
+    EMAC_ASSERT(store_block_put(store, CID_RAW, BYTES, sizeof BYTES, &d.split[DATASET_TRAIN].file,
+                                NULL) == EMAC_OK);
+    EMAC_ASSERT(dataset_encode(&d, &manifest, &records, NULL) == EMAC_OK);
+    EMAC_ASSERT(store_block_put_as(store, &records, manifest.data, manifest.len, NULL) == EMAC_OK);
+    emac_buf_release(&manifest);
+}
 
 static void setup(void)
 {
@@ -32,6 +58,7 @@ static void setup(void)
     EMAC_ASSERT(exec_new(&xc, &exec, NULL) == EMAC_OK);
     memset(text, 1, sizeof text);
     EMAC_ASSERT(store_block_put(store, CID_RAW, text, sizeof text, &corpus, NULL) == EMAC_OK);
+    records_setup();
 }
 
 static void check_program_block(const uint8_t *data, size_t n)
@@ -101,7 +128,8 @@ static void input_give(struct task *t, const char *name, const struct cid *cid)
 }
 
 /* A task that gives all that the ports name. */
-static void task_make(const struct graph *g, bool map, struct task *t, struct task_part *part)
+static void task_make(const struct graph *g, bool map, bool on_records, struct task *t,
+                      struct task_part *part)
 {
     for (uint32_t i = 0; i < graph_input_count(g); i++) {
         struct graph_port port = graph_input_at(g, i);
@@ -123,12 +151,12 @@ static void task_make(const struct graph *g, bool map, struct task *t, struct ta
         }
     }
     if (map)
-        input_give(t, "data", &corpus);
+        input_give(t, "data", on_records ? &records : &corpus);
     qsort(t->input, t->input_count, sizeof t->input[0], input_order);
     qsort(t->arg, t->arg_count, sizeof t->arg[0], arg_order);
 }
 
-/* The sampler draws what the graph's tokens want, so that such graphs get to run. */
+/* The sampler draws what the graph's tokens or records want, so that such graphs get to run. */
 static struct sampler sampler_for(const struct graph *g)
 {
     struct sampler s = {SAMPLER_RANDOM, 1, 8, 0, 600, 1};
@@ -136,6 +164,9 @@ static struct sampler sampler_for(const struct graph *g)
     for (uint32_t i = 0; i < graph_input_count(g); i++) {
         struct graph_port port = graph_input_at(g, i);
 
+        if (strcmp(port.name, "batch/inputs") == 0 && port.shape.dim[0] <= RECORDS)
+            return (struct sampler){
+                .kind = SAMPLER_LISTED, .batch = (uint32_t)port.shape.dim[0], .end = RECORDS};
         if (bundle_of(port.name, "batch", NULL) && port.shape.dim[0] < 500)
             s.seq = (uint32_t)port.shape.dim[0];
     }
@@ -157,7 +188,7 @@ static void run_as(const struct graph *g, const struct cid *graph, bool map)
     emac_buf_init(&buf, PROGRAM_BYTES_MAX);
     EMAC_ASSERT(program_encode(&p, &buf, &t.program, NULL) == EMAC_OK);
     EMAC_ASSERT(store_block_put_as(store, &t.program, buf.data, buf.len, NULL) == EMAC_OK);
-    task_make(g, map, &t, &part);
+    task_make(g, map, map && sampler_on_records(&p.sampler), &t, &part);
     if (exec_run(exec, &t, &r, &err) == EMAC_OK)
         exec_result_release(exec, &r);
     else
