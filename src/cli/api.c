@@ -78,6 +78,18 @@ enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid
     return exchange_fetch(s, http, cid, &source, 1, false, UINT64_C(1) << 40, &bytes, &c->err);
 }
 
+enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)
+{
+    struct http_client *http;
+    uint64_t bytes = 0;
+    enum emac_status st = cli_identity(c);
+    if (st == EMAC_OK)
+        st = cli_http(c, &http);
+    if (st == EMAC_OK)
+        st = exchange_push(s, http, cid, c->url, &c->identity.signer, &bytes, &c->err);
+    return st;
+}
+
 /* `file` of a job file, relative to the job file's own folder. */
 static enum emac_status resolve(struct cli *c, const char *job_path, const char *file, char *out,
                                 size_t cap)

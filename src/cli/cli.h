@@ -95,7 +95,10 @@ enum emac_status cli_call(struct cli *c, const char *method, const char *path, j
                           bool sign, json_t **reply);
 /* Make the DAG under cid complete in `s`: fetched from the coordinator when blocks are missing. */
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid);
-/* Read and parse a job file; data.file is added to the store and its CID put in. */
+/* Upload it to the coordinator's depot, signed with the user's key. */
+enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid);
+/* Read and parse a job file; its data come into the store and what follows
+ * from them into the job. */
 struct job;
 enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out);
 

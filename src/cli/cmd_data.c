@@ -2,27 +2,14 @@
 
 #include "cli/cli.h"
 #include "cli/data_import.h"
-#include "exchange/exchange.h"
 #include "work/dataset.h"
-
-static enum emac_status push(struct cli *c, struct store *s, const struct cid *cid)
-{
-    struct http_client *http;
-    uint64_t bytes = 0;
-    enum emac_status st = cli_identity(c);
-    if (st == EMAC_OK)
-        st = cli_http(c, &http);
-    if (st == EMAC_OK)
-        st = exchange_push(s, http, cid, c->url, &c->identity.signer, &bytes, &c->err);
-    return st;
-}
 
 /* The end of add and import: pushed when a coordinator is named, and said. */
 static enum emac_status added(struct cli *c, struct store *s, const struct cid *cid, uint64_t size)
 {
     char text[CID_TEXT_MAX];
     if (c->url_given) {
-        enum emac_status st = push(c, s, cid);
+        enum emac_status st = cli_push(c, s, cid);
         if (st != EMAC_OK)
             return st;
     }

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "exchange/exchange.h"
 #include "ledger/ledger.h"
 #include "os/process.h"
 #include "work/job.h"
@@ -88,18 +87,6 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
                      "stopped waiting; the job goes on: see 'emac job show %s'", id);
 }
 
-static enum emac_status push_data(struct cli *c, struct store *s, const struct cid *cid)
-{
-    struct http_client *http;
-    uint64_t bytes = 0;
-    enum emac_status st = cli_identity(c);
-    if (st == EMAC_OK)
-        st = cli_http(c, &http);
-    if (st == EMAC_OK)
-        st = exchange_push(s, http, cid, c->url, &c->identity.signer, &bytes, &c->err);
-    return st;
-}
-
 /* The same object is sent again when the coordinator did not answer: submitting is idempotent. */
 static enum emac_status post_job(struct cli *c, const struct job *job, json_t **reply)
 {
@@ -123,7 +110,7 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
-    EMAC_TRY(st, push_data(c, s, &job.data));
+    EMAC_TRY(st, cli_push(c, s, &job.data));
     emac_strcpy(job.owner, sizeof(job.owner), c->identity.did);
     c->os->entropy(c->os, &job.nonce, sizeof(job.nonce));
     job.nonce &= INT64_MAX; /* JSON integers are signed */
