@@ -51,6 +51,9 @@ struct cpu_matmul {
 };
 enum emac_status cpu_matmul(struct cpu *cpu, const struct cpu_matmul *mm, struct emac_err *err);
 
+/* The same for m = 1 and contiguous A. */
+void cpu_matmul_row(struct cpu *cpu, const struct cpu_matmul *mm);
+
 /* B packed whole: for each block of 256 k's, panels of nr columns, each k rows of nr. */
 size_t cpu_packed_floats(const struct cpu_kernels *k, size_t rows, size_t cols);
 void cpu_pack(const struct cpu_kernels *k, float *dst, const float *b, size_t row, size_t col,

@@ -13,6 +13,7 @@
 
 #define CPU_BLOCK  256 /* k's of rule 3, terms of rule 4 */
 #define CPU_LANES  16  /* rule 4 */
+#define CPU_STRIP  1024
 #define CPU_NR_MAX 32
 #define CPU_MR_MAX 12
 
@@ -57,6 +58,11 @@ struct cpu_kernels {
     /* Panels of nr columns one after the other: dst[j / nr][k][j % nr] = b[k * row + j * col], +0
      * for j >= cols. row or col is 1; k <= 256. */
     void (*pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols);
+    /* One row: c[cols] = a[k] B (rule 3), any k. B's rows are contiguous and `stride` apart, cols
+     * <= CPU_STRIP; or, turned, its columns are. */
+    void (*row)(float *c, const float *a, const float *b, size_t stride, size_t k, size_t cols);
+    void (*row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
+                       size_t cols);
     /* dst[rows / mr][k][mr] = a[k * stride + i]: A stored transposed */
     void (*pack_a)(float *dst, const float *a, size_t stride, size_t k, size_t rows);
 

@@ -135,3 +135,49 @@ void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t 
     turn(dst, b, col, k, cols < VEC ? cols : VEC);
     turn(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
 }
+
+/* 8 columns by 8 k's: acc += a[0..8) times them. */
+INLINE __m256 add_turned(__m256 acc, const float *a, const float *b, size_t stride)
+{
+    __m256 r[VEC];
+#pragma GCC unroll 8
+    for (size_t j = 0; j < VEC; j++)
+        r[j] = _mm256_loadu_ps(b + j * stride);
+    transpose(r);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < VEC; i++)
+        acc = _mm256_fmadd_ps(_mm256_broadcast_ss(a + i), r[i], acc);
+    return acc;
+}
+
+/* The same for fewer, by one number after the other. */
+static __m256 add_rest(__m256 acc, const float *a, const float *b, size_t stride, size_t n,
+                       size_t cols)
+{
+    float sum[VEC];
+    _mm256_storeu_ps(sum, acc);
+    for (size_t j = 0; j < cols; j++)
+        for (size_t i = 0; i < n; i++)
+            sum[j] = fn_fma(a[i], b[j * stride + i], sum[j]);
+    return _mm256_loadu_ps(sum);
+}
+
+void LEAF(row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
+                      size_t cols)
+{
+    for (size_t j = 0; j < cols; j += VEC, b += VEC * stride) {
+        size_t n = cols - j < VEC ? cols - j : VEC;
+        __m256 total = _mm256_setzero_ps();
+        float sums[VEC];
+        for (size_t k0 = 0; k0 < k; k0 += CPU_BLOCK) {
+            size_t end = k - k0 < CPU_BLOCK ? k : k0 + CPU_BLOCK, i = k0;
+            __m256 acc = _mm256_setzero_ps();
+            for (; n == VEC && i + VEC <= end; i += VEC)
+                acc = add_turned(acc, a + i, b + i, stride);
+            acc = add_rest(acc, a + i, b + i, stride, end - i, n);
+            total = _mm256_add_ps(total, acc);
+        }
+        _mm256_storeu_ps(sums, total);
+        memcpy(c + j, sums, n * sizeof *c);
+    }
+}

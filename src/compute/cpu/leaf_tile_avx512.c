@@ -221,3 +221,58 @@ void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t 
     turn(dst, b, col, k, cols < VEC ? cols : VEC);
     turn(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
 }
+
+#define AHEAD_K 128 /* how far before their use numbers of a row are asked for */
+
+/* 16 columns by up to 16 k's of a block: acc += a[0..n) times them. */
+INLINE __m512 add_turned(__m512 acc, const float *a, const float *b, size_t stride, size_t n,
+                         size_t cols)
+{
+    __mmask16 mask = (__mmask16)((1u << n) - 1);
+    __m512 r[VEC];
+#pragma GCC unroll 16
+    for (size_t j = 0; j < VEC; j++)
+        r[j] = _mm512_maskz_loadu_ps(j < cols ? mask : 0, b + (j < cols ? j * stride : 0));
+    transpose(r);
+    if (n == VEC) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < VEC; i++)
+            acc = _mm512_fmadd_ps(_mm512_set1_ps(a[i]), r[i], acc);
+        return acc;
+    }
+    float rest[VEC][VEC];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < VEC; i++)
+        _mm512_storeu_ps(rest[i], r[i]);
+    for (size_t i = 0; i < n; i++)
+        acc = _mm512_fmadd_ps(_mm512_set1_ps(a[i]), _mm512_loadu_ps(rest[i]), acc);
+    return acc;
+}
+
+/* Where a row ends the one that takes its turn 16 columns later goes on. */
+INLINE void ask_ahead(const float *b, size_t stride, size_t i, size_t k)
+{
+    const float *at = b + (i + AHEAD_K < k ? i + AHEAD_K : VEC * stride + i + AHEAD_K - k);
+#pragma GCC unroll 16
+    for (size_t j = 0; j < VEC; j++)
+        _mm_prefetch((const char *)(at + j * stride), _MM_HINT_T0);
+}
+
+void LEAF(row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
+                      size_t cols)
+{
+    for (size_t j = 0; j < cols; j += VEC, b += VEC * stride) {
+        size_t n = cols - j < VEC ? cols - j : VEC;
+        __m512 total = _mm512_setzero_ps();
+        for (size_t k0 = 0; k0 < k; k0 += CPU_BLOCK) {
+            size_t end = k - k0 < CPU_BLOCK ? k : k0 + CPU_BLOCK;
+            __m512 acc = _mm512_setzero_ps();
+            for (size_t i = k0; i < end; i += VEC) {
+                ask_ahead(b, stride, i, k);
+                acc = add_turned(acc, a + i, b + i, stride, end - i < VEC ? end - i : VEC, n);
+            }
+            total = _mm512_add_ps(total, acc);
+        }
+        _mm512_mask_storeu_ps(c + j, (__mmask16)((1u << n) - 1), total);
+    }
+}

@@ -40,3 +40,22 @@ void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t 
         for (size_t j = 0; j < COLS; j++)
             dst[i * COLS + j] = j < cols ? b[j * col + i] : 0.0f;
 }
+
+void LEAF(row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
+                      size_t cols)
+{
+    for (size_t j = 0; j < cols; j += CPU_TILE_COLS, b += CPU_TILE_COLS * stride) {
+        size_t n = cols - j < CPU_TILE_COLS ? cols - j : CPU_TILE_COLS;
+        float total[CPU_TILE_COLS] = {0};
+        for (size_t k0 = 0; k0 < k; k0 += CPU_BLOCK) {
+            size_t end = k - k0 < CPU_BLOCK ? k : k0 + CPU_BLOCK;
+            float acc[CPU_TILE_COLS] = {0};
+            for (size_t i = k0; i < end; i++)
+                for (size_t l = 0; l < n; l++)
+                    acc[l] = fn_fma(a[i], b[l * stride + i], acc[l]);
+            for (size_t l = 0; l < n; l++)
+                total[l] = total[l] + acc[l];
+        }
+        memcpy(c + j, total, n * sizeof *c);
+    }
+}

@@ -222,6 +222,10 @@ enum emac_status cpu_matmul(struct cpu *cpu, const struct cpu_matmul *mm, struct
     struct work w = {.k = cpu->k, .mm = mm};
     bool worth = 2.0 * (double)mm->m * (double)mm->n * (double)mm->k >= PARALLEL_FLOPS;
     enum emac_status st;
+    if (mm->m == 1 && mm->a_col == 1) {
+        cpu_matmul_row(cpu, mm);
+        return EMAC_OK;
+    }
     w.tiles = div_up(mm->m, cpu->k->mr);
     w.panels = div_up(mm->n, cpu->k->nr);
     w.copied = mm->a_col != 1 || rows_collide(mm);

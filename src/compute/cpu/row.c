@@ -1,0 +1,39 @@
+/* Rule 3's product of one row, which a model makes for each token it generates. It takes as long as
+ * the matrix takes to be read: nothing is packed, and a thread reads runs of it. */
+#include <stdatomic.h>
+
+#include "compute/cpu/cpu.h"
+
+#define TURNED_COLS    64 /* of a unit: as many rows of a transposed matrix, read whole */
+#define PARALLEL_FLOPS 300000
+
+struct row_work {
+    const struct cpu *cpu;
+    const struct cpu_matmul *mm;
+    size_t unit_cols;
+    atomic_size_t next;
+};
+
+static void row_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct row_work *w = ctx;
+    const struct cpu_matmul *mm = w->mm;
+    for (size_t j; (j = atomic_fetch_add(&w->next, 1) * w->unit_cols) < mm->n;) {
+        size_t cols = mm->n - j < w->unit_cols ? mm->n - j : w->unit_cols;
+        if (mm->b_col == 1)
+            w->cpu->k->row(mm->c + j, mm->a, mm->b + j, mm->b_row, mm->k, cols);
+        else
+            w->cpu->k->row_turned(mm->c + j, mm->a, mm->b + j * mm->b_col, mm->b_col, mm->k, cols);
+    }
+}
+
+void cpu_matmul_row(struct cpu *cpu, const struct cpu_matmul *mm)
+{
+    struct row_work w = {.cpu = cpu, .mm = mm, .unit_cols = TURNED_COLS};
+    if (mm->b_col == 1) {
+        size_t share = (mm->n / cpu->threads + CPU_LANES) / CPU_LANES * CPU_LANES;
+        w.unit_cols = share < CPU_STRIP ? share : CPU_STRIP;
+    }
+    atomic_init(&w.next, 0);
+    cpu_parallel(cpu, 2.0 * (double)mm->n * (double)mm->k >= PARALLEL_FLOPS, row_part, &w);
+}
