@@ -161,6 +161,34 @@ static void optimiser(void **state)
            OP_ADAMW, &none, in);
 }
 
+static void images(void **state)
+{
+    struct op_attrs fwd = {{{.i = 1}, {.i = 1}}};
+    struct op_attrs back = {{{.i = 5}, {.i = 5}, {.i = 2}, {.i = 0}}};
+    struct tensor in[2] = {fractions(SHAPE4(1, 2, 2, 100), 1, 1),
+                           fractions(SHAPE4(1, 3, 3, 100), 2, 1)};
+    struct tensor dy[2] = {fractions(SHAPE4(1, 2, 2, 70), 1, 1),
+                           fractions(SHAPE4(70, 3, 3, 1), 2, 1)};
+    vector("`conv2d` of x[1,2,2,100] = 1/(i+1), w[1,3,3,100] = 1/(2i+1), stride 1, padding 1",
+           OP_CONV2D, &fwd, in);
+    vector("`conv2d_grad_x` of dy[1,2,2,70] = 1/(i+1), w[70,3,3,1] = 1/(2i+1), height 5, width 5, "
+           "stride 2, padding 0: the first 8",
+           OP_CONV2D_GRAD_X, &back, dy);
+}
+
+static void layers(void **state)
+{
+    static const int32_t key[4] = {1, 2, 3, 4};
+    struct op_attrs eps = {{{.f = 0.5f}}}, mask = {{{.f = 0.5f}, {.i = 5}}};
+    struct tensor norm[3] = {fractions(SHAPE2(1, 4), 1, 1), fractions(SHAPE1(4), 1, 2),
+                             fractions(SHAPE1(4), 1, 3)};
+    struct tensor drop[2] = {fractions(SHAPE1(8), 1, 1), test_tensor(DTYPE_I32, SHAPE1(4))};
+    memcpy(drop[1].data, key, sizeof key);
+    vector("`layernorm` of 1/(i+1), w = 1/(i+2), b = 1/(i+3), D = 4, eps 1/2", OP_LAYERNORM, &eps,
+           norm);
+    vector("`dropout` of 1/(i+1), i < 8, key 1 2 3 4, p 1/2, site 5", OP_DROPOUT, &mask, drop);
+}
+
 static int setup(void **state)
 {
     page_read();
@@ -180,6 +208,7 @@ int main(void)
         cmocka_unit_test(rule_3), cmocka_unit_test(rule_4),  cmocka_unit_test(rule_5),
         cmocka_unit_test(rule_6), cmocka_unit_test(rule_7),  cmocka_unit_test(rule_8),
         cmocka_unit_test(rule_9), cmocka_unit_test(rule_10), cmocka_unit_test(optimiser),
+        cmocka_unit_test(images), cmocka_unit_test(layers),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
