@@ -19,6 +19,8 @@ fi
 echo "== every binary32 through the scalar functions"
 EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 compute: >/dev/null 2>&1 ||
     EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 || failed=$((failed + 1))
+echo "== 3000 schedules of a chain that is reorganised and lied about"
+EMAC_TEST_SEEDS=3000 "$BUILD/tests/unit/test_chain_follow" >/dev/null || failed=$((failed + 1))
 echo "== fuzzing, ${FUZZ_SECONDS:=120} s each"
 if [ -d build-fuzz ]; then
     for f in build-fuzz/tests/fuzz/fuzz_*; do

@@ -8,8 +8,8 @@
 
 #include "chain/contracts.h"
 
-#define CHAIN_LEAVES_MAX (1u << 20)
-#define CHAIN_PROOF_MAX  20 /* log2 of it */
+#define CHAIN_LEAVES_MAX 30000u /* their list is one block of at most 2 MiB */
+#define CHAIN_PROOF_MAX  15     /* log2 of it, rounded up */
 
 struct chain_leaf {
     uint8_t account[CHAIN_ACCOUNT_BYTES], wallet[EVM_ADDRESS_BYTES];

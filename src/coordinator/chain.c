@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "chain/config.h"
+#include "codec/unixfs.h"
 
 #define FOLLOW_MS 1000 /* between looks at the chain when nothing is new */
 
@@ -288,6 +289,30 @@ static enum emac_status epoch_due(struct coordinator *c, struct chain_epoch *e,
     return st;
 }
 
+/* The list of leaves under the CID whose digest the root is proposed with: anybody can fetch it at
+ * /ipfs/ and compute the root. Again at each settling, so that a lost depot heals. */
+static enum emac_status leaves_publish(struct coordinator *c, const struct chain_epoch *e,
+                                       struct emac_err *err)
+{
+    const struct chain_book *b = &c->chain->book;
+    struct chain_leaf *leaf = NULL;
+    size_t count = 0;
+    struct emac_buf list;
+    struct cid cid;
+    enum emac_status st;
+    emac_buf_init(&list, UNIXFS_BLOCK_MAX);
+    EMAC_TRY(st, chain_epoch_leaves(b, e->epoch, &leaf, &count, err));
+    EMAC_TRY(st, chain_leaves_encode(b->chain_id, b->address[CHAIN_PAYOUTS], e->epoch, leaf, count,
+                                     &list, err));
+    EMAC_TRY(st, store_block_put(c->depot, CID_DAG_CBOR, list.data, list.len, &cid, err));
+    EMAC_ASSERT(memcmp(cid.digest, e->list, SHA256_BYTES) == 0);
+    st = store_pin(c->depot, "epochs", &cid, err);
+out:
+    free(leaf);
+    emac_buf_release(&list);
+    return st;
+}
+
 enum emac_status chain_settle_post(void *ctx, const struct http_request *req,
                                    struct http_response *res, struct emac_err *err)
 {
@@ -304,5 +329,7 @@ enum emac_status chain_settle_post(void *ctx, const struct http_request *req,
                          "epochs are closed by the operator '%s' that chain.json names",
                          c->chain->cfg.operator_did);
     st = epoch_due(c, &e, err);
+    if (st == EMAC_OK)
+        st = leaves_publish(c, &e, err);
     return st == EMAC_OK ? api_reply(res, 200, epoch_json(&e), err) : st;
 }
