@@ -16,10 +16,14 @@ static void matmul_case(size_t m, size_t n, size_t k)
 
 static void matmul(void **state)
 {
-    static const size_t shape[][3] = {{1, 1, 1},     {1, 1, 257},   {1, 33, 300},   {2, 64, 31},
-                                      {3, 17, 255},  {7, 9, 512},   {12, 32, 256},  {13, 33, 257},
-                                      {48, 31, 260}, {49, 31, 5},   {50, 64, 512},  {61, 70, 513},
-                                      {130, 8, 1},   {121, 40, 90}, {250, 100, 33}, {64, 130, 300}};
+    /* The last ones: one row in several strips; A kept whole over several blocks of k, with rows
+     * that compete for cache sets; more rows than are kept. */
+    static const size_t shape[][3] = {
+        {1, 1, 1},      {1, 1, 257},   {1, 33, 300},  {2, 64, 31},     {3, 17, 255},
+        {7, 9, 512},    {12, 32, 256}, {13, 33, 257}, {48, 31, 260},   {49, 31, 5},
+        {50, 64, 512},  {61, 70, 513}, {130, 8, 1},   {121, 40, 90},   {250, 100, 33},
+        {64, 130, 300}, {1, 2300, 37}, {1, 50, 770},  {13, 140, 1030}, {300, 129, 512},
+        {1100, 33, 520}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         matmul_case(shape[i][0], shape[i][1], shape[i][2]);
 }
