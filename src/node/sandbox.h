@@ -10,6 +10,11 @@
  *            turns executable, mounts, namespaces, kernel modules, clocks, bpf,
  *            keyrings and other doors to the kernel that computing never needs
  *
+ * OpenCL needs no exception: drivers of cards make no code for this processor,
+ * and a library mapped from a file may be executable. A driver for processors
+ * (PoCL) starts a linker when a kernel is first used; that is killed here, so
+ * device_tune has each kernel used before.
+ *
  * Everything else is allowed. no_new_privs is set. */
 #ifndef EMAC_NODE_SANDBOX_H
 #define EMAC_NODE_SANDBOX_H

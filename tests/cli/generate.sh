@@ -11,6 +11,7 @@ same "same text on another instruction set" "$one" "$(json .text)"
 check "another seed" "$EMAC" generate "$WORK/m" -p "one and two" --seed 4 -n 40 --json
 [ "$one" != "$(json .text)" ] && pass "gives another text" || fail "same text for another seed"
 check "past the window" "$EMAC" generate "$WORK/m" -p "one" -n 300 --json
+expect "an unknown device" 2 "opencl:N" "$EMAC" generate "$WORK/m" -p x --device vega
 expect "no prompt" 2 'prompt' "$EMAC" generate "$WORK/m"
 expect "no such model" 5 'nothing' "$EMAC" generate "$WORK/nothing" -p x
 head -c 1000 "$WORK/m/model.safetensors" >"$WORK/cut" && cp -r "$WORK/m" "$WORK/m2" && cp "$WORK/cut" "$WORK/m2/model.safetensors"

@@ -28,6 +28,10 @@ timeout -s INT 0.7 "$EMAC" train "$WORK/longer.yaml" --local --json --home "$WOR
 expect "Ctrl-C stops with a sentence, or the run was over" '0|1' 'stopped|cancelled|"model"|go on|goes on' cat "$WORK/stopped"
 check "the same command goes on" "$EMAC" train "$WORK/longer.yaml" --local --json --home "$WORK/parts"
 same "and ends in the same model" "$whole" "$(json .model)"
+expect "an unknown device" 2 "unknown device 'gpu'.*opencl:N" "$EMAC" train "$WORK/job.yaml" --local --device gpu
+expect "a device and an instruction set" 2 'not both' "$EMAC" train "$WORK/job.yaml" --local --device cpu --isa avx2
+expect "not an amount" 2 "'--device-memory lots'" "$EMAC" train "$WORK/job.yaml" --local --device-memory lots
+expect "an OpenCL device that is not there" '5|12' 'OpenCL' "$EMAC" train "$WORK/job.yaml" --local --device opencl:none-such
 expect "without --local" 2 'emac job submit' "$EMAC" train "$WORK/job.yaml"
 expect "no file" 5 'nothing.yaml' "$EMAC" train "$WORK/nothing.yaml" --local
 sed 's/^seed:.*/seed: 1\nsalt: 2/' "$WORK/job.yaml" >"$WORK/bad.yaml"

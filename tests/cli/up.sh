@@ -13,6 +13,7 @@ same "the same URL after a restart" "$first" "$EMAC_URL"
 check "wallet" "$EMAC" wallet show --json
 same "and the money is still there" 1000000000000 "$(json .units)"
 down
+expect "devices and an instruction set" 2 "not both" "$EMAC" up --devices cpu,opencl:0 --isa avx2
 expect "bad node count" 2 'nodes' "$EMAC" up --nodes 0
 expect "help" 0 'EMAC UP' "$EMAC" up --help
 finish
