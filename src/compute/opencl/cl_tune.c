@@ -64,8 +64,8 @@ static bool weights_read(struct cl *cl, struct os *os, const char *path)
 {
     struct emac_buf text;
     emac_buf_init(&text, FILE_MAX);
-    bool ok = os->file_read(os, path, &text, NULL) == EMAC_OK &&
-              weights_parse(cl, emac_buf_str(&text));
+    bool ok =
+        os->file_read(os, path, &text, NULL) == EMAC_OK && weights_parse(cl, emac_buf_str(&text));
     emac_buf_release(&text);
     return ok;
 }

@@ -49,7 +49,7 @@ static inline void agent_start(struct agent *a, const char *url)
     agent_start_as(a, agent_config(url));
 }
 
-static inline void agent_join(struct agent *a)
+static inline void agent_await(struct agent *a)
 {
     if (a->running)
         os_thread_join(&a->thread);
@@ -59,7 +59,7 @@ static inline void agent_join(struct agent *a)
 static inline void agent_end(struct agent *a)
 {
     node_stop(a->node);
-    agent_join(a);
+    agent_await(a);
     if (a->st != EMAC_OK)
         fail_msg("node_run: %s", a->err.text);
     node_close(a->node);

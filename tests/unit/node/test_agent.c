@@ -180,7 +180,7 @@ static void test_gives_up_when_told(void **state)
     cfg.os = &hasty;
     cfg.forever = false;
     agent_start_as(&a, cfg);
-    agent_join(&a);
+    agent_await(&a);
     assert_int_equal(a.st, EMAC_UNAVAILABLE);
     assert_non_null(strstr(a.err.text, f->url));
     node_close(a.node);
@@ -259,7 +259,7 @@ static void test_stop(void **state)
         os_real()->sleep_ms(os_real(), 5);
     uint64_t began = os_real()->mono_ns(os_real());
     node_stop(a.node);
-    agent_join(&a);
+    agent_await(&a);
     assert_int_equal(a.st, EMAC_OK);
     assert_true(os_real()->mono_ns(os_real()) - began < 2500000000u);
     assert_int_equal(fake_get(f, &f->failures), 1);
@@ -281,7 +281,7 @@ static void test_quarantine(void **state)
     os_mutex_lock(&f->lock);
     f->refuse = true;
     os_mutex_unlock(&f->lock);
-    agent_join(&a);
+    agent_await(&a);
     assert_int_equal(a.st, EMAC_FORBIDDEN);
     assert_non_null(strstr(a.err.text, "it lied about 'grad'"));
     node_figures(a.node, &figures);
@@ -292,7 +292,7 @@ static void test_quarantine(void **state)
     f->refuse = false;
     f->hello = "quarantined";
     agent_start(&a, f->url);
-    agent_join(&a);
+    agent_await(&a);
     assert_int_equal(a.st, EMAC_FORBIDDEN);
     node_close(a.node);
     remove_tree(a.dir);

@@ -205,7 +205,7 @@ static void test_stop_while_generating(void **state)
     fake_wait(f, pieces, 2);
     uint64_t began = os_real()->mono_ns(os_real());
     node_stop(a.node);
-    agent_join(&a);
+    agent_await(&a);
     assert_true(os_real()->mono_ns(os_real()) - began < 2500000000u);
     assert_true(json_is_true(json_object_get(f->last_piece, "done")));
     assert_non_null(json_string_value(json_object_get(f->last_piece, "error")));

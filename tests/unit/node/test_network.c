@@ -148,7 +148,7 @@ static void test_a_liar(void **state)
         agent_start(&honest[i], net.url);
     wait_state(&net, "succeeded");
     check_model(&net);
-    agent_join(&liar);
+    agent_await(&liar);
     assert_true(flips > 0);
     assert_int_equal(liar.st, EMAC_FORBIDDEN);
     node_close(liar.node);

@@ -1,0 +1,96 @@
+/* A rig whose device fails: it opens it again, or goes on with the CPU, and tells the coordinator.
+ * Skipped, and said, without an OpenCL device. */
+#include "agent_tasks.h"
+
+#include "compute/opencl/cl_impl.h"
+#include "node/agent_internal.h"
+
+static struct fake fake;
+static bool there;
+
+/* Drivers that keep what they compile do so where other programs find it, not in a directory that
+ * goes with the test. */
+static int setup(void **state)
+{
+    struct device_found found;
+    char path[OS_PATH_MAX];
+    snprintf(path, sizeof path, "%s/.cache/pocl/kcache", getenv("HOME") ? getenv("HOME") : "/tmp");
+    setenv("POCL_CACHE_DIR", path, 0);
+    there = device_opencl_list(&found, 1) == 1;
+    if (!there)
+        printf("# not tested: this machine has no OpenCL device\n");
+    fake_open(&fake);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fake_close(&fake);
+    return 0;
+}
+
+static cl_int launch_fails(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t *offset,
+                           const size_t *global, const size_t *local, cl_uint n,
+                           const cl_event *wait, cl_event *event)
+{
+    return CL_OUT_OF_RESOURCES;
+}
+
+/* A rig on OpenCL whose driver fails at the first kernel after the start; `again` is what it finds
+ * then in place of the device. */
+static void agent_start_failing(struct agent *a, struct fake *f, const char *again)
+{
+    struct node_config cfg = agent_config(f->url);
+    *a = (struct agent){.running = true};
+    set_text(a->dir, "/tmp/emac-test-agent-XXXXXX");
+    assert_non_null(mkdtemp(a->dir));
+    cfg.dir = a->dir;
+    cfg.device = "opencl:0";
+    assert_ok(node_open(&cfg, &a->node, err));
+    ((struct cl *)a->node->dev)->api.clEnqueueNDRangeKernel = launch_fails;
+    free((char *)a->node->cfg.device);
+    a->node->cfg.device = emac_strdup(again);
+    os_thread_start(&a->thread, agent_main, a);
+}
+
+static void lost(const char *again, const char *kind)
+{
+    struct fake *f = &fake;
+    struct agent a;
+    if (!there)
+        skip();
+    os_mutex_lock(&f->lock);
+    f->hello = "challenge";
+    f->hellos = f->answers = f->polls = 0;
+    os_mutex_unlock(&f->lock);
+    agent_start_failing(&a, f, again);
+    fake_wait(f, polls, 1);
+    assert_int_equal(fake_get(f, &f->hellos), 2);
+    assert_int_equal(fake_get(f, &f->answers), 1);
+    os_mutex_lock(&f->lock);
+    json_t *isa = json_object_get(f->last_hello, "isa");
+    assert_true((strcmp(json_string_value(isa), "opencl") == 0) == (strcmp(kind, "opencl") == 0));
+    assert_string_equal(json_string_value(json_object_get(f->last_hello, "conformance")),
+                        CONFORMANCE_DIGEST);
+    os_mutex_unlock(&f->lock);
+    agent_end(&a);
+}
+
+static void test_opened_again(void **state)
+{
+    lost("opencl:0", "opencl");
+}
+
+static void test_goes_on_with_the_cpu(void **state)
+{
+    lost("opencl:none-such", "cpu");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_opened_again),
+        cmocka_unit_test(test_goes_on_with_the_cpu),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,229 @@
+/* Tasks on a device with memory of its own: what crosses the bus, what stays, what happens when
+ * there is too little or the driver fails. Skipped, and said, without an OpenCL device. */
+#include "exec_fixture.h"
+
+#include "base/assert.h"
+#include "compute/opencl/cl_impl.h"
+
+#define N          50000
+#define FILE_BYTES (N * sizeof(float))
+#define SMALL      4096 /* what tasks may send beside their inputs */
+
+static bool there;
+
+static int look(void **state)
+{
+    struct device_found found;
+    there = device_opencl_list(&found, 1) == 1;
+    if (!there)
+        printf("# not tested: this machine has no OpenCL device\n");
+    return 0;
+}
+
+/* The fixture's rig, on OpenCL, with at most `memory` bytes of it (0: all). */
+static void rig_move(struct rig *r, uint64_t memory)
+{
+    if (!there)
+        skip();
+    rig_open(r, ISA_BEST, 1, 2);
+    exec_free(r->exec);
+    device_close(r->dev);
+    assert_ok(device_open("opencl:0", 1, &r->dev, err));
+    if (memory != 0)
+        device_memory_limit(r->dev, memory);
+    const struct exec_config cfg = {.os = os_real(), .store = r->store, .dev = r->dev};
+    assert_ok(exec_new(&cfg, &r->exec, err));
+}
+
+static struct cid ramp_put(struct store *s, float first)
+{
+    float *x = malloc(FILE_BYTES);
+    for (size_t i = 0; i < N; i++)
+        x[i] = first + (float)i;
+    struct cid cid = vector_put(s, "x", x, N);
+    free(x);
+    return cid;
+}
+
+static struct task scale_task(const struct cid *program, const struct cid *in, float by)
+{
+    struct task t = {.program = *program};
+    task_input_add(&t, "in", in);
+    task_arg_add(&t, "s", by);
+    return t;
+}
+
+static void assert_numbers(const struct store_value *v, float first, float by)
+{
+    const uint8_t *data = v->data + (v->size - FILE_BYTES);
+    for (size_t i = 0; i < N; i++) {
+        float got;
+        memcpy(&got, data + i * sizeof got, sizeof got);
+        assert_true(got == (first + (float)i) * by);
+    }
+}
+
+static void test_what_crosses_the_bus(void **state)
+{
+    struct rig r;
+    struct exec_result out, again, next;
+    rig_move(&r, 0);
+    struct cid program = scale_program(r.store, N), in = ramp_put(r.store, 1);
+    struct task t = scale_task(&program, &in, 2);
+    assert_ok(exec_run(r.exec, &t, &out, err));
+    assert_numbers(out.value[0], 1, 2);
+    assert_in_range(out.bus_written, FILE_BYTES, FILE_BYTES + SMALL);
+    assert_in_range(out.bus_read, FILE_BYTES, FILE_BYTES + SMALL);
+    /* the input is there */
+    assert_ok(exec_run(r.exec, &t, &again, err));
+    assert_in_range(again.bus_written, 0, SMALL);
+    assert_true(cid_equal(&again.value[0]->cid, &out.value[0]->cid));
+    /* and so is what was made */
+    struct graph *g = graph_new();
+    value_id v[2] = {graph_input(g, "in/y", DTYPE_F32, SHAPE1(N)),
+                     graph_input(g, "args/s", DTYPE_F32, SHAPE1(1))};
+    graph_output(g, "out/y", graph_op(g, OP_SCALE, NULL, 2, v));
+    struct cid second = program_put(r.store, g, NULL);
+    t = scale_task(&second, &out.value[0]->cid, 0.5f);
+    assert_ok(exec_run(r.exec, &t, &next, err));
+    assert_in_range(next.bus_written, 0, SMALL);
+    assert_numbers(next.value[0], 1, 1);
+    exec_result_release(r.exec, &out);
+    exec_result_release(r.exec, &again);
+    exec_result_release(r.exec, &next);
+    rig_close(&r);
+}
+
+/* Parts are added on the device, by the tree, to the bits of the CPU. */
+static void test_sums(void **state)
+{
+    struct rig cpu, r;
+    struct exec_result want, got;
+    rig_move(&r, 0);
+    rig_open(&cpu, ISA_BEST, 1, 2);
+    struct rig *both[2] = {&cpu, &r};
+    struct exec_result *result[2] = {&want, &got};
+    for (int i = 0; i < 2; i++) {
+        struct task t = {.program = sum_program(both[i]->store, N), .total = 4, .part_count = 4};
+        assert_ok(emac_alloc(&t.part, 4, sizeof *t.part, err));
+        for (uint32_t p = 0; p < 4; p++)
+            t.part[p] = (struct task_part){
+                .first = p, .count = 1, .cid = ramp_put(both[i]->store, 0.1f * (float)p)};
+        task_arg_add(&t, "s", 0.25f);
+        assert_ok(exec_run(both[i]->exec, &t, result[i], err));
+        free(t.part);
+    }
+    assert_true(cid_equal(&want.value[0]->cid, &got.value[0]->cid));
+    assert_int_equal(want.bus_written, 0);
+    exec_result_release(cpu.exec, &want);
+    exec_result_release(r.exec, &got);
+    rig_close(&cpu);
+    rig_close(&r);
+}
+
+/* More bundles than fit: those unused longest make room, and come back when asked for. */
+static void test_too_little_for_all(void **state)
+{
+    struct rig r;
+    struct exec_result out;
+    struct device_memory m;
+    struct cid in[6];
+    rig_move(&r, 4 * FILE_BYTES);
+    struct cid program = scale_program(r.store, N);
+    for (uint32_t i = 0; i < EMAC_COUNT(in); i++)
+        in[i] = ramp_put(r.store, (float)i);
+    for (uint32_t round = 0; round < 2; round++)
+        for (uint32_t i = 0; i < EMAC_COUNT(in); i++) {
+            struct task t = scale_task(&program, &in[i], 3);
+            assert_ok(exec_run(r.exec, &t, &out, err));
+            assert_numbers(out.value[0], (float)i, 3);
+            exec_result_release(r.exec, &out);
+            device_memory(r.dev, &m);
+            assert_true(m.used <= m.total && m.peak <= m.total);
+        }
+    rig_close(&r);
+}
+
+static void test_refused_with_the_figures(void **state)
+{
+    struct rig r;
+    struct exec_result out;
+    rig_move(&r, 3 << 20);
+    struct graph *g = graph_new();
+    const struct op_attrs fill = {.at = {{.i = 1 << 20}, {.i = 2}, {.f = 1}}};
+    value_id big = graph_op(g, OP_FILL, &fill, 0, NULL);
+    graph_output(g, "out/x", graph_op(g, OP_SUM, NULL, 1, &big));
+    struct task t = {.program = program_put(r.store, g, NULL)};
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_TOO_LARGE,
+                 "values between operators take 8");
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_TOO_LARGE, "may use 2 MiB on device");
+    rig_close(&r);
+}
+
+/* A copy goes when the store forgets its file. */
+static void test_forgotten(void **state)
+{
+    struct rig r;
+    struct exec_result out;
+    struct device_memory before, after;
+    rig_move(&r, 0);
+    struct cid program = scale_program(r.store, N), a = ramp_put(r.store, 1),
+               b = ramp_put(r.store, 2);
+    struct task t = scale_task(&program, &a, 2);
+    assert_ok(exec_run(r.exec, &t, &out, err));
+    store_value_forget(r.store, out.value[0]);
+    out.output_count = 0;
+    store_value_forget(r.store, store_value_find(r.store, &a));
+    device_memory(r.dev, &before);
+    t = scale_task(&program, &b, 2);
+    assert_ok(exec_run(r.exec, &t, &out, err));
+    device_memory(r.dev, &after);
+    assert_int_equal(after.used, before.used); /* two went, two came */
+    exec_result_release(r.exec, &out);
+    rig_close(&r);
+}
+
+static cl_int launch_fails(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t *offset,
+                           const size_t *global, const size_t *local, cl_uint n,
+                           const cl_event *wait, cl_event *event)
+{
+    return CL_OUT_OF_RESOURCES;
+}
+
+static void test_lost_in_mid_task(void **state)
+{
+    struct rig r;
+    struct exec_result out;
+    rig_move(&r, 0);
+    struct cid program = scale_program(r.store, N), in = ramp_put(r.store, 1);
+    struct task t = scale_task(&program, &in, 2);
+    assert_ok(exec_run(r.exec, &t, &out, err));
+    exec_result_release(r.exec, &out);
+    ((struct cl *)r.dev)->api.clEnqueueNDRangeKernel = launch_fails;
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_UNAVAILABLE, "cannot run kernel 'scale");
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_UNAVAILABLE, "CL_OUT_OF_RESOURCES");
+    assert_true(device_lost(r.dev));
+    /* opened again, the work goes on */
+    exec_free(r.exec);
+    device_close(r.dev);
+    assert_ok(device_open("opencl:0", 1, &r.dev, err));
+    const struct exec_config cfg = {.os = os_real(), .store = r.store, .dev = r.dev};
+    assert_ok(exec_new(&cfg, &r.exec, err));
+    assert_ok(exec_run(r.exec, &t, &out, err));
+    assert_numbers(out.value[0], 1, 2);
+    exec_result_release(r.exec, &out);
+    rig_close(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_crosses_the_bus),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_too_little_for_all),
+        cmocka_unit_test(test_refused_with_the_figures),
+        cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_lost_in_mid_task),
+    };
+    return cmocka_run_group_tests(tests, look, NULL);
+}
