@@ -1,9 +1,9 @@
 /* More scalar functions of numerics version 1, in the manner of fn.h: one text for C and OpenCL C,
  * without branches, made of what fn.h has. Largest error over all arguments
  * (tests/unit/compute/test_fn.c), in units in the last place:
- *     fn_erf 1.7, fn_gelu 5.6, fn_sin and fn_cos 1.6 (up to FN_ANGLE_MAX)
+ *     fn_erf 1.5, fn_gelu 5.6, fn_sin and fn_cos 1.6 (up to FN_ANGLE_MAX)
  * and in units of the last place of max(1/2, |result|), as tails and zeros lose relative precision:
- *     fn_gelu_tanh 2, fn_gelu_slope 4, fn_gelu_tanh_slope 3 */
+ *     fn_gelu_tanh 2.3, fn_gelu_slope 2.7, fn_gelu_tanh_slope 3 */
 #ifndef EMAC_COMPUTE_FN_SPECIAL_H
 #define EMAC_COMPUTE_FN_SPECIAL_H
 
