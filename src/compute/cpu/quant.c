@@ -14,6 +14,7 @@
 #define UNIT_ROWS        1024   /* 256 KiB of activations for a block of weights */
 #define PARALLEL_WEIGHTS 100000 /* about 10 us on one thread */
 #define ALIGN            64
+#define CACHE_LINE       64
 
 extern const struct cpu_quant_kernels cpu_quant_portable, cpu_quant_avx2, cpu_quant_avxvnni,
     cpu_quant_avx512vnni;
@@ -90,6 +91,17 @@ static void activations_part(void *ctx, uint32_t part, uint32_t parts)
         w->k->activations(&w->x, row, (const float *)w->in[0].data + row * k, w->format);
 }
 
+/* The block of weights after this one, while this one is worked on: a panel is more streams than
+ * processors foresee. */
+static void prefetch(const struct cpu_quant_w *w, size_t block_bytes)
+{
+    size_t end = w->row_bytes - w->first / CPU_PARTS * block_bytes;
+    end = min_size(end, 2 * block_bytes);
+    for (size_t r = 0; r < w->rows; r++)
+        for (size_t at = block_bytes; at < end; at += CACHE_LINE)
+            __builtin_prefetch(w->data + r * w->row_bytes + at);
+}
+
 static void run_unit(const struct work *w, size_t u, void *packed)
 {
     size_t row = u / w->panels * UNIT_ROWS, rows = min_size(w->m - row, UNIT_ROWS);
@@ -102,6 +114,7 @@ static void run_unit(const struct work *w, size_t u, void *packed)
     EMAC_ASSERT(ok);
     for (; panel.first < w->parts; panel.first += CPU_PARTS, panel.data += block_bytes) {
         panel.parts = min_size(w->parts - panel.first, CPU_PARTS);
+        prefetch(&panel, block_bytes);
         w->k->pack(packed, &panel);
         w->k->panel(w->c + row * w->n + col, w->n, &w->x, row, rows, packed, &panel);
     }
