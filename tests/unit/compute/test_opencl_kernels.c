@@ -57,7 +57,7 @@ static const struct function {
 } functions[] = {
 #define X(name, value)                                                                             \
     {#name,                                                                                        \
-     "__kernel void f(__global const float *a, __global const float *b, __global float *c) "      \
+     "__kernel void f(__global const float *a, __global const float *b, __global float *c) "       \
      "{ size_t i = get_global_id(0); float x = a[i], y = b[i]; c[i] = " #value "; }",              \
      on_host_##name},
     FUNCTIONS(X)
@@ -105,9 +105,9 @@ static void apply(struct device *dev, const struct function *f, float *a, float 
         cl_mem mem = cl_memory_find(cl, buffer[i], 0, &at);
         assert_int_equal(cl->api.clSetKernelArg(kernel, i, sizeof mem, &mem), CL_SUCCESS);
     }
-    assert_int_equal(cl->api.clEnqueueNDRangeKernel(cl->queue, kernel, 1, NULL, &items, NULL, 0,
-                                                    NULL, NULL),
-                     CL_SUCCESS);
+    assert_int_equal(
+        cl->api.clEnqueueNDRangeKernel(cl->queue, kernel, 1, NULL, &items, NULL, 0, NULL, NULL),
+        CL_SUCCESS);
     assert_int_equal(device_finish(dev, NULL), EMAC_OK);
     cl->api.clReleaseKernel(kernel);
     cl->api.clReleaseProgram(program);
