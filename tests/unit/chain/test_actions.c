@@ -13,6 +13,7 @@
 #include "chain/actions.h"
 #include "chain/typed.h"
 #include "codec/abi.h"
+#include "stumble.h"
 
 extern const struct embedded EMBEDDED_CONTRACTS[];
 
@@ -395,6 +396,67 @@ static void deployed_elsewhere(void **state)
     assert_non_null(strstr(err.text, "another address"));
 }
 
+/* ---- a node that stumbles ---- */
+
+static enum emac_status course(struct script *s, int which, struct emac_err *err)
+{
+    struct chain_config out = {0};
+    struct chain_receipt r;
+    struct chain_leaf leaf = {.cumulative = 1};
+    uint8_t secret[64], key[32], seed[32] = {1}, proof[CHAIN_PROOF_MAX][CHAIN_HASH_BYTES] = {{0}};
+    const struct chain_terms terms = {.token_name = "T", .token_symbol = "T", .arbiter = secret};
+    struct chain_pool p;
+    struct chain_proposal q;
+    struct u256 wei;
+    uint64_t units;
+    crypto_ed25519_keypair(key, secret, seed);
+    switch (which) {
+    case 0:
+        return chain_deploy(&s->sender, &terms, &out, NULL, NULL, err);
+    case 1:
+        return chain_deposit(&s->sender, &s->cfg, key, 5, &r, err);
+    case 2:
+        return chain_bind(&s->sender, &s->cfg, key, secret, &r, err);
+    case 3:
+        return chain_claim(&s->sender, &s->cfg, &leaf, proof, 0, &r, err);
+    case 4:
+        return chain_read_pool(s->sender.node, &s->cfg, &p, err);
+    case 5:
+        return chain_read_pending(s->sender.node, &s->cfg, &q, err);
+    case 6:
+        return chain_read_token(s->sender.node, &s->cfg, key, &wei, err);
+    default:
+        return chain_read_claimed(s->sender.node, &s->cfg, key, &units, err);
+    }
+}
+
+/* Whatever question fails, the action ends well or with a sentence, and nothing is sent twice. */
+static void stumbling(void **state)
+{
+    for (int which = 0; which < 8; which++) {
+        for (unsigned after = 0; after < 400; after++) {
+            struct script *s;
+            struct stumble node;
+            struct emac_err err = {0};
+            void *fresh;
+            setup(&fresh);
+            s = fresh;
+            stumble_init(&node, &s->node, after / 2, after % 2);
+            s->sender.node = &node.node;
+            enum emac_status st = course(s, which, &err);
+            assert_true(st == EMAC_OK || strlen(err.text) > 10);
+            for (size_t i = 1; i < s->calls; i++)
+                assert_memory_not_equal(s->call[i].hash, s->call[i - 1].hash, CHAIN_HASH_BYTES);
+            bool through = !node.stumbled;
+            assert_true(!through || st == EMAC_OK);
+            teardown(&fresh);
+            if (through)
+                break;
+            assert_true(after < 399);
+        }
+    }
+}
+
 static void configuration(void **state)
 {
     struct script *s = *state;
@@ -434,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(looked_up, setup, teardown),
         cmocka_unit_test_setup_teardown(deployed, setup, teardown),
         cmocka_unit_test_setup_teardown(deployed_elsewhere, setup, teardown),
+        cmocka_unit_test(stumbling),
         cmocka_unit_test_setup_teardown(configuration, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

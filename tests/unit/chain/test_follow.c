@@ -8,6 +8,7 @@
  * reorganised, lost, repeated or lied about, each final deposit is credited once. */
 #include "bookfixture.h"
 #include "fakechain.h"
+#include "stumble.h"
 #include "../property.h"
 
 static const int CAUGHT[] = {
@@ -152,6 +153,34 @@ static void each_lie(void **state)
             chain_batch_release(&b);
             free(w);
         }
+    }
+}
+
+/* Whatever question fails, of whichever node: nothing is taken, or all. */
+static void stumbling(void **state)
+{
+    for (unsigned after = 0;; after++) {
+        struct world *w = world_new(2);
+        struct stumble node;
+        struct chain_batch b;
+        struct emac_err err = {0};
+        for (uint32_t i = 0; i < 5; i++)
+            mine(w, 0, 1);
+        w->chain.final = 4;
+        stumble_init(&node, w->src.node[after / 2 % 2], after / 4, after % 2);
+        w->src.node[after / 2 % 2] = &node.node;
+        enum emac_status st = chain_follow(&w->src, &w->cursor, &b, &err);
+        bool through = !node.stumbled;
+        if (st == EMAC_OK) /* a null for the top looks like an empty height */
+            assert_true(b.next.number == 4 ? b.count == 4 : b.count == b.next.number);
+        else
+            assert_true(strlen(err.text) > 10 && b.next.number == 0);
+        assert_true(!through || (st == EMAC_OK && b.count == 4));
+        chain_batch_release(&b);
+        free(w);
+        if (through && after % 4 == 3)
+            return;
+        assert_true(after < 400);
     }
 }
 
@@ -362,13 +391,10 @@ static void book_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(only_final_blocks),
-        cmocka_unit_test(empty_heights),
-        cmocka_unit_test(in_pieces),
-        cmocka_unit_test(each_lie),
-        cmocka_unit_test(rewritten_below_the_cursor),
-        cmocka_unit_test(schedules),
-        cmocka_unit_test(taken_once),
+        cmocka_unit_test(only_final_blocks), cmocka_unit_test(empty_heights),
+        cmocka_unit_test(in_pieces),         cmocka_unit_test(each_lie),
+        cmocka_unit_test(stumbling),         cmocka_unit_test(rewritten_below_the_cursor),
+        cmocka_unit_test(schedules),         cmocka_unit_test(taken_once),
         cmocka_unit_test(book_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
