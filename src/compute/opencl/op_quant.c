@@ -2,7 +2,8 @@
 #include "compute/opencl/ops.h"
 #include "compute/quant.h"
 
-#define ROWS_MAX  8 /* of C that an item computes */
+#define ROWS_MAX  8 /* of C that an item computes, or 1: admission runs both, so both are compiled \
+                     */
 #define COL_ITEMS 64
 
 static void quant_begin(struct launch *l, struct cl *cl, const char *kernel,
@@ -43,7 +44,7 @@ enum emac_status cl_op_qmatmul(struct cl *cl, const struct op_attrs *attrs, cons
 {
     size_t m = out[0].shape.dim[0], n = out[0].shape.dim[1];
     size_t parts = in[0].shape.dim[1] / QUANT_PART, cells = m * parts;
-    size_t rows = m < ROWS_MAX ? m : ROWS_MAX, local[2] = {cl_is_wide(cl) ? 1 : COL_ITEMS, 1};
+    size_t rows = m == 1 ? 1 : ROWS_MAX, local[2] = {cl_is_wide(cl) ? 1 : COL_ITEMS, 1};
     struct launch l;
     void *scratch;
     enum emac_status st = cl_scratch(cl, cells * (2 * sizeof(float) + QUANT_PART), &scratch, err);
