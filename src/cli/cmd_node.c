@@ -48,9 +48,10 @@ static void say_end(struct cli *c, struct node *n)
     node_figures(n, &f);
     char units[32];
     snprintf(units, sizeof(units), "%lld", (long long)f.paid_units);
-    cli_result(c, json_pack("{s:s,s:I,s:I,s:s}", "did", node_did(n), "tasks_done",
+    cli_result(c, json_pack("{s:s,s:I,s:I,s:s,s:I,s:I}", "did", node_did(n), "tasks_done",
                             (json_int_t)f.tasks_done, "tasks_failed", (json_int_t)f.tasks_failed,
-                            "paid_units", units));
+                            "paid_units", units, "bus_written", (json_int_t)f.bus_written,
+                            "bus_read", (json_int_t)f.bus_read));
 }
 
 static enum emac_status run(struct cli *c, const struct node_config *cfg)

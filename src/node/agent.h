@@ -83,6 +83,8 @@ void node_close(struct node *n);
 
 struct node_figures {
     uint64_t tasks_done, tasks_failed, bytes_sent, bytes_received, tokens_served;
+    uint64_t bus_written,
+        bus_read;       /* bytes to and from a device with memory of its own, in tasks */
     int64_t paid_units; /* as the coordinator said in receipts' answers */
     /* "starting", "hello", "challenge", "admitted", "away", "quarantined", "stopped" */
     const char *state;

@@ -94,6 +94,13 @@ static void say_done(struct node *n, const struct leased *l, const struct exec_r
     LOG_I("node", "%s of %s: done in %.3f s (inputs %.3f s, computing %.3f s), %.1f GFLOP/s",
           l->slot, l->job, s + (double)fetch_ns * 1e-9, (double)fetch_ns * 1e-9, compute_s,
           s > 0 ? (double)r->flops * 1e-9 / s : 0.0);
+    if (!device_is_host(n->dev))
+        LOG_I("node", "%s: %.3f MB to the device, %.3f MB back", l->slot,
+              (double)r->bus_written * 1e-6, (double)r->bus_read * 1e-6);
+    os_mutex_lock(&n->lock);
+    n->figures.bus_written += r->bus_written;
+    n->figures.bus_read += r->bus_read;
+    os_mutex_unlock(&n->lock);
 }
 
 static enum emac_status receipt_keep(struct node *n, const struct leased *l,

@@ -2,6 +2,11 @@
  * its kin run on OpenCL too.) Without an OpenCL device all but the names is skipped, and said. */
 #include "compute_test.h"
 
+#include <unistd.h>
+
+#include "compute/opencl/ops.h"
+#include "os/os.h"
+
 static bool there;
 
 static struct device *open_device(void)
@@ -411,6 +416,67 @@ static void bad_id(void **state)
     device_close(dev);
 }
 
+/* ---- the tuner ---- */
+
+static char *file_text(const char *path)
+{
+    struct emac_buf text;
+    emac_buf_init(&text, 4096);
+    assert_int_equal(os_real()->file_read(os_real(), path, &text, NULL), EMAC_OK);
+    char *copy = emac_strdup(emac_buf_str(&text));
+    emac_buf_release(&text);
+    return copy;
+}
+
+static void tune_with(struct device *dev, const char *path, const char *head, const char *rest)
+{
+    struct os *os = os_real();
+    char *text = emac_asprintf("%s%s", head, rest);
+    assert_int_equal(os->file_write(os, path, text, strlen(text), 0600, NULL), EMAC_OK);
+    assert_int_equal(device_tune(dev, os, path, NULL), EMAC_OK);
+    free(text);
+}
+
+/* A file that is of this device is taken; one that is damaged or of another is made anew. */
+static void tuner(void **state)
+{
+    static const struct {
+        bool head;
+        const char *rest;
+    } damages[] = {{false, ""}, {false, "emac tiles 1\nother card\n"}, {true, "7\n"}};
+    struct device *dev = open_device();
+    struct cl *cl = cl_of(dev);
+    char dir[] = "/tmp/emac-test-tiles-XXXXXX", path[64], weights[512];
+    size_t n = 0;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/tiles", dir);
+    assert_int_equal(device_tune(dev, os_real(), path, NULL), EMAC_OK);
+    char *head = file_text(path), *end = strchr(strchr(head, '\n') + 1, '\n') + 1;
+    for (const char *p = end; *p != '\0'; p++)
+        n += *p == '\n';
+    assert_int_equal(n, CL_TILES_COUNT);
+    *end = '\0';
+    /* weights that no timing gives show that the file was read */
+    n = 0;
+    for (size_t i = 0; i < CL_TILES_COUNT; i++)
+        n += (size_t)snprintf(weights + n, sizeof weights - n, "%zu\n", 77000 + i);
+    tune_with(dev, path, head, weights);
+    for (size_t i = 0; i < CL_TILES_COUNT; i++)
+        assert_int_equal(cl->tile_weight[i], 77000 + i);
+    for (size_t d = 0; d < EMAC_COUNT(damages); d++) {
+        cl->tile_weight[1] = 77001;
+        tune_with(dev, path, damages[d].head ? head : "", damages[d].rest);
+        assert_int_not_equal(cl->tile_weight[1], 77001);
+        char *anew = file_text(path);
+        assert_int_equal(strncmp(anew, head, strlen(head)), 0);
+        free(anew);
+    }
+    free(head);
+    os_real()->file_remove(os_real(), path, NULL);
+    rmdir(dir);
+    device_close(dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +494,7 @@ int main(void)
         cmocka_unit_test(lost_in_a_read),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(bad_id),
+        cmocka_unit_test(tuner),
     };
     return cmocka_run_group_tests(tests, look, NULL);
 }
