@@ -1,4 +1,4 @@
-/* Speed of the product with block-quantised weights: bench_quant [--device SPEC] [--threads N]
+/* Speed of the product with block-quantised weights: bench_quant [--isa NAME] [--threads N]
  * Answers each line "FORMAT M N K" of the input by one number, seconds a product. FORMAT is q4_0,
  * q4_1, q8_0, q6_k, or f32 for the plain product. With few rows the time is that of reading the
  * weights, so several matrices, 512 MiB in all, take turns. bench/peer_ggml.c answers the same. */
