@@ -285,6 +285,24 @@ enum emac_status chain_read_claimed(struct chain_node *n, const struct chain_con
     return st;
 }
 
+enum emac_status chain_read_withdrawal(struct chain_node *n, const struct chain_config *c,
+                                       const uint8_t account[CHAIN_ACCOUNT_BYTES],
+                                       const uint8_t wallet[EVM_ADDRESS_BYTES], uint64_t *units,
+                                       struct emac_err *err)
+{
+    struct emac_buf data, reply;
+    uint64_t deposited, ready_s, bond, unbonding, release_s;
+    emac_buf_init(&data, CALL_MAX);
+    enum emac_status st =
+        abi_encode_call(&data, err, "positionOf(bytes32,address)", "ba", account, wallet);
+    st = ask(n, vault(c), &data, st, &reply, err);
+    if (st == EMAC_OK)
+        st = abi_decode(emac_buf_slice(&reply), err, "nnnnnn", &deposited, units, &ready_s, &bond,
+                        &unbonding, &release_s);
+    emac_buf_release(&reply);
+    return st;
+}
+
 enum emac_status chain_read_token(struct chain_node *n, const struct chain_config *c,
                                   const uint8_t wallet[EVM_ADDRESS_BYTES], struct u256 *wei,
                                   struct emac_err *err)

@@ -87,6 +87,11 @@ enum emac_status chain_read_pending(struct chain_node *n, const struct chain_con
 enum emac_status chain_read_claimed(struct chain_node *n, const struct chain_config *c,
                                     const uint8_t account[CHAIN_ACCOUNT_BYTES], uint64_t *units,
                                     struct emac_err *err);
+/* The withdrawal under way of this account and wallet; 0 when there is none. */
+enum emac_status chain_read_withdrawal(struct chain_node *n, const struct chain_config *c,
+                                       const uint8_t account[CHAIN_ACCOUNT_BYTES],
+                                       const uint8_t wallet[EVM_ADDRESS_BYTES], uint64_t *units,
+                                       struct emac_err *err);
 /* Of the token, in wei. */
 enum emac_status chain_read_token(struct chain_node *n, const struct chain_config *c,
                                   const uint8_t wallet[EVM_ADDRESS_BYTES], struct u256 *wei,

@@ -256,29 +256,43 @@ out:
     return st;
 }
 
-/* Withdrawals of more than an account has, before they are ready. */
-static enum emac_status reduce_shorts(struct chain_tool *t)
+/* A withdrawal of more than the account has; *reduced counts those that were cut. What the contract
+ * refuses (too late, or cancelled meanwhile) keeps no epoch from being settled, but is said. */
+static enum emac_status reduce_short(struct chain_tool *t, json_t *o, uint32_t *reduced)
 {
     struct cli *c = t->c;
+    uint8_t account[CHAIN_ACCOUNT_BYTES], wallet[EVM_ADDRESS_BYTES];
+    uint64_t has = 0, asked = 0;
+    struct chain_receipt r;
+    if (!crypto_did_key_parse(account, cli_str(o, "did")) ||
+        !crypto_evm_address_parse(wallet, cli_str(o, "wallet")) ||
+        !json_units(o, "debited_units", &has) || has > INT64_MAX)
+        return emac_fail(&c->err, EMAC_CORRUPT, "the coordinator names no sound withdrawal");
+    enum emac_status st =
+        chain_read_withdrawal(t->sender.node, &t->cfg, account, wallet, &asked, &c->err);
+    if (st != EMAC_OK || asked <= has)
+        return st; /* it was reduced, and is not final yet */
+    st = chain_reduce_withdrawal(&t->sender, &t->cfg, account, wallet, (int64_t)has, &r, &c->err);
+    if (st == EMAC_FAILED) {
+        LOG_W("chain", "cannot reduce the withdrawal of %s: %s", cli_str(o, "did"), c->err.text);
+        return EMAC_OK;
+    }
+    if (st == EMAC_OK) {
+        (*reduced)++;
+        cli_say(c, "reduced a withdrawal of %s to what the account had", cli_str(o, "did"));
+    }
+    return st;
+}
+
+static enum emac_status reduce_shorts(struct chain_tool *t, uint32_t *reduced)
+{
     json_t *o = NULL, *s;
     size_t i;
-    uint8_t account[CHAIN_ACCOUNT_BYTES], wallet[EVM_ADDRESS_BYTES];
-    uint64_t units;
-    struct chain_receipt r;
-    enum emac_status st = cli_call(c, "GET", "/v1/chain", NULL, false, &o);
+    enum emac_status st = cli_call(t->c, "GET", "/v1/chain", NULL, false, &o);
     json_array_foreach(json_object_get(o, "shorts"), i, s)
     {
-        if (st != EMAC_OK)
-            break;
-        if (!crypto_did_key_parse(account, cli_str(s, "did")) ||
-            !crypto_evm_address_parse(wallet, cli_str(s, "wallet")) ||
-            !json_units(s, "debited_units", &units) || units > INT64_MAX)
-            st = emac_fail(&c->err, EMAC_CORRUPT, "the coordinator names no sound withdrawal");
         if (st == EMAC_OK)
-            st = chain_reduce_withdrawal(&t->sender, &t->cfg, account, wallet, (int64_t)units, &r,
-                                         &c->err);
-        if (st == EMAC_OK)
-            cli_say(c, "reduced a withdrawal of %s to what the account had", cli_str(s, "did"));
+            st = reduce_short(t, s, reduced);
     }
     json_decref(o);
     return st;
@@ -289,12 +303,21 @@ enum emac_status chain_tool_settle(struct chain_tool *t)
     struct cli *c = t->c;
     struct epoch_seen x = {0};
     json_t *o = NULL;
+    uint32_t reduced = 0;
     enum emac_status st;
     EMAC_TRY(st, chain_tool_sender(t));
-    EMAC_TRY(st, reduce_shorts(t));
-    EMAC_TRY(st, cli_call(c, "POST", "/v1/chain/settle", json_object(), true, &o));
-    EMAC_TRY(st, epoch_fetch(t, (uint64_t)cli_num(o, "epoch"), &x));
-    st = epoch_advance(t, &x);
+    EMAC_TRY(st, reduce_shorts(t, &reduced));
+    st = cli_call(c, "POST", "/v1/chain/settle", json_object(), true, &o);
+    if (st == EMAC_PAYMENT) {
+        cli_say(c, "nothing to settle: %s", c->err.text);
+        cli_result(c, json_pack("{s:s, s:I}", "state", "nothing", "reduced", (json_int_t)reduced));
+        st = EMAC_OK;
+        goto out;
+    }
+    if (st == EMAC_OK)
+        st = epoch_fetch(t, (uint64_t)cli_num(o, "epoch"), &x);
+    if (st == EMAC_OK)
+        st = epoch_advance(t, &x);
 out:
     json_decref(o);
     epoch_release(&x);

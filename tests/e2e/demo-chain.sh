@@ -163,14 +163,21 @@ AFTER=$(tokens "$RIG")
 echo "rig's owner: $(units "$BEFORE") before, $(units "$AFTER") after"
 [ $((AFTER - BEFORE)) = $((EARNED1 + EARNED2)) ] || die "claimed $((AFTER - BEFORE)), earned $((EARNED1 + EARNED2))"
 
-step "the user takes 1 EMAC of the rest back"
-as user chain withdraw 1
+step "the user asks for all of his deposit back: the ledger cuts it down to what he did not spend"
+as user chain withdraw 10
+settle_down
+as operator chain settle
+[ "$(last .state)" = nothing ] && [ "$(last .reduced)" = 1 ] || die "the withdrawal was not reduced: $(cat "$WORK/out")"
+as operator chain settle
+[ "$(last .reduced)" = 0 ] || die "it was reduced twice"
 settle_down
 rpc evm_increaseTime '[3700]' >/dev/null
 mine 1
 as user chain withdraw
 settle_down
-[ "$(tokens "$USER")" = 91000000000 ] || die "the user has $(tokens "$USER") units of the token"
+LEFT=$(tokens "$USER")
+echo "wallet: $(units "$LEFT")"
+[ "$LEFT" = $((100000000000 - EARNED1 - EARNED2)) ] || die "the user has $LEFT units of the token"
 
 step "the books"
 as operator chain status

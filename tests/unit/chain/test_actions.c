@@ -122,10 +122,15 @@ static json_t *read_contract(struct script *s, json_t *tx)
         uint64_t word[9];
         size_t n;
     } ANSWERS[] = {
-        {"name()", {32, 4, UINT64_C(0)}, 3},  {"nonces(address)", {6}, 1},
-        {"nonceOf(bytes32,address)", {7}, 1}, {"pool()", {100, 20, 3, 50, 9}, 5},
-        {"active()", {4, 500, 77}, 3},        {"pending()", {5, 600, 1000, 0, 0, 78, 1, 0, 0}, 9},
-        {"claimed(bytes32)", {60}, 1},        {"balanceOf(address)", {12345}, 1},
+        {"name()", {32, 4, UINT64_C(0)}, 3},
+        {"nonces(address)", {6}, 1},
+        {"nonceOf(bytes32,address)", {7}, 1},
+        {"pool()", {100, 20, 3, 50, 9}, 5},
+        {"active()", {4, 500, 77}, 3},
+        {"pending()", {5, 600, 1000, 0, 0, 78, 1, 0, 0}, 9},
+        {"claimed(bytes32)", {60}, 1},
+        {"positionOf(bytes32,address)", {9, 8, 7, 6, 5, 4}, 6},
+        {"balanceOf(address)", {12345}, 1},
     };
     uint8_t to[EVM_ADDRESS_BYTES], selector[4];
     char signature[160], text[11];
@@ -336,6 +341,8 @@ static void looked_up(void **state)
     assert_true(q.epoch == 5 && q.total == 600 && q.ready_s == 1000 && q.root[31] == 78);
     OK(chain_read_claimed(&s->node, &s->cfg, s->cfg.start.hash, &units, NULL));
     assert_int_equal(units, 60);
+    OK(chain_read_withdrawal(&s->node, &s->cfg, s->cfg.start.hash, s->cfg.token, &units, NULL));
+    assert_int_equal(units, 8);
     OK(chain_read_token(&s->node, &s->cfg, s->sender.address, &wei, NULL));
     assert_true(u256_to_u64(&wei, &units) && units == 12345);
 }
