@@ -11,7 +11,7 @@ from rows_train import WARM, step, tokens
 
 ROUNDS = 3
 PAIRS = {"124m": 3, "10m": 9}
-GROUPS = ("124M, 4 x 64 tokens", "124M, 4 x 512 tokens", "ragged")
+GROUPS = ("124M, 4 x 64 tokens", "ragged")
 DEVICE = ("--device", "opencl:" + os.environ.get("EMAC_BENCH_OPENCL", "0"))
 
 

@@ -84,6 +84,8 @@ const struct cl_tile CL_TILES[] = {
     {.wide = true, .m = 4, .n = 4},
     {.wide = true, .m = 4, .n = 2},
     {.wide = true, .m = 1, .n = 4},
+    {.wide = true, .m = 12, .n = 1}, /* fits 32 KiB of local memory, as those with few rows */
+    {.wide = true, .m = 4, .n = 1},
     {.m = 128, .n = 128, .item_m = 8, .item_n = 8, .step = 16},
     {.m = 128, .n = 64, .item_m = 8, .item_n = 8, .step = 16},
     {.m = 64, .n = 64, .item_m = 4, .item_n = 4, .step = 16},
