@@ -182,6 +182,15 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
     return EMAC_OK;
 }
 
+enum emac_status exec_program_fits(struct exec *x, const struct cid *program, uint32_t count,
+                                   struct emac_err *err)
+{
+    const struct task t = {.program = *program, .count = count, .part_count = count};
+    struct exec_run r = {.x = x, .task = &t};
+    enum emac_status st = exec_program_get(x, program, &r.p, err);
+    return st == EMAC_OK ? exec_needs_check(&r, err) : st;
+}
+
 void exec_result_release(struct exec *x, struct exec_result *r)
 {
     for (uint32_t i = 0; i < r->output_count; i++)

@@ -53,6 +53,10 @@ struct exec_result {
  * with comes out as it is: UNAVAILABLE when the device is lost (device_lost), NO_MEMORY. */
 enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_result *out,
                           struct emac_err *err);
+/* Would a task of this program fit: a map over `count` micro-batches, an apply of as many parts?
+ * TOO_LARGE with the figures when not; nothing is computed. */
+enum emac_status exec_program_fits(struct exec *x, const struct cid *program, uint32_t count,
+                                   struct emac_err *err);
 void exec_result_release(struct exec *x, struct exec_result *r);
 
 #endif

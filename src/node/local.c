@@ -360,6 +360,20 @@ static enum emac_status loop(struct engine *e, struct emac_err *err)
 
 /* ---- begin and end ---- */
 
+/* A job that does not fit is better told now than when the first step is under way. */
+static enum emac_status job_fits(struct engine *e, struct emac_err *err)
+{
+    const struct job_plan *p = e->plan;
+    uint32_t largest = 1;
+    enum emac_status st;
+    while (largest <= p->job.micro_batches / 2)
+        largest *= 2;
+    st = exec_program_fits(e->exec, &p->grad_program, largest, err);
+    if (st == EMAC_OK)
+        st = exec_program_fits(e->exec, &p->step_program, 1, err);
+    return st == EMAC_OK ? st : emac_wrap(err, "the job '%s'", p->job.name);
+}
+
 static enum emac_status engine_open(struct engine *e, struct emac_err *err)
 {
     const struct local_config *cfg = e->cfg;
@@ -387,6 +401,7 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     }
     EMAC_TRY(st, blocks_put(e, e->plan->block, e->plan->block_count, err));
     EMAC_TRY(st, exec_new(&xc, &e->exec, err));
+    EMAC_TRY(st, job_fits(e, err));
     EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->data, err));
     if (cfg->dir != NULL) {
         int n = snprintf(e->path, sizeof e->path, "%s/%s.state", cfg->dir, e->out->id);

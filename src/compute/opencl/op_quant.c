@@ -2,8 +2,9 @@
 #include "compute/opencl/ops.h"
 #include "compute/quant.h"
 
-#define ROWS_MAX  8 /* of C that an item computes, or 1: admission runs both, so both are compiled \
-                     */
+#define ROWS_MAX                                                                                   \
+    8 /* of C that an item computes, or 1: admission runs both, so both are compiled               \
+       */
 #define COL_ITEMS 64
 
 static void quant_begin(struct launch *l, struct cl *cl, const char *kernel,
