@@ -375,6 +375,14 @@ static enum emac_status claimed(const struct entry_of_event *x, int64_t units, s
     return st == EMAC_OK ? move(x, "claim", -units, "payout:", x->did, err) : st;
 }
 
+static enum emac_status cap_set(const struct entry_of_event *x, int64_t units, struct emac_err *err)
+{
+    return db_exec(x->b->db, err,
+                   "INSERT INTO chain_cap (one, units) VALUES (1, ?)"
+                   " ON CONFLICT (one) DO UPDATE SET units = excluded.units",
+                   "i", units);
+}
+
 static enum emac_status take_vault(const struct entry_of_event *x, int64_t units,
                                    struct emac_err *err)
 {
@@ -429,6 +437,8 @@ static enum emac_status take_event(const struct entry_of_event *x, struct emac_e
         return epoch_state(x, "final", err);
     case CHAIN_EVENT_Claimed:
         return claimed(x, units, err);
+    case CHAIN_EVENT_EpochCapSet:
+        return cap_set(x, units, err);
     default:
         return take_vault(x, units, err);
     }

@@ -16,6 +16,8 @@
  *         ChangeRequested carried a valid signature, and nothing else.
  * BOOK-6  An open withdrawal has debited at most what was asked for, and at most
  *         what the account had; what is cancelled or cut off comes back, once.
+ * BOOK-7  Payouts grow between two final epochs by at most the contract's cap,
+ *         which would refuse the root; the rest waits for the next epoch.
  *
  * An account is the did:key of the contract's 32 bytes. Every function runs in
  * the caller's transaction unless it says otherwise. */

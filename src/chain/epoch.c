@@ -135,15 +135,36 @@ enum emac_status chain_leaves_encode(uint64_t chain_id, const uint8_t payouts[EV
 
 /* ---- closing ---- */
 
-/* What the rig has free moves to its payouts; *moved grows by it. */
+/* By how much payouts may grow before the contract's cap on an epoch: what was promised beyond the
+ * last final epoch counts (BOOK-7). */
+static enum emac_status room_left(const struct chain_book *b, int64_t *out, struct emac_err *err)
+{
+    int64_t cap = INT64_MAX, promised = 0, final = 0;
+    enum emac_status st =
+        db_one_i64(b->db, &cap, err, "SELECT units FROM chain_cap WHERE one = 1", "");
+    if (st == EMAC_OK || st == EMAC_NOT_FOUND)
+        st = db_one_i64(b->db, &promised, err,
+                        "SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts", "");
+    if (st == EMAC_OK)
+        st = db_one_i64(b->db, &final, err,
+                        "SELECT COALESCE(MAX(total), 0) FROM chain_epochs WHERE state = 'final'",
+                        "");
+    EMAC_ASSERT(st != EMAC_OK || promised >= final);
+    *out = cap > promised - final ? cap - (promised - final) : 0;
+    return st;
+}
+
+/* What the rig has free moves to its payouts, as far as there is room; *moved grows by it. */
 static enum emac_status settle_rig(const struct chain_book *b, uint64_t epoch, uint64_t at_ms,
-                                   const char *did, int64_t *moved, struct emac_err *err)
+                                   const char *did, int64_t room, int64_t *moved,
+                                   struct emac_err *err)
 {
     char account[LEDGER_ACCOUNT_MAX], key[LEDGER_TEXT_MAX];
     int64_t units = 0;
     snprintf(account, sizeof(account), "rig:%s", did);
     snprintf(key, sizeof(key), "payout:%llu:%s", (unsigned long long)epoch, did);
     enum emac_status st = ledger_balance(b->db, account, &units, err);
+    units = units < room - *moved ? units : room - *moved;
     if (st != EMAC_OK || units == 0)
         return st;
     struct ledger_posting p = {
@@ -170,13 +191,16 @@ static enum emac_status settle_rigs(const struct chain_book *b, uint64_t epoch, 
     struct db_stmt *q;
     struct chain_leaf *rig = NULL;
     size_t count = 0;
+    int64_t room = 0;
     char did[DID_KEY_MAX];
-    enum emac_status st =
-        db_query(b->db, &q, err, "SELECT did, wallet, 0 FROM chain_wallets ORDER BY did", "");
+    enum emac_status st = room_left(b, &room, err);
+    if (st != EMAC_OK)
+        return st;
+    st = db_query(b->db, &q, err, "SELECT did, wallet, 0 FROM chain_wallets ORDER BY did", "");
     st = leaves_read(q, st, &rig, &count, err);
     for (size_t i = 0; i < count && st == EMAC_OK; i++) {
         crypto_did_key(did, rig[i].account);
-        st = settle_rig(b, epoch, at_ms, did, moved, err);
+        st = settle_rig(b, epoch, at_ms, did, room, moved, err);
     }
     free(rig);
     return st;

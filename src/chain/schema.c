@@ -40,5 +40,7 @@ const struct db_migration CHAIN_MIGRATIONS[] = {
      "CREATE TABLE chain_leaves ("
      " epoch BIGINT NOT NULL REFERENCES chain_epochs (epoch), did TEXT NOT NULL,"
      " wallet TEXT NOT NULL, cumulative BIGINT NOT NULL, PRIMARY KEY (epoch, did));"},
+    {"052_chain_cap", "CREATE TABLE chain_cap ("
+                      " one BIGINT PRIMARY KEY CHECK (one = 1), units BIGINT NOT NULL);"},
 };
 const size_t CHAIN_MIGRATION_COUNT = EMAC_COUNT(CHAIN_MIGRATIONS);

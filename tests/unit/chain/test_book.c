@@ -375,6 +375,36 @@ static void epochs(void **state)
     assert_int_equal(chain_epoch_get(&f->b.book, 4, &one, NULL), EMAC_NOT_FOUND);
 }
 
+/* BOOK-7: the cap splits what is due over epochs; one that was dropped still counts. */
+static void capped(void **state)
+{
+    struct fixture *f = *state;
+    struct chain_epoch e;
+    struct emac_err err;
+    struct chain_event cap = {.kind = CHAIN_EVENT_EpochCapSet, .units = 100};
+    OK(happens(f, CHAIN_EVENT_Deposited, 0, 1000));
+    OK(take(f, cap, NULL));
+    bind(f, 1);
+    bind(f, 2);
+    pay(f, f->who[0].user, f->who[1].rig, 80);
+    pay(f, f->who[0].user, f->who[2].rig, 90);
+    OK(settle(f, 1, &e, NULL));
+    assert_int_equal(e.total, 100);
+    assert_int_equal(book_balance(&f->b, f->who[1].rig) + book_balance(&f->b, f->who[2].rig), 70);
+    OK(on_chain(f, CHAIN_EVENT_Proposed, &e));
+    OK(on_chain(f, CHAIN_EVENT_Dropped, &e));
+    OK(settle(f, 1, &e, NULL)); /* the same again, and no more */
+    assert_int_equal(e.total, 100);
+    OK(on_chain(f, CHAIN_EVENT_Finalized, &e));
+    OK(settle(f, 1, &e, NULL));
+    assert_int_equal(e.total, 170);
+    OK(on_chain(f, CHAIN_EVENT_Finalized, &e));
+    cap.units = 0;
+    OK(take(f, cap, NULL));
+    pay(f, f->who[0].user, f->who[1].rig, 1);
+    assert_int_equal(settle(f, 1, &e, &err), EMAC_PAYMENT);
+}
+
 /* The list that an epoch's digest is of. */
 static void list_of_leaves(void **state)
 {
@@ -472,6 +502,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bonds, setup, teardown),
         cmocka_unit_test_setup_teardown(wallets, setup, teardown),
         cmocka_unit_test_setup_teardown(epochs, setup, teardown),
+        cmocka_unit_test_setup_teardown(capped, setup, teardown),
         cmocka_unit_test(list_of_leaves),
         cmocka_unit_test(any_order),
     };
