@@ -25,6 +25,11 @@ size_t cl_count(const struct tensor *t)
     return n;
 }
 
+size_t cl_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 size_t cl_div_up(size_t a, size_t b)
 {
     return a / b + (a % b != 0);
@@ -101,17 +106,12 @@ void launch_team(struct launch *l)
     launch_local(l, cl_team(l->cl) * sizeof(float));
 }
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 void launch_each(struct launch *l, size_t n, size_t whole)
 {
-    size_t team = cl_team(l->cl), items = min_size(cl_div_up(n, team), ITEMS_MAX_TEAM) * team;
+    size_t team = cl_team(l->cl), items = cl_min(cl_div_up(n, team), ITEMS_MAX_TEAM) * team;
     size_t chunk = whole;
     if (team == 1) {
-        items = min_size(cl_div_up(n, CHUNK_MIN), cl_limits(l->cl)->units * CHUNKS_A_UNIT);
+        items = cl_min(cl_div_up(n, CHUNK_MIN), cl_limits(l->cl)->units * CHUNKS_A_UNIT);
         chunk = cl_div_up(cl_div_up(n, items), whole) * whole;
         items = cl_div_up(n, chunk);
     }

@@ -28,11 +28,6 @@ struct block {
     size_t t0, rows, keys;
 };
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static struct dims dims_of(const struct op_attrs *attrs, const struct tensor *q)
 {
     struct dims d = {.b = (size_t)attrs->at[0].i,
@@ -49,7 +44,7 @@ static struct dims dims_of(const struct op_attrs *attrs, const struct tensor *q)
 /* Floats of scores of one head. */
 static size_t head_scores(const struct dims *d)
 {
-    return min_size(RULE_BLOCK, d->t) * d->ld;
+    return cl_min(RULE_BLOCK, d->t) * d->ld;
 }
 
 /* As many heads as the bound on scores allows, of which `each` kinds are kept. */
@@ -58,7 +53,7 @@ static struct part part_size(const struct cl *cl, const struct dims *d, size_t e
     size_t bound = cl_is_wide(cl) ? SCORES_UNIT * cl_limits(cl)->units : SCORES_TEAMS;
     size_t heads = bound / (each * head_scores(d));
     if (heads >= d->h)
-        return (struct part){0, 0, min_size(heads / d->h, d->b), d->h};
+        return (struct part){0, 0, cl_min(heads / d->h, d->b), d->h};
     heads = heads < d->group ? d->group : heads / d->group * d->group;
     return (struct part){0, 0, 1, heads};
 }
@@ -71,14 +66,14 @@ static bool part_next(struct part *p, const struct dims *d, const struct part *s
         p->h0 = 0;
         p->b0 += size->sequences;
     }
-    p->heads = min_size(size->heads, d->h - p->h0);
-    p->sequences = p->b0 < d->b ? min_size(size->sequences, d->b - p->b0) : 0;
+    p->heads = cl_min(size->heads, d->h - p->h0);
+    p->sequences = p->b0 < d->b ? cl_min(size->sequences, d->b - p->b0) : 0;
     return p->b0 < d->b;
 }
 
 static struct block block_at(const struct dims *d, size_t t0)
 {
-    struct block k = {.t0 = t0, .rows = min_size(RULE_BLOCK, d->t - t0)};
+    struct block k = {.t0 = t0, .rows = cl_min(RULE_BLOCK, d->t - t0)};
     k.keys = t0 + k.rows;
     return k;
 }

@@ -24,16 +24,11 @@ static size_t row_floats(const struct windows *v)
     return v->taps_h * v->taps_w * v->channels;
 }
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Rows of a part, a multiple of 256 if there are several. */
 static size_t part_rows(const struct windows *v)
 {
     size_t rows = PATCH_FLOATS / row_floats(v) / RULE_BLOCK * RULE_BLOCK;
-    return min_size(v->b * v->grid_h * v->grid_w, rows == 0 ? RULE_BLOCK : rows);
+    return cl_min(v->b * v->grid_h * v->grid_w, rows == 0 ? RULE_BLOCK : rows);
 }
 
 static enum emac_status patches(struct cl *cl, const struct windows *v, float *out, size_t first,
@@ -102,7 +97,7 @@ enum emac_status cl_op_conv2d(struct cl *cl, const struct op_attrs *attrs, const
     enum emac_status st;
     EMAC_TRY(st, cl_scratch(cl, part * k * sizeof(float), &rows, err));
     for (size_t first = 0; first < all; first += part) {
-        size_t some = min_size(part, all - first);
+        size_t some = cl_min(part, all - first);
         struct cl_matmul mm =
             product(rows, in[1].data, (float *)out[0].data + first * d.o, some, d.o, k);
         mm.trans_b = true;
@@ -127,7 +122,7 @@ enum emac_status cl_op_conv2d_grad_w(struct cl *cl, const struct op_attrs *attrs
     enum emac_status st;
     EMAC_TRY(st, cl_scratch(cl, part * n * sizeof(float), &rows, err));
     for (size_t first = 0; first < all; first += part) {
-        size_t some = min_size(part, all - first);
+        size_t some = cl_min(part, all - first);
         struct cl_matmul mm =
             product((const float *)in[0].data + first * d.o, rows, out[0].data, d.o, n, some);
         mm.trans_a = true;
@@ -221,7 +216,7 @@ static enum emac_status grad_phase(struct cl *cl, const struct conv_dims *d, con
     sums = taps + k * d->c;
     EMAC_TRY(st, flip_taps(cl, d, s, w, taps, err));
     for (size_t first = 0; first < all; first += part) {
-        size_t some = min_size(part, all - first);
+        size_t some = cl_min(part, all - first);
         float *to = d->stride == 1 ? dx + first * d->c : sums;
         struct cl_matmul mm = product(rows, taps, to, some, d->c, k);
         EMAC_TRY(st, patches(cl, &v, rows, first, some, err));
@@ -242,8 +237,8 @@ enum emac_status cl_op_conv2d_grad_x(struct cl *cl, const struct op_attrs *attrs
     conv_dims(OP_CONV2D_GRAD_X, attrs, in, &d);
     if (d.stride > d.kh || d.stride > d.kw) /* pixels that no tap meets */
         EMAC_TRY(st, cl_fill(cl, out[0].data, cl_count(&out[0]), 0.0f, err));
-    for (size_t i = 0; i < min_size(d.stride, d.h); i++)
-        for (size_t j = 0; j < min_size(d.stride, d.w); j++) {
+    for (size_t i = 0; i < cl_min(d.stride, d.h); i++)
+        for (size_t j = 0; j < cl_min(d.stride, d.w); j++) {
             const size_t phase[2] = {i, j};
             EMAC_TRY(st, grad_phase(cl, &d, phase, in[0].data, in[1].data, out[0].data, err));
         }

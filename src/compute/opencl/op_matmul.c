@@ -10,11 +10,6 @@
 #define UNITS_EACH    4                  /* wide: units of work for a core, at least */
 #define SPLIT_BYTES   ((size_t)64 << 20) /* of partial sums */
 
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
@@ -44,12 +39,12 @@ static enum emac_status run_wide(struct cl *cl, const struct cl_tile *tile,
     const size_t one[2] = {1, 1};
     size_t cols = tile->n * cl_vec(cl), panel = RULE_BLOCK * cols, z = mm->outer * mm->inner;
     size_t local = cl_limits(cl)->local_bytes / sizeof(float) - cl_vec(cl);
-    size_t rows_max = min_size(UNIT_ROWS_MAX, (local - panel) / RULE_BLOCK) / tile->m;
+    size_t rows_max = cl_min(UNIT_ROWS_MAX, (local - panel) / RULE_BLOCK) / tile->m;
     size_t tiles = cl_div_up(mm->m, tile->m), panels = cl_div_up(mm->n, cols), wanted;
     size_t row_units = cl_div_up(tiles, rows_max), unit_tiles = cl_div_up(tiles, row_units);
     struct launch l;
     wanted = cl_div_up(cl_limits(cl)->units * UNITS_EACH, row_units * z);
-    size_t unit_panels = cl_div_up(panels, min_size(wanted, panels));
+    size_t unit_panels = cl_div_up(panels, cl_min(wanted, panels));
     matmul_begin(&l, cl, "matmul_wide", mm);
     launch_define(&l, "TILE_M", tile->m);
     launch_define(&l, "TILE_V", tile->n);

@@ -21,6 +21,7 @@ bool cl_is_wide(const struct cl *cl);
 size_t cl_vec(const struct cl *cl);  /* floats of a vector where wide; else 1 */
 size_t cl_team(const struct cl *cl); /* items of a team, a power of 2; 1 where wide */
 size_t cl_count(const struct tensor *t);
+size_t cl_min(size_t a, size_t b);
 size_t cl_div_up(size_t a, size_t b);
 
 /* A call under construction: begin, add arguments in the kernel's order, then one of the runs.
