@@ -153,7 +153,7 @@ static struct cl *cl_of(struct device *dev)
 static void opencl_close(struct device *dev)
 {
     struct cl *cl = cl_of(dev);
-    if (cl->queue != NULL && cl->lost.status == EMAC_OK)
+    if (cl->queue != NULL) /* a lost device, too, may still read from the slots (CL-2) */
         cl->api.clFinish(cl->queue);
     cl_kernels_close(cl);
     cl_memory_close(cl);
