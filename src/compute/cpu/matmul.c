@@ -182,11 +182,13 @@ static double cost(const struct work *w, uint32_t threads, size_t row_units, siz
     return unit * (double)div_up(row_units * column_units, threads);
 }
 
-/* As many blocks as let all rows of A stay in `floats` of cache; else one, and rows enough to pay
- * for packing B while B and C stream through the rest. Returns the tiles of a unit at most. */
+/* As many blocks as let all rows of A stay in `floats` of cache, where B is stored transposed: else
+ * a panel's blocks lie far apart and are fetched slower than panel after panel. Or one block, and
+ * rows enough to pay for packing B while B and C stream through the rest. Returns the tiles of a
+ * unit at most. */
 static size_t choose_group(struct work *w, size_t floats)
 {
-    size_t blocks = min_size(div_up(w->mm->k, CPU_BLOCK), GROUP_BLOCKS);
+    size_t blocks = w->mm->b_col == 1 ? 1 : min_size(div_up(w->mm->k, CPU_BLOCK), GROUP_BLOCKS);
     while (blocks > 1 && w->tiles * w->k->mr * blocks * CPU_BLOCK > floats)
         blocks--;
     w->group = blocks * CPU_BLOCK;
