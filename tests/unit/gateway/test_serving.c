@@ -23,6 +23,7 @@
 #include "http/client.h"
 #include "http/identity.h"
 #include "os/thread.h"
+#include "work/job.h"
 
 #define REPLY_MAX (1u << 20)
 
@@ -408,20 +409,43 @@ static void start(struct net *n)
     snprintf(n->url, sizeof n->url, "http://127.0.0.1:%u", coordinator_port(n->c));
 }
 
+/* The canonical form of the smallest job that makes a language model. */
+static void text_job(struct emac_buf *out)
+{
+    struct cid data = cid_of(CID_RAW, "corpus", 6);
+    char cid[CID_TEXT_MAX];
+    struct emac_err err = {0};
+    struct job job;
+    cid_text(cid, &data);
+    json_t *root =
+        json_pack("{s:s s:{s:s s:i} s:{s:i s:i s:i s:i} s:{s:i s:i s:i s:i s:f}}", "name", "tiny",
+                  "data", "cid", cid, "size", 4096, "model", "hidden_size", 8, "intermediate_size",
+                  8, "layers", 1, "heads", 1, "recipe", "seq_len", 16, "micro_batch", 1,
+                  "micro_batches", 1, "steps", 1, "lr", 0.01);
+    if (job_from_json(&job, root, NULL, 0, &err) != EMAC_OK ||
+        job_encode(&job, out, NULL, &err) != EMAC_OK)
+        fail_msg("%s", err.text);
+    json_decref(root);
+}
+
 static void job_row(struct net *n, struct db *db, const char *id, int64_t seq)
 {
     struct cid cid = cid_of(CID_RAW, id, strlen(id));
     char text[CID_TEXT_MAX];
+    struct emac_buf object;
     cid_text(text, &cid);
+    emac_buf_init(&object, JOB_BYTES_MAX);
+    text_job(&object);
     assert_int_equal(
         db_exec(db, NULL,
                 "INSERT INTO jobs (id, cid, seq, owner, name, object, state, reason, created_ms,"
                 " ended_ms, escrow_units, step, steps, loss, score, params, model, tasks, checked,"
                 " mismatches, retries, lapsed, busy_us, bytes_moved) VALUES (?, ?, ?, ?, 'tiny',"
                 " ?, 'succeeded', '', 1, 2, 0, 1, 1, -1, -1, ?, ?, 0, 0, 0, 0, 0, 0, 0)",
-                "ttitbtt", id, text, seq, n->rig.did, (const void *)"", (size_t)0, n->model,
-                n->model),
+                "ttitbtt", id, text, seq, n->rig.did, (const void *)object.data, object.len,
+                n->model, n->model),
         EMAC_OK);
+    emac_buf_release(&object);
 }
 
 /* Two jobs that made one model, and a rig that is admitted. */
