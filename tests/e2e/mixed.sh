@@ -19,8 +19,17 @@ same "OpenCL: checkpoints" "$checkpoints" "$(json "$state")"
 check "weights stay on the device" test "$(json '.device.bus_written < .device.bus_read / 4')" = true
 expect "a job that does not fit is refused with the figures" 2 "needs [0-9]+ MiB of memory.*may use 0 MiB" \
     "$EMAC" train "$WORK/job.yaml" --local --restart --device opencl:0 --device-memory 900K
+# Drivers compile before a rig is admitted; the job must not be over by then.
+both_admitted() {
+    for _ in $(seq 1 900); do
+        curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && return 0
+        sleep 0.2
+    done
+    return 1
+}
 for devices in cpu,opencl:0 opencl:0; do
     up "$WORK/net-$devices" 2 --devices $devices
+    check "rigs on $devices: admitted" both_admitted
     "$EMAC" wallet faucet >/dev/null 2>&1
     check "rigs on $devices" timeout 240 "$EMAC" job submit "$WORK/job.yaml" --wait --json
     same "rigs on $devices: model" "$model" "$(json .model)"
