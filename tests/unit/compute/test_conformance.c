@@ -62,28 +62,12 @@ static void flushed_subnormals_show(void **state)
 }
 #endif
 
-/* docs/numerics.md, found from where this file was compiled. NULL when the sources are gone. */
-static char *numerics_text(void)
-{
-    char path[1024], *text = calloc(1, 1 << 16);
-    const char *end = strstr(__FILE__, "tests/unit");
-    snprintf(path, sizeof path, "%.*sdocs/numerics.md", (int)(end - __FILE__), __FILE__);
-    FILE *f = fopen(path, "r");
-    if (!f || fread(text, 1, (1 << 16) - 1, f) == 0) {
-        free(text);
-        text = NULL;
-    }
-    if (f)
-        fclose(f);
-    return text;
-}
-
 /* The page states the digest, and its test vectors are what fn.h computes. */
 static void page(void **state)
 {
     static const uint32_t x[] = {0x3f800000, 0xbf800000, 0x3f000000,
                                  0x41200000, 0xc2ae0000, 0x40490fdb};
-    char *text = numerics_text(), row[128];
+    char *text = test_numerics_page(), row[128];
     if (!text)
         skip();
     assert_non_null(strstr(text, CONFORMANCE_DIGEST));

@@ -4,22 +4,8 @@
 #include "compute/quant.h"
 #include "compute_test.h"
 
-#define TEXT_MAX ((size_t)1 << 16)
-
 static struct test_devices devices;
-static char page[TEXT_MAX]; /* empty when the sources are gone */
-
-static void page_read(void)
-{
-    char path[1024];
-    const char *end = strstr(__FILE__, "tests/unit");
-    snprintf(path, sizeof path, "%.*sdocs/numerics.md", (int)(end - __FILE__), __FILE__);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return;
-    page[fread(page, 1, TEXT_MAX - 1, f)] = '\0';
-    fclose(f);
-}
+static char *page;
 
 /* The page has the row "| what | bits bits ... |". */
 static void stated(const char *what, const float *x, size_t n)
@@ -191,7 +177,8 @@ static void layers(void **state)
 
 static int setup(void **state)
 {
-    page_read();
+    page = test_numerics_page();
+    assert_non_null(page);
     test_devices_open(&devices);
     return 0;
 }
@@ -199,6 +186,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     test_devices_close(&devices);
+    free(page);
     return 0;
 }
 
