@@ -2,9 +2,8 @@
  * bits that come out, on every instruction set. */
 #include "compute/host_math.h"
 #include "compute/quant.h"
-#include "compute_test.h"
+#include "ops_test.h"
 
-static struct test_devices devices;
 static char *page;
 
 /* The page has the row "| what | bits bits ... |". */
@@ -31,18 +30,9 @@ static struct tensor fractions(struct shape shape, size_t step, size_t first)
 /* Run on the reference and on all others; the results are equal, and the page has output 0. */
 static void vector(const char *what, enum op op, const struct op_attrs *attrs, struct tensor *in)
 {
-    struct tensor want[OP_OUT_MAX], got[OP_OUT_MAX];
+    struct tensor want[OP_OUT_MAX];
     const struct op_info *info = op_info(op);
-    struct device *dev;
-    test_run(devices.ref, op, attrs, in, want);
-    for (size_t i = 0; (dev = test_device(&devices, op, i)) != NULL; i++) {
-        test_run(dev, op, attrs, in, got);
-        for (uint32_t o = 0; o < info->outputs; o++) {
-            size_t n = test_count(&want[o]);
-            assert_int_equal(test_differ(want[o].data, got[o].data, n), n);
-        }
-        tensors_free(got, info->outputs);
-    }
+    check(what, op, attrs, in, want);
     stated(what, want[0].data, test_count(&want[0]) < 8 ? test_count(&want[0]) : 8);
     tensors_free(want, info->outputs);
     tensors_free(in, info->inputs);
@@ -179,15 +169,13 @@ static int setup(void **state)
 {
     page = test_numerics_page();
     assert_non_null(page);
-    test_devices_open(&devices);
-    return 0;
+    return open_all(state);
 }
 
 static int teardown(void **state)
 {
-    test_devices_close(&devices);
     free(page);
-    return 0;
+    return close_all(state);
 }
 
 int main(void)
