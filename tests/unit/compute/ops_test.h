@@ -6,8 +6,7 @@
 
 static struct test_devices devices;
 
-/* Run on ref and on all others, compare, free the inputs; keeps ref's outputs in `keep` if given.
- */
+/* Run on ref and on all others, and compare; keeps ref's outputs in `keep` if given. */
 static inline void check(const char *what, enum op op, const struct op_attrs *attrs,
                          struct tensor *in, struct tensor *keep)
 {
