@@ -99,7 +99,9 @@ static inline enum emac_status fake_heartbeat(void *ctx, const struct http_reque
     os_mutex_lock(&f->lock);
     f->beats++;
     keep(&f->last_beat, body);
-    json_t *reply = json_pack("{s:O,s:O}", "cancel", f->cancel, "deposit", f->deposit);
+    /* Copies: the reply is written after the lock is gone, and the test goes on filling both. */
+    json_t *reply = json_pack("{s:o,s:o}", "cancel", json_deep_copy(f->cancel), "deposit",
+                              json_deep_copy(f->deposit));
     if (f->forget) {
         json_decref(reply);
         st = emac_fail(err, EMAC_CONFLICT, "say hello first");
@@ -176,7 +178,8 @@ static inline enum emac_status fake_providers(void *ctx, const struct http_reque
     struct fake *f = ctx;
     os_mutex_lock(&f->lock);
     json_t *reply =
-        json_pack("{s:s,s:O}", "cid", http_path_param(req, "cid"), "providers", f->providers);
+        json_pack("{s:s,s:o}", "cid", http_path_param(req, "cid"), "providers",
+                  json_deep_copy(f->providers));
     os_mutex_unlock(&f->lock);
     return fake_reply(res, reply, err);
 }
