@@ -26,14 +26,14 @@ static const struct model {
     {"10m", {256, 320, 864, 8, 5, 5, 64, 4096, 10000, 1e-5, true}},
 };
 
-static const struct adamw_recipe recipe = {.lr = 6e-4,
-                                           .min_lr = 6e-4,
-                                           .steps = 1000,
-                                           .beta1 = 0.9,
-                                           .beta2 = 0.95,
-                                           .eps = 1e-8,
-                                           .weight_decay = 0.1,
-                                           .clip_norm = 1.0};
+static const struct optimiser_recipe recipe = {.lr = 6e-4,
+                                               .min_lr = 6e-4,
+                                               .steps = 1000,
+                                               .beta1 = 0.9,
+                                               .beta2 = 0.95,
+                                               .eps = 1e-8,
+                                               .weight_decay = 0.1,
+                                               .clip_norm = 1.0};
 
 /* What is written before a step and read after it. */
 struct numbers {
@@ -184,16 +184,24 @@ static void make(void)
     t.tokens_host = host_memory(tokens * sizeof *t.tokens);
     t.targets_host = host_memory(tokens * sizeof *t.targets);
     t.numbers = memory(1, sizeof *t.numbers);
-    t.numbers_host.count_inv = 1.0f;
-    t.numbers_host.clip = (float)recipe.clip_norm;
     rope_init();
     state_init();
     must(llama_graph_train(t.c, t.batch, t.seq, &t.train, &err), &err);
     const struct llama_model model = {t.c, NULL};
     const struct model_params params = llama_params(&model);
-    must(adamw_graph(&params, true, &t.adamw, &err), &err);
+    must(optimiser_graph(&params, &recipe, &t.adamw, &err), &err);
     t.train_plan = plan_make(t.train);
     t.adamw_plan = plan_make(t.adamw);
+}
+
+static void args_fill(void)
+{
+    struct optimiser_args args;
+    struct numbers *n = &t.numbers_host;
+    float *const to[] = {&n->clip, &n->count_inv, n->hyper, n->hyper_nodecay};
+    optimiser_args(&recipe, t.step, 1, &args);
+    for (uint32_t i = 0; i < args.count; i++)
+        memcpy(to[i], args.arg[i].value, args.arg[i].width * sizeof(float));
 }
 
 /* Sequence b of step s is a window of an endless row of scattered ids; peer_torch.py has the same.
@@ -209,8 +217,7 @@ static void batch_fill(void)
             if (i > 0)
                 t.targets_host[b * t.seq + i - 1] = id;
         }
-    adamw_hyper(&recipe, t.step, true, t.numbers_host.hyper);
-    adamw_hyper(&recipe, t.step, false, t.numbers_host.hyper_nodecay);
+    args_fill();
     t.step++;
     put(t.tokens, t.tokens_host, (size_t)t.batch * t.seq * sizeof *t.tokens);
     put(t.targets, t.targets_host, (size_t)t.batch * t.seq * sizeof *t.targets);

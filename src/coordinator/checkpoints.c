@@ -63,7 +63,7 @@ void checkpoint_note(struct cjob *j, uint32_t step, const struct cid *params, co
 
 struct checkpoint *checkpoint_final(struct cjob *j)
 {
-    return find_step(j, j->plan->job.adamw.steps);
+    return find_step(j, j->plan->job.optimiser.steps);
 }
 
 /* ---- rows ---- */

@@ -472,7 +472,7 @@ static enum emac_status job_insert(struct coordinator *c, const struct submissio
                    " 0, 0, 0, 0, 0)",
                    "ttittbiii", s->id, cid, c->job_seq + 1, s->job.owner, s->job.name,
                    (const void *)s->object.data, s->object.len, (int64_t)wall_ms(c),
-                   s->job.budget_units, (int64_t)s->job.adamw.steps);
+                   s->job.budget_units, (int64_t)s->job.optimiser.steps);
 }
 
 static void log_submission(struct coordinator *c, const struct submission *s)
@@ -486,7 +486,7 @@ static void log_submission(struct coordinator *c, const struct submission *s)
     job_log(c, s->id, LOG_INFO,
             "submitted: %u steps of %" PRIu64 " %s, %.3f Tflop; %s EMAC in escrow, the work "
             "costs %s EMAC when nothing is done twice",
-            s->job.adamw.steps, job_units_per_step(&s->job), job_unit(&s->job),
+            s->job.optimiser.steps, job_units_per_step(&s->job), job_unit(&s->job),
             (double)flops / 1e12, budget, price);
 }
 

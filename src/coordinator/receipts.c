@@ -205,7 +205,7 @@ static enum emac_status surplus_cancel(struct coordinator *c, struct cjob *j, st
 
 static void log_step(struct coordinator *c, const struct cjob *j, const struct ctask *t)
 {
-    uint32_t steps = j->plan->job.adamw.steps, done = t->step + 1;
+    uint32_t steps = j->plan->job.optimiser.steps, done = t->step + 1;
     uint32_t every = steps / STEPS_LOGGED + 1;
     if (done % every == 0 || plan_is_checkpoint(&j->plan->job, done))
         job_log(c, j->id, LOG_INFO, "step %u of %u: loss %.4f", done, steps, t->loss);

@@ -163,7 +163,7 @@ static void row_details(struct db_stmt *q, json_t *o)
 static void overlay_rate(struct coordinator *c, const struct cjob *j, json_t *o)
 {
     double rate = step_rate(c, j);
-    uint32_t left = j->plan->job.adamw.steps - j->st.step;
+    uint32_t left = j->plan->job.optimiser.steps - j->st.step;
     work_set(o, &j->plan->job, j->st.step, rate);
     json_object_set_new(o, "eta_seconds", rate > 0 ? json_real(left / rate) : json_null());
 }

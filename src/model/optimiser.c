@@ -1,5 +1,6 @@
 /* AdamW with clipping by the global norm, and its schedule. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "compute/host_math.h"
@@ -95,8 +96,9 @@ static void update(struct step *s, uint32_t i, value_id gscale)
     }
 }
 
-enum emac_status adamw_graph(const struct model_params *params, bool clip, struct graph **out,
-                             struct emac_err *err)
+enum emac_status optimiser_graph(const struct model_params *params,
+                                 const struct optimiser_recipe *r, struct graph **out,
+                                 struct emac_err *err)
 {
     struct step s = {.params = params};
     value_id total, gscale;
@@ -108,7 +110,7 @@ enum emac_status adamw_graph(const struct model_params *params, bool clip, struc
     EMAC_TRY(st, graph_status(s.g, err));
     total = total_sumsq(&s);
     gscale = s.count_inv;
-    if (clip) {
+    if (r->clip_norm > 0) {
         value_id mean_sumsq = op2(s.g, OP_MUL, op2(s.g, OP_MUL, total, s.count_inv), s.count_inv);
 
         gscale = op2(s.g, OP_MUL, s.count_inv, op2(s.g, OP_CLIP_COEF, mean_sumsq, s.clip));
@@ -142,7 +144,7 @@ out:
     return st;
 }
 
-double adamw_lr(const struct adamw_recipe *r, uint32_t t)
+double optimiser_lr(const struct optimiser_recipe *r, uint32_t t)
 {
     static const double pi = 0x1.921fb54442d18p+1;
     double progress;
@@ -155,12 +157,12 @@ double adamw_lr(const struct adamw_recipe *r, uint32_t t)
     return r->min_lr + 0.5 * (r->lr - r->min_lr) * (1.0 + host_cos(pi * progress));
 }
 
-void adamw_hyper(const struct adamw_recipe *r, uint32_t t, bool decay, float out[8])
+static void adamw_hyper(const struct optimiser_recipe *r, uint32_t t, bool decay, float out[8])
 {
     unsigned n = (unsigned)t + 1;
 
     EMAC_ASSERT(t < UINT32_MAX);
-    out[0] = (float)adamw_lr(r, t);
+    out[0] = (float)optimiser_lr(r, t);
     out[1] = (float)r->beta1;
     out[2] = (float)r->beta2;
     out[3] = (float)r->eps;
@@ -168,4 +170,26 @@ void adamw_hyper(const struct adamw_recipe *r, uint32_t t, bool decay, float out
     out[5] = (float)(1.0 / (1.0 - host_powi(r->beta1, n)));
     out[6] = (float)(1.0 / (1.0 - host_powi(r->beta2, n)));
     out[7] = 0.0f;
+}
+
+/* The next argument's values; names come in order. */
+static float *arg_add(struct optimiser_args *a, const char *name, uint32_t width)
+{
+    EMAC_ASSERT(a->count < OPTIMISER_ARGS_MAX && width <= OPTIMISER_ARG_WIDTH_MAX);
+    struct optimiser_arg *arg = &a->arg[a->count++];
+    EMAC_ASSERT(a->count == 1 || strcmp(arg[-1].name, name) < 0);
+    arg->name = name;
+    arg->width = width;
+    return arg->value;
+}
+
+void optimiser_args(const struct optimiser_recipe *r, uint32_t t, uint32_t micro_batches,
+                    struct optimiser_args *out)
+{
+    EMAC_ASSERT(micro_batches > 0);
+    out->count = 0;
+    *arg_add(out, "clip", 1) = (float)r->clip_norm;
+    *arg_add(out, "count_inv", 1) = (float)(1.0 / (double)micro_batches);
+    adamw_hyper(r, t, true, arg_add(out, "hyper", 8));
+    adamw_hyper(r, t, false, arg_add(out, "hyper_nodecay", 8));
 }

@@ -156,7 +156,7 @@ static enum emac_status resume(struct engine *e, struct emac_err *err)
         LOG_W("local", "starting over: '%s' cannot be read: %s", e->path, why.text);
         return EMAC_OK;
     }
-    if (!cid_equal(&s.job, &e->out->job) || s.step > e->plan->job.adamw.steps ||
+    if (!cid_equal(&s.job, &e->out->job) || s.step > e->plan->job.optimiser.steps ||
         !is_whole(e, &s.params) || !is_whole(e, &s.opt)) {
         LOG_W("local", "starting over: what '%s' names is not in the store any more", e->path);
         local_state_release(&s);
@@ -216,7 +216,7 @@ static void report(struct engine *e, bool checkpoint)
     uint32_t done = e->st.step - e->out->resumed_at;
     p->phase = plan_phase_of(e->plan, &e->st);
     p->step = e->st.step;
-    p->steps = e->plan->job.adamw.steps;
+    p->steps = e->plan->job.optimiser.steps;
     p->checkpoint = checkpoint;
     if (done > 0) {
         double seconds = (double)(now_ns(e) - e->train_ns) * 1e-9;
@@ -239,7 +239,7 @@ static enum emac_status took_step(struct engine *e, const struct exec_result *r,
     enum emac_status st;
     EMAC_TRY(st, metrics_read(m->data, m->size, "loss", &e->last.loss, err));
     EMAC_TRY(st, metrics_read(m->data, m->size, "grad_norm", &e->last.grad_norm, err));
-    e->last.lr = adamw_lr(&e->plan->job.adamw, e->st.step);
+    e->last.lr = optimiser_lr(&e->plan->job.optimiser, e->st.step);
     e->out->loss = e->last.loss;
     e->out->units += job_units_per_step(&e->plan->job);
     take_state(e, r);
@@ -392,7 +392,7 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
     job_id(e->out->id, &e->out->job);
     EMAC_TRY(st, job_plan_new(cfg->job, cfg->store, &e->plan, err));
-    if (cfg->job->adamw.steps / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
+    if (cfg->job->optimiser.steps / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
         st = emac_fail(err, EMAC_INVALID,
                        "recipe.checkpoint_every %u makes more than %d checkpoints; "
                        "raise it",
@@ -428,7 +428,7 @@ static enum emac_status stop(struct engine *e, struct emac_err *err)
             return st;
     }
     return emac_fail(err, EMAC_CANCELLED, "stopped after step %u of %u; %s", e->st.step,
-                     e->plan->job.adamw.steps,
+                     e->plan->job.optimiser.steps,
                      e->path[0] != '\0' ? "the same command goes on from there"
                                         : "it will start over, for no state file was asked for");
 }

@@ -50,7 +50,7 @@ static enum emac_status graph_score(const struct job *job, struct graph **out, s
 static enum emac_status graph_step(const struct job *job, struct graph **out, struct emac_err *err)
 {
     const struct model_params params = classifier_params(&job->classifier);
-    return adamw_graph(&params, job->adamw.clip_norm > 0, out, err);
+    return optimiser_graph(&params, &job->optimiser, out, err);
 }
 
 /* What is needed to use the model beside its weights: the layers, and how a record becomes numbers

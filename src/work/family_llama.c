@@ -68,7 +68,7 @@ static enum emac_status graph_step(const struct job *job, struct graph **out, st
 {
     const struct llama_model m = {&job->model, NULL};
     const struct model_params params = llama_params(&m);
-    return adamw_graph(&params, job->adamw.clip_norm > 0, out, err);
+    return optimiser_graph(&params, &job->optimiser, out, err);
 }
 
 /* The bundle {cos, sin}: f32[T, E/2] each. */

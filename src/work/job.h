@@ -57,16 +57,16 @@ struct job {
     struct cid data;
     uint64_t data_size;             /* bytes of the corpus, or of the data set's files */
     uint64_t records, test_records; /* of the data set: filled in */
-    double heldout;            /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
-    uint32_t seq_len;          /* T */
-    uint32_t micro_batch;      /* B sequences, or records */
-    uint32_t micro_batches;    /* M a step */
-    struct adamw_recipe adamw; /* .steps = number of optimiser steps */
-    uint32_t checkpoint_every; /* steps; the last step always is one */
-    uint32_t eval_batches;     /* micro-batches of held-out windows or test records, cut to what
-                                  there is */
-    double check;              /* share of gradient tasks executed by a second rig */
-    uint32_t state_copies;     /* rigs that run each optimiser step (>= 1) */
+    double heldout;         /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
+    uint32_t seq_len;       /* T */
+    uint32_t micro_batch;   /* B sequences, or records */
+    uint32_t micro_batches; /* M a step */
+    struct optimiser_recipe optimiser; /* .steps = number of optimiser steps */
+    uint32_t checkpoint_every;         /* steps; the last step always is one */
+    uint32_t eval_batches; /* micro-batches of held-out windows or test records, cut to what
+                              there is */
+    double check;          /* share of gradient tasks executed by a second rig */
+    uint32_t state_copies; /* rigs that run each optimiser step (>= 1) */
     int64_t price_units_per_tflop;
     int64_t budget_units; /* 0: not given; plan_budget_default says what is usual */
     /* filled at submission; empty for --local */

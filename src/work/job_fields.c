@@ -70,15 +70,16 @@ const struct job_field JOB_FIELDS[] = {
     {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768, .of = OF_TEXT},
     {"recipe", "micro_batch", FIELD_U32, NEED_MUST, AT(micro_batch), 1, 4096},
     {"recipe", "micro_batches", FIELD_U32, NEED_MUST, AT(micro_batches), 1, JOB_MICRO_BATCHES_MAX},
-    {"recipe", "steps", FIELD_U32, NEED_MUST, AT(adamw.steps), 1, JOB_STEPS_MAX},
-    {"recipe", "lr", FIELD_F64, NEED_MUST, AT(adamw.lr), 1e-12, 1},
-    {"recipe", "min_lr", FIELD_F64, NEED_DERIVED, AT(adamw.min_lr), 0, 1},
-    {"recipe", "warmup_steps", FIELD_U32, NEED_DERIVED, AT(adamw.warmup_steps), 0, JOB_STEPS_MAX},
-    {"recipe", "beta1", FIELD_F64, NEED_DEFAULT, AT(adamw.beta1), 0, 0.999999, 0.9},
-    {"recipe", "beta2", FIELD_F64, NEED_DEFAULT, AT(adamw.beta2), 0, 0.999999, 0.95},
-    {"recipe", "eps", FIELD_F64, NEED_DEFAULT, AT(adamw.eps), 1e-20, 1, 1e-8},
-    {"recipe", "weight_decay", FIELD_F64, NEED_DEFAULT, AT(adamw.weight_decay), 0, 1, 0.1},
-    {"recipe", "clip_norm", FIELD_F64, NEED_DEFAULT, AT(adamw.clip_norm), 0, 1e6, 1},
+    {"recipe", "steps", FIELD_U32, NEED_MUST, AT(optimiser.steps), 1, JOB_STEPS_MAX},
+    {"recipe", "lr", FIELD_F64, NEED_MUST, AT(optimiser.lr), 1e-12, 1},
+    {"recipe", "min_lr", FIELD_F64, NEED_DERIVED, AT(optimiser.min_lr), 0, 1},
+    {"recipe", "warmup_steps", FIELD_U32, NEED_DERIVED, AT(optimiser.warmup_steps), 0,
+     JOB_STEPS_MAX},
+    {"recipe", "beta1", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta1), 0, 0.999999, 0.9},
+    {"recipe", "beta2", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta2), 0, 0.999999, 0.95},
+    {"recipe", "eps", FIELD_F64, NEED_DEFAULT, AT(optimiser.eps), 1e-20, 1, 1e-8},
+    {"recipe", "weight_decay", FIELD_F64, NEED_DEFAULT, AT(optimiser.weight_decay), 0, 1, 0.1},
+    {"recipe", "clip_norm", FIELD_F64, NEED_DEFAULT, AT(optimiser.clip_norm), 0, 1e6, 1},
     {"recipe", "checkpoint_every", FIELD_U32, NEED_DERIVED, AT(checkpoint_every), 1, JOB_STEPS_MAX},
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
      16, .of = OF_TEXT},
@@ -201,19 +202,19 @@ void job_fill_derived(struct job *job, const bool *given)
     struct llama_config *m = &job->model;
     if (!is_given(given, AT(model.kv_heads)))
         m->kv_heads = m->heads;
-    if (!is_given(given, AT(adamw.min_lr)))
-        job->adamw.min_lr = job->adamw.lr / 10;
-    if (!is_given(given, AT(adamw.warmup_steps)))
-        job->adamw.warmup_steps = job->adamw.steps / 20;
+    if (!is_given(given, AT(optimiser.min_lr)))
+        job->optimiser.min_lr = job->optimiser.lr / 10;
+    if (!is_given(given, AT(optimiser.warmup_steps)))
+        job->optimiser.warmup_steps = job->optimiser.steps / 20;
     if (!is_given(given, AT(checkpoint_every)))
-        job->checkpoint_every = job->adamw.steps < 10 ? 1 : job->adamw.steps / 10;
+        job->checkpoint_every = job->optimiser.steps < 10 ? 1 : job->optimiser.steps / 10;
     m->head_dim = m->heads == 0 ? 0 : m->hidden_size / m->heads;
     m->max_positions = job->seq_len;
 }
 
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
 {
-    const struct adamw_recipe *r = &job->adamw;
+    const struct optimiser_recipe *r = &job->optimiser;
     if (r->min_lr > r->lr)
         return emac_fail(err, EMAC_INVALID, "recipe.min_lr %.15g must not pass recipe.lr %.15g",
                          r->min_lr, r->lr);

@@ -53,7 +53,7 @@ enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *
                             struct emac_err *err)
 {
     struct bill b = {.job = &p->job};
-    uint64_t steps = p->job.adamw.steps, evals = job_eval_batches(&p->job);
+    uint64_t steps = p->job.optimiser.steps, evals = job_eval_batches(&p->job);
     enum emac_status st;
     EMAC_TRY(st, bill_add(&b, p->init_flops, 1, err));
     EMAC_TRY(st, bill_add(&b, p->grad_flops, steps * p->job.micro_batches, err));

@@ -19,7 +19,7 @@ enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state 
 {
     if (!st->has_state)
         return PLAN_INIT;
-    if (st->step < p->job.adamw.steps)
+    if (st->step < p->job.optimiser.steps)
         return PLAN_TRAIN;
     if (!st->scored && job_eval_batches(&p->job) > 0)
         return PLAN_EVAL;
@@ -28,9 +28,9 @@ enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state 
 
 bool plan_is_checkpoint(const struct job *job, uint32_t step)
 {
-    if (step == 0 || step > job->adamw.steps)
+    if (step == 0 || step > job->optimiser.steps)
         return false;
-    return step == job->adamw.steps || step % job->checkpoint_every == 0;
+    return step == job->optimiser.steps || step % job->checkpoint_every == 0;
 }
 
 void plan_wants_release(struct plan_want *w, uint32_t count)
@@ -91,11 +91,13 @@ static void map_want(const struct job_plan *p, const struct plan_state *st, stru
 
 static void step_args(const struct job_plan *p, uint32_t step, struct task *t)
 {
-    const struct adamw_recipe *r = &p->job.adamw;
-    arg_add(t, "clip", 1)->value[0] = (float)r->clip_norm;
-    arg_add(t, "count_inv", 1)->value[0] = (float)(1.0 / (double)p->job.micro_batches);
-    adamw_hyper(r, step, true, arg_add(t, "hyper", 8)->value);
-    adamw_hyper(r, step, false, arg_add(t, "hyper_nodecay", 8)->value);
+    struct optimiser_args a;
+    optimiser_args(&p->job.optimiser, step, p->job.micro_batches, &a);
+    for (uint32_t i = 0; i < a.count; i++) {
+        const struct optimiser_arg *from = &a.arg[i];
+        memcpy(arg_add(t, from->name, from->width)->value, from->value,
+               from->width * sizeof *from->value);
+    }
 }
 
 /* The task that takes the whole sum: an optimiser step, or the score of the evaluation. */

@@ -13,6 +13,7 @@
 
 #include "codec/safetensors.h"
 #include "model/llama.h"
+#include "model/optimiser.h"
 
 #define ASSERT_OK(expr)                                                                            \
     do {                                                                                           \
@@ -85,6 +86,20 @@ static inline void *pool_get(struct pool *p, const char *name, size_t bytes)
     assert_true(p->count < sizeof(p->item) / sizeof(p->item[0]));
     p->item[p->count] = (struct pool_item){strdup(name), bytes, calloc(1, bytes)};
     return p->item[p->count++].data;
+}
+
+/* What the optimiser's graph is fed at a step. */
+static inline void pool_args(struct pool *p, const struct optimiser_recipe *r, uint32_t step,
+                             uint32_t micro_batches)
+{
+    struct optimiser_args args;
+    optimiser_args(r, step, micro_batches, &args);
+    for (uint32_t i = 0; i < args.count; i++) {
+        char name[GRAPH_NAME_MAX];
+        size_t bytes = args.arg[i].width * sizeof(float);
+        snprintf(name, sizeof name, "args/%s", args.arg[i].name);
+        memcpy(pool_get(p, name, bytes), args.arg[i].value, bytes);
+    }
 }
 
 /* The first `bytes` of an item are all of it from now on. */

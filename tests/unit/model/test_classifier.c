@@ -172,23 +172,15 @@ static void test_gradients(void **state)
     check_gradients(c);
 }
 
-static void args_set(struct pool *p, const struct adamw_recipe *r, uint32_t step)
-{
-    adamw_hyper(r, step, true, pool_get(p, "args/hyper", 32));
-    adamw_hyper(r, step, false, pool_get(p, "args/hyper_nodecay", 32));
-    *(float *)pool_get(p, "args/count_inv", 4) = 1;
-    *(float *)pool_get(p, "args/clip", 4) = 1;
-}
-
 static void test_it_learns(void **state)
 {
-    const struct adamw_recipe r = {.lr = 0.02,
-                                   .min_lr = 0.002,
-                                   .steps = 60,
-                                   .beta1 = 0.9,
-                                   .beta2 = 0.99,
-                                   .eps = 1e-8,
-                                   .clip_norm = 1};
+    const struct optimiser_recipe r = {.lr = 0.02,
+                                       .min_lr = 0.002,
+                                       .steps = 60,
+                                       .beta1 = 0.9,
+                                       .beta2 = 0.99,
+                                       .eps = 1e-8,
+                                       .clip_norm = 1};
     struct classifier_config c = small_cnn();
     const struct model_params params = classifier_params(&c);
     static struct pool p;
@@ -198,11 +190,11 @@ static void test_it_learns(void **state)
     ASSERT_OK(classifier_graph_train(&c, BATCH, &train, err));
     ASSERT_OK(classifier_graph_eval(&c, BATCH, &eval, err));
     ASSERT_OK(classifier_graph_score(BATCH, &score, err));
-    ASSERT_OK(adamw_graph(&params, true, &update, err));
+    ASSERT_OK(optimiser_graph(&params, &r, &update, err));
     for (uint32_t step = 0; step < r.steps; step++) {
         batch_make(&p, &c, step);
         run(&p, train);
-        args_set(&p, &r, step);
+        pool_args(&p, &r, step, 1);
         run(&p, update);
     }
     for (uint32_t step = 100; step < 110; step++) {

@@ -31,31 +31,26 @@ static void make_batch(struct pool *p, const struct llama_config *c, uint32_t st
     }
 }
 
+static const struct optimiser_recipe recipe = {.lr = 0.02,
+                                               .min_lr = 0.002,
+                                               .warmup_steps = 3,
+                                               .steps = 20,
+                                               .beta1 = 0.9,
+                                               .beta2 = 0.95,
+                                               .eps = 1e-8,
+                                               .weight_decay = 0.1,
+                                               .clip_norm = 1.0};
+
 static enum emac_status step_graph(const struct llama_config *c, bool clip, struct graph **out,
                                    struct emac_err *err)
 {
     const struct llama_model model = {c, NULL};
     const struct model_params params = llama_params(&model);
-    return adamw_graph(&params, clip, out, err);
+    struct optimiser_recipe r = recipe;
+    if (!clip)
+        r.clip_norm = 0;
+    return optimiser_graph(&params, &r, out, err);
 }
-
-static void set_args(struct pool *p, const struct adamw_recipe *r, uint32_t step, float count_inv)
-{
-    adamw_hyper(r, step, true, pool_get(p, "args/hyper", 32));
-    adamw_hyper(r, step, false, pool_get(p, "args/hyper_nodecay", 32));
-    *scalar(p, "args/count_inv") = count_inv;
-    *scalar(p, "args/clip") = (float)r->clip_norm;
-}
-
-static const struct adamw_recipe recipe = {.lr = 0.02,
-                                           .min_lr = 0.002,
-                                           .warmup_steps = 3,
-                                           .steps = 20,
-                                           .beta1 = 0.9,
-                                           .beta2 = 0.95,
-                                           .eps = 1e-8,
-                                           .weight_decay = 0.1,
-                                           .clip_norm = 1.0};
 
 static void check_training(bool tie, bool clip, enum dtype storage)
 {
@@ -71,7 +66,7 @@ static void check_training(bool tie, bool clip, enum dtype storage)
     ASSERT_OK(step_graph(&c, clip, &update, err));
     ASSERT_OK(mean_loss_graph(&mean, err));
     make_batch(&p, &c, 0);
-    set_args(&p, &recipe, 0, 1.0f);
+    pool_args(&p, &recipe, 0, 1);
     pool_run(&p, eval, dev);
     pool_run(&p, mean, dev);
     first = *scalar(&p, "metrics/loss");
@@ -83,7 +78,7 @@ static void check_training(bool tie, bool clip, enum dtype storage)
         loss = *scalar(&p, "sum/loss");
         pool_run(&p, train, dev);
         assert_memory_equal(&loss, scalar(&p, "sum/loss"), sizeof(loss)); /* the same bits */
-        set_args(&p, &recipe, step, 1.0f);
+        pool_args(&p, &recipe, step, 1);
         pool_run(&p, update, dev);
         last = *scalar(&p, "metrics/loss");
         assert_true(*scalar(&p, "metrics/grad_norm") > 0);
@@ -116,7 +111,7 @@ static void test_parameters_round_the_weights(void **state)
     ASSERT_OK(llama_graph_train(&c, BATCH, SEQ, &train, err));
     ASSERT_OK(step_graph(&c, true, &update, err));
     make_batch(&p, &c, 0);
-    set_args(&p, &recipe, 0, 1.0f);
+    pool_args(&p, &recipe, 0, 1);
     for (int step = 0; step < 2; step++) {
         for (uint32_t i = 0; i < llama_param_count(&c); i++) {
             struct model_param param;
@@ -172,7 +167,6 @@ static void test_norm_and_clipping(void **state)
     struct graph *train, *update;
     static struct pool p;
     double total = 0, scale;
-    float count_inv = 0.25f;
 
     pool_init(&p, &c, SEQ, dev);
     make_batch(&p, &c, 0);
@@ -187,7 +181,7 @@ static void test_norm_and_clipping(void **state)
         for (size_t k = 0; k < p.item[i].bytes / 4; k++)
             total += (double)g[k] * (double)g[k];
     }
-    set_args(&p, &recipe, 0, count_inv);
+    pool_args(&p, &recipe, 0, 4);
     *scalar(&p, "args/clip") = 0.01f;
     pool_run(&p, update, dev);
     assert_true(fabs(*scalar(&p, "metrics/grad_norm") / (sqrt(total) * 0.25) - 1) < 1e-5);
@@ -278,30 +272,45 @@ static void test_initial_values(void **state)
     pool_free(&p);
 }
 
+static const float *arg_of(const struct optimiser_args *a, const char *name, uint32_t width)
+{
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (strcmp(a->arg[i].name, name) == 0) {
+            assert_int_equal(a->arg[i].width, width);
+            return a->arg[i].value;
+        }
+    }
+    fail_msg("no argument '%s'", name);
+    return NULL;
+}
+
 static void test_schedule(void **state)
 {
-    struct adamw_recipe r = recipe;
-    float h[8];
+    struct optimiser_recipe r = recipe;
+    struct optimiser_args a;
 
     r.warmup_steps = 10;
     r.steps = 110;
-    assert_true(fabs(adamw_lr(&r, 0) - 0.002) < 1e-15);
-    assert_true(fabs(adamw_lr(&r, 9) - 0.02) < 1e-15);
-    assert_true(fabs(adamw_lr(&r, 10) - 0.02) < 1e-15);
-    assert_true(fabs(adamw_lr(&r, 60) - 0.011) < 1e-15);
-    assert_true(fabs(adamw_lr(&r, 35) - (0.002 + 0.009 * (1 + sqrt(0.5)))) < 1e-14);
-    assert_true(adamw_lr(&r, 110) == 0.002 && adamw_lr(&r, UINT32_MAX) == 0.002);
+    assert_true(fabs(optimiser_lr(&r, 0) - 0.002) < 1e-15);
+    assert_true(fabs(optimiser_lr(&r, 9) - 0.02) < 1e-15);
+    assert_true(fabs(optimiser_lr(&r, 10) - 0.02) < 1e-15);
+    assert_true(fabs(optimiser_lr(&r, 60) - 0.011) < 1e-15);
+    assert_true(fabs(optimiser_lr(&r, 35) - (0.002 + 0.009 * (1 + sqrt(0.5)))) < 1e-14);
+    assert_true(optimiser_lr(&r, 110) == 0.002 && optimiser_lr(&r, UINT32_MAX) == 0.002);
     r.warmup_steps = 0;
-    assert_true(fabs(adamw_lr(&r, 0) - 0.02) < 1e-15);
+    assert_true(fabs(optimiser_lr(&r, 0) - 0.02) < 1e-15);
     r.warmup_steps = r.steps = 5;
-    assert_true(fabs(adamw_lr(&r, 4) - 0.02) < 1e-15 && adamw_lr(&r, 5) == 0.002);
-    adamw_hyper(&recipe, 0, true, h);
+    assert_true(fabs(optimiser_lr(&r, 4) - 0.02) < 1e-15 && optimiser_lr(&r, 5) == 0.002);
+    optimiser_args(&recipe, 0, 4, &a);
+    const float *clip = arg_of(&a, "clip", 1), *count_inv = arg_of(&a, "count_inv", 1);
+    const float *h = arg_of(&a, "hyper", 8), *nodecay = arg_of(&a, "hyper_nodecay", 8);
+    assert_true(*clip == 1.0f && *count_inv == 0.25f);
     assert_true(h[1] == 0.9f && h[2] == 0.95f && h[3] == 1e-8f && h[4] == 0.1f && h[7] == 0);
     assert_true(fabsf(h[5] - 10.0f) < 1e-5f && fabsf(h[6] - 20.0f) < 1e-5f);
-    adamw_hyper(&recipe, 1, false, h);
-    assert_true(h[4] == 0);
+    assert_true(nodecay[4] == 0 && nodecay[5] == h[5]);
+    optimiser_args(&recipe, 1, 4, &a);
     assert_true(fabs(h[5] - 1 / (1 - 0.81)) < 1e-5);
-    adamw_hyper(&recipe, 1000000, true, h);
+    optimiser_args(&recipe, 1000000, 4, &a);
     assert_true(h[5] == 1.0f && h[6] == 1.0f);
 }
 

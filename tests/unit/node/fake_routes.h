@@ -177,9 +177,8 @@ static inline enum emac_status fake_providers(void *ctx, const struct http_reque
 {
     struct fake *f = ctx;
     os_mutex_lock(&f->lock);
-    json_t *reply =
-        json_pack("{s:s,s:o}", "cid", http_path_param(req, "cid"), "providers",
-                  json_deep_copy(f->providers));
+    json_t *reply = json_pack("{s:s,s:o}", "cid", http_path_param(req, "cid"), "providers",
+                              json_deep_copy(f->providers));
     os_mutex_unlock(&f->lock);
     return fake_reply(res, reply, err);
 }

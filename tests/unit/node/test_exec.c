@@ -42,13 +42,14 @@ static struct task step_task(const struct rig *r, const struct state *s, struct 
     struct task t = {.program = r->plan->step_program, .total = r->job.micro_batches, .step = 1};
     task_input_add(&t, "opt", &s->opt);
     task_input_add(&t, "params", &s->params);
-    task_arg_add(&t, "clip", 1);
-    task_arg_add(&t, "count_inv", 1.0f / (float)r->job.micro_batches);
-    for (int decay = 1; decay >= 0; decay--) {
-        struct task_arg *a = &t.arg[t.arg_count++];
-        set_text(a->name, decay ? "hyper" : "hyper_nodecay");
-        a->width = 8;
-        adamw_hyper(&r->job.adamw, 1, decay != 0, a->value);
+    struct optimiser_args args;
+    optimiser_args(&r->job.optimiser, 1, r->job.micro_batches, &args);
+    for (; t.arg_count < args.count; t.arg_count++) {
+        const struct optimiser_arg *from = &args.arg[t.arg_count];
+        struct task_arg *a = &t.arg[t.arg_count];
+        set_text(a->name, from->name);
+        a->width = from->width;
+        memcpy(a->value, from->value, from->width * sizeof *from->value);
     }
     t.part = part;
     t.part_count = parts;

@@ -393,10 +393,10 @@ static void test_what_cannot_be_trained(void **state)
     s.job.data_size = CORPUS_BYTES * 2;
     assert_fails(train(&s, &r, err), EMAC_INVALID, "input 'data' has 4096 bytes");
     s.job.data_size = CORPUS_BYTES;
-    s.job.adamw.lr = 1; /* a recipe that blows up does so with the operator's name */
-    s.job.adamw.min_lr = 1;
+    s.job.optimiser.lr = 1; /* a recipe that blows up does so with the operator's name */
+    s.job.optimiser.min_lr = 1;
     s.job.init.embed_std = 1;
-    s.job.adamw.eps = 1e-20;
+    s.job.optimiser.eps = 1e-20;
     struct emac_err why = {0};
     enum emac_status st = train(&s, &r, &why);
     assert_true(st == EMAC_OK || (st == EMAC_NUMERIC && strstr(why.text, "task ") != NULL));

@@ -82,7 +82,7 @@ static void bench_open(struct bench *b)
         emac_buf_release(&bytes);
     }
     b->job.data = manifest_put(b->store, d);
-    b->job.adamw.lr = 0.02;
+    b->job.optimiser.lr = 0.02;
     b->job.eval_batches = 4096;
 }
 

@@ -76,15 +76,15 @@ static inline struct job small_job(uint32_t steps, uint32_t micro_batches)
     j.seq_len = 16;
     j.micro_batch = 2;
     j.micro_batches = micro_batches;
-    j.adamw = (struct adamw_recipe){.lr = 0.01,
-                                    .min_lr = 0.001,
-                                    .warmup_steps = 1,
-                                    .steps = steps,
-                                    .beta1 = 0.9,
-                                    .beta2 = 0.95,
-                                    .eps = 1e-8,
-                                    .weight_decay = 0.1,
-                                    .clip_norm = 1};
+    j.optimiser = (struct optimiser_recipe){.lr = 0.01,
+                                            .min_lr = 0.001,
+                                            .warmup_steps = 1,
+                                            .steps = steps,
+                                            .beta1 = 0.9,
+                                            .beta2 = 0.95,
+                                            .eps = 1e-8,
+                                            .weight_decay = 0.1,
+                                            .clip_norm = 1};
     j.checkpoint_every = 2;
     j.eval_batches = 6;
     j.check = 0.1;

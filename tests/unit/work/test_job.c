@@ -61,10 +61,10 @@ static void test_defaults(void **state)
     assert_true(j.model.tie_embeddings);
     assert_true(j.model.rope_theta == 10000 && j.model.norm_eps == 1e-5);
     assert_true(j.init.embed_std == 0.02 && j.init.linear_std == 0.02 && j.init.residual_std == 0);
-    assert_true(j.adamw.beta1 == 0.9 && j.adamw.beta2 == 0.95 && j.adamw.eps == 1e-8);
-    assert_true(j.adamw.weight_decay == 0.1 && j.adamw.clip_norm == 1 &&
-                j.adamw.min_lr == 0.001 / 10);
-    assert_int_equal(j.adamw.warmup_steps, 5);
+    assert_true(j.optimiser.beta1 == 0.9 && j.optimiser.beta2 == 0.95 && j.optimiser.eps == 1e-8);
+    assert_true(j.optimiser.weight_decay == 0.1 && j.optimiser.clip_norm == 1 &&
+                j.optimiser.min_lr == 0.001 / 10);
+    assert_int_equal(j.optimiser.warmup_steps, 5);
     assert_int_equal(j.checkpoint_every, 10);
     assert_int_equal(j.eval_batches, 16);
     assert_true(j.check == 0.1 && j.heldout == 0.05);
@@ -220,11 +220,11 @@ static void test_round_trips(void **state)
         j.price_units_per_tflop = 1 + draw_below(&d, UINT32_MAX);
         j.check = draw_real(&d, 0, 1);
         j.heldout = draw_real(&d, 0, 0.49);
-        j.adamw.lr = draw_real(&d, 1e-9, 1);
-        j.adamw.min_lr = j.adamw.lr * draw_unit(&d);
-        j.adamw.warmup_steps = draw_below(&d, j.adamw.steps + 1);
-        j.adamw.weight_decay = draw_real(&d, 0, 1);
-        j.checkpoint_every = 1 + draw_below(&d, j.adamw.steps);
+        j.optimiser.lr = draw_real(&d, 1e-9, 1);
+        j.optimiser.min_lr = j.optimiser.lr * draw_unit(&d);
+        j.optimiser.warmup_steps = draw_below(&d, j.optimiser.steps + 1);
+        j.optimiser.weight_decay = draw_real(&d, 0, 1);
+        j.checkpoint_every = 1 + draw_below(&d, j.optimiser.steps);
         j.model.tie_embeddings = draw_below(&d, 2) == 0;
         j.model.storage = draw_below(&d, 4) == 0 ? DTYPE_BF16 : DTYPE_F32;
         if (draw_below(&d, 2) == 0) {

@@ -159,7 +159,7 @@ static void test_bad_jobs_have_no_plan(void **state)
     j.heldout = 0;
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "training");
     j = small_job(4, 1);
-    j.adamw.lr = 0.0 / 0.0;
+    j.optimiser.lr = 0.0 / 0.0;
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "recipe.lr");
 }
 
@@ -248,7 +248,7 @@ static void test_prices(void **state)
     assert_ok(plan_budget_default(p, &budget, err));
     assert_true(budget >= 3 * units && budget < 3 * units + 10000000 && budget % 10000000 == 0);
     p->job.price_units_per_tflop = INT64_MAX;
-    p->job.adamw.steps = JOB_STEPS_MAX;
+    p->job.optimiser.steps = JOB_STEPS_MAX;
     assert_fails(plan_total(p, &flops, &units, err), EMAC_TOO_LARGE, "too large to be priced");
     job_plan_free(p);
 }
@@ -501,7 +501,7 @@ static void run_fleet(const struct job_plan *p, uint64_t seed, uint32_t loss_per
             fail_msg("seed %llu: no end", (unsigned long long)seed);
         fleet_round(f, loss_percent);
     }
-    assert_int_equal(f->steps, p->job.adamw.steps);
+    assert_int_equal(f->steps, p->job.optimiser.steps);
 }
 
 static void test_no_fleet_changes_the_result(void **state)
