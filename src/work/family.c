@@ -1,11 +1,12 @@
 #include "work/family.h"
 
-#include <string.h>
-
 #include "base/assert.h"
 
 static const struct job_family *const FAMILIES[JOB_ARCHITECTURES] = {
-    [JOB_LLAMA] = &FAMILY_LLAMA, [JOB_MLP] = &FAMILY_MLP, [JOB_CNN] = &FAMILY_CNN};
+    [JOB_LLAMA] = &FAMILY_LLAMA, [JOB_MLP] = &FAMILY_CLASSIFIER, [JOB_CNN] = &FAMILY_CLASSIFIER};
+
+const char *const JOB_ARCHITECTURE_NAMES[JOB_ARCHITECTURES] = {
+    [JOB_LLAMA] = "llama", [JOB_MLP] = "mlp", [JOB_CNN] = "cnn"};
 
 const struct job_family *job_family_of(const struct job *job)
 {
@@ -16,15 +17,7 @@ const struct job_family *job_family_of(const struct job *job)
 const char *job_family_name(enum job_architecture a)
 {
     EMAC_ASSERT((unsigned)a < JOB_ARCHITECTURES);
-    return FAMILIES[a]->name;
-}
-
-enum job_architecture job_family_find(const char *name)
-{
-    int a = 0;
-    while (a < JOB_ARCHITECTURES && strcmp(FAMILIES[a]->name, name) != 0)
-        a++;
-    return (enum job_architecture)a;
+    return JOB_ARCHITECTURE_NAMES[a];
 }
 
 enum emac_status job_weights_check(uint64_t weights, struct emac_err *err)

@@ -12,7 +12,6 @@
 #include "work/task.h"
 
 struct job_family {
-    const char *name; /* model.architecture */
     /* data.cid names a data set (work/dataset.h), whose rows feed "batch/inputs"; else a corpus of
      * bytes, whose windows feed "batch/tokens". */
     bool on_records;
@@ -39,13 +38,12 @@ struct job_family {
 };
 
 const struct job_family *job_family_of(const struct job *job);
+extern const char *const JOB_ARCHITECTURE_NAMES[JOB_ARCHITECTURES]; /* model.architecture */
 const char *job_family_name(enum job_architecture a);
-/* JOB_ARCHITECTURES when unknown. */
-enum job_architecture job_family_find(const char *name);
 
 /* INVALID for more weights than a job may have. */
 enum emac_status job_weights_check(uint64_t weights, struct emac_err *err);
 
-extern const struct job_family FAMILY_LLAMA, FAMILY_MLP, FAMILY_CNN;
+extern const struct job_family FAMILY_LLAMA, FAMILY_CLASSIFIER;
 
 #endif

@@ -74,11 +74,14 @@ static enum emac_status config(const struct job *job, const struct dataset *data
     return st;
 }
 
-#define CLASSIFIER(NAME)                                                                           \
-    {                                                                                              \
-        .name = NAME, .on_records = true, .unit = "samples", .check = check,                       \
-        .graph_init = graph_init, .graph_train = graph_train, .graph_eval = graph_eval,            \
-        .graph_score = graph_score, .graph_step = graph_step, .config = config                     \
-    }
-const struct job_family FAMILY_MLP = CLASSIFIER("mlp");
-const struct job_family FAMILY_CNN = CLASSIFIER("cnn");
+const struct job_family FAMILY_CLASSIFIER = {
+    .on_records = true,
+    .unit = "samples",
+    .check = check,
+    .graph_init = graph_init,
+    .graph_train = graph_train,
+    .graph_eval = graph_eval,
+    .graph_score = graph_score,
+    .graph_step = graph_step,
+    .config = config,
+};

@@ -116,7 +116,6 @@ out:
 }
 
 const struct job_family FAMILY_LLAMA = {
-    .name = "llama",
     .unit = "tokens",
     .check = check,
     .graph_init = graph_init,

@@ -17,25 +17,18 @@ static bool key_before(const char *a, const char *b)
     return m != n ? m < n : strcmp(a, b) < 0;
 }
 
-static bool in_section(const struct job_field *f, const char *section)
-{
-    if (section == NULL || f->section == NULL)
-        return section == f->section;
-    return strcmp(section, f->section) == 0;
-}
-
 /* A section's entries: its fields, and for the top level the sections too (field == NULL). */
 struct entry {
     const char *key;
     const struct job_field *field;
 };
 
-static uint32_t entries_of(const char *section, enum job_architecture a,
+static uint32_t entries_of(const char *section, const struct job *job,
                            struct entry out[JOB_FIELDS_MAX])
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        if (in_section(&JOB_FIELDS[i], section) && job_field_applies(&JOB_FIELDS[i], a))
+        if (job_field_is_of(&JOB_FIELDS[i], section, job))
             out[n++] = (struct entry){JOB_FIELDS[i].key, &JOB_FIELDS[i]};
     }
     for (uint32_t i = 0; section == NULL && JOB_SECTIONS[i] != NULL; i++)
@@ -62,11 +55,8 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
     case FIELD_WORD:
         dagcbor_str(w, f->word);
         break;
-    case FIELD_ARCHITECTURE:
-        dagcbor_str(w, job_family_name(job->architecture));
-        break;
-    case FIELD_STORAGE:
-        dagcbor_str(w, dtype_name(*(const enum dtype *)p));
+    case FIELD_CHOICE:
+        dagcbor_str(w, job_field_word(job, f));
         break;
     case FIELD_U32:
         dagcbor_u64(w, *(const uint32_t *)p);
@@ -115,7 +105,7 @@ static bool is_there(const void *map, const struct job_field *f)
 static void write_section(struct dagcbor_writer *w, const char *section, const struct job *job)
 {
     struct entry e[JOB_FIELDS_MAX];
-    uint32_t n = entries_of(section, job->architecture, e);
+    uint32_t n = entries_of(section, job, e);
     n = entries_keep(e, n, is_said, job);
     dagcbor_map(w, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -165,22 +155,6 @@ static enum emac_status read_text(const struct job_field *f, struct job *job,
                      f->key);
 }
 
-/* The usual value is said by silence, and in no second way. */
-static enum emac_status read_storage(const struct job_field *f, const struct dagcbor_node *map,
-                                     enum dtype *out, struct emac_err *err)
-{
-    const char *text;
-    enum emac_status st = dagcbor_get_str(map, f->key, &text, err);
-    *out = DTYPE_F32;
-    if (st != EMAC_OK)
-        return st;
-    if (strcmp(text, dtype_name(DTYPE_BF16)) != 0)
-        return emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
-                         f->key);
-    *out = DTYPE_BF16;
-    return EMAC_OK;
-}
-
 static enum emac_status read_field(const struct job_field *f, struct job *job,
                                    const struct dagcbor_node *map, struct emac_err *err)
 {
@@ -210,10 +184,7 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
     case FIELD_CID:
         st = dagcbor_get_cid(map, f->key, p, err);
         break;
-    case FIELD_ARCHITECTURE: /* read before all others */
-        break;
-    case FIELD_STORAGE:
-        st = read_storage(f, map, p, err);
+    case FIELD_CHOICE: /* read before all others */
         break;
     case FIELD_NAME:
     case FIELD_WORD:
@@ -221,6 +192,10 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
         st = read_text(f, job, map, err);
         break;
     }
+    if (st == EMAC_OK && f->joined && job_field_is_usual(job, f))
+        return emac_fail(err, EMAC_INVALID,
+                         "field '%s' of a job has its usual value, which is said by silence alone",
+                         f->key);
     return st;
 }
 
@@ -228,7 +203,7 @@ static enum emac_status read_section(struct job *job, const char *section,
                                      const struct dagcbor_node *map, struct emac_err *err)
 {
     struct entry e[JOB_FIELDS_MAX];
-    uint32_t n = entries_of(section, job->architecture, e);
+    uint32_t n = entries_of(section, job, e);
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a job must be a map");
     n = entries_keep(e, n, is_there, map);
@@ -251,23 +226,38 @@ static enum emac_status read_section(struct job *job, const char *section,
     return EMAC_OK;
 }
 
-/* model.architecture says which fields there are. */
-static enum emac_status architecture_read(struct job *job, const struct dagcbor_node *root,
-                                          struct emac_err *err)
+static enum emac_status choice_read(struct job *job, const struct job_field *f,
+                                    const struct dagcbor_node *root, struct emac_err *err)
 {
-    const struct dagcbor_node *model;
-    const char *name;
-    enum emac_status st = dagcbor_get(root, "model", DAGCBOR_MAP, &model, err);
-    if (st == EMAC_OK)
-        st = dagcbor_get_str(model, "architecture", &name, err);
-    if (st != EMAC_OK)
-        return st;
-    job->architecture = job_family_find(name);
-    if (job->architecture != JOB_ARCHITECTURES)
+    const struct dagcbor_node *map = root;
+    const char *word;
+    enum emac_status st = EMAC_OK;
+    if (f->section != NULL)
+        EMAC_TRY(st, dagcbor_get(root, f->section, DAGCBOR_MAP, &map, err));
+    job_field_set_usual(job, f);
+    if (f->joined && !is_there(map, f))
         return EMAC_OK;
-    job->architecture = JOB_LLAMA;
-    return emac_fail(err, EMAC_INVALID,
-                     "field 'architecture' of a job has a value that is not known");
+    EMAC_TRY(st, dagcbor_get_str(map, f->key, &word, err));
+    if (!job_field_choose(job, f, word))
+        st = emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
+                       f->key);
+out:
+    return st;
+}
+
+/* What was chosen says which fields there are. */
+static enum emac_status choices_read(struct job *job, const struct dagcbor_node *root,
+                                     struct emac_err *err)
+{
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        enum emac_status st = EMAC_OK;
+        if (f->type == FIELD_CHOICE && job_field_applies(f, job))
+            st = choice_read(job, f, root, err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return EMAC_OK;
 }
 
 enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err)
@@ -281,7 +271,7 @@ enum emac_status job_decode(struct job *out, const void *data, size_t n, struct 
     arena_init(&a, JOB_ARENA_MAX);
     enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
     if (st == EMAC_OK)
-        st = architecture_read(out, root, err);
+        st = choices_read(out, root, err);
     if (st == EMAC_OK)
         st = read_section(out, NULL, root, err);
     arena_release(&a);

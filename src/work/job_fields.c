@@ -16,11 +16,20 @@
 #define OF_RECORDS (1u << JOB_MLP | 1u << JOB_CNN)
 #define OF_CNN     (1u << JOB_CNN)
 
+_Static_assert(sizeof(enum job_architecture) == sizeof(uint32_t) &&
+                   sizeof(enum dtype) == sizeof(uint32_t),
+               "a choice is read as a u32");
+
+static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
+
+#define CHOICE(w) .words = (w), .word_count = EMAC_COUNT(w)
+
 const struct job_field JOB_FIELDS[] = {
     {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
     {NULL, "kind", FIELD_WORD, NEED_DEFAULT, .word = "train"},
     {NULL, "seed", FIELD_U64, NEED_DEFAULT, AT(seed), 0, INT_MOST, 1},
-    {"model", "architecture", FIELD_ARCHITECTURE, NEED_DEFAULT, AT(architecture)},
+    {"model", "architecture", FIELD_CHOICE, NEED_DEFAULT, AT(architecture),
+     CHOICE(JOB_ARCHITECTURE_NAMES)},
     {"model", "vocab_size", FIELD_U32, NEED_DEFAULT, AT(model.vocab_size), 1, 1048576, 256,
      .of = OF_TEXT},
     {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(model.hidden_size), 2, 16384, .of = OF_TEXT},
@@ -41,8 +50,8 @@ const struct job_field JOB_FIELDS[] = {
      .of = OF_TEXT},
     {"model", "residual_std", FIELD_F64, NEED_DEFAULT, AT(init.residual_std), 0, 1, 0,
      .of = OF_TEXT},
-    {"model", "storage", FIELD_STORAGE, NEED_DEFAULT, AT(model.storage), .of = OF_TEXT,
-     .joined = true},
+    {"model", "storage", FIELD_CHOICE, NEED_DEFAULT, AT(model.storage), CHOICE(STORAGES),
+     .of = OF_TEXT, .joined = true},
     {"model", "stages", FIELD_U32, NEED_DEFAULT, AT(classifier.stages), 1, CLASSIFIER_STAGES_MAX, 2,
      .of = OF_CNN},
     {"model", "filters", FIELD_U32, NEED_MUST, AT(classifier.filters), 1, 1024, .of = OF_CNN},
@@ -98,9 +107,16 @@ _Static_assert(EMAC_COUNT(JOB_FIELDS) <= JOB_FIELDS_MAX, "raise JOB_FIELDS_MAX")
 
 const char *const JOB_SECTIONS[] = {"data", "model", "price", "policy", "recipe", NULL};
 
-bool job_field_applies(const struct job_field *f, enum job_architecture a)
+static uint32_t choice_at(const struct job *job, size_t offset)
 {
-    return f->of == 0 || (f->of & 1u << a) != 0;
+    return *(const uint32_t *)(const void *)((const char *)job + offset);
+}
+
+bool job_field_applies(const struct job_field *f, const struct job *job)
+{
+    if (f->of != 0 && (f->of >> job->architecture & 1) == 0)
+        return false;
+    return f->when.in == 0 || (f->when.in >> choice_at(job, f->when.offset) & 1) != 0;
 }
 
 void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key)
@@ -109,10 +125,140 @@ void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key
              section == NULL ? "" : ".", key);
 }
 
+/* ---- values ---- */
+
 bool job_field_is_usual(const struct job *job, const struct job_field *f)
 {
-    EMAC_ASSERT(f->type == FIELD_STORAGE);
-    return *(const enum dtype *)(const void *)((const char *)job + f->offset) == DTYPE_F32;
+    const void *p = (const char *)job + f->offset;
+    switch (f->type) {
+    case FIELD_CHOICE:
+    case FIELD_U32:
+        return *(const uint32_t *)p == (uint32_t)f->usual;
+    case FIELD_F64:
+        return *(const double *)p == f->usual;
+    case FIELD_BOOL:
+        return *(const bool *)p == (f->usual != 0);
+    default:
+        break;
+    }
+    EMAC_ASSERT(false);
+    return false;
+}
+
+void job_field_set_usual(struct job *job, const struct job_field *f)
+{
+    void *p = (char *)job + f->offset;
+    if (f->type == FIELD_U32 || f->type == FIELD_CHOICE)
+        *(uint32_t *)p = (uint32_t)f->usual;
+    else if (f->type == FIELD_U64)
+        *(uint64_t *)p = (uint64_t)f->usual;
+    else if (f->type == FIELD_F64)
+        *(double *)p = f->usual;
+    else if (f->type == FIELD_BOOL)
+        *(bool *)p = f->usual != 0;
+    else if (f->type == FIELD_AMOUNT)
+        *(int64_t *)p = (int64_t)f->usual;
+    else
+        EMAC_ASSERT(f->type == FIELD_WORD);
+}
+
+const char *job_field_word(const struct job *job, const struct job_field *f)
+{
+    uint32_t value = choice_at(job, f->offset);
+    EMAC_ASSERT(f->type == FIELD_CHOICE && value < f->word_count && f->words[value] != NULL);
+    return f->words[value];
+}
+
+bool job_field_choose(struct job *job, const struct job_field *f, const char *word)
+{
+    EMAC_ASSERT(f->type == FIELD_CHOICE);
+    for (uint32_t i = 0; i < f->word_count; i++) {
+        if (f->words[i] == NULL || strcmp(f->words[i], word) != 0)
+            continue;
+        *(uint32_t *)(void *)((char *)job + f->offset) = i;
+        return true;
+    }
+    return false;
+}
+
+void job_field_words(char out[JOB_WORDS_TEXT_MAX], const struct job_field *f, uint32_t in)
+{
+    uint32_t left = 0;
+    size_t at = 0;
+    for (uint32_t i = 0; i < f->word_count; i++)
+        left += f->words[i] != NULL && (in >> i & 1) != 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < f->word_count; i++) {
+        if (f->words[i] == NULL || (in >> i & 1) == 0)
+            continue;
+        left--;
+        int n = snprintf(out + at, JOB_WORDS_TEXT_MAX - at, "'%s'%s", f->words[i],
+                         left > 1    ? ", "
+                         : left == 1 ? " or "
+                                     : "");
+        EMAC_ASSERT(n > 0 && (size_t)n < JOB_WORDS_TEXT_MAX - at);
+        at += (size_t)n;
+    }
+}
+
+/* ---- fields that a job does not have ---- */
+
+static bool same_section(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+bool job_field_is_of(const struct job_field *f, const char *section, const struct job *job)
+{
+    return same_section(f->section, section) && job_field_applies(f, job);
+}
+
+static const struct job_field *choice_row(const struct job *job, size_t offset)
+{
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        if (f->type == FIELD_CHOICE && f->offset == offset && job_field_applies(f, job))
+            return f;
+    }
+    return NULL;
+}
+
+/* A field that the job would have if it had chosen otherwise. */
+static enum emac_status other_choice(const struct job *job, const struct job_field *f,
+                                     struct emac_err *err)
+{
+    const struct job_field *choice = choice_row(job, f->when.offset);
+    char path[JOB_PATH_MAX], decider[JOB_PATH_MAX], words[JOB_WORDS_TEXT_MAX];
+    job_field_path(path, f->section, f->key);
+    job_field_path(decider, choice->section, choice->key);
+    job_field_words(words, choice, f->when.in);
+    return emac_fail(err, EMAC_INVALID, "%s goes with %s %s, not with '%s': leave it out", path,
+                     decider, words, job_field_word(job, choice));
+}
+
+enum emac_status job_field_unknown(const struct job *job, const char *section, const char *key,
+                                   struct emac_err *err)
+{
+    char list[400] = "";
+    size_t at = 0;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        if (same_section(f->section, section) && strcmp(f->key, key) == 0 && f->when.in != 0 &&
+            choice_row(job, f->when.offset) != NULL)
+            return other_choice(job, f, err);
+        if (!job_field_is_of(f, section, job) || at + strlen(f->key) + 3 > sizeof list)
+            continue;
+        memcpy(list + at, " ", 1);
+        memcpy(list + at + 1, f->key, strlen(f->key) + 1);
+        at += strlen(f->key) + 1;
+    }
+    if (section == NULL)
+        return emac_fail(err, EMAC_INVALID,
+                         "unknown field '%.40s'; known are model, data, recipe, "
+                         "policy, price,%s",
+                         key, list);
+    return emac_fail(err, EMAC_INVALID, "unknown field '%s.%.40s'; known in '%s' are%s", section,
+                     key, section, list);
 }
 
 /* ---- ranges ---- */
@@ -175,9 +321,8 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
         return range_check(f, *(const double *)p, err);
     case FIELD_AMOUNT:
         return amount_check(f, *(const int64_t *)p, err);
-    case FIELD_WORD:
-    case FIELD_STORAGE: /* reading takes no other value */
-    case FIELD_ARCHITECTURE:
+    case FIELD_WORD: /* reading takes no other value */
+    case FIELD_CHOICE:
     case FIELD_BOOL:
     case FIELD_CID:
         break;
@@ -189,12 +334,10 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
 
 static bool is_given(const bool *given, size_t offset)
 {
-    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        if (JOB_FIELDS[i].offset == offset && JOB_FIELDS[i].need == NEED_DERIVED)
-            return given[i];
-    }
-    EMAC_ASSERT(false);
-    return false;
+    bool any = false;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++)
+        any |= JOB_FIELDS[i].offset == offset && given[i];
+    return any;
 }
 
 void job_fill_derived(struct job *job, const bool *given)
@@ -236,7 +379,7 @@ enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
     enum emac_status st;
     EMAC_ASSERT((unsigned)job->architecture < JOB_ARCHITECTURES);
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        if (job_field_applies(&JOB_FIELDS[i], job->architecture))
+        if (job_field_applies(&JOB_FIELDS[i], job))
             EMAC_TRY(st, job_field_check(job, &JOB_FIELDS[i], err));
     }
     EMAC_TRY(st, job_family_of(job)->check(job, err));

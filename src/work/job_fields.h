@@ -1,5 +1,5 @@
 /* The table of a job's fields, for the files job*.c: one row a field, in the
- * order of the documentation. Two rows may share a path when no architecture has both. Reading and
+ * order of the documentation. Two rows may share a path when no job has both. Reading and
  * writing of JSON and dag-cbor, ranges and defaults all follow from it; docs/job.md describes the
  * same rows. */
 #ifndef EMAC_WORK_JOB_FIELDS_H
@@ -8,10 +8,9 @@
 #include "work/job.h"
 
 enum job_field_type {
-    FIELD_NAME,         /* [a-z0-9-]{1,40} */
-    FIELD_WORD,         /* one fixed word; takes no room in struct job */
-    FIELD_ARCHITECTURE, /* one of the families' names (work/family.h) */
-    FIELD_STORAGE,      /* enum dtype: "f32" or "bf16" */
+    FIELD_NAME,   /* [a-z0-9-]{1,40} */
+    FIELD_WORD,   /* one fixed word; takes no room in struct job */
+    FIELD_CHOICE, /* an enum (of 32 bits), one of `words` */
     FIELD_U32,
     FIELD_U64, /* at most INT64_MAX, what JSON integers hold */
     FIELD_F64,
@@ -36,10 +35,16 @@ struct job_field {
     size_t offset; /* in struct job */
     double lo, hi,
         usual; /* U32, U64, F64; BOOL: usual; AMOUNT in units. Integers are exact below 2^53 */
-    const char *word; /* WORD */
-    uint32_t of;      /* bit 1 << architecture of each job that has the field; 0: all have it */
-    bool joined;      /* joined later: left out of the canonical form at its usual value, so that
-                         older jobs keep their CIDs */
+    const char *word;         /* WORD */
+    const char *const *words; /* CHOICE: by value; NULL where a value is none of the job's */
+    uint32_t word_count;
+    uint32_t of; /* bit 1 << architecture of each job that has the field; 0: all have it */
+    struct job_when {
+        size_t offset; /* of a choice in an earlier row */
+        uint32_t in;   /* bit 1 << value of each choice with which a job has the field; 0: any */
+    } when;
+    bool joined; /* joined later: left out of the canonical form at its usual value, so that
+                    older jobs keep their CIDs */
 };
 
 #define JOB_FIELDS_MAX 96
@@ -47,13 +52,27 @@ extern const struct job_field JOB_FIELDS[];
 extern const uint32_t JOB_FIELD_COUNT;
 extern const char *const JOB_SECTIONS[]; /* NULL-terminated */
 
-bool job_field_applies(const struct job_field *f, enum job_architecture a);
+/* Has the job that field? Its choices, which decide, must have been read. */
+bool job_field_applies(const struct job_field *f, const struct job *job);
 
 /* Path of a field: "recipe.lr". */
 #define JOB_PATH_MAX 64
 void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key);
-/* STORAGE and `joined` fields: does it have its usual value? */
+/* CHOICE, U32, F64, BOOL: does it have its usual value? */
 bool job_field_is_usual(const struct job *job, const struct job_field *f);
+/* CHOICE: the word of the job's value; set it, false when `word` is none of the field's. */
+const char *job_field_word(const struct job *job, const struct job_field *f);
+bool job_field_choose(struct job *job, const struct job_field *f, const char *word);
+void job_field_set_usual(struct job *job, const struct job_field *f);
+/* "'a', 'b' or 'c'": the field's words whose bit 1 << value is in `in`. */
+#define JOB_WORDS_TEXT_MAX 200
+void job_field_words(char out[JOB_WORDS_TEXT_MAX], const struct job_field *f, uint32_t in);
+/* INVALID: `key` of `section` (NULL: top level) is no field of this job; the sentence says of
+ * which it is, or which there are. */
+enum emac_status job_field_unknown(const struct job *job, const char *section, const char *key,
+                                   struct emac_err *err);
+/* Is it one of that section, in this job? */
+bool job_field_is_of(const struct job_field *f, const char *section, const struct job *job);
 /* Is the field's value within its range? */
 enum emac_status job_field_check(const struct job *job, const struct job_field *f,
                                  struct emac_err *err);

@@ -90,13 +90,6 @@ static enum emac_status read_text(const struct job_field *f, struct job *job, co
                          "'%.40s'",
                          path, f->word, text);
     }
-    if (f->type == FIELD_STORAGE) {
-        enum dtype t = whole ? dtype_find(text) : DTYPE_COUNT;
-        *(enum dtype *)(void *)p = t;
-        if (t == DTYPE_F32 || t == DTYPE_BF16)
-            return EMAC_OK;
-        return emac_fail(err, EMAC_INVALID, "%s must be 'f32' or 'bf16', not '%.40s'", path, text);
-    }
     if (f->type == FIELD_CID) {
         if (whole && cid_parse((struct cid *)(void *)p, text, NULL) == EMAC_OK)
             return EMAC_OK;
@@ -130,9 +123,8 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
         return EMAC_OK;
     case FIELD_AMOUNT:
         return read_amount(f, p, v, err);
-    case FIELD_ARCHITECTURE: /* read before all others */
+    case FIELD_CHOICE: /* read before all others */
         return EMAC_OK;
-    case FIELD_STORAGE:
     case FIELD_NAME:
     case FIELD_WORD:
     case FIELD_CID:
@@ -140,30 +132,6 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
         break;
     }
     return read_text(f, job, v, err);
-}
-
-static void field_default(const struct job_field *f, struct job *job)
-{
-    void *p = (char *)job + f->offset;
-    if (f->type == FIELD_U32)
-        *(uint32_t *)p = (uint32_t)f->usual;
-    else if (f->type == FIELD_U64)
-        *(uint64_t *)p = (uint64_t)f->usual;
-    else if (f->type == FIELD_F64)
-        *(double *)p = f->usual;
-    else if (f->type == FIELD_BOOL)
-        *(bool *)p = f->usual != 0;
-    else if (f->type == FIELD_AMOUNT)
-        *(int64_t *)p = (int64_t)f->usual;
-    else if (f->type == FIELD_STORAGE)
-        *(enum dtype *)p = DTYPE_F32;
-    else
-        EMAC_ASSERT(f->type == FIELD_WORD || f->type == FIELD_ARCHITECTURE);
-}
-
-static bool same_section(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 static bool is_section(const char *key)
@@ -175,16 +143,10 @@ static bool is_section(const char *key)
     return false;
 }
 
-/* Is field i one of that section, in a job of that architecture? */
-static bool is_of(uint32_t i, const char *section, enum job_architecture a)
-{
-    return same_section(JOB_FIELDS[i].section, section) && job_field_applies(&JOB_FIELDS[i], a);
-}
-
-static bool is_known(const char *section, const char *key, enum job_architecture a)
+static bool is_known(const struct job *job, const char *section, const char *key)
 {
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        if (is_of(i, section, a) && strcmp(JOB_FIELDS[i].key, key) == 0)
+        if (strcmp(JOB_FIELDS[i].key, key) == 0 && job_field_is_of(&JOB_FIELDS[i], section, job))
             return true;
     }
     if (section == NULL)
@@ -192,37 +154,15 @@ static bool is_known(const char *section, const char *key, enum job_architecture
     return strcmp(section, "data") == 0 && strcmp(key, "file") == 0;
 }
 
-static enum emac_status unknown_field(const char *section, const char *key, enum job_architecture a,
-                                      struct emac_err *err)
-{
-    char list[400] = "";
-    size_t at = 0;
-    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
-        const char *k = JOB_FIELDS[i].key;
-        if (!is_of(i, section, a) || at + strlen(k) + 3 > sizeof list)
-            continue;
-        memcpy(list + at, " ", 1);
-        memcpy(list + at + 1, k, strlen(k) + 1);
-        at += strlen(k) + 1;
-    }
-    if (section == NULL)
-        return emac_fail(err, EMAC_INVALID,
-                         "unknown field '%.40s'; known are model, data, recipe, "
-                         "policy, price,%s",
-                         key, list);
-    return emac_fail(err, EMAC_INVALID, "unknown field '%s.%.40s'; known in '%s' are%s", section,
-                     key, section, list);
-}
-
-static enum emac_status only_known(const char *section, json_t *map, enum job_architecture a,
+static enum emac_status only_known(const struct job *job, const char *section, json_t *map,
                                    struct emac_err *err)
 {
     const char *key;
     json_t *value;
     json_object_foreach(map, key, value)
     {
-        if (!is_known(section, key, a))
-            return unknown_field(section, key, a, err);
+        if (!is_known(job, section, key))
+            return job_field_unknown(job, section, key, err);
         if (section == NULL && is_section(key) && !json_is_object(value))
             return emac_fail(err, EMAC_INVALID, "%s must be a map, not %s", key, json_kind(value));
     }
@@ -260,16 +200,21 @@ static enum emac_status read_data_file(json_t *root, const struct job *job, char
     return EMAC_OK;
 }
 
+/* The field's value in the file, NULL when absent. */
+static const json_t *field_value(json_t *root, const struct job_field *f)
+{
+    return json_object_get(f->section == NULL ? root : json_object_get(root, f->section), f->key);
+}
+
 static enum emac_status read_fields(struct job *out, json_t *root, bool *given,
                                     struct emac_err *err)
 {
     char path[JOB_PATH_MAX];
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
-        json_t *map = f->section == NULL ? root : json_object_get(root, f->section);
-        const json_t *v = json_object_get(map, f->key);
+        const json_t *v = field_value(root, f);
         enum emac_status st = EMAC_OK;
-        if (!job_field_applies(f, out->architecture))
+        if (!job_field_applies(f, out))
             continue;
         given[i] = v != NULL;
         job_field_path(path, f->section, f->key);
@@ -277,31 +222,46 @@ static enum emac_status read_fields(struct job *out, json_t *root, bool *given,
             st = read_field(f, out, v, err);
         else if (f->need == NEED_MUST)
             st = emac_fail(err, EMAC_INVALID, "%s is missing", path);
-        else if (f->need == NEED_DEFAULT)
-            field_default(f, out);
+        else if (f->need == NEED_DEFAULT && f->type != FIELD_CHOICE)
+            job_field_set_usual(out, f);
         if (st != EMAC_OK)
             return st;
     }
     return EMAC_OK;
 }
 
-/* model.architecture says which fields there are. */
-static enum emac_status architecture_read(struct job *out, json_t *root, struct emac_err *err)
+static enum emac_status choice_read(struct job *out, const struct job_field *f, const json_t *v,
+                                    struct emac_err *err)
 {
-    const json_t *v = json_object_get(json_object_get(root, "model"), "architecture");
-    out->architecture = JOB_LLAMA;
-    if (v == NULL)
-        return EMAC_OK;
+    char path[JOB_PATH_MAX], words[JOB_WORDS_TEXT_MAX];
     if (!json_is_string(v))
-        return emac_fail(err, EMAC_INVALID, "model.architecture must be text, not %s",
-                         json_kind(v));
-    out->architecture = job_family_find(json_string_value(v));
-    if (out->architecture != JOB_ARCHITECTURES &&
-        strlen(json_string_value(v)) == json_string_length(v))
+        return wrong_type(f, "text", v, err);
+    if (strlen(json_string_value(v)) == json_string_length(v) &&
+        job_field_choose(out, f, json_string_value(v)))
         return EMAC_OK;
-    return emac_fail(err, EMAC_INVALID,
-                     "model.architecture must be 'llama', 'mlp' or 'cnn', not '%.40s'",
+    job_field_path(path, f->section, f->key);
+    job_field_words(words, f, UINT32_MAX);
+    return emac_fail(err, EMAC_INVALID, "%s must be %s, not '%.40s'", path, words,
                      json_string_value(v));
+}
+
+/* What was chosen says which fields there are. */
+static enum emac_status choices_read(struct job *out, json_t *root, struct emac_err *err)
+{
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        const json_t *v = field_value(root, f);
+        enum emac_status st = EMAC_OK;
+        if (f->type != FIELD_CHOICE || !job_field_applies(f, out))
+            continue;
+        if (v == NULL)
+            job_field_set_usual(out, f);
+        else
+            st = choice_read(out, f, v, err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return EMAC_OK;
 }
 
 enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, size_t data_file_cap,
@@ -312,12 +272,12 @@ enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, s
     *out = (struct job){0};
     if (!json_is_object(root))
         return emac_fail(err, EMAC_INVALID, "a job must be a map of fields");
-    EMAC_TRY(st, architecture_read(out, root, err));
-    EMAC_TRY(st, only_known(NULL, root, out->architecture, err));
+    EMAC_TRY(st, choices_read(out, root, err));
+    EMAC_TRY(st, only_known(out, NULL, root, err));
     for (uint32_t i = 0; JOB_SECTIONS[i] != NULL; i++) {
         json_t *map = json_object_get(root, JOB_SECTIONS[i]);
         if (map != NULL)
-            EMAC_TRY(st, only_known(JOB_SECTIONS[i], map, out->architecture, err));
+            EMAC_TRY(st, only_known(out, JOB_SECTIONS[i], map, err));
     }
     EMAC_TRY(st, read_fields(out, root, given, err));
     EMAC_TRY(st, read_data_file(root, out, data_file, data_file_cap, err));
@@ -339,10 +299,8 @@ static json_t *field_to_json(const struct job_field *f, const struct job *job)
         return json_string(p);
     case FIELD_WORD:
         return json_string(f->word);
-    case FIELD_ARCHITECTURE:
-        return json_string(job_family_name(job->architecture));
-    case FIELD_STORAGE:
-        return json_string(dtype_name(*(const enum dtype *)p));
+    case FIELD_CHOICE:
+        return json_string(job_field_word(job, f));
     case FIELD_U32:
         return json_integer(*(const uint32_t *)p);
     case FIELD_U64:
@@ -380,7 +338,7 @@ json_t *job_to_json(const struct job *job)
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
         json_t *map = root;
-        if (!job_field_applies(f, job->architecture))
+        if (!job_field_applies(f, job))
             continue;
         if (f->section != NULL) {
             map = json_object_get(root, f->section);

@@ -449,7 +449,7 @@ static void test_facts_come_from_the_data_set(void **state)
 
 static void field_value_text(const struct job_field *f, char *out, size_t cap)
 {
-    char lo[32], hi[32];
+    char lo[32], hi[32], words[JOB_WORDS_TEXT_MAX];
     ledger_amount_text(lo, (int64_t)f->lo);
     ledger_amount_text(hi, (int64_t)(f->hi < 9e18 ? f->hi : 9e18));
     switch (f->type) {
@@ -459,11 +459,11 @@ static void field_value_text(const struct job_field *f, char *out, size_t cap)
     case FIELD_WORD:
         snprintf(out, cap, "`%s`", f->word);
         break;
-    case FIELD_ARCHITECTURE:
-        snprintf(out, cap, "`llama`, `mlp` or `cnn`");
-        break;
-    case FIELD_STORAGE:
-        snprintf(out, cap, "`f32` or `bf16`");
+    case FIELD_CHOICE:
+        job_field_words(words, f, UINT32_MAX);
+        for (char *c = words; *c != '\0'; c++)
+            *c = *c == '\'' ? '`' : *c;
+        snprintf(out, cap, "%s", words);
         break;
     case FIELD_BOOL:
         snprintf(out, cap, "true or false");
@@ -500,10 +500,8 @@ static void field_default_text(const struct job_field *f, char *out, size_t cap)
         snprintf(out, cap, "`"); /* names the field it follows from */
     else if (f->type == FIELD_WORD)
         snprintf(out, cap, "`%s` |", f->word);
-    else if (f->type == FIELD_ARCHITECTURE)
-        snprintf(out, cap, "`llama` |");
-    else if (f->type == FIELD_STORAGE)
-        snprintf(out, cap, "`f32` |");
+    else if (f->type == FIELD_CHOICE)
+        snprintf(out, cap, "`%s` |", f->words[(uint32_t)f->usual]);
     else if (f->type == FIELD_BOOL)
         snprintf(out, cap, "%s |", f->usual != 0 ? "true" : "false");
     else if (f->type == FIELD_AMOUNT)
@@ -525,7 +523,7 @@ static void test_the_manual_says_what_the_table_says(void **state)
     }
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
-        char name[JOB_PATH_MAX], value[96], usual[96], row[300];
+        char name[JOB_PATH_MAX], value[JOB_WORDS_TEXT_MAX], usual[96], row[400];
         job_field_path(name, f->section, f->key);
         field_value_text(f, value, sizeof value);
         field_default_text(f, usual, sizeof usual);
