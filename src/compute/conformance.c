@@ -15,7 +15,7 @@
 const char CONFORMANCE_DIGEST_FIRST[] =
     "6ef46e363fccb51e6de474eacd61e6a592a33f898219122937513209c23b47a6";
 const char CONFORMANCE_DIGEST[] =
-    "095e140fbdda43e2e152eb7ac513cc8492c7c4fa9d1105a9d0131f6c4b442f10";
+    "a6b998cc59e54ea13ba76bdfa0a231dc0f2652b6d862a33a69a14d4fecbe8c02";
 
 /* Decode: {heads, kv_heads, head_dim, len} */
 static const uint32_t decodes[][4] = {{4, 2, 20, 1}, {14, 1, 32, 257}, {3, 3, 7, 300}};

@@ -144,14 +144,16 @@ out:
     return st;
 }
 
-/* Rule 11 looks at binary32 results; those of `quantise` are bytes, so its input is looked at. */
-static enum emac_status finite_check(struct device *dev, const struct tensor *x,
+/* Rule 11 looks at binary32 results; those of `quantise` and `pack` are bytes, so their input is
+ * looked at. */
+static enum emac_status finite_check(struct device *dev, enum op op, const struct tensor *x,
                                      struct emac_err *err)
 {
     bool finite;
     enum emac_status st = dev->class->finite(dev, 1, x, &finite, err);
     if (st == EMAC_OK && !finite)
-        st = emac_fail(err, EMAC_NUMERIC, "the input of operator 'quantise' is not finite");
+        st = emac_fail(err, EMAC_NUMERIC, "the input of operator '%s' is not finite",
+                       op_info(op)->name);
     return st;
 }
 
@@ -161,8 +163,8 @@ enum emac_status device_run(struct device *dev, enum op op, const struct op_attr
     enum emac_status st;
     shapes_assert(op, attrs, in, out);
     st = dev->class->is_host ? inputs_check(op, in, out, err) : EMAC_OK;
-    if (st == EMAC_OK && op == OP_QUANTISE)
-        st = finite_check(dev, &in[0], err);
+    if (st == EMAC_OK && (op == OP_QUANTISE || op == OP_PACK))
+        st = finite_check(dev, op, &in[0], err);
     if (st != EMAC_OK)
         return st;
     bool stored = out[0].dtype == DTYPE_BF16;

@@ -7,6 +7,7 @@
 #include "compute/fn.h"
 #include "compute/image.h"
 #include "compute/op.h"
+#include "compute/pack.h"
 #include "compute/quant.h"
 
 #define SHAPE_TEXT_MAX 96
@@ -334,16 +335,22 @@ static void infer_reshape(struct infer *c)
     give_view(c, attr_shape(c));
 }
 
-static void infer_view(struct infer *c)
+/* [dim0(, dim1(, dim2(, dim3)))] from the attributes from `first` on; the first 0 ends it. */
+static struct shape attr_shape4(struct infer *c, uint32_t first)
 {
-    struct shape s = {1, {(size_t)attr_int(c, 0, 1, INT64_MAX)}};
+    struct shape s = {1, {(size_t)attr_int(c, first, 1, INT64_MAX)}};
     for (uint32_t i = 1; i < TENSOR_RANK_MAX; i++) {
-        s.dim[i] = (size_t)attr_int(c, i, 0, INT64_MAX);
+        s.dim[i] = (size_t)attr_int(c, first + i, 0, INT64_MAX);
         if (s.dim[i] != 0 && s.rank < i)
-            fail_attr(c, i, "0 after a dimension of 0");
+            fail_attr(c, first + i, "0 after a dimension of 0");
         s.rank += s.dim[i] != 0;
     }
-    give_view(c, s);
+    return s;
+}
+
+static void infer_view(struct infer *c)
+{
+    give_view(c, attr_shape4(c, 0));
 }
 
 /* The last dimension of input i, any rank. */
@@ -542,6 +549,38 @@ static void infer_dropout(struct infer *c)
     give_as(c, 0, 0);
 }
 
+static struct pack attr_pack(struct infer *c)
+{
+    struct pack p = {.format = PACK_INT8};
+    if (!pack_make(c->attrs->at[0].i, c->attrs->at[1].i, &p))
+        fail_attr(c, 0,
+                  "1, 2 or 3 (int8, int4, topk) with `keep` a multiple of 4 up to 1024 for "
+                  "topk and 0 for the others");
+    return p;
+}
+
+static void infer_pack(struct infer *c)
+{
+    struct pack p = attr_pack(c);
+    size_t n = 1;
+    need(c, 0, DTYPE_F32, 0);
+    if (ok(c))
+        shape_count(&c->in[0].shape, &n);
+    give_type(c, 0, DTYPE_U8, SHAPE2(pack_blocks(&p, n), pack_block_bytes(&p)));
+}
+
+static void infer_unpack(struct infer *c)
+{
+    struct pack p = attr_pack(c);
+    struct shape shape = attr_shape4(c, 2);
+    size_t n = 0;
+    need(c, 0, DTYPE_U8, 2);
+    give(c, 0, shape);
+    if (ok(c) && (!shape_count(&shape, &n) || dim(c, 0, 0) != pack_blocks(&p, n) ||
+                  dim(c, 0, 1) != pack_block_bytes(&p)))
+        fail_input(c, 0, "as many blocks as the output's numbers take");
+}
+
 static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_EMBED] = infer_embed,
     [OP_EMBED_GRAD] = infer_embed_grad,
@@ -591,6 +630,8 @@ static void (*const infer_table[OP_COUNT])(struct infer *) = {
     [OP_GELU_TANH_GRAD] = infer_pair,
     [OP_POSITION_ADD] = infer_position_add,
     [OP_DROPOUT] = infer_dropout,
+    [OP_PACK] = infer_pack,
+    [OP_UNPACK] = infer_unpack,
 };
 
 enum emac_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor *in,

@@ -164,6 +164,10 @@ static uint64_t flops_per_element(enum op op)
         return 16;
     case OP_DEQUANTISE:
         return 2;
+    case OP_PACK: /* per byte: some steps for each of the numbers behind it */
+        return 16;
+    case OP_UNPACK:
+        return 2;
     default:
         return 0; /* copies and fills */
     }

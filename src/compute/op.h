@@ -144,7 +144,14 @@
      * PHILOX_DROPOUT + site * 2^16, step, part * 2^32 + i / 4). Of the dropouts of a program each \
      * has its own site below 2^16, of the micro-batches of a step each its own part. At most      \
      * 2^34 elements. Its own gradient. */                                                         \
-    X(DROPOUT, "dropout", 2, 1, "f:p i:site")
+    X(DROPOUT, "dropout", 2, 1, "f:p i:site")                                                      \
+    /* x -> u8[blocks, bytes of a block]: x as one vector, in a format of PACK_TABLE               \
+     * (compute/pack.h) of which `keep` numbers of a block stay; a NaN or infinity fails the       \
+     * task */                                                                                     \
+    X(PACK, "pack", 1, 1, "i:format i:keep")                                                       \
+    /* u8[blocks, bytes of a block] -> f32[dim0(,dim1(,dim2(,dim3)))], the first 0 ends it. Bytes  \
+     * that pack never writes may give a NaN, which fails the task. */                             \
+    X(UNPACK, "unpack", 1, 1, "i:format i:keep i:dim0 i:dim1 i:dim2 i:dim3")
 
 enum op {
 #define X(E, name, in, out, attrs) OP_##E,

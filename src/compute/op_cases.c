@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/philox.h"
 #include "compute/fn.h"
+#include "compute/pack.h"
 #include "compute/quant.h"
 
 #define SEED 0x454d4143u /* "EMAC" */
@@ -24,6 +25,7 @@ static const uint32_t special[] = {
 #define MATRIX(f, m, n)  {FILL_##f, {2, {m, n}}, 0}
 #define CUBE(f, a, b, c) {FILL_##f, {3, {a, b, c}}, 0}
 #define ROWS(q, n, bytes) {FILL_BLOCKS, {2, {n, bytes}}, q}
+#define PLACES(keep, n)  {FILL_PLACES, {2, {n, 2 + (keep) / 2 * 3 + (keep) / 4}}, keep}
 #define IMAGES(f, b, h, w, c) {FILL_##f, {4, {b, h, w, c}}, 0}
 #define ID(n, limit)     {FILL_IDS, {1, {n}}, limit}
 
@@ -64,6 +66,17 @@ static const uint32_t special[] = {
     {OP_DEQUANTISE, A({.i = q}), {MATRIX(BYTES, 40, bytes)}},                                      \
     {OP_QMATMUL, A({.i = q}), {MATRIX(UNIFORM, 1, 768), ROWS(q, 37, 3 * (bytes))}},                \
     {OP_QMATMUL, A({.i = q}), {MATRIX(WIDE, 11, 256), ROWS(q, 33, bytes)}}
+
+#define PACK_INTS(format, bytes)                                                                   \
+    {OP_PACK, A({.i = format}, {.i = 0}), {MATRIX(UNIFORM, 37, 300)}},                             \
+    {OP_PACK, A({.i = format}, {.i = 0}), {VECTOR(WIDE, 65)}, true},                               \
+    {OP_UNPACK, A({.i = format}, {.i = 0}, {.i = 31}, {.i = 33}), {MATRIX(BYTES, 16, bytes)}}
+#define PACK_TOP_4(k)                                                                              \
+    {OP_PACK, A({.i = PACK_TOP}, {.i = k}), {MATRIX(UNIFORM, 37, 300)}},                           \
+    {OP_PACK, A({.i = PACK_TOP}, {.i = k}), {VECTOR(WIDE, 8195)}, true},                           \
+    {OP_UNPACK, A({.i = PACK_TOP}, {.i = k}, {.i = 128}, {.i = 64}), {PLACES(k, 2)}},              \
+    {OP_UNPACK, A({.i = PACK_TOP}, {.i = k}, {.i = 4100}),                                         \
+     {MATRIX(BYTES, 2, 2 + (k) / 2 * 3 + (k) / 4)}}
 /* clang-format on */
 
 const struct op_case OP_CASES_FIRST[] = {
@@ -186,6 +199,11 @@ const struct op_case OP_CASES_LATER[] = {
     {OP_GELU_TANH_GRAD, A({0}), {VECTOR(UNIFORM, 4099), VECTOR(WIDE, 4099)}},
     {OP_POSITION_ADD, A({0}), {MATRIX(UNIFORM, 42, 19), MATRIX(UNIFORM, 14, 19)}},
     {OP_DROPOUT, A({.f = 0.1f}, {.i = 3}), {MATRIX(SPECIAL, 33, 37), ID(4, UINT32_MAX)}},
+    /* for thin links: format, bytes of a block; numbers of 4096 that stay */
+    PACK_INTS(PACK_INT8, 65),
+    PACK_INTS(PACK_INT4, 33),
+    PACK_TOP_4(64),
+    PACK_TOP_4(4),
 };
 const size_t OP_CASES_LATER_COUNT = EMAC_COUNT(OP_CASES_LATER);
 
@@ -204,6 +222,25 @@ static float value(enum op_fill fill, uint32_t word, size_t i)
     }
 }
 
+/* Slot s of a block of PACK_TOP gets place s * 4096 / keep + something less than 4096 / keep. */
+static void rise(uint8_t *p, size_t n, uint32_t keep)
+{
+    const uint32_t gap = PACK_TOP_BLOCK / keep;
+    size_t bytes = 2 + keep / 2 * 3 + keep / 4;
+    for (size_t i = 0; i < n; i += bytes) {
+        uint8_t *slots = p + i + 2;
+        p[i] = (uint8_t)(p[i] & 0x7f);
+        p[i + 1] = (uint8_t)(p[i + 1] & 0x7f);
+        for (uint32_t s = 0; s < keep; s += 2) {
+            uint8_t *two = slots + s / 2 * 3;
+            uint32_t a = s * gap + two[0] % gap, b = (s + 1) * gap + two[2] % gap;
+            two[0] = (uint8_t)a;
+            two[1] = (uint8_t)(a >> 8 | (b & 15) << 4);
+            two[2] = (uint8_t)(b >> 4);
+        }
+    }
+}
+
 /* Byte i is byte i mod 4 of word i / 4. */
 static void fill_bytes(uint8_t *p, size_t n, const struct op_case_input *how, uint32_t stream)
 {
@@ -214,6 +251,8 @@ static void fill_bytes(uint8_t *p, size_t n, const struct op_case_input *how, ui
             philox_at(SEED, PHILOX_TEST, stream, i / 16, word);
         p[i] = (uint8_t)(word[i / 4 % 4] >> 8 * (i % 4));
     }
+    if (how->fill == FILL_PLACES)
+        rise(p, n, how->limit);
     /* Exponents 8 to 15 for the f16 numbers, by their upper byte. */
     for (size_t i = 0; how->fill == FILL_BLOCKS && i < n; i += info->bytes) {
         uint8_t *d = p + i + (info->format == QUANT_Q6_K ? info->bytes - 1 : 1);
@@ -261,6 +300,7 @@ static enum dtype fill_dtype(enum op_fill fill)
         return DTYPE_I32;
     case FILL_BYTES:
     case FILL_BLOCKS:
+    case FILL_PLACES:
         return DTYPE_U8;
     default:
         return DTYPE_F32;
@@ -295,7 +335,9 @@ enum emac_status op_case_outputs(const struct op_case *c, const struct tensor *i
     memset(out, 0, OP_OUT_MAX * sizeof *out);
     EMAC_TRY(st, op_infer(c->op, &c->attrs, in, out, err));
     for (uint32_t i = 0; i < op_info(c->op)->outputs; i++)
-        EMAC_TRY(st, tensor_new(&out[i], c->stored && i == 0 ? DTYPE_BF16 : out[i].dtype,
+        EMAC_TRY(st, tensor_new(&out[i],
+                                c->stored && i == 0 && out[i].dtype == DTYPE_F32 ? DTYPE_BF16
+                                                                                 : out[i].dtype,
                                 &out[i].shape, err));
 out:
     return st;

@@ -16,20 +16,22 @@ enum op_fill {
     FILL_SPECIAL,  /* UNIFORM, every third element zero, subnormal, a tie, an infinity, ... */
     FILL_IDS,      /* i32 below `limit` */
     FILL_BYTES,    /* u8 */
-    FILL_BLOCKS    /* u8: BYTES, but blocks of the format `limit` get scales of 2^-7 to 2^1 */
+    FILL_BLOCKS,   /* u8: BYTES, but blocks of the format `limit` get scales of 2^-7 to 2^1 */
+    FILL_PLACES    /* u8: BYTES, but rows are blocks of PACK_TOP of which `limit` numbers stay:
+                    * exponents below 128, places that rise */
 };
 
 struct op_case_input {
     enum op_fill fill;
     struct shape shape;
-    uint32_t limit; /* of IDS, BLOCKS */
+    uint32_t limit; /* of IDS, BLOCKS, PLACES */
 };
 
 struct op_case {
     enum op op;
     struct op_attrs attrs;
     struct op_case_input in[OP_IN_MAX];
-    bool stored; /* f32 inputs and output 0 are stored as bf16 (rule 8) */
+    bool stored; /* f32 inputs and an f32 output 0 are stored as bf16 (rule 8) */
 };
 
 /* The cases of the operators that version 1 began with: never edited. */

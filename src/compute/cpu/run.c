@@ -243,8 +243,19 @@ static void dequantise_range(const struct job *j, size_t b, size_t e)
                          (const uint8_t *)j->in[0].data + n * row_bytes, f32_out(j, 0) + n * k, k);
 }
 
-/* Of output 0: numbers, first index, all indices but the last, second index. */
-enum items { NONE, ELEMENTS, ROWS, VECTORS, COLUMNS };
+static void pack_range(const struct job *j, size_t b, size_t e)
+{
+    ref_pack_range(j->attrs, j->in, j->out, b, e);
+}
+
+static void unpack_range(const struct job *j, size_t b, size_t e)
+{
+    ref_unpack_range(j->attrs, j->in, j->out, b, e);
+}
+
+/* Of output 0: numbers, first index, all indices but the last, second index. Of input 0: first
+ * index. */
+enum items { NONE, ELEMENTS, ROWS, VECTORS, COLUMNS, BLOCKS };
 
 static const struct {
     enum items items;
@@ -285,6 +296,8 @@ static const struct {
     [OP_GELU_TANH_GRAD] = {ELEMENTS, gelu_tanh_grad_range},
     [OP_POSITION_ADD] = {ROWS, position_add_range},
     [OP_DROPOUT] = {ELEMENTS, dropout_range},
+    [OP_PACK] = {ROWS, pack_range},
+    [OP_UNPACK] = {BLOCKS, unpack_range},
 };
 
 static void job_part(void *ctx, uint32_t part, uint32_t parts)
@@ -322,6 +335,10 @@ static void run_ranges(struct cpu *cpu, enum op op, const struct op_attrs *attrs
         break;
     case VECTORS:
         j.items = count(&out[0]) / out[0].shape.dim[out[0].shape.rank - 1];
+        j.grain = 1;
+        break;
+    case BLOCKS:
+        j.items = in[0].shape.dim[0];
         j.grain = 1;
         break;
     default:

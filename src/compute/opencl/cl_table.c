@@ -50,4 +50,6 @@ cl_op_fn *const cl_op_table[OP_COUNT] = {
     [OP_GELU_TANH_GRAD] = cl_op_gelu_tanh_grad,
     [OP_POSITION_ADD] = cl_op_position_add,
     [OP_DROPOUT] = cl_op_dropout,
+    [OP_PACK] = cl_op_pack,
+    [OP_UNPACK] = cl_op_unpack,
 };

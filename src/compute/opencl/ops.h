@@ -15,7 +15,7 @@ cl_op_fn cl_op_add, cl_op_mul, cl_op_scale, cl_op_fill, cl_op_swiglu, cl_op_swig
     cl_op_conv2d_grad_w, cl_op_maxpool2d, cl_op_maxpool2d_grad, cl_op_avgpool2d,
     cl_op_avgpool2d_grad, cl_op_correct, cl_op_quantise, cl_op_dequantise, cl_op_qmatmul,
     cl_op_layernorm, cl_op_layernorm_grad, cl_op_gelu, cl_op_gelu_grad, cl_op_gelu_tanh,
-    cl_op_gelu_tanh_grad, cl_op_position_add, cl_op_dropout;
+    cl_op_gelu_tanh_grad, cl_op_position_add, cl_op_dropout, cl_op_pack, cl_op_unpack;
 
 bool cl_is_wide(const struct cl *cl);
 size_t cl_vec(const struct cl *cl);  /* floats of a vector where wide; else 1 */

@@ -26,7 +26,13 @@ ref_fn ref_embed, ref_embed_grad, ref_matmul, ref_add, ref_mul, ref_scale, ref_r
     ref_conv2d_grad_x, ref_conv2d_grad_w, ref_maxpool2d, ref_maxpool2d_grad, ref_avgpool2d,
     ref_avgpool2d_grad, ref_correct, ref_quantise, ref_dequantise, ref_qmatmul, ref_layernorm,
     ref_layernorm_grad, ref_gelu, ref_gelu_grad, ref_gelu_tanh, ref_gelu_tanh_grad,
-    ref_position_add, ref_dropout;
+    ref_position_add, ref_dropout, ref_pack, ref_unpack;
+
+/* Blocks begin..end of pack and unpack. */
+void ref_pack_range(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                    size_t begin, size_t end);
+void ref_unpack_range(const struct op_attrs *attrs, const struct tensor *in, struct tensor *out,
+                      size_t begin, size_t end);
 
 /* Rule 3: init, add every product in index order, end. */
 struct ref_chain {

@@ -49,4 +49,6 @@ ref_fn *const ref_table[OP_COUNT] = {
     [OP_GELU_TANH_GRAD] = ref_gelu_tanh_grad,
     [OP_POSITION_ADD] = ref_position_add,
     [OP_DROPOUT] = ref_dropout,
+    [OP_PACK] = ref_pack,
+    [OP_UNPACK] = ref_unpack,
 };

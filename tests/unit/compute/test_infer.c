@@ -219,6 +219,21 @@ static const struct infer_case cases[] = {
     {OP_DROPOUT, {{{.f = 0.5f}, {.i = 65536}}}, {"f32[6,3]", "i32[4]"}, "!'site'"},
     {OP_DROPOUT, {{{.f = 0.5f}, {.i = 0}}}, {"f32[6,3]", "i32[3]"}, "!i32[4]"},
     {OP_DROPOUT, {{{.f = 0.5f}, {.i = 0}}}, {"f32[17179869185]", "i32[4]"}, "!2^34"},
+    {OP_PACK, I2(1, 0), {"f32[5,13]"}, "u8[2,65]"},
+    {OP_PACK, I2(2, 0), {"f32[64]"}, "u8[1,33]"},
+    {OP_PACK, I2(3, 64), {"f32[3,1,4096]"}, "u8[3,114]"},
+    {OP_PACK, I2(3, 0), {"f32[64]"}, "!'format'"},
+    {OP_PACK, I2(3, INT64_MIN), {"f32[64]"}, "!'format'"},
+    {OP_PACK, I2(1, 0), {"u8[64]"}, "!must be f32"},
+    {OP_UNPACK, {{{.i = 1}, {.i = 0}, {.i = 5}, {.i = 13}}}, {"u8[2,65]"}, "f32[5,13]"},
+    {OP_UNPACK, {{{.i = 3}, {.i = 64}, {.i = 1}}}, {"u8[1,114]"}, "f32[1]"},
+    {OP_UNPACK, {{{.i = 1}, {.i = 0}, {.i = 5}, {.i = 13}}}, {"u8[3,65]"}, "!as many blocks"},
+    {OP_UNPACK, {{{.i = 2}, {.i = 0}, {.i = 5}, {.i = 13}}}, {"u8[2,65]"}, "!as many blocks"},
+    {OP_UNPACK, {{{.i = 1}, {.i = 0}, {.i = 0}}}, {"u8[2,65]"}, "!'dim0'"},
+    {OP_UNPACK,
+     {{{.i = 1}, {.i = 0}, {.i = HUGE_DIM}, {.i = HUGE_DIM}}},
+     {"u8[2,65]"},
+     "!too large"},
 };
 
 static void table(void **state)

@@ -1,6 +1,7 @@
 /* The test vectors of docs/numerics.md: for each rule a small input that anybody can make, and the
  * bits that come out, on every instruction set. */
 #include "compute/host_math.h"
+#include "compute/pack.h"
 #include "compute/quant.h"
 #include "ops_test.h"
 
@@ -178,13 +179,30 @@ static int teardown(void **state)
     return close_all(state);
 }
 
+static void packed(void **state)
+{
+    static const struct {
+        const char *what;
+        int64_t format, keep;
+    } row[] = {{"`pack`, `unpack` of 1/(2i+1), int8, i < 100: the first 8", PACK_INT8, 0},
+               {"`pack`, `unpack` of 1/(2i+1), int4, i < 100: the first 8", PACK_INT4, 0},
+               {"`pack`, `unpack` of 1/(2i+1), topk, keep 4, i < 100: the first 8", PACK_TOP, 4}};
+    for (size_t i = 0; i < EMAC_COUNT(row); i++) {
+        struct op_attrs attrs = {{{.i = row[i].format}, {.i = row[i].keep}, {.i = 100}}};
+        struct tensor x = fractions(SHAPE1(100), 2, 1), q;
+        test_run(devices.ref, OP_PACK, &attrs, &x, &q);
+        free(x.data);
+        vector(row[i].what, OP_UNPACK, &attrs, &q);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rule_3), cmocka_unit_test(rule_4),  cmocka_unit_test(rule_5),
         cmocka_unit_test(rule_6), cmocka_unit_test(rule_7),  cmocka_unit_test(rule_8),
         cmocka_unit_test(rule_9), cmocka_unit_test(rule_10), cmocka_unit_test(optimiser),
-        cmocka_unit_test(images), cmocka_unit_test(layers),
+        cmocka_unit_test(images), cmocka_unit_test(layers),  cmocka_unit_test(packed),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
