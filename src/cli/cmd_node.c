@@ -2,11 +2,12 @@
 
 #include "cli/cli.h"
 #include "node/agent.h"
+#include "node/duty.h"
 #include "os/process.h"
 #include "os/thread.h"
 
 struct node_args {
-    const char *dir, *name, *address, *public_url;
+    const char *dir, *name, *address, *public_url, *duty;
     uint64_t port, memory_mb, disk_mb;
     struct cli_device device;
     bool unreachable, no_sandbox, once;
@@ -83,6 +84,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         {"unreachable", 0, OPT_FLAG, &a.unreachable},
         CLI_DEVICE_OPTIONS(&a.device){"memory-mb", 0, OPT_U64, &a.memory_mb},
         {"disk-mb", 0, OPT_U64, &a.disk_mb},
+        {"duty", 0, OPT_TEXT, &a.duty},
         {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
         {"once", 0, OPT_FLAG, &a.once},
     };
@@ -97,6 +99,10 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     if (a.port > 65535 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30))
         return emac_fail(&c->err, EMAC_INVALID,
                          "port goes up to 65535, memory-mb and disk-mb to 2^30");
+    uint32_t duty = DUTY_WHOLE;
+    if (a.duty != NULL && !duty_parse(a.duty, &duty))
+        return emac_fail(&c->err, EMAC_INVALID, "'--duty %s' is not a share from 0.001 to 1",
+                         a.duty);
     st = node_dir(c, a.dir, dir, sizeof(dir));
     if (st != EMAC_OK)
         return st;
@@ -111,6 +117,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .device = a.device.spec,
                                     .device_memory = a.device.memory_bytes,
                                     .threads = (uint32_t)a.device.threads,
+                                    .duty = duty,
                                     .memory_quota = a.memory_mb << 20,
                                     .disk_quota = a.disk_mb << 20,
                                     .sandbox = !a.no_sandbox,

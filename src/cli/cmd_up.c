@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "node/duty.h"
 #include "os/process.h"
 
 #define NODES_MAX       64
@@ -14,7 +15,7 @@
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
-    const char *dir, *isa, *devices, *device_memory, *chain;
+    const char *dir, *isa, *devices, *device_memory, *duty, *chain;
     uint64_t nodes, threads, port, memory_mb;
     bool no_restart;
 };
@@ -130,17 +131,46 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
     return st;
 }
 
-/* Rig i takes device i of the list, which begins anew at its end. */
-static char *device_of(const struct up_args *a, uint32_t i)
+/* Rig i takes item i of the list, which begins anew at its end. */
+static char *item_of(const char *list, uint32_t i)
 {
-    const char *at = a->devices;
-    if (at == NULL)
-        return a->isa != NULL ? emac_asprintf("cpu/%s", a->isa) : emac_strdup("cpu");
+    const char *at = list;
     for (; i > 0; i--) {
         const char *comma = strchr(at, ',');
-        at = comma != NULL ? comma + 1 : a->devices;
+        at = comma != NULL ? comma + 1 : list;
     }
     return emac_strndup(at, strcspn(at, ","));
+}
+
+static char *device_of(const struct up_args *a, uint32_t i)
+{
+    if (a->devices != NULL)
+        return item_of(a->devices, i);
+    return a->isa != NULL ? emac_asprintf("cpu/%s", a->isa) : emac_strdup("cpu");
+}
+
+static enum emac_status duty_check(struct cli *c, const char *list)
+{
+    uint32_t per_mille, items = 1;
+    bool sound = true;
+    for (const char *at = list; *at != '\0'; at++)
+        items += *at == ',';
+    for (uint32_t i = 0; i < items && sound; i++) {
+        char *item = item_of(list, i);
+        sound = duty_parse(item, &per_mille);
+        free(item);
+    }
+    return sound ? EMAC_OK
+                 : emac_fail(&c->err, EMAC_INVALID,
+                             "'--duty %s' is not a list of shares from 0.001 to 1", list);
+}
+
+static void option_add(char **argv, uint32_t *count, char *name, char *value)
+{
+    if (value == NULL)
+        return;
+    argv[(*count)++] = name;
+    argv[(*count)++] = value;
 }
 
 static enum emac_status node_up(struct up *u, struct child *ch)
@@ -152,15 +182,16 @@ static enum emac_status node_up(struct up *u, struct child *ch)
         u->a->memory_mb ? u->a->memory_mb : (os_memory_bytes() >> 20) / 4 / (u->a->nodes + 1);
     snprintf(threads, sizeof(threads), "%llu", (unsigned long long)(each ? each : 1));
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)mb);
-    char *device = device_of(u->a, (uint32_t)(ch - u->child) - 1);
+    uint32_t rig = (uint32_t)(ch - u->child) - 1, count = 14;
+    char *device = device_of(u->a, rig);
+    char *duty = u->a->duty != NULL ? item_of(u->a->duty, rig) : NULL;
     char *argv[20] = {u->self,  "node",      "--url", u->url,        "--dir", dir,        "--name",
                       ch->name, "--threads", threads, "--memory-mb", memory,  "--device", device};
-    if (u->a->device_memory != NULL) {
-        argv[14] = "--device-memory";
-        argv[15] = (char *)u->a->device_memory;
-    }
+    option_add(argv, &count, "--device-memory", (char *)u->a->device_memory);
+    option_add(argv, &count, "--duty", duty);
     enum emac_status st = child_start(u, ch, argv);
     free(device);
+    free(duty);
     free(dir);
     return st;
 }
@@ -256,6 +287,7 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         {"isa", 0, OPT_TEXT, &a.isa},
         {"devices", 0, OPT_TEXT, &a.devices},
         {"device-memory", 0, OPT_TEXT, &a.device_memory},
+        {"duty", 0, OPT_TEXT, &a.duty},
         {"chain", 0, OPT_TEXT, &a.chain},
     };
     const char *pos[CLI_POSITIONALS_MAX];
@@ -267,6 +299,8 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
                          NODES_MAX);
     if (a.devices != NULL && a.isa != NULL)
         return emac_fail(&c->err, EMAC_INVALID, "give --devices or --isa, not both");
+    if (a.duty != NULL && duty_check(c, a.duty) != EMAC_OK)
+        return c->err.status;
     struct up u = {.c = c, .a = &a};
     struct os_lock *lock = NULL;
     char lock_path[OS_PATH_MAX];

@@ -267,6 +267,8 @@ static enum emac_status config_take(struct node *n, const struct node_config *cf
     n->cfg.device = emac_strdup(cfg->device != NULL ? cfg->device : "cpu");
     n->cfg.address = emac_strdup(cfg->address != NULL ? cfg->address : "127.0.0.1");
     n->cfg.public_url = url_copy(cfg->public_url);
+    if (n->cfg.duty == 0)
+        n->cfg.duty = DUTY_WHOLE;
     if (n->cfg.threads == 0)
         n->cfg.threads = os_cpu_count();
     n->memory_quota = cfg->memory_quota != 0 ? cfg->memory_quota : os_memory_bytes() / 4;
@@ -318,10 +320,12 @@ enum emac_status node_open(const struct node_config *cfg, struct node **out, str
     os_cond_init(&n->wake);
     n->figures.state = "starting";
     atomic_store(&n->heartbeat_ms, HEARTBEAT_MS);
+    atomic_store(&n->duty, DUTY_WHOLE);
     n->os->entropy(n->os, boot, sizeof boot);
     emac_hex(n->boot, boot, sizeof boot);
     EMAC_TRY(st, config_take(n, cfg, err));
     EMAC_TRY(st, dir_open(n, err));
+    agent_duty_read(n);
     EMAC_TRY(st, http_client_new(&n->api, err));
     EMAC_TRY(st, http_client_new(&n->bulk, err));
     EMAC_TRY(st, agent_device_open(n, err));

@@ -52,6 +52,9 @@ struct node_config {
     const char *device;     /* device_open's name; NULL: "cpu" */
     uint64_t device_memory; /* use no more of its memory; 0: all */
     uint32_t threads;       /* 0: all this process may use */
+    /* Thousandths of the time that the device may compute tasks (node/duty.h); 0: all of it. A file
+     * `duty` in dir ("0.25") goes before it, and is looked at again with every heartbeat. */
+    uint32_t duty;
     uint64_t memory_quota;  /* bytes of values kept in memory; 0: a quarter of memory */
     uint64_t disk_quota;    /* 0: 1 TiB */
     bool sandbox;           /* seccomp while working; default on in the CLI */

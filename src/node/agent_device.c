@@ -42,6 +42,7 @@ static enum emac_status open_as(struct node *n, const char *spec, struct emac_er
                                     .fetch_ctx = n,
                                     .cancelled = task_cancelled,
                                     .cancelled_ctx = n,
+                                    .duty = &n->duty,
                                     .tamper = n->cfg.tamper != NULL ? tamper : NULL,
                                     .tamper_ctx = n};
     struct exec_config with_device = cfg;

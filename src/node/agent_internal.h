@@ -14,6 +14,7 @@
 #include "http/identity.h"
 #include "model/llama.h"
 #include "node/agent.h"
+#include "node/duty.h"
 #include "node/exec.h"
 #include "os/library.h"
 #include "os/thread.h"
@@ -81,7 +82,10 @@ struct node {
     atomic_bool stop, cancel; /* cancel: the lease under way is not wanted any more */
     atomic_bool reachable;    /* peers can fetch from us, as the coordinator found */
     atomic_uint heartbeat_ms;
+    atomic_uint duty; /* thousandths; the executor reads it */
     atomic_uint_fast64_t served_bytes;
+
+    bool duty_refused; /* heartbeat: that the file makes no sense was said */
 
     /* worker */
     bool ever_joined, away, in_challenge;
@@ -188,6 +192,8 @@ enum emac_status agent_outbox_flush(struct node *n, struct emac_err *err);
 void agent_outbox_clear(struct node *n);
 
 /* ---- heartbeat.c, upload.c ---- */
+/* Take the share of time that the owner asks for: the file `duty`, or else the configuration. */
+void agent_duty_read(struct node *n);
 void *agent_heartbeat_thread(void *node);
 void *agent_upload_thread(void *node);
 /* Push this bundle to the depot soon; what is queued already is not queued twice. */

@@ -7,6 +7,7 @@
 #include "node/exec_internal.h"
 #include "os/process.h"
 
+#define REST_STEP_MS  50 /* how often a rest looks whether the task is still wanted */
 #define SCRATCH_SHARE 16 /* of a device's memory is left for the scratch of operators */
 
 enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, struct emac_err *err)
@@ -66,12 +67,49 @@ enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err
                          : st;
 }
 
-enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
+/* How long the device was busy: a processor as long as this thread ran, whatever else the machine
+ * does; a card as long as it was waited for. */
+static uint64_t busy_ns(struct exec *x)
+{
+    struct os *os = x->cfg.os;
+    return device_is_host(x->cfg.dev) ? os->busy_ns(os) : os->mono_ns(os);
+}
+
+struct exec_stint exec_stint_begin(struct exec_run *r)
 {
     struct os *os = r->x->cfg.os;
-    uint64_t began = os->mono_ns(os);
-    enum emac_status st = graph_run(r->p->plan, r->x->cfg.dev, err);
-    r->compute_ns += os->mono_ns(os) - began;
+    return (struct exec_stint){os->mono_ns(os), busy_ns(r->x)};
+}
+
+void exec_stint_end(struct exec_run *r, const struct exec_stint *s)
+{
+    struct exec *x = r->x;
+    r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - s->began_ns;
+    if (x->cfg.duty != NULL)
+        duty_worked(&x->duty, atomic_load(x->cfg.duty), s->began_ns, busy_ns(x) - s->busy_ns);
+}
+
+static enum emac_status rest(struct exec_run *r, struct emac_err *err)
+{
+    struct exec *x = r->x;
+    struct os *os = x->cfg.os;
+    uint64_t ms;
+    while ((ms = duty_rest_ns(&x->duty, os->mono_ns(os)) / 1000000) > 0) {
+        if (exec_is_cancelled(r))
+            return emac_fail(err, EMAC_CANCELLED, "the task was cancelled");
+        os->sleep_ms(os, ms < REST_STEP_MS ? (uint32_t)ms : REST_STEP_MS);
+    }
+    return EMAC_OK;
+}
+
+enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
+{
+    enum emac_status st = rest(r, err);
+    if (st != EMAC_OK)
+        return st;
+    struct exec_stint stint = exec_stint_begin(r);
+    st = graph_run(r->p->plan, r->x->cfg.dev, err);
+    exec_stint_end(r, &stint);
     return st;
 }
 

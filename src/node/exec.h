@@ -10,6 +10,8 @@
 #ifndef EMAC_NODE_EXEC_H
 #define EMAC_NODE_EXEC_H
 
+#include <stdatomic.h>
+
 #include "store/store.h"
 #include "work/task.h"
 
@@ -32,6 +34,10 @@ struct exec_config {
     /* Asked between micro-batches; true ends the task with CANCELLED. May be NULL. */
     bool (*cancelled)(void *ctx);
     void *cancelled_ctx;
+    /* Thousandths of the time that the device may work (node/duty.h), 1 to 1000; may change
+     * meanwhile. Rests come before a run of a graph and end when the task is cancelled. NULL: all
+     * of it. */
+    const atomic_uint *duty;
     /* A rig that lies, for tests: called with each output bundle (sorted by name) before it is
      * hashed. NULL in the product. */
     void (*tamper)(void *ctx, const char *output, uint8_t *bundle, size_t n);

@@ -118,10 +118,10 @@ static void part_add(void *ctx, uint32_t into, uint32_t from)
         dst = s->spare[--s->spares];
     if (dst == NULL)
         EMAC_TRY(s->st, resident_alloc(&x->resident, n * sizeof *dst, &dst, s->err));
-    uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
+    struct exec_stint stint = exec_stint_begin(s->r);
     EMAC_TRY(s->st,
              device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n, s->err));
-    s->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
+    exec_stint_end(s->r, &stint);
     s->piece[into].own = dst;
     piece_unhold(s, &s->piece[into]);
     piece_drop(s, from);

@@ -12,6 +12,7 @@
 #ifndef EMAC_NODE_EXEC_INTERNAL_H
 #define EMAC_NODE_EXEC_INTERNAL_H
 
+#include "node/duty.h"
 #include "node/exec.h"
 #include "node/resident.h"
 #include "work/bundle.h"
@@ -57,6 +58,7 @@ struct exec {
     uint32_t chunk_count;
     uint64_t reads;
     struct resident_set resident;
+    struct duty duty;
 };
 
 /* Memory that the host fills and the device reads: one piece where they share memory, else two. */
@@ -164,12 +166,18 @@ enum emac_status exec_apply(struct exec_run *r, struct emac_err *err);
 /* Memory for output bundle i, its header written, its ports bound. */
 enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err *err);
 void exec_bind_bundle(struct exec_run *r, const struct bundle *layout, uint8_t *file);
-/* graph_run, timed. */
+/* graph_run, timed, after the rest that the owner wants; CANCELLED while it rests. */
 enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err);
 /* NUMERIC when the bundle's numbers are not all finite. Padding-free: the data are one vector. */
 enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, const float *data,
                              struct emac_err *err);
 size_t exec_bundle_floats(const struct bundle *layout);
 bool exec_is_cancelled(struct exec_run *r);
+/* Around what the device does: its time counts as computing, and towards the owner's share. */
+struct exec_stint {
+    uint64_t began_ns, busy_ns;
+};
+struct exec_stint exec_stint_begin(struct exec_run *r);
+void exec_stint_end(struct exec_run *r, const struct exec_stint *s);
 
 #endif

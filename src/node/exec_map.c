@@ -44,7 +44,7 @@ static enum emac_status leaf_add(struct map_run *m, uint32_t index, uint8_t *lea
 {
     struct exec *x = m->r->x;
     size_t n = exec_bundle_floats(m->sum);
-    uint64_t began = x->cfg.os->mono_ns(x->cfg.os);
+    struct exec_stint stint = exec_stint_begin(m->r);
     enum emac_status st = EMAC_OK;
     for (uint32_t bits = index; (bits & 1) != 0; bits >>= 1) {
         EMAC_ASSERT(m->depth > 0);
@@ -57,7 +57,7 @@ static enum emac_status leaf_add(struct map_run *m, uint32_t index, uint8_t *lea
     }
     EMAC_ASSERT(m->depth < EXEC_LEVELS_MAX);
     m->pile[m->depth++] = leaf;
-    m->r->compute_ns += x->cfg.os->mono_ns(x->cfg.os) - began;
+    exec_stint_end(m->r, &stint);
     return st;
 }
 

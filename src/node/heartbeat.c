@@ -1,12 +1,14 @@
 /* The heartbeat: says that the lease under way is alive, hears what is not wanted any more and what
  * shall go to the depot. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/log.h"
 #include "node/agent_internal.h"
 
-#define BEAT_LEAST_MS 2000 /* a slow answer is waited for at least so long */
+#define BEAT_LEAST_MS  2000 /* a slow answer is waited for at least so long */
+#define DUTY_BYTES_MAX 64
 
 static json_t *beat_json(struct node *n)
 {
@@ -54,6 +56,24 @@ static void beat(struct node *n)
     json_decref(reply);
 }
 
+void agent_duty_read(struct node *n)
+{
+    struct emac_buf text;
+    uint32_t duty = n->cfg.duty;
+    char *path = emac_asprintf("%s/duty", n->cfg.dir);
+    emac_buf_init(&text, DUTY_BYTES_MAX);
+    enum emac_status st = n->os->file_read(n->os, path, &text, NULL);
+    bool sound = st == EMAC_OK ? duty_parse(emac_buf_str(&text), &duty) : st == EMAC_NOT_FOUND;
+    uint32_t before = sound ? atomic_exchange(&n->duty, duty) : duty;
+    if (!sound && !n->duty_refused)
+        LOG_W("node", "'%s' must hold one number from 0.001 to 1: it is not followed", path);
+    else if (sound && before != duty)
+        LOG_I("node", "computing %.1f %% of the time", duty * (100.0 / DUTY_WHOLE));
+    n->duty_refused = !sound;
+    emac_buf_release(&text);
+    free(path);
+}
+
 /* false when the agent ends */
 static bool wait_joined(struct node *n)
 {
@@ -69,6 +89,7 @@ void *agent_heartbeat_thread(void *node)
     struct node *n = node;
     while (wait_joined(n)) {
         uint64_t began = n->os->mono_ns(n->os);
+        agent_duty_read(n);
         beat(n);
         uint64_t took = (n->os->mono_ns(n->os) - began) / NS_PER_MS;
         uint32_t every = atomic_load(&n->heartbeat_ms);

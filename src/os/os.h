@@ -19,6 +19,7 @@ struct os {
     void *ctx;
     uint64_t (*wall_ms)(struct os *os); /* Unix time in milliseconds */
     uint64_t (*mono_ns)(struct os *os); /* never goes back */
+    uint64_t (*busy_ns)(struct os *os); /* processor time that the calling thread has used */
     void (*sleep_ms)(struct os *os, uint32_t ms);
     void (*entropy)(struct os *os, void *out, size_t n); /* aborts if there is none */
 

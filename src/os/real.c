@@ -37,6 +37,14 @@ static uint64_t real_mono_ns(struct os *os)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t real_busy_ns(struct os *os)
+{
+    struct timespec t;
+    int rc = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    EMAC_ASSERT(rc == 0);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 /* A signal that asks to stop ends the sleep early; others do not shorten it. */
 static void real_sleep_ms(struct os *os, uint32_t ms)
 {
@@ -396,6 +404,7 @@ static enum emac_status real_disk_free(struct os *os, const char *path, uint64_t
 static struct os REAL = {
     .wall_ms = real_wall_ms,
     .mono_ns = real_mono_ns,
+    .busy_ns = real_busy_ns,
     .sleep_ms = real_sleep_ms,
     .entropy = real_entropy,
     .file_read = real_file_read,
