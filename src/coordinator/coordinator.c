@@ -88,6 +88,8 @@ static enum emac_status counters_load(struct coordinator *c, struct emac_err *er
         db_one_i64(c->db, &c->log_id, err, "SELECT COALESCE(MAX(id), 0) FROM logs", "");
     if (st == EMAC_OK)
         st = db_one_i64(c->db, &c->job_seq, err, "SELECT COALESCE(MAX(seq), 0) FROM jobs", "");
+    if (st == EMAC_OK)
+        st = db_one_i64(c->db, &c->metric_id, err, "SELECT COALESCE(MAX(id), 0) FROM metrics", "");
     return st;
 }
 

@@ -47,6 +47,28 @@ void job_log(struct coordinator *c, const char *job, enum log_level level, const
     __attribute__((format(printf, 4, 5)));
 http_handler logs_get;
 
+/* ---- follow.c: needs no lock ---- */
+/* Append the rows of the job with numbers above *after, in order, at most limit; moves *after on.
+ */
+typedef enum emac_status follow_reader(struct coordinator *c, const char *job, int64_t *after,
+                                       int64_t limit, json_t *list, struct emac_err *err);
+/* Does the client want a stream of events? */
+bool follow_asked(const struct http_request *req);
+/* Make `res` the stream of all rows above `after`, until the job has ended. */
+enum emac_status follow_start(struct coordinator *c, follow_reader *read, const char *job,
+                              int64_t after, struct http_response *res, struct emac_err *err);
+
+/* ---- metrics.c, busy.c ---- */
+#define METRIC_NAME_MAX 32
+/* In tx: `t` is accepted with the outputs that `bundle` (its "metrics"; data NULL: none) belongs
+ * to. NUMERIC when a number in it is infinite or none. */
+enum emac_status metrics_write(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                               struct emac_slice bundle, struct emac_err *err);
+/* In tx: other outputs of `t` are accepted now than those whose metrics were written. */
+enum emac_status metrics_forget(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                                struct emac_err *err);
+http_handler metrics_get, job_rigs_get;
+
 /* ---- money.c: all in tx ---- */
 /* The first money of a job (fund_key NULL) or more of it; *posted (may be NULL) is false when the
  * key was used before. */

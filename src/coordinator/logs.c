@@ -1,16 +1,13 @@
-/* What happened in a job, in sentences for its owner: rows of `logs`, listed or followed. */
+/* What happened in a job, in sentences for its owner: rows of `logs`. */
 #include "coordinator/internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#define LOG_TEXT_MAX      1024
-#define LOGS_PAGE         200
-#define FOLLOW_WAIT_MS    500
-#define FOLLOW_COMMENT_MS 15000
+#define LOG_TEXT_MAX 1024
+#define LOGS_PAGE    200
 
 static const char *level_name(enum log_level level)
 {
@@ -43,7 +40,7 @@ static json_t *line_json(struct db_stmt *q)
                      (json_int_t)db_i64(q, 1), "level", db_text(q, 2), "text", db_text(q, 3));
 }
 
-/* Lines of the job after *after, at most limit; moves *after on. */
+/* A follow_reader. */
 static enum emac_status lines_read(struct coordinator *c, const char *job, int64_t *after,
                                    int64_t limit, json_t *list, struct emac_err *err)
 {
@@ -62,85 +59,11 @@ static enum emac_status lines_read(struct coordinator *c, const char *job, int64
     return st;
 }
 
-/* ---- following ---- */
-
-struct follow {
-    struct coordinator *c;
-    char job[JOB_ID_MAX];
-    int64_t after;
-    uint64_t said_ms;
-};
-
-static bool follow_events(struct follow *f, struct emac_buf *chunk, size_t *count)
-{
-    json_t *list = json_array();
-    enum emac_status st = lines_read(f->c, f->job, &f->after, LOGS_PAGE, list, NULL);
-    *count = json_array_size(list);
-    for (size_t i = 0; i < *count && st == EMAC_OK; i++) {
-        char *text = json_dumps(json_array_get(list, i), JSON_COMPACT);
-        st = text ? http_sse_event(chunk, text, NULL) : EMAC_NO_MEMORY;
-        free(text);
-    }
-    json_decref(list);
-    return st == EMAC_OK;
-}
-
-static bool follow_stream(void *ctx, struct emac_buf *chunk)
-{
-    struct follow *f = ctx;
-    struct coordinator *c = f->c;
-    for (;;) {
-        /* Asked before the lines are read, so that the last line of an ended job is not missed. */
-        os_mutex_lock(&c->lock);
-        bool open = job_find(c, f->job) != NULL && !c->stopping;
-        os_mutex_unlock(&c->lock);
-        size_t count;
-        if (!follow_events(f, chunk, &count))
-            return false;
-        if (count == LOGS_PAGE)
-            return true;
-        if (!open)
-            return false;
-        if (count > 0) {
-            f->said_ms = now_ms(c);
-            return true;
-        }
-        if (now_ms(c) - f->said_ms > FOLLOW_COMMENT_MS) {
-            f->said_ms = now_ms(c);
-            return emac_buf_printf(chunk, NULL, ": still here\n\n") == EMAC_OK;
-        }
-        os_mutex_lock(&c->lock);
-        if (!c->stopping)
-            os_cond_wait_ms(&c->changed, &c->lock, FOLLOW_WAIT_MS);
-        os_mutex_unlock(&c->lock);
-    }
-}
-
-static enum emac_status follow_start(struct coordinator *c, const char *job, int64_t after,
-                                     struct http_response *res, struct emac_err *err)
-{
-    struct follow *f;
-    enum emac_status st = emac_alloc(&f, 1, sizeof(*f), err);
-    if (st != EMAC_OK)
-        return st;
-    f->c = c;
-    f->after = after;
-    f->said_ms = now_ms(c);
-    emac_strcpy(f->job, sizeof(f->job), job);
-    res->content_type = "text/event-stream";
-    http_header_add(&res->headers, "Cache-Control", "no-cache");
-    res->stream = follow_stream;
-    res->stream_free = free;
-    res->stream_ctx = f;
-    return EMAC_OK;
-}
-
 enum emac_status logs_get(void *ctx, const struct http_request *req, struct http_response *res,
                           struct emac_err *err)
 {
     struct coordinator *c = ctx;
     const char *job = http_path_param(req, "id");
-    const char *accept = http_header_get(&req->headers, "Accept");
     uint64_t after, limit;
     int64_t known = 0;
     enum emac_status st = api_query_u64(req, "after", 0, INT64_MAX, &after, err);
@@ -150,8 +73,8 @@ enum emac_status logs_get(void *ctx, const struct http_request *req, struct http
         return st;
     if (db_one_i64(c->db, &known, err, "SELECT seq FROM jobs WHERE id = ?", "t", job) != EMAC_OK)
         return emac_fail(err, EMAC_NOT_FOUND, "there is no job '%s'", job);
-    if (accept && strstr(accept, "text/event-stream"))
-        return follow_start(c, job, (int64_t)after, res, err);
+    if (follow_asked(req))
+        return follow_start(c, lines_read, job, (int64_t)after, res, err);
     json_t *list = json_array();
     int64_t last = (int64_t)after;
     st = lines_read(c, job, &last, (int64_t)limit, list, err);

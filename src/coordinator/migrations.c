@@ -72,8 +72,17 @@ static const char ACCURACY[] =
     "ALTER TABLE jobs ADD COLUMN accuracy DOUBLE PRECISION NOT NULL DEFAULT -1;" /* < 0: none */
     "ALTER TABLE tasks ADD COLUMN accuracy DOUBLE PRECISION NOT NULL DEFAULT -1;";
 
-const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
-                                                      {"102_accuracy", ACCURACY}};
+/* metrics.c; the second index is busy.c's. */
+static const char METRICS[] =
+    "CREATE TABLE metrics ("
+    " id BIGINT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id), name TEXT NOT NULL,"
+    " step BIGINT NOT NULL, value DOUBLE PRECISION NOT NULL, at_ms BIGINT NOT NULL,"
+    " UNIQUE (job, name, step));"
+    "CREATE INDEX metrics_by_job ON metrics (job, id);"
+    "CREATE INDEX leases_by_end ON leases (job, ended_ms);";
+
+const struct db_migration COORDINATOR_MIGRATIONS[] = {
+    {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -240,8 +240,10 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
         EMAC_TRY(st, checkpoint_add(c, j, t->step + 1, outputs_find(&t->outputs, "params"),
                                     outputs_find(&t->outputs, "opt"), err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
-    if (t->current)
+    if (t->current) {
+        EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
         log_accepted(c, j, t);
+    }
     a->accepted = true;
 out:
     return st;
@@ -296,8 +298,9 @@ static enum emac_status resolve(struct coordinator *c, struct cjob *j, struct ct
     if (outputs_equal(&t->outputs, &d->outputs)) {
         t->loss = d->loss;
         t->accuracy = d->accuracy;
+        if (t->current)
+            EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
     }
-    t->accuracy = d->accuracy;
     j->figures.tasks++;
     j->figures.checked++;
     job_log(c, j->id, LOG_WARN, "the dispute about '%s' is decided by a majority of %u rigs",

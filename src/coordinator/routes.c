@@ -46,6 +46,8 @@ static const struct http_route ROUTES[] = {
     {"POST", "/v1/jobs/{id}/cancel", API_BODY_SMALL, job_cancel_post},
     {"POST", "/v1/jobs/{id}/fund", API_BODY_SMALL, job_fund_post},
     {"GET", "/v1/jobs/{id}/logs", 0, logs_get},
+    {"GET", "/v1/jobs/{id}/metrics", 0, metrics_get},
+    {"GET", "/v1/jobs/{id}/rigs", 0, job_rigs_get},
     /* ledger */
     {"GET", "/v1/ledger/balances", 0, ledger_balances_get},
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},

@@ -212,7 +212,7 @@ struct coordinator {
     struct map nodes; /* did -> struct node * */
     struct cjob **job;
     uint32_t job_count, job_cap;
-    int64_t log_id, job_seq;
+    int64_t log_id, job_seq, metric_id;
     struct cid_set depot_known;    /* roots whose whole DAG lies in the depot */
     bool depot_dirty;              /* something was deposited since the ticker looked */
     uint64_t passing_bytes;        /* deposited without a pin since the last collection */

@@ -181,6 +181,8 @@ static enum emac_status dispute_review(struct coordinator *c, struct cjob *j, co
         break;
     case VERDICT_AGREED:
         t->state = RESULT_ACCEPTED;
+        if (!outputs_equal(&t->outputs, &t->vote[winner].outputs))
+            EMAC_TRY(st, metrics_forget(c, j, t, err));
         t->outputs = t->vote[winner].outputs;
         EMAC_TRY(st, ctask_update(c, j, t, err));
         EMAC_TRY(st, verify_losers(c, t, err));
