@@ -226,7 +226,7 @@ value_id graph_node_add(struct graph *g, enum op op, enum dtype store, const str
                         uint32_t n, const value_id *in)
 {
     const struct op_info *info;
-    struct graph_node node = {.op = op, .store = store};
+    struct graph_node node = {.op = op, .store = store, .origin = NODE_NONE};
     struct tensor out[OP_OUT_MAX];
 
     if (g->status != EMAC_OK)
@@ -253,6 +253,27 @@ value_id graph_node_add(struct graph *g, enum op op, enum dtype store, const str
             return VALUE_NONE;
     g->node[g->nodes++] = node;
     return node.out;
+}
+
+void graph_copy_nodes(const struct graph *from, const bool *inside, graph_enter_fn *enter,
+                      void *ctx, value_id *map, struct graph *to)
+{
+    for (uint32_t i = 0; i < from->nodes; i++) {
+        const struct graph_node *n = &from->node[i];
+        const struct op_info *info = op_info(n->op);
+        value_id in[OP_IN_MAX], out;
+
+        if (!inside[i])
+            continue;
+        for (uint32_t k = 0; k < info->inputs; k++) {
+            if (map[n->in[k]] == VALUE_NONE)
+                map[n->in[k]] = enter(ctx, to, n->in[k]);
+            in[k] = map[n->in[k]];
+        }
+        out = graph_node_add(to, n->op, n->store, &n->attrs, info->inputs, in);
+        for (uint32_t k = 0; k < info->outputs && out != VALUE_NONE; k++)
+            map[n->out + k] = out + k;
+    }
 }
 
 value_id graph_view(struct graph *g, value_id v, struct shape shape)

@@ -19,6 +19,7 @@ struct cutter {
     uint32_t *piece_of;   /* per value: piece that makes it; NODE_NONE for inputs, dead values */
     uint32_t *last_piece; /* per value: last piece that uses it, or piece_of */
     value_id *map;        /* per value: its id in the piece being built */
+    bool *inside;         /* per node: does it belong to that piece? */
     uint64_t *crossing;   /* per boundary: bytes made before and used after it */
     double *done;         /* per boundary: flops before it */
     uint32_t *start;      /* per piece, and one more: its first needed node */
@@ -30,6 +31,7 @@ static void cutter_release(struct cutter *c)
     free(c->piece_of);
     free(c->last_piece);
     free(c->map);
+    free(c->inside);
     free(c->crossing);
     free(c->done);
     free(c->start);
@@ -39,7 +41,6 @@ static enum emac_status cutter_init(struct cutter *c, const struct graph *g, uin
                                     struct emac_err *err)
 {
     size_t nodes = (size_t)g->nodes + 1, values = (size_t)g->values + 1;
-    bool *needed = NULL;
     enum emac_status st;
 
     *c = (struct cutter){.g = g};
@@ -50,13 +51,12 @@ static enum emac_status cutter_init(struct cutter *c, const struct graph *g, uin
     EMAC_TRY(st, emac_alloc(&c->last_piece, values, sizeof(*c->last_piece), err));
     EMAC_TRY(st, emac_alloc(&c->map, values, sizeof(*c->map), err));
     EMAC_TRY(st, emac_alloc(&c->start, (size_t)stages + 1, sizeof(*c->start), err));
-    EMAC_TRY(st, emac_alloc(&needed, nodes, sizeof(*needed), err));
-    graph_mark_needed(g, needed);
+    EMAC_TRY(st, emac_alloc(&c->inside, nodes, sizeof(*c->inside), err));
+    graph_mark_needed(g, c->inside);
     for (uint32_t i = 0; i < g->nodes; i++)
-        if (needed[i])
+        if (c->inside[i])
             c->node[c->nodes++] = i;
 out:
-    free(needed);
     return st;
 }
 
@@ -142,19 +142,24 @@ static void cut_name(char out[GRAPH_NAME_MAX], const struct graph *g, value_id v
     snprintf(out, GRAPH_NAME_MAX, "cut/%u", graph_canonical_id(g, v));
 }
 
-/* The piece's own id of a value, which becomes an input of the piece when it is made elsewhere. */
-static value_id piece_value(struct cutter *c, struct graph *piece, value_id v)
+/* A value made elsewhere becomes an input of the piece. */
+static value_id piece_enter(void *ctx, struct graph *piece, value_id v)
 {
+    const struct cutter *c = ctx;
     const struct graph_value *val = &c->g->value[v];
     char name[GRAPH_NAME_MAX];
 
-    if (c->map[v] != VALUE_NONE)
-        return c->map[v];
     if (val->node == NODE_NONE)
         emac_strcpy(name, sizeof(name), c->g->input[val->slot].name);
     else
         cut_name(name, c->g, v);
-    c->map[v] = graph_input(piece, name, val->type.dtype, val->type.shape);
+    return graph_input(piece, name, val->type.dtype, val->type.shape);
+}
+
+static value_id piece_value(struct cutter *c, struct graph *piece, value_id v)
+{
+    if (c->map[v] == VALUE_NONE)
+        c->map[v] = piece_enter(c, piece, v);
     return c->map[v];
 }
 
@@ -190,17 +195,10 @@ static struct graph *piece_build(struct cutter *c, uint32_t s, bool final)
 
     for (value_id v = 0; v < g->values; v++)
         c->map[v] = VALUE_NONE;
-    for (uint32_t r = c->start[s]; r < c->start[s + 1]; r++) {
-        const struct graph_node *n = &g->node[c->node[r]];
-        const struct op_info *info = op_info(n->op);
-        value_id in[OP_IN_MAX], out;
-
-        for (uint32_t k = 0; k < info->inputs; k++)
-            in[k] = piece_value(c, piece, n->in[k]);
-        out = graph_node_add(piece, n->op, n->store, &n->attrs, info->inputs, in);
-        for (uint32_t k = 0; k < info->outputs && out != VALUE_NONE; k++)
-            c->map[n->out + k] = out + k;
-    }
+    memset(c->inside, 0, g->nodes * sizeof(*c->inside));
+    for (uint32_t r = c->start[s]; r < c->start[s + 1]; r++)
+        c->inside[c->node[r]] = true;
+    graph_copy_nodes(g, c->inside, piece_enter, c, c->map, piece);
     piece_outputs(c, piece, s, final);
     return piece;
 }

@@ -226,6 +226,13 @@ static enum emac_status args_check(const struct graph *g, value_id loss, value_i
     return EMAC_OK;
 }
 
+/* Nodes from `from` on belong to the gradient of node `at`. */
+static void origin_set(struct graph *g, uint32_t from, uint32_t at)
+{
+    for (uint32_t i = from; i < g->nodes; i++)
+        g->node[i].origin = at;
+}
+
 enum emac_status graph_grad(struct graph *g, value_id loss, value_id seed, uint32_t n,
                             const value_id *wrt, value_id *grad, struct emac_err *err)
 {
@@ -240,15 +247,21 @@ enum emac_status graph_grad(struct graph *g, value_id loss, value_id seed, uint3
         s.total[loss].value = seed;
     for (uint32_t at = s.nodes; at-- > 0 && g->status == EMAC_OK;) {
         struct graph_node node;
+        uint32_t made = g->nodes;
 
         node_back(&s, at);
         node = g->node[at];
         for (uint32_t k = 0; k < op_info(node.op)->inputs; k++)
             if (s.first_use[node.in[k]] == at)
                 settle(&s, node.in[k]);
+        origin_set(g, made, at);
     }
-    for (uint32_t i = 0; i < n && g->status == EMAC_OK; i++)
+    for (uint32_t i = 0; i < n && g->status == EMAC_OK; i++) {
+        uint32_t made = g->nodes;
+
         grad[i] = materialise(g, s.total[wrt[i]], wrt[i]);
+        origin_set(g, made, s.first_use[wrt[i]]);
+    }
     if (g->status != EMAC_OK)
         st = emac_fail(err, g->status, "%s", g->err.text);
 out:

@@ -20,6 +20,8 @@ struct graph_node {
     enum dtype store;      /* of output 0: DTYPE_BF16, or DTYPE_F32 for what the operator gives */
     struct op_attrs attrs; /* slots without an attribute are zero */
     value_id out;          /* first output */
+    uint32_t origin;       /* made by graph_grad: the forward node it is part of the gradient of;
+                            * else NODE_NONE. Not in the canonical form */
     value_id in[OP_IN_MAX];
 };
 
@@ -58,6 +60,14 @@ void graph_mark_needed(const struct graph *g, bool *needed);
 
 /* Number of a value in the canonical form: inputs first, then what the nodes make, in order. */
 value_id graph_canonical_id(const struct graph *g, value_id v);
+
+/* Bring value v of `from` into `to`: its id there, VALUE_NONE after a failure of `to`. */
+typedef value_id graph_enter_fn(void *ctx, struct graph *to, value_id v);
+/* Append to `to` those nodes of `from` that are marked in `inside`, in their order. map[v] is the
+ * id in `to` of value v of `from`, VALUE_NONE until it is there; what a node takes that is not
+ * there is brought by `enter`. */
+void graph_copy_nodes(const struct graph *from, const bool *inside, graph_enter_fn *enter,
+                      void *ctx, value_id *map, struct graph *to);
 
 size_t graph_value_bytes(const struct graph *g, value_id v);
 uint64_t graph_node_flops(const struct graph *g, uint32_t node);

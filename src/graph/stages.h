@@ -1,0 +1,83 @@
+/* A model in stages, for pipelines: each on a rig of its own (GPipe, Huang et al. 2019; the order
+ * of work is the planner's). Out of the graphs of the whole model come those of its stages, with
+ * the same bits.
+ *
+ * The forward nodes, in their order, are cut into intervals; a node of the backward pass belongs to
+ * the stage of the forward node whose gradient it is part of. So the training graph becomes
+ *   forward F(s)    its weights, what earlier stages hand over -> what later stages need
+ *   backward B(s)   the same, and gradients that later stages hand back -> the gradients of its
+ *                   weights, and what it hands back to earlier stages
+ * B(s) computes the stage's forward nodes again (Chen et al. 2016), so nothing stays between the
+ * two but their inputs, and each is a pure function. The last stage has B alone, which gives the
+ * loss too. A weight belongs to the first stage that uses it; its gradient's contributions are
+ * added there, in the whole graph's order.
+ *
+ * Bundles, s and t being numbers of stages:
+ *   params.s   weights that stage s alone uses        shared.s   weights of s that others use too
+ *   opt.s      the optimiser's state of both          squares.s  what other stages' steps need
+ *   act.s.t    values that F(s) makes for stage t     back.s.t   gradients that B(s) makes for t
+ * Other ports ("batch/...", "tables/...", "sum/...", "args/...", "metrics/...") keep their names.
+ * Values are "v<number in the whole graph's canonical form>". */
+#ifndef EMAC_GRAPH_STAGES_H
+#define EMAC_GRAPH_STAGES_H
+
+#include "graph/graph.h"
+
+#define STAGES_MAX 16
+
+/* How values travel from stage to stage: as they are, or rounded. Contributions to the gradients of
+ * shared weights always are f32. */
+enum stage_form { STAGE_F32, STAGE_BF16, STAGE_FORMS };
+
+struct stage_weight {
+    char name[GRAPH_NAME_MAX];
+    uint32_t stage; /* whose it is */
+    bool shared;
+};
+
+/* Where a model is cut: a function of its training graph and of `stages` alone. */
+struct stages {
+    uint32_t count;
+    enum stage_form form;
+    uint32_t begin[STAGES_MAX + 1]; /* first forward node of each; UINT32_MAX past the last */
+    uint64_t flops[STAGES_MAX];     /* of F and B of a micro-batch together */
+    uint32_t weights;
+    struct stage_weight *weight; /* by name */
+};
+
+/* Cut so that the dearest stage is as cheap as can be, what is handed over counting as
+ * STAGE_BYTE_FLOPS a byte. `train` must come from graph_grad as it is, not decoded. Each stage has
+ * a weight of its own: INVALID, with how many stages there may be, when there are too few. Release
+ * in any case. */
+#define STAGE_BYTE_FLOPS 1000
+enum emac_status stages_plan(const struct graph *train, uint32_t count, enum stage_form form,
+                             struct stages *out, struct emac_err *err);
+void stages_release(struct stages *st);
+
+/* The graphs of stage s; the caller frees. Of the training graph, or of a graph that has the same
+ * forward nodes, as evaluation does; of the last stage also that graph's outputs. */
+enum emac_status stage_forward(const struct stages *st, const struct graph *g, uint32_t s,
+                               struct graph **out, struct emac_err *err);
+enum emac_status stage_backward(const struct stages *st, const struct graph *train, uint32_t s,
+                                struct graph **out, struct emac_err *err);
+/* Of the graph that makes the initial state: no inputs; "params.s", "shared.s", "opt.s". */
+enum emac_status stage_init(const struct stages *st, const struct graph *init, uint32_t s,
+                            struct graph **out, struct emac_err *err);
+/* Of an optimiser's graph (model/optimiser.h): it may take what it likes of a stage's own tensors,
+ * and of other stages' no more than small values, like the sums of squares for the norm of the
+ * whole gradient; UNSUPPORTED when it takes more.
+ * reduce: "sum/grad.<name>", the last stage's "sum/loss" -> the same (so that parts become one),
+ *         and "squares.s", if others' steps need any.
+ * step:   state, sum, "squares.t" of all t -> "params.s", "shared.s", "opt.s", of the last stage
+ *         the metrics. Other stages' values enter the same nodes in the same order, so the bits are
+ *         those of the whole step. */
+enum emac_status stage_reduce(const struct stages *st, const struct graph *step, uint32_t s,
+                              struct graph **out, struct emac_err *err);
+enum emac_status stage_step(const struct stages *st, const struct graph *step, uint32_t s,
+                            struct graph **out, struct emac_err *err);
+/* "params.s" and "shared.s" of all stages -> "params" of the whole model, given its initial graph
+ * (of which only the ports' names and types count). */
+enum emac_status stages_join(const struct stages *st, const struct graph *init, struct graph **out,
+                             struct emac_err *err);
+
+#endif
