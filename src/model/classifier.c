@@ -103,9 +103,28 @@ static void param_at(const void *config, uint32_t i, struct model_param *out)
         out->shape = SHAPE1(outputs);
 }
 
+static enum model_part part_of(const void *config, const struct tune *t, uint32_t i)
+{
+    const struct classifier_config *c = config;
+    uint32_t layer = i / 2, last = c->stages + c->layers;
+    if (t->kind == TUNE_FULL)
+        return PART_FROM_BASE;
+    if (t->kind == TUNE_LORA) {
+        bool target = i % 2 == 1 && layer >= c->stages && (t->targets & 1u << TUNE_DENSE) != 0;
+        return target ? PART_ADAPTED : PART_FROZEN;
+    }
+    if (layer == last)
+        return PART_FRESH;
+    return layer >= c->stages && layer + t->layers > last ? PART_FROM_BASE : PART_FROZEN;
+}
+
 struct model_params classifier_params(const struct classifier_config *c)
 {
-    return (struct model_params){c, 2 * (c->stages + c->layers + 1), DTYPE_F32, param_at};
+    return (struct model_params){.config = c,
+                                 .count = 2 * (c->stages + c->layers + 1),
+                                 .storage = DTYPE_F32,
+                                 .at = param_at,
+                                 .part = part_of};
 }
 
 uint64_t classifier_param_elements(const struct classifier_config *c)
@@ -128,9 +147,9 @@ uint64_t classifier_param_elements(const struct classifier_config *c)
 struct builder {
     struct graph *g;
     const struct classifier_config *c;
-    struct model_params params;
+    struct tuned tuned;
     uint32_t batch;
-    value_id param[PARAMS_MAX];
+    struct model_weight param[PARAMS_MAX];
     value_id inputs, targets;
 };
 
@@ -152,9 +171,9 @@ static value_id stage(struct builder *b, value_id x, uint32_t s)
 {
     const struct op_attrs conv = {.at = {{.i = 1}, {.i = b->c->kernel / 2}}};
     const struct op_attrs pool = {.at = {{.i = 2}, {.i = 2}}};
-    x = op2(b->g, OP_CONV2D, &conv, x, b->param[2 * s + 1]);
+    x = op2(b->g, OP_CONV2D, &conv, x, b->param[2 * s + 1].w);
     x = graph_op(b->g, OP_MAXPOOL2D, &pool, 1, &x);
-    return op1(b, OP_RELU, op2(b->g, OP_BIAS, NULL, x, b->param[2 * s]));
+    return op1(b, OP_RELU, op2(b->g, OP_BIAS, NULL, x, b->param[2 * s].w));
 }
 
 /* x[B,in] -> [B,out] */
@@ -162,8 +181,10 @@ static value_id dense(struct builder *b, value_id x, uint32_t layer)
 {
     const struct op_attrs by_rows = {.at = {{.i = 0}, {.i = 1}}};
     uint32_t first = 2 * (b->c->stages + layer);
-    x = op2(b->g, OP_MATMUL, &by_rows, x, b->param[first + 1]);
-    return op2(b->g, OP_BIAS, NULL, x, b->param[first]);
+    struct model_weight w = b->param[first + 1];
+    value_id y = op2(b->g, OP_MATMUL, &by_rows, x, w.w);
+    y = tuned_add(b->g, &b->tuned, x, y, w, false);
+    return op2(b->g, OP_BIAS, NULL, y, b->param[first].w);
 }
 
 /* -> logits[B,classes] */
@@ -187,7 +208,8 @@ static value_id mean_loss(struct builder *b, value_id logits)
 }
 
 static enum emac_status builder_init(struct builder *b, const struct classifier_config *c,
-                                     uint32_t batch, bool targets, struct emac_err *err)
+                                     const struct tune *tune, uint32_t batch, bool targets,
+                                     struct emac_err *err)
 {
     enum emac_status st = classifier_check(c, err);
     *b = (struct builder){.c = c, .batch = batch};
@@ -195,9 +217,12 @@ static enum emac_status builder_init(struct builder *b, const struct classifier_
         st = emac_fail(err, EMAC_INVALID, "a micro-batch of %u records is not possible", batch);
     if (st != EMAC_OK)
         return st;
-    b->params = classifier_params(c);
+    const struct model_params whole = classifier_params(c);
+    st = tuned_init(&b->tuned, &whole, tune, err);
+    if (st != EMAC_OK)
+        return st;
     b->g = graph_new();
-    model_inputs(b->g, &b->params, b->param);
+    tuned_inputs(b->g, &b->tuned, b->param);
     b->inputs = graph_input(b->g, "batch/inputs", DTYPE_F32,
                             SHAPE4(batch, c->height, c->width, c->channels));
     if (targets)
@@ -205,42 +230,61 @@ static enum emac_status builder_init(struct builder *b, const struct classifier_
     return EMAC_OK;
 }
 
-enum emac_status classifier_graph_train(const struct classifier_config *c, uint32_t batch,
-                                        struct graph **out, struct emac_err *err)
+static enum emac_status builder_end(struct builder *b, enum emac_status st, struct graph **out,
+                                    struct emac_err *err)
+{
+    tuned_release(&b->tuned);
+    return model_graph_end(b->g, st, out, err);
+}
+
+enum emac_status classifier_tuned_train(const struct classifier_config *c, const struct tune *tune,
+                                        uint32_t batch, struct graph **out, struct emac_err *err)
 {
     struct builder b;
     enum emac_status st;
-    EMAC_TRY(st, builder_init(&b, c, batch, true, err));
+    EMAC_TRY(st, builder_init(&b, c, tune, batch, true, err));
     value_id loss = mean_loss(&b, forward(&b));
     EMAC_TRY(st, graph_status(b.g, err));
-    EMAC_TRY(st, model_gradients(b.g, &b.params, b.param, loss, err));
+    EMAC_TRY(st, tuned_gradients(b.g, &b.tuned, loss, err));
     graph_output(b.g, "sum/loss", loss);
 out:
-    return model_graph_end(b.g, st, out, err);
+    return builder_end(&b, st, out, err);
 }
 
-enum emac_status classifier_graph_eval(const struct classifier_config *c, uint32_t batch,
-                                       struct graph **out, struct emac_err *err)
+enum emac_status classifier_graph_train(const struct classifier_config *c, uint32_t batch,
+                                        struct graph **out, struct emac_err *err)
+{
+    return classifier_tuned_train(c, NULL, batch, out, err);
+}
+
+enum emac_status classifier_tuned_eval(const struct classifier_config *c, const struct tune *tune,
+                                       uint32_t batch, struct graph **out, struct emac_err *err)
 {
     struct builder b;
-    enum emac_status st = builder_init(&b, c, batch, true, err);
+    enum emac_status st = builder_init(&b, c, tune, batch, true, err);
     if (st == EMAC_OK) {
         value_id logits = forward(&b);
         graph_output(b.g, "sum/loss", mean_loss(&b, logits));
         graph_output(b.g, "sum/correct",
                      op1(&b, OP_SUM, op2(b.g, OP_CORRECT, NULL, logits, b.targets)));
     }
-    return model_graph_end(b.g, st, out, err);
+    return builder_end(&b, st, out, err);
+}
+
+enum emac_status classifier_graph_eval(const struct classifier_config *c, uint32_t batch,
+                                       struct graph **out, struct emac_err *err)
+{
+    return classifier_tuned_eval(c, NULL, batch, out, err);
 }
 
 enum emac_status classifier_graph_forward(const struct classifier_config *c, uint32_t batch,
                                           struct graph **out, struct emac_err *err)
 {
     struct builder b;
-    enum emac_status st = builder_init(&b, c, batch, false, err);
+    enum emac_status st = builder_init(&b, c, NULL, batch, false, err);
     if (st == EMAC_OK)
         graph_output(b.g, "out/logits", forward(&b));
-    return model_graph_end(b.g, st, out, err);
+    return builder_end(&b, st, out, err);
 }
 
 enum emac_status classifier_graph_score(uint32_t batch, struct graph **out, struct emac_err *err)

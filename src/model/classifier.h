@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "model/model.h"
+#include "model/tune.h"
 
 #define CLASSIFIER_STAGES_MAX 6 /* one digit each: the names' byte order is that of the layers */
 #define CLASSIFIER_LAYERS_MAX 8 /* hidden ones */
@@ -28,7 +28,10 @@ struct classifier_config {
 /* Sizes are checked; an image must be left with at least one pixel after the last pool. */
 enum emac_status classifier_check(const struct classifier_config *c, struct emac_err *err);
 uint64_t classifier_param_elements(const struct classifier_config *c);
-/* Initial weights are normal with variance 2 / inputs (He et al. 2015), biases 0. Borrows c. */
+/* Initial weights are normal with variance 2 / inputs (He et al. 2015), biases 0. Borrows c.
+ * With a base (tune.h): a head is a new last dense layer, of as many classes as c says, and the
+ * dense layers before it, `layers` in all, that start as the base's. The target of lora is "dense":
+ * all dense layers. */
 struct model_params classifier_params(const struct classifier_config *c);
 
 /* Graphs (caller frees). Inputs "params/<name>", "batch/inputs" f32[B,H,W,C], and but for forward
@@ -42,6 +45,12 @@ enum emac_status classifier_graph_eval(const struct classifier_config *c, uint32
                                        struct graph **out, struct emac_err *err);
 enum emac_status classifier_graph_forward(const struct classifier_config *c, uint32_t batch,
                                           struct graph **out, struct emac_err *err);
+/* train and eval of a model that starts from a base: "params/<name>" is the trained list of tune.h,
+ * and "base/<name>" has what stays in the base. tune NULL: from scratch. */
+enum emac_status classifier_tuned_train(const struct classifier_config *c, const struct tune *tune,
+                                        uint32_t batch, struct graph **out, struct emac_err *err);
+enum emac_status classifier_tuned_eval(const struct classifier_config *c, const struct tune *tune,
+                                       uint32_t batch, struct graph **out, struct emac_err *err);
 /* Inputs "sum/loss", "sum/correct", "args/count_inv" [1] = 1 / micro-batches; outputs
  * "metrics/loss" and "metrics/accuracy" [1], means over the records. */
 enum emac_status classifier_graph_score(uint32_t batch, struct graph **out, struct emac_err *err);

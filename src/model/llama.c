@@ -12,7 +12,9 @@ struct builder {
     struct graph *g;
     const struct llama_config *c;
     uint32_t batch, seq;
-    value_id *param; /* by llama_cell */
+    struct llama_model model;
+    struct tuned tuned;
+    struct model_weight *weight; /* by llama_cell */
     value_id cos, sin, tokens, targets;
 };
 
@@ -44,25 +46,32 @@ static value_id kept2(struct builder *b, enum op which, value_id x, value_id y)
     return kept(b, which, NULL, 2, in);
 }
 
+static struct model_weight weight(const struct builder *b, enum llama_kind kind, uint32_t layer)
+{
+    return b->weight[llama_cell(kind, layer)];
+}
+
 static value_id param(const struct builder *b, enum llama_kind kind, uint32_t layer)
 {
-    return b->param[llama_cell(kind, layer)];
+    return weight(b, kind, layer).w;
 }
 
 static const struct op_attrs transposed_b = {.at = {{.i = 0}, {.i = 1}}};
 
-static value_id linear(struct builder *b, value_id x, value_id w)
+static value_id linear(struct builder *b, value_id x, struct model_weight w)
 {
-    value_id in[] = {x, w};
+    value_id in[] = {x, w.w};
 
-    return op(b, OP_MATMUL, &transposed_b, 2, in);
+    return tuned_add(b->g, &b->tuned, x, op(b, OP_MATMUL, &transposed_b, 2, in), w, false);
 }
 
-static value_id kept_linear(struct builder *b, value_id x, value_id w)
+static value_id kept_linear(struct builder *b, value_id x, struct model_weight w)
 {
-    value_id in[] = {x, w};
+    value_id in[] = {x, w.w};
 
-    return kept(b, OP_MATMUL, &transposed_b, 2, in);
+    if (w.a == VALUE_NONE)
+        return kept(b, OP_MATMUL, &transposed_b, 2, in);
+    return tuned_add(b->g, &b->tuned, x, op(b, OP_MATMUL, &transposed_b, 2, in), w, true);
 }
 
 static value_id rmsnorm(struct builder *b, value_id x, value_id w)
@@ -91,20 +100,20 @@ static value_id attention_block(struct builder *b, value_id x, uint32_t layer)
     value_id h = rmsnorm(b, x, param(b, LLAMA_ATTN_NORM, layer));
     value_id in[3], o;
 
-    in[0] = rope(b, linear(b, h, param(b, LLAMA_Q, layer)), c->heads);
-    in[1] = rope(b, linear(b, h, param(b, LLAMA_K, layer)), c->kv_heads);
-    in[2] = kept_linear(b, h, param(b, LLAMA_V, layer));
+    in[0] = rope(b, linear(b, h, weight(b, LLAMA_Q, layer)), c->heads);
+    in[1] = rope(b, linear(b, h, weight(b, LLAMA_K, layer)), c->kv_heads);
+    in[2] = kept_linear(b, h, weight(b, LLAMA_V, layer));
     o = kept(b, OP_ATTENTION, &attrs, 3, in);
-    return kept2(b, OP_ADD, x, linear(b, o, param(b, LLAMA_O, layer)));
+    return kept2(b, OP_ADD, x, linear(b, o, weight(b, LLAMA_O, layer)));
 }
 
 /* x[N,D] -> x + mlp(norm(x)) [N,D] */
 static value_id mlp_block(struct builder *b, value_id x, uint32_t layer)
 {
     value_id h = rmsnorm(b, x, param(b, LLAMA_MLP_NORM, layer));
-    value_id gate = kept_linear(b, h, param(b, LLAMA_GATE, layer));
-    value_id up = kept_linear(b, h, param(b, LLAMA_UP, layer));
-    value_id y = linear(b, kept2(b, OP_SWIGLU, gate, up), param(b, LLAMA_DOWN, layer));
+    value_id gate = kept_linear(b, h, weight(b, LLAMA_GATE, layer));
+    value_id up = kept_linear(b, h, weight(b, LLAMA_UP, layer));
+    value_id y = linear(b, kept2(b, OP_SWIGLU, gate, up), weight(b, LLAMA_DOWN, layer));
 
     return kept2(b, OP_ADD, x, y);
 }
@@ -112,15 +121,15 @@ static value_id mlp_block(struct builder *b, value_id x, uint32_t layer)
 /* -> logits[N,V] */
 static value_id forward(struct builder *b)
 {
-    value_id embed = param(b, LLAMA_EMBED, 0);
-    value_id x = kept2(b, OP_EMBED, b->tokens, embed);
+    struct model_weight embed = weight(b, LLAMA_EMBED, 0);
+    value_id x = kept2(b, OP_EMBED, b->tokens, embed.w);
 
     for (uint32_t layer = 0; layer < b->c->layers; layer++) {
         x = attention_block(b, x, layer);
         x = mlp_block(b, x, layer);
     }
     x = rmsnorm(b, x, param(b, LLAMA_NORM, 0));
-    return linear(b, x, b->c->tie_embeddings ? embed : param(b, LLAMA_LM_HEAD, 0));
+    return linear(b, x, b->c->tie_embeddings ? embed : weight(b, LLAMA_LM_HEAD, 0));
 }
 
 /* -> mean over the tokens of -log p(target), [1] */
@@ -133,33 +142,46 @@ static value_id mean_loss(struct builder *b)
     return op2(b, OP_SCALE, sum, model_fill(b->g, SHAPE1(1), (float)(1.0 / tokens)));
 }
 
-static enum emac_status builder_init(struct builder *b, const struct llama_config *c,
-                                     uint32_t batch, uint32_t seq, bool targets,
-                                     struct emac_err *err)
+/* The parameters, trained or of the base, each at its cell. */
+static enum emac_status weights_input(struct builder *b, struct emac_err *err)
 {
-    struct model_param p;
+    struct model_weight *list;
+    enum emac_status st = emac_alloc(&list, b->tuned.whole.count, sizeof(*list), err);
+
+    if (st != EMAC_OK)
+        return st;
+    tuned_inputs(b->g, &b->tuned, list);
+    for (uint32_t i = 0; i < b->tuned.whole.count; i++) {
+        enum llama_kind kind;
+        uint32_t layer;
+
+        llama_param_place(b->c, i, &kind, &layer);
+        b->weight[llama_cell(kind, layer)] = list[i];
+    }
+    free(list);
+    return EMAC_OK;
+}
+
+static enum emac_status builder_init(struct builder *b, const struct llama_config *c,
+                                     const struct tune *tune, uint32_t batch, uint32_t seq,
+                                     bool targets, struct emac_err *err)
+{
+    struct model_params whole;
     enum emac_status st;
     size_t n;
 
-    *b = (struct builder){.c = c, .batch = batch, .seq = seq};
+    *b = (struct builder){.c = c, .batch = batch, .seq = seq, .model = {c, NULL}};
     EMAC_TRY(st, llama_config_check(c, err));
     if (batch == 0 || seq == 0 || seq > c->max_positions || batch > INT32_MAX / seq)
         return emac_fail(err, EMAC_INVALID,
                          "micro-batch of %u sequences of %u tokens; the model takes 1 to %u tokens "
                          "a sequence",
                          batch, seq, c->max_positions);
-    EMAC_TRY(st, emac_alloc(&b->param, llama_cell_count(c), sizeof(*b->param), err));
+    whole = llama_params(&b->model);
+    EMAC_TRY(st, tuned_init(&b->tuned, &whole, tune, err));
+    EMAC_TRY(st, emac_alloc(&b->weight, llama_cell_count(c), sizeof(*b->weight), err));
     b->g = graph_new();
-    for (uint32_t i = 0; i < llama_param_count(c); i++) {
-        char name[GRAPH_NAME_MAX];
-        enum llama_kind kind;
-        uint32_t layer;
-
-        llama_param_at(c, NULL, i, &p);
-        llama_param_place(c, i, &kind, &layer);
-        snprintf(name, sizeof(name), "params/%s", p.name);
-        b->param[llama_cell(kind, layer)] = graph_input(b->g, name, c->storage, p.shape);
-    }
+    EMAC_TRY(st, weights_input(b, err));
     n = (size_t)batch * seq;
     b->cos = graph_input(b->g, "tables/cos", DTYPE_F32, SHAPE2(seq, c->head_dim / 2));
     b->sin = graph_input(b->g, "tables/sin", DTYPE_F32, SHAPE2(seq, c->head_dim / 2));
@@ -174,7 +196,8 @@ out:
 static enum emac_status builder_end(struct builder *b, enum emac_status st, struct graph **out,
                                     struct emac_err *err)
 {
-    free(b->param);
+    free(b->weight);
+    tuned_release(&b->tuned);
     return model_graph_end(b->g, st, out, err);
 }
 
@@ -182,7 +205,7 @@ enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batc
                                      struct graph **out, struct emac_err *err)
 {
     struct builder b;
-    enum emac_status st = builder_init(&b, c, batch, seq, false, err);
+    enum emac_status st = builder_init(&b, c, NULL, batch, seq, false, err);
 
     if (st == EMAC_OK)
         graph_output(b.g, "out/logits", forward(&b));
@@ -192,42 +215,39 @@ enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batc
 enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, uint32_t seq,
                                   struct graph **out, struct emac_err *err)
 {
+    return llama_tuned_eval(c, NULL, batch, seq, out, err);
+}
+
+enum emac_status llama_tuned_eval(const struct llama_config *c, const struct tune *tune,
+                                  uint32_t batch, uint32_t seq, struct graph **out,
+                                  struct emac_err *err)
+{
     struct builder b;
-    enum emac_status st = builder_init(&b, c, batch, seq, true, err);
+    enum emac_status st = builder_init(&b, c, tune, batch, seq, true, err);
 
     if (st == EMAC_OK)
         graph_output(b.g, "sum/loss", mean_loss(&b));
     return builder_end(&b, st, out, err);
 }
 
-/* The parameters are the graph's first inputs. */
-static enum emac_status gradients(struct builder *b, value_id loss, struct emac_err *err)
-{
-    const struct llama_model m = {b->c, NULL};
-    const struct model_params params = llama_params(&m);
-    value_id *value;
-    enum emac_status st = emac_alloc(&value, params.count, sizeof(*value), err);
-
-    if (st != EMAC_OK)
-        return st;
-    for (uint32_t i = 0; i < params.count; i++)
-        value[i] = graph_input_at(b->g, i).value;
-    st = model_gradients(b->g, &params, value, loss, err);
-    free(value);
-    return st;
-}
-
 enum emac_status llama_graph_train(const struct llama_config *c, uint32_t batch, uint32_t seq,
                                    struct graph **out, struct emac_err *err)
+{
+    return llama_tuned_train(c, NULL, batch, seq, out, err);
+}
+
+enum emac_status llama_tuned_train(const struct llama_config *c, const struct tune *tune,
+                                   uint32_t batch, uint32_t seq, struct graph **out,
+                                   struct emac_err *err)
 {
     struct builder b;
     value_id loss;
     enum emac_status st;
 
-    EMAC_TRY(st, builder_init(&b, c, batch, seq, true, err));
+    EMAC_TRY(st, builder_init(&b, c, tune, batch, seq, true, err));
     loss = mean_loss(&b);
     EMAC_TRY(st, graph_status(b.g, err));
-    EMAC_TRY(st, gradients(&b, loss, err));
+    EMAC_TRY(st, tuned_gradients(b.g, &b.tuned, loss, err));
     graph_output(b.g, "sum/loss", loss);
 out:
     return builder_end(&b, st, out, err);

@@ -5,7 +5,7 @@
 #ifndef EMAC_MODEL_LLAMA_H
 #define EMAC_MODEL_LLAMA_H
 
-#include "model/model.h"
+#include "model/tune.h"
 
 #define LLAMA_LAYERS_MAX       1024
 #define LLAMA_CONFIG_BYTES_MAX (1 << 20)
@@ -46,6 +46,9 @@ struct llama_model {
     const struct llama_config *config;
     const struct llama_init *init;
 };
+/* With a base (tune.h): a head is the final norm, an output matrix of its own, and the last
+ * `layers` layers; all of it starts as the base's. Targets of lora are the seven matrices of a
+ * layer. */
 struct model_params llama_params(const struct llama_model *m);
 uint64_t llama_param_elements(const struct llama_config *c); /* total number of weights */
 
@@ -64,6 +67,15 @@ enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, 
                                   struct graph **out, struct emac_err *err);
 enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batch, uint32_t seq,
                                      struct graph **out, struct emac_err *err);
+/* train and eval of a model that starts from a base: "params/<name>" is the trained list of tune.h,
+ * gradients are of it alone, and "base/<name>" has what stays in the base. tune NULL: from scratch.
+ */
+enum emac_status llama_tuned_train(const struct llama_config *c, const struct tune *tune,
+                                   uint32_t batch, uint32_t seq, struct graph **out,
+                                   struct emac_err *err);
+enum emac_status llama_tuned_eval(const struct llama_config *c, const struct tune *tune,
+                                  uint32_t batch, uint32_t seq, struct graph **out,
+                                  struct emac_err *err);
 
 /* Rotary tables [seq, head_dim/2] as binary32: cos and sin of t * theta^(-2j/head_dim), computed in
  * binary64 (rule 10). */

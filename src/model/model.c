@@ -29,6 +29,14 @@ value_id model_fill(struct graph *g, struct shape shape, float value)
     return as_shape(g, shape, graph_op(g, OP_FILL, &attrs, 0, NULL));
 }
 
+static value_id base_value(struct graph *g, const struct model_param *p)
+{
+    char name[GRAPH_NAME_MAX];
+    snprintf(name, sizeof name, "base/%s", p->name);
+    value_id v = graph_input(g, name, p->base_storage, p->shape);
+    return graph_op(g, OP_COPY, NULL, 1, &v);
+}
+
 static value_id init_value(struct graph *g, const struct model_param *p, uint32_t i, uint64_t seed)
 {
     struct shape m = as_matrix(p->shape);
@@ -37,6 +45,8 @@ static value_id init_value(struct graph *g, const struct model_param *p, uint32_
                                     {.i = (int64_t)seed},
                                     {.i = i},
                                     {.f = (float)p->init_std}}};
+    if (p->from_base)
+        return base_value(g, p);
     if (p->init_std == 0)
         return model_fill(g, p->shape, p->init_fill);
     return as_shape(g, p->shape, graph_op(g, OP_RANDN, &attrs, 0, NULL));

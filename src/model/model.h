@@ -12,8 +12,19 @@ struct model_param {
     struct shape shape;
     double init_std; /* 0: filled with init_fill */
     float init_fill;
-    bool decay; /* weight decay applies (matrices, embeddings) */
+    bool from_base;          /* starts as the tensor of its name in bundle "base" instead */
+    enum dtype base_storage; /* of that tensor */
+    bool decay;              /* weight decay applies (matrices, embeddings) */
 };
+
+/* What becomes of a parameter when the model starts from a base (tune.h). */
+enum model_part {
+    PART_FRESH,     /* it starts anew and is trained */
+    PART_FROM_BASE, /* it starts as the base's and is trained */
+    PART_FROZEN,    /* it stays the base's */
+    PART_ADAPTED    /* the same, but has an adapter */
+};
+struct tune;
 
 /* In byte order of the names. `at` gives parameter i of `config`, which is borrowed. `storage` is
  * what the weights are kept as from step to step, DTYPE_F32 or DTYPE_BF16 (rule 8). */
@@ -22,11 +33,13 @@ struct model_params {
     uint32_t count;
     enum dtype storage;
     void (*at)(const void *config, uint32_t i, struct model_param *out);
+    enum model_part (*part)(const void *config, const struct tune *t, uint32_t i);
 };
 
-/* No inputs; outputs "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's RANDN has
- * `seed` and, as tensor number, the parameter's number. With bf16 storage the parameters are bf16,
- * and "opt/w.<name>" has the f32 that they round. The caller frees. */
+/* Inputs "base/<name>" of the parameters that start as the base's, and no others; outputs
+ * "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's RANDN has `seed` and, as
+ * tensor number, the parameter's number. With bf16 storage the parameters are bf16, and
+ * "opt/w.<name>" has the f32 that they round. The caller frees. */
 enum emac_status model_graph_init(const struct model_params *params, uint64_t seed,
                                   struct graph **out, struct emac_err *err);
 

@@ -129,9 +129,41 @@ static void list_at(const void *config, uint32_t i, struct model_param *out)
     llama_param_at(m->config, m->init, i, out);
 }
 
+static const enum tune_target kind_target[LLAMA_KIND_COUNT] = {
+    [LLAMA_DOWN] = TUNE_DOWN, [LLAMA_GATE] = TUNE_GATE, [LLAMA_K] = TUNE_K, [LLAMA_O] = TUNE_O,
+    [LLAMA_Q] = TUNE_Q,       [LLAMA_UP] = TUNE_UP,     [LLAMA_V] = TUNE_V};
+
+/* Dense layers, the first of the targets, are not a Llama's. */
+static bool is_target(const struct tune *t, enum llama_kind kind)
+{
+    enum tune_target target = kind_target[kind];
+
+    return target != TUNE_DENSE && (t->targets & 1u << target) != 0;
+}
+
+static enum model_part list_part(const void *config, const struct tune *t, uint32_t i)
+{
+    const struct llama_model *m = config;
+    enum llama_kind kind;
+    uint32_t layer;
+
+    llama_param_place(m->config, i, &kind, &layer);
+    if (t->kind == TUNE_FULL)
+        return PART_FROM_BASE;
+    if (t->kind == TUNE_LORA)
+        return is_target(t, kind) ? PART_ADAPTED : PART_FROZEN;
+    if (kind < LLAMA_ATTN_NORM)
+        return kind == LLAMA_EMBED ? PART_FROZEN : PART_FROM_BASE;
+    return layer + t->layers >= m->config->layers ? PART_FROM_BASE : PART_FROZEN;
+}
+
 struct model_params llama_params(const struct llama_model *m)
 {
-    return (struct model_params){m, llama_param_count(m->config), m->config->storage, list_at};
+    return (struct model_params){.config = m,
+                                 .count = llama_param_count(m->config),
+                                 .storage = m->config->storage,
+                                 .at = list_at,
+                                 .part = list_part};
 }
 
 uint64_t llama_param_elements(const struct llama_config *c)

@@ -29,3 +29,25 @@ enum emac_status job_weights_check(uint64_t weights, struct emac_err *err)
                      "smaller hidden_size",
                      (unsigned long long)weights, (unsigned long long)JOB_PARAMETERS_MAX);
 }
+
+enum emac_status job_graph_init(const struct job *job, const struct model_params *whole,
+                                struct graph **out, struct emac_err *err)
+{
+    struct tuned tuned;
+    enum emac_status st = tuned_init(&tuned, whole, &job->tune, err);
+    if (st == EMAC_OK)
+        st = model_graph_init(&tuned.trained, job->seed, out, err);
+    tuned_release(&tuned);
+    return st;
+}
+
+enum emac_status job_graph_step(const struct job *job, const struct model_params *whole,
+                                struct graph **out, struct emac_err *err)
+{
+    struct tuned tuned;
+    enum emac_status st = tuned_init(&tuned, whole, &job->tune, err);
+    if (st == EMAC_OK)
+        st = optimiser_graph(&tuned.trained, &job->optimiser, out, err);
+    tuned_release(&tuned);
+    return st;
+}

@@ -41,6 +41,14 @@ const struct job_family *job_family_of(const struct job *job);
 extern const char *const JOB_ARCHITECTURE_NAMES[JOB_ARCHITECTURES]; /* model.architecture */
 const char *job_family_name(enum job_architecture a);
 
+/* graph_init and graph_step of what the job trains of `whole`, its model's parameters
+ * (model/tune.h).
+ */
+enum emac_status job_graph_init(const struct job *job, const struct model_params *whole,
+                                struct graph **out, struct emac_err *err);
+enum emac_status job_graph_step(const struct job *job, const struct model_params *whole,
+                                struct graph **out, struct emac_err *err);
+
 /* INVALID for more weights than a job may have. */
 enum emac_status job_weights_check(uint64_t weights, struct emac_err *err);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "model/model_config.h"
 #include "work/family.h"
 
 /* Before the data set is known only the fields' ranges can be told. */
@@ -28,18 +29,18 @@ static enum emac_status check(const struct job *job, struct emac_err *err)
 
 static enum emac_status graph_init(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    const struct model_params params = classifier_params(&job->classifier);
-    return model_graph_init(&params, job->seed, out, err);
+    const struct model_params whole = classifier_params(&job->classifier);
+    return job_graph_init(job, &whole, out, err);
 }
 
 static enum emac_status graph_train(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    return classifier_graph_train(&job->classifier, job->micro_batch, out, err);
+    return classifier_tuned_train(&job->classifier, &job->tune, job->micro_batch, out, err);
 }
 
 static enum emac_status graph_eval(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    return classifier_graph_eval(&job->classifier, job->micro_batch, out, err);
+    return classifier_tuned_eval(&job->classifier, &job->tune, job->micro_batch, out, err);
 }
 
 static enum emac_status graph_score(const struct job *job, struct graph **out, struct emac_err *err)
@@ -49,8 +50,8 @@ static enum emac_status graph_score(const struct job *job, struct graph **out, s
 
 static enum emac_status graph_step(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    const struct model_params params = classifier_params(&job->classifier);
-    return optimiser_graph(&params, &job->optimiser, out, err);
+    const struct model_params whole = classifier_params(&job->classifier);
+    return job_graph_step(job, &whole, out, err);
 }
 
 /* What is needed to use the model beside its weights: the layers, and how a record becomes numbers
@@ -61,7 +62,7 @@ static enum emac_status config(const struct job *job, const struct dataset *data
     char cid[CID_TEXT_MAX];
     json_t *root = classifier_config_json(&job->classifier);
     cid_text(cid, &job->data);
-    json_object_set_new(root, "model_type", json_string("emac_classifier"));
+    json_object_set_new(root, "model_type", json_string(CLASSIFIER_MODEL_TYPE));
     json_object_set_new(root, "architecture", json_string(job_family_name(job->architecture)));
     json_object_set_new(root, "dataset", json_string(cid));
     json_object_set_new(root, "input", dataset_input_json(data));

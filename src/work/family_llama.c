@@ -46,17 +46,19 @@ static enum emac_status check(const struct job *job, struct emac_err *err)
 
 static enum emac_status graph_init(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    return llama_graph_init(&job->model, &job->init, job->seed, out, err);
+    const struct llama_model m = {&job->model, &job->init};
+    const struct model_params whole = llama_params(&m);
+    return job_graph_init(job, &whole, out, err);
 }
 
 static enum emac_status graph_train(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    return llama_graph_train(&job->model, job->micro_batch, job->seq_len, out, err);
+    return llama_tuned_train(&job->model, &job->tune, job->micro_batch, job->seq_len, out, err);
 }
 
 static enum emac_status graph_eval(const struct job *job, struct graph **out, struct emac_err *err)
 {
-    return llama_graph_eval(&job->model, job->micro_batch, job->seq_len, out, err);
+    return llama_tuned_eval(&job->model, &job->tune, job->micro_batch, job->seq_len, out, err);
 }
 
 static enum emac_status graph_score(const struct job *job, struct graph **out, struct emac_err *err)
@@ -67,8 +69,8 @@ static enum emac_status graph_score(const struct job *job, struct graph **out, s
 static enum emac_status graph_step(const struct job *job, struct graph **out, struct emac_err *err)
 {
     const struct llama_model m = {&job->model, NULL};
-    const struct model_params params = llama_params(&m);
-    return optimiser_graph(&params, &job->optimiser, out, err);
+    const struct model_params whole = llama_params(&m);
+    return job_graph_step(job, &whole, out, err);
 }
 
 /* The bundle {cos, sin}: f32[T, E/2] each. */

@@ -14,6 +14,8 @@
  *   data: {cid: bafy...}  or  {file: path}  (path: relative to the job file; the CLI adds it and
  *           puts in cid) , heldout: 0.05, size is filled in
  *       for a cnn or mlp: {cid: bafy...} of a data set (work/dataset.h); the rest is filled in
+ *   base: {cid: bafy..., train: full}             # joined later; work/base.h
+ *       or {cid, train: head, layers} or {cid, train: lora, rank, alpha, targets: [q_proj, v_proj]}
  *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, min_lr,
  *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
  *           eval_batches}
@@ -31,6 +33,7 @@
 #include "model/classifier.h"
 #include "model/llama.h"
 #include "model/optimiser.h"
+#include "model/tune.h"
 #include "work/dataset.h"
 
 #define JOB_ID_MAX            24
@@ -54,6 +57,8 @@ struct job {
     struct llama_config model; /* max_positions = seq_len */
     struct llama_init init;
     struct classifier_config classifier; /* its record is that of the data set: filled in */
+    struct cid base;  /* the model directory that training starts from; none: from scratch */
+    struct tune tune; /* its kind is TUNE_SCRATCH without a base; storage is known with the store */
     struct cid data;
     uint64_t data_size;             /* bytes of the corpus, or of the data set's files */
     uint64_t records, test_records; /* of the data set: filled in */

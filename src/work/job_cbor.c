@@ -44,6 +44,15 @@ static uint32_t entries_of(const char *section, const struct job *job,
     return n;
 }
 
+static void write_set(struct dagcbor_writer *w, const struct job_field *f, uint32_t set)
+{
+    dagcbor_list(w, (size_t)__builtin_popcount(set));
+    for (uint32_t i = 0; i < f->word_count; i++) {
+        if ((set >> i & 1) != 0)
+            dagcbor_str(w, f->words[i]);
+    }
+}
+
 static void write_field(struct dagcbor_writer *w, const struct job_field *f, const struct job *job)
 {
     const void *p = (const char *)job + f->offset;
@@ -57,6 +66,9 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
         break;
     case FIELD_CHOICE:
         dagcbor_str(w, job_field_word(job, f));
+        break;
+    case FIELD_SET:
+        write_set(w, f, *(const uint32_t *)p);
         break;
     case FIELD_U32:
         dagcbor_u64(w, *(const uint32_t *)p);
@@ -79,34 +91,51 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
     }
 }
 
-/* Without the joined fields that `keep` does not want. */
-static uint32_t entries_keep(struct entry *e, uint32_t n,
-                             bool (*keep)(const void *ctx, const struct job_field *f),
-                             const void *ctx)
+/* Has the section a field that each job with these choices says? */
+static bool must_be_there(const struct job *job, const char *section)
+{
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        if (!JOB_FIELDS[i].joined && job_field_is_of(&JOB_FIELDS[i], section, job))
+            return true;
+    }
+    return false;
+}
+
+/* Without the joined fields, and sections of none but these, that `keep` does not want. */
+static uint32_t entries_keep(const struct job *job, struct entry *e, uint32_t n,
+                             bool (*keep)(const void *ctx, const struct entry *e), const void *ctx)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (e[i].field == NULL || !e[i].field->joined || keep(ctx, e[i].field))
+        bool must = e[i].field == NULL ? must_be_there(job, e[i].key) : !e[i].field->joined;
+        if (must || keep(ctx, &e[i]))
             e[kept++] = e[i];
     }
     return kept;
 }
 
-static bool is_said(const void *job, const struct job_field *f)
+static bool is_said(const void *job, const struct entry *e)
 {
-    return !job_field_is_usual(job, f);
+    if (e->field != NULL)
+        return !job_field_is_usual(job, e->field);
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        if (job_field_is_of(f, e->key, job) && !job_field_is_usual(job, f))
+            return true;
+    }
+    return false;
 }
 
-static bool is_there(const void *map, const struct job_field *f)
+static bool is_there(const void *map, const struct entry *e)
 {
-    return dagcbor_find(map, f->key) != NULL;
+    return dagcbor_find(map, e->key) != NULL;
 }
 
 static void write_section(struct dagcbor_writer *w, const char *section, const struct job *job)
 {
     struct entry e[JOB_FIELDS_MAX];
     uint32_t n = entries_of(section, job, e);
-    n = entries_keep(e, n, is_said, job);
+    n = entries_keep(job, e, n, is_said, job);
     dagcbor_map(w, n);
     for (uint32_t i = 0; i < n; i++) {
         dagcbor_key(w, e[i].key);
@@ -155,6 +184,29 @@ static enum emac_status read_text(const struct job_field *f, struct job *job,
                      f->key);
 }
 
+/* In the order of the words, and not empty. */
+static enum emac_status read_set(const struct job_field *f, struct job *job,
+                                 const struct dagcbor_node *map, struct emac_err *err)
+{
+    const struct dagcbor_node *list;
+    uint32_t *set = (uint32_t *)(void *)((char *)job + f->offset), before = 0;
+    enum emac_status st = dagcbor_get(map, f->key, DAGCBOR_LIST, &list, err);
+    if (st != EMAC_OK)
+        return st;
+    *set = 0;
+    for (size_t i = 0; i < list->seq.count; i++) {
+        const struct dagcbor_node *v = &list->seq.items[i];
+        before = *set;
+        if (v->type != DAGCBOR_STR || v->str.len != strlen(v->str.data) ||
+            !job_field_include(job, f, v->str.data) || *set - before <= before)
+            return emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
+                             f->key);
+    }
+    if (*set == 0)
+        return emac_fail(err, EMAC_INVALID, "field '%s' of a job is an empty list", f->key);
+    return EMAC_OK;
+}
+
 static enum emac_status read_field(const struct job_field *f, struct job *job,
                                    const struct dagcbor_node *map, struct emac_err *err)
 {
@@ -184,6 +236,9 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
     case FIELD_CID:
         st = dagcbor_get_cid(map, f->key, p, err);
         break;
+    case FIELD_SET:
+        st = read_set(f, job, map, err);
+        break;
     case FIELD_CHOICE: /* read before all others */
         break;
     case FIELD_NAME:
@@ -206,8 +261,8 @@ static enum emac_status read_section(struct job *job, const char *section,
     uint32_t n = entries_of(section, job, e);
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a job must be a map");
-    n = entries_keep(e, n, is_there, map);
-    if (map->seq.count != n)
+    n = entries_keep(job, e, n, is_there, map);
+    if (map->seq.count != n || n == 0)
         return emac_fail(err, EMAC_INVALID, "%s of a job has %zu fields, not %u",
                          section == NULL ? "the top level" : section, map->seq.count, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -232,10 +287,12 @@ static enum emac_status choice_read(struct job *job, const struct job_field *f,
     const struct dagcbor_node *map = root;
     const char *word;
     enum emac_status st = EMAC_OK;
+    job_field_set_usual(job, f);
+    if (f->joined && f->section != NULL && dagcbor_find(root, f->section) == NULL)
+        return EMAC_OK;
     if (f->section != NULL)
         EMAC_TRY(st, dagcbor_get(root, f->section, DAGCBOR_MAP, &map, err));
-    job_field_set_usual(job, f);
-    if (f->joined && !is_there(map, f))
+    if (f->joined && dagcbor_find(map, f->key) == NULL)
         return EMAC_OK;
     EMAC_TRY(st, dagcbor_get_str(map, f->key, &word, err));
     if (!job_field_choose(job, f, word))

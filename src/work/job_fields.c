@@ -22,7 +22,7 @@ _Static_assert(sizeof(enum job_architecture) == sizeof(uint32_t) &&
 
 static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
 
-#define CHOICE(w) .words = (w), .word_count = EMAC_COUNT(w)
+#define CHOICE(w)       .words = (w), .word_count = EMAC_COUNT(w)
 
 const struct job_field JOB_FIELDS[] = {
     {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
@@ -132,6 +132,7 @@ bool job_field_is_usual(const struct job *job, const struct job_field *f)
     const void *p = (const char *)job + f->offset;
     switch (f->type) {
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_U32:
         return *(const uint32_t *)p == (uint32_t)f->usual;
     case FIELD_F64:
@@ -148,7 +149,7 @@ bool job_field_is_usual(const struct job *job, const struct job_field *f)
 void job_field_set_usual(struct job *job, const struct job_field *f)
 {
     void *p = (char *)job + f->offset;
-    if (f->type == FIELD_U32 || f->type == FIELD_CHOICE)
+    if (f->type == FIELD_U32 || f->type == FIELD_CHOICE || f->type == FIELD_SET)
         *(uint32_t *)p = (uint32_t)f->usual;
     else if (f->type == FIELD_U64)
         *(uint64_t *)p = (uint64_t)f->usual;
@@ -169,16 +170,34 @@ const char *job_field_word(const struct job *job, const struct job_field *f)
     return f->words[value];
 }
 
+/* word_count when the word is none of the field's. */
+static uint32_t word_find(const struct job_field *f, const char *word)
+{
+    uint32_t i = 0;
+    while (i < f->word_count && (f->words[i] == NULL || strcmp(f->words[i], word) != 0))
+        i++;
+    return i;
+}
+
 bool job_field_choose(struct job *job, const struct job_field *f, const char *word)
 {
+    uint32_t value = word_find(f, word);
     EMAC_ASSERT(f->type == FIELD_CHOICE);
-    for (uint32_t i = 0; i < f->word_count; i++) {
-        if (f->words[i] == NULL || strcmp(f->words[i], word) != 0)
-            continue;
-        *(uint32_t *)(void *)((char *)job + f->offset) = i;
-        return true;
-    }
-    return false;
+    if (value == f->word_count)
+        return false;
+    *(uint32_t *)(void *)((char *)job + f->offset) = value;
+    return true;
+}
+
+bool job_field_include(struct job *job, const struct job_field *f, const char *word)
+{
+    uint32_t value = word_find(f, word);
+    uint32_t *set = (uint32_t *)(void *)((char *)job + f->offset);
+    EMAC_ASSERT(f->type == FIELD_SET);
+    if (value == f->word_count || (*set >> value & 1) != 0)
+        return false;
+    *set |= 1u << value;
+    return true;
 }
 
 void job_field_words(char out[JOB_WORDS_TEXT_MAX], const struct job_field *f, uint32_t in)
@@ -323,6 +342,7 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
         return amount_check(f, *(const int64_t *)p, err);
     case FIELD_WORD: /* reading takes no other value */
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_BOOL:
     case FIELD_CID:
         break;

@@ -101,6 +101,25 @@ static enum emac_status read_text(const struct job_field *f, struct job *job, co
     return EMAC_OK;
 }
 
+static enum emac_status read_set(const struct job_field *f, struct job *job, const json_t *v,
+                                 struct emac_err *err)
+{
+    char path[JOB_PATH_MAX], words[JOB_WORDS_TEXT_MAX];
+    const json_t *word;
+    size_t i;
+    if (!json_is_array(v) || json_array_size(v) == 0)
+        return wrong_type(f, "a list of one or more words", v, err);
+    job_field_path(path, f->section, f->key);
+    job_field_words(words, f, UINT32_MAX);
+    json_array_foreach(v, i, word)
+    {
+        if (!json_is_string(word) || strlen(json_string_value(word)) != json_string_length(word) ||
+            !job_field_include(job, f, json_string_value(word)))
+            return emac_fail(err, EMAC_INVALID, "%s must list some of %s, each once", path, words);
+    }
+    return EMAC_OK;
+}
+
 static enum emac_status read_field(const struct job_field *f, struct job *job, const json_t *v,
                                    struct emac_err *err)
 {
@@ -123,6 +142,8 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
         return EMAC_OK;
     case FIELD_AMOUNT:
         return read_amount(f, p, v, err);
+    case FIELD_SET:
+        return read_set(f, job, v, err);
     case FIELD_CHOICE: /* read before all others */
         return EMAC_OK;
     case FIELD_NAME:
@@ -289,6 +310,16 @@ out:
 
 /* ---- writing ---- */
 
+static json_t *set_to_json(const struct job_field *f, uint32_t set)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < f->word_count; i++) {
+        if ((set >> i & 1) != 0)
+            json_array_append_new(list, json_string(f->words[i]));
+    }
+    return list;
+}
+
 static json_t *field_to_json(const struct job_field *f, const struct job *job)
 {
     const void *p = (const char *)job + f->offset;
@@ -301,6 +332,8 @@ static json_t *field_to_json(const struct job_field *f, const struct job *job)
         return json_string(f->word);
     case FIELD_CHOICE:
         return json_string(job_field_word(job, f));
+    case FIELD_SET:
+        return set_to_json(f, *(const uint32_t *)p);
     case FIELD_U32:
         return json_integer(*(const uint32_t *)p);
     case FIELD_U64:

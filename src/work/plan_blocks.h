@@ -3,6 +3,7 @@
 #define EMAC_WORK_PLAN_BLOCKS_H
 
 #include "codec/unixfs.h"
+#include "work/model_files.h"
 #include "work/planner.h"
 
 struct block_list {
@@ -21,7 +22,6 @@ enum emac_status blocks_add_file(struct block_list *l, const void *data, size_t 
 
 /* The files of a model directory as they come together; for the families (work/family.h). */
 struct model_dir;
-#define MODEL_TEXT_MAX (1u << 20)
 /* Add `text` as file `name`; `made` is the status of writing the text, which is cleared. */
 enum emac_status model_dir_text(struct model_dir *d, const char *name, struct emac_buf *text,
                                 enum emac_status made, struct emac_err *err);

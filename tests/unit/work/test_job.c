@@ -447,6 +447,19 @@ static void test_facts_come_from_the_data_set(void **state)
 
 /* ---- the manual ---- */
 
+/* `a`, `b`: the words of a set. */
+static void words_text(const struct job_field *f, uint32_t set, char *out)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < f->word_count; i++) {
+        if (f->words[i] == NULL || (set >> i & 1) == 0)
+            continue;
+        at += (size_t)snprintf(out + at, JOB_WORDS_TEXT_MAX - at, "%s`%s`", at == 0 ? "" : ", ",
+                               f->words[i]);
+    }
+}
+
 static void field_value_text(const struct job_field *f, char *out, size_t cap)
 {
     char lo[32], hi[32], words[JOB_WORDS_TEXT_MAX];
@@ -464,6 +477,10 @@ static void field_value_text(const struct job_field *f, char *out, size_t cap)
         for (char *c = words; *c != '\0'; c++)
             *c = *c == '\'' ? '`' : *c;
         snprintf(out, cap, "%s", words);
+        break;
+    case FIELD_SET:
+        words_text(f, UINT32_MAX, words);
+        snprintf(out, cap, "list of %s", words);
         break;
     case FIELD_BOOL:
         snprintf(out, cap, "true or false");
@@ -502,7 +519,10 @@ static void field_default_text(const struct job_field *f, char *out, size_t cap)
         snprintf(out, cap, "`%s` |", f->word);
     else if (f->type == FIELD_CHOICE)
         snprintf(out, cap, "`%s` |", f->words[(uint32_t)f->usual]);
-    else if (f->type == FIELD_BOOL)
+    else if (f->type == FIELD_SET) {
+        words_text(f, (uint32_t)f->usual, out);
+        snprintf(out + strlen(out), cap - strlen(out), " |");
+    } else if (f->type == FIELD_BOOL)
         snprintf(out, cap, "%s |", f->usual != 0 ? "true" : "false");
     else if (f->type == FIELD_AMOUNT)
         snprintf(out, cap, "%s |", amount);
@@ -523,7 +543,7 @@ static void test_the_manual_says_what_the_table_says(void **state)
     }
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
-        char name[JOB_PATH_MAX], value[JOB_WORDS_TEXT_MAX], usual[96], row[400];
+        char name[JOB_PATH_MAX], value[JOB_WORDS_TEXT_MAX], usual[JOB_WORDS_TEXT_MAX + 2], row[500];
         job_field_path(name, f->section, f->key);
         field_value_text(f, value, sizeof value);
         field_default_text(f, usual, sizeof usual);

@@ -1,0 +1,138 @@
+#include "work/model_files.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "codec/unixfs.h"
+#include "model/model_config.h"
+
+static const char *const NAMES[MODEL_FILE_COUNT] = {[MODEL_CONFIG] = "config.json",
+                                                    [MODEL_WEIGHTS] = "model.safetensors",
+                                                    [MODEL_ADAPTER_CONFIG] = "adapter_config.json",
+                                                    [MODEL_ADAPTER] = "adapter_model.safetensors",
+                                                    [MODEL_HEAD] = "head.safetensors",
+                                                    [MODEL_BASE] = "base",
+                                                    [MODEL_LICENCE] = "LICENSE",
+                                                    [MODEL_README] = "README.md"};
+
+const char *model_file_name(enum model_file file)
+{
+    EMAC_ASSERT((unsigned)file < MODEL_FILE_COUNT);
+    return NAMES[file];
+}
+
+static void links_take(struct model_files *m, const struct unixfs_node *node, size_t block_len)
+{
+    m->tree_size = block_len;
+    for (size_t i = 0; i < node->count; i++) {
+        m->tree_size += node->link[i].tsize;
+        for (int f = 0; f < MODEL_FILE_COUNT; f++) {
+            if (strcmp(node->link[i].name, NAMES[f]) != 0)
+                continue;
+            m->file[f] = node->link[i].cid;
+            m->link_size[f] = node->link[i].tsize;
+        }
+    }
+}
+
+enum emac_status model_files_read(struct store *s, const struct cid *dir, struct model_files *out,
+                                  struct emac_err *err)
+{
+    struct emac_buf block;
+    struct unixfs_node node = {0};
+    enum emac_status st;
+    *out = (struct model_files){.dir = *dir};
+    emac_buf_init(&block, UNIXFS_BLOCK_MAX);
+    EMAC_TRY(st, store_block_get(s, dir, &block, err));
+    EMAC_TRY(st, unixfs_node_parse(&node, dir->codec, block.data, block.len, err));
+    if (node.kind == UNIXFS_DIRECTORY)
+        links_take(out, &node, block.len);
+    else
+        st = emac_fail(err, EMAC_INVALID, "this CID is a file, not a model directory");
+out:
+    unixfs_node_release(&node);
+    emac_buf_release(&block);
+    return st;
+}
+
+bool model_files_have(const struct model_files *m, enum model_file file)
+{
+    return !cid_is_none(&m->file[file]);
+}
+
+enum emac_status model_file_get(struct store *s, const struct model_files *m, enum model_file file,
+                                struct emac_buf *out, struct emac_err *err)
+{
+    uint64_t size = 0;
+    enum emac_status st;
+    if (!model_files_have(m, file))
+        return emac_fail(err, EMAC_INVALID, "the model directory holds no '%s'", NAMES[file]);
+    emac_buf_clear(out);
+    EMAC_TRY(st, store_file_size(s, &m->file[file], &size, err));
+    if (size > out->max)
+        return emac_fail(err, EMAC_TOO_LARGE, "'%s' of the model has %llu bytes; at most %zu",
+                         NAMES[file], (unsigned long long)size, out->max);
+    EMAC_TRY(st, emac_buf_reserve(out, size, err));
+    EMAC_TRY(st, store_file_read(s, &m->file[file], 0, out->data, size, err));
+    out->len = size;
+out:
+    return st;
+}
+
+/* The files of an adapter or a head, and of its base. */
+struct tuned_files {
+    struct model_files own, base;
+    struct emac_buf adapter_config, trained, base_weights;
+};
+
+static enum emac_status tuned_read(struct store *s, struct tuned_files *t, struct emac_buf *config,
+                                   struct emac_err *err)
+{
+    bool adapter = model_files_have(&t->own, MODEL_ADAPTER);
+    enum emac_status st;
+    EMAC_TRY(st, model_files_read(s, &t->own.file[MODEL_BASE], &t->base, err));
+    if (adapter)
+        EMAC_TRY(st, model_file_get(s, &t->own, MODEL_ADAPTER_CONFIG, &t->adapter_config, err));
+    EMAC_TRY(st, model_file_get(s, adapter ? &t->base : &t->own, MODEL_CONFIG, config, err));
+    EMAC_TRY(st,
+             model_file_get(s, &t->own, adapter ? MODEL_ADAPTER : MODEL_HEAD, &t->trained, err));
+    st = model_file_get(s, &t->base, MODEL_WEIGHTS, &t->base_weights, err);
+out:
+    return st;
+}
+
+static enum emac_status tuned_load(struct store *s, const struct model_files *own,
+                                   struct device *dev, struct emac_buf *config,
+                                   struct emac_buf *weights, struct emac_err *err)
+{
+    struct tuned_files t = {.own = *own};
+    enum emac_status st;
+    emac_buf_init(&t.adapter_config, MODEL_TEXT_MAX);
+    emac_buf_init(&t.trained, weights->max);
+    emac_buf_init(&t.base_weights, weights->max);
+    EMAC_TRY(st, tuned_read(s, &t, config, err));
+    const struct model_parts parts = {.config = emac_buf_slice(config),
+                                      .base = emac_buf_slice(&t.base_weights),
+                                      .adapter_config = emac_buf_slice(&t.adapter_config),
+                                      .trained = emac_buf_slice(&t.trained)};
+    st = model_parts_merge(dev, &parts, weights, err);
+out:
+    emac_buf_release(&t.adapter_config);
+    emac_buf_release(&t.trained);
+    emac_buf_release(&t.base_weights);
+    return st;
+}
+
+enum emac_status model_files_load(struct store *s, const struct cid *dir, struct device *dev,
+                                  struct emac_buf *config, struct emac_buf *weights,
+                                  struct emac_err *err)
+{
+    struct model_files m;
+    enum emac_status st = model_files_read(s, dir, &m, err);
+    if (st != EMAC_OK)
+        return st;
+    if (model_files_have(&m, MODEL_BASE) && !model_files_have(&m, MODEL_WEIGHTS))
+        return tuned_load(s, &m, dev, config, weights, err);
+    st = model_file_get(s, &m, MODEL_CONFIG, config, err);
+    return st == EMAC_OK ? model_file_get(s, &m, MODEL_WEIGHTS, weights, err) : st;
+}
