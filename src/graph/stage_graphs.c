@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "compute/pack.h"
 #include "graph/stages_internal.h"
 
 struct piece {
@@ -125,36 +126,73 @@ static void handed_name(const struct piece *p, value_id v, uint32_t from, uint32
              graph_canonical_id(p->g, v));
 }
 
-/* Is v rounded on its way? */
-static bool is_rounded(const struct piece *p, value_id v)
+/* How v travels. */
+static enum stage_form form_of(const struct piece *p, value_id v)
 {
-    return p->st->form == STAGE_BF16 && p->g->value[v].type.dtype == DTYPE_F32 &&
-           !p->contribution[v];
+    bool rounded = p->g->value[v].type.dtype == DTYPE_F32 && !p->contribution[v];
+
+    return rounded ? p->st->form : STAGE_F32;
+}
+
+static const struct pack int8 = {.format = PACK_INT8};
+
+/* A value of another stage, as it was. */
+static value_id form_take(const struct piece *p, struct graph *to, const char *name, value_id v)
+{
+    const struct tensor *type = &p->g->value[v].type;
+    struct op_attrs attrs = {.at = {{.i = PACK_INT8}}};
+    size_t count = 0;
+    value_id packed;
+
+    if (form_of(p, v) != STAGE_INT8)
+        return graph_input(to, name, form_of(p, v) == STAGE_BF16 ? DTYPE_BF16 : type->dtype,
+                           type->shape);
+    for (uint32_t i = 0; i < type->shape.rank; i++)
+        attrs.at[2 + i].i = (int64_t)type->shape.dim[i];
+    if (!shape_count(&type->shape, &count))
+        EMAC_ASSERT(!"a value of a graph has a size");
+    packed =
+        graph_input(to, name, DTYPE_U8, SHAPE2(pack_blocks(&int8, count), pack_block_bytes(&int8)));
+    return graph_op(to, OP_UNPACK, &attrs, 1, &packed);
+}
+
+static value_id form_give(const struct piece *p, struct graph *to, value_id v)
+{
+    const struct op_attrs attrs = {.at = {{.i = PACK_INT8}}};
+    value_id given = p->map[v];
+
+    switch (form_of(p, v)) {
+    case STAGE_BF16:
+        return graph_op_bf16(to, OP_COPY, NULL, 1, &given);
+    case STAGE_INT8:
+        return graph_op(to, OP_PACK, &attrs, 1, &given);
+    case STAGE_F32:
+    case STAGE_FORMS:
+        break;
+    }
+    return given;
 }
 
 static value_id piece_enter(void *ctx, struct graph *to, value_id v)
 {
     const struct piece *p = ctx;
     const struct graph_value *val = &p->g->value[v];
-    enum dtype dtype = val->type.dtype;
     char name[GRAPH_NAME_MAX];
+    uint32_t from;
 
     if (val->node == NODE_NONE) {
         stage_port_name(p->st, p->g->input[val->slot].name, name);
-    } else {
-        uint32_t from = stage_of_node(p->st, p->g, val->node);
-        bool backward = is_backward(p->g, val->node);
-
-        if (from == p->stage || (from > p->stage) != backward) {
-            graph_fail(to, EMAC_INVALID,
-                       "the graph cannot be cut here: node %u of stage %u is needed in stage %u",
-                       val->node, from, p->stage);
-            return VALUE_NONE;
-        }
-        handed_name(p, v, from, p->stage, name);
-        dtype = is_rounded(p, v) ? DTYPE_BF16 : dtype;
+        return graph_input(to, name, val->type.dtype, val->type.shape);
     }
-    return graph_input(to, name, dtype, val->type.shape);
+    from = stage_of_node(p->st, p->g, val->node);
+    if (from == p->stage || (from > p->stage) != is_backward(p->g, val->node)) {
+        graph_fail(to, EMAC_INVALID,
+                   "the graph cannot be cut here: node %u of stage %u is needed in stage %u",
+                   val->node, from, p->stage);
+        return VALUE_NONE;
+    }
+    handed_name(p, v, from, p->stage, name);
+    return form_take(p, to, name, v);
 }
 
 /* Mark what the values in `wanted` (per value) take of this stage's nodes. */
@@ -202,14 +240,10 @@ static void outputs_add(struct piece *p, struct graph *to, bool backward)
     }
     for (uint32_t t = 0; t < p->st->count; t++) {
         for (value_id v = 0; v < g->values; v++) {
-            value_id given = p->map[v];
-
             if (!hands_over(p, v, backward, t))
                 continue;
-            if (is_rounded(p, v))
-                given = graph_op_bf16(to, OP_COPY, NULL, 1, &given);
             handed_name(p, v, p->stage, t, name);
-            graph_output(to, name, given);
+            graph_output(to, name, form_give(p, to, v));
         }
     }
 }

@@ -25,9 +25,9 @@
 
 #define STAGES_MAX 16
 
-/* How values travel from stage to stage: as they are, or rounded. Contributions to the gradients of
- * shared weights always are f32. */
-enum stage_form { STAGE_F32, STAGE_BF16, STAGE_FORMS };
+/* How values travel from stage to stage: as they are, rounded to bf16, or packed into int8
+ * (compute/pack.h). Contributions to the gradients of shared weights always are f32. */
+enum stage_form { STAGE_F32, STAGE_BF16, STAGE_INT8, STAGE_FORMS };
 
 struct stage_weight {
     char name[GRAPH_NAME_MAX];

@@ -78,6 +78,11 @@ static enum emac_status map_fits(const struct exec_program *p, const struct task
             "range %u+%u is not aligned: the count must be a power of two and the first a "
             "multiple of it",
             t->first, t->count);
+    if (t->count > 1 && !exec_gives_sum_alone(p))
+        return emac_fail(err, EMAC_INVALID,
+                         "range %u+%u: the program gives more than a sum, so each micro-batch must "
+                         "be a task of its own",
+                         t->first, t->count);
     if ((uint64_t)t->first + t->count > sampler_batches(&p->program.sampler))
         return emac_fail(err, EMAC_INVALID, "range %u+%u passes the end of the sampler's data",
                          t->first, t->count);

@@ -93,6 +93,8 @@ struct exec_run {
 enum emac_status exec_program_get(struct exec *x, const struct cid *cid, struct exec_program **out,
                                   struct emac_err *err);
 void exec_program_free(struct exec_program *p);
+/* Does a map give nothing but "sum"? Only that can be added up over several micro-batches. */
+bool exec_gives_sum_alone(const struct exec_program *p);
 /* Forget programs, oldest use first, while those kept and `need` together pass memory_max; never
  * `keep`. */
 void exec_programs_trim(struct exec *x, const struct exec_program *keep, uint64_t need);

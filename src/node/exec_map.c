@@ -109,8 +109,29 @@ static void map_release(struct map_run *m)
     exec_feed_release(&m->feed);
 }
 
+/* A micro-batch that gives more than a sum is run for itself. */
+static enum emac_status map_once(struct exec_run *r, struct emac_err *err)
+{
+    struct exec_feed feed = {0};
+    enum emac_status st;
+    EMAC_TRY(st, exec_feed_open(&feed, r, err));
+    for (uint32_t i = 0; i < r->p->out_count; i++) {
+        EMAC_TRY(st, exec_output_new(r, i, err));
+        exec_bind_bundle(r, &r->p->out[i].layout, r->out[i]);
+    }
+    EMAC_TRY(st, exec_feed_batch(&feed, r->task->first, err));
+    st = exec_graph_run(r, err);
+    if (st != EMAC_OK)
+        emac_wrap(err, "step %u, micro-batch %u", r->task->step, r->task->first);
+out:
+    exec_feed_release(&feed);
+    return st;
+}
+
 enum emac_status exec_map(struct exec_run *r, struct emac_err *err)
 {
+    if (!exec_gives_sum_alone(r->p))
+        return map_once(r, err);
     struct map_run m = {.r = r, .sum = &r->p->out[0].layout};
     enum emac_status st;
     EMAC_TRY(st, exec_feed_open(&m.feed, r, err));

@@ -121,13 +121,17 @@ static enum emac_status input_port(struct exec_program *p, uint32_t i, struct em
     return bundle_note(p->in, &p->in_count, TASK_INPUTS_MAX, port.name, err);
 }
 
+bool exec_gives_sum_alone(const struct exec_program *p)
+{
+    return p->out_count == 1 && strcmp(p->out[0].name, "sum") == 0;
+}
+
 static enum emac_status output_port(struct exec_program *p, uint32_t i, struct emac_err *err)
 {
     struct graph_port port = graph_output_at(p->graph, i);
-    if (p->program.kind == PROGRAM_MAP &&
-        (!bundle_of(port.name, "sum", NULL) || port.dtype != DTYPE_F32))
-        return emac_fail(err, EMAC_INVALID,
-                         "output '%s' of a map program must be f32 and named sum/...", port.name);
+    if (p->program.kind == PROGRAM_MAP && bundle_of(port.name, "sum", NULL) &&
+        port.dtype != DTYPE_F32)
+        return emac_fail(err, EMAC_INVALID, "output '%s' of a map program must be f32", port.name);
     return bundle_note(p->out, &p->out_count, TASK_OUTPUTS_MAX, port.name, err);
 }
 

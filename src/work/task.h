@@ -5,7 +5,8 @@
  *          `data`: "batch/tokens" and "batch/targets" from windows of a file, "batch/inputs" and
  *          "batch/targets" from records of a data set; the graph runs; its "sum/..." outputs are
  *          added over the indices in the fixed binary tree of numerics rule 6: the range must be
- *          aligned (count a power of two, first a multiple of it). Output: bundle "sum".
+ *          aligned (count a power of two, first a multiple of it). Output: bundle "sum". A program
+ *          that gives other bundles takes one micro-batch a task (count 1), and gives them all.
  *   apply  the graph runs once. If it has "sum/..." inputs they come from the task's `parts`:
  *          bundles of aligned ranges that together cover [0, total) exactly, combined in the tree.
  * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come
@@ -34,7 +35,7 @@
 #include "graph/graph.h"
 #include "work/dataset.h"
 
-#define TASK_INPUTS_MAX    8
+#define TASK_INPUTS_MAX    24
 #define TASK_OUTPUTS_MAX   8
 #define TASK_ARGS_MAX      8
 #define TASK_ARG_WIDTH_MAX 16

@@ -271,22 +271,22 @@ static void test_stages_are_balanced(void **state)
     graph_free(train);
 }
 
-/* Rounded on the way: half the bytes, another result, but a near one; weights' gradients are not
- * rounded. */
-static void test_bf16_between_stages(void **state)
+/* Rounded on the way: fewer bytes, another result, but a near one; contributions to the gradients
+ * of weights are not rounded. */
+static void check_form(enum stage_form form, enum dtype dtype, float near)
 {
     struct whole w = llama(true, DTYPE_F32, true);
     static struct pool a, b;
     struct stages st;
     struct graph *g;
-    size_t bytes, differ = 0;
+    size_t differ = 0;
     a.count = b.count = 0;
-    ASSERT_OK(stages_plan(w.train, 3, STAGE_BF16, &st, err));
+    ASSERT_OK(stages_plan(w.train, 3, form, &st, err));
     ASSERT_OK(stage_backward(&st, w.train, 2, &g, err));
     for (uint32_t i = 0; i < graph_output_count(g); i++) {
         struct graph_port port = graph_output_at(g, i);
         if (strncmp(port.name, "back.2.1/", 9) == 0)
-            assert_int_equal(port.dtype, DTYPE_BF16);
+            assert_int_equal(port.dtype, dtype);
         if (strncmp(port.name, "back.2.0/", 9) == 0)
             assert_int_equal(port.dtype, DTYPE_F32);
     }
@@ -301,23 +301,31 @@ static void test_bf16_between_stages(void **state)
     pool_run(&a, w.train, dev);
     staged_step(&b, &st, &w);
     for (uint32_t i = 0; i < a.count; i++) {
+        size_t bytes = a.item[i].bytes;
         const float *x = a.item[i].data, *y;
         float most = 0;
         if (strncmp(a.item[i].name, "sum/", 4) != 0)
             continue;
-        bytes = a.item[i].bytes;
         y = pool_get(&b, a.item[i].name, bytes);
         differ += memcmp(x, y, bytes) != 0;
         for (size_t k = 0; k < bytes / sizeof(float); k++)
             most = x[k] > most ? x[k] : -x[k] > most ? -x[k] : most;
         for (size_t k = 0; k < bytes / sizeof(float); k++)
-            assert_true(x[k] - y[k] < 0.1f * most && y[k] - x[k] < 0.1f * most);
+            if (!(x[k] - y[k] < near * most && y[k] - x[k] < near * most))
+                fail_msg("form %d: %s[%zu] is %g, of the whole %g", (int)form, a.item[i].name, k,
+                         (double)y[k], (double)x[k]);
     }
     assert_true(differ > 0);
     stages_release(&st);
     whole_free(&w);
     pool_free(&a);
     pool_free(&b);
+}
+
+static void test_forms_between_stages(void **state)
+{
+    check_form(STAGE_BF16, DTYPE_BF16, 0.05f);
+    check_form(STAGE_INT8, DTYPE_U8, 0.25f);
 }
 
 static void test_refusals(void **state)
@@ -351,7 +359,7 @@ int main(void)
         cmocka_unit_test(test_bits_of_the_whole),
         cmocka_unit_test(test_little_goes_between),
         cmocka_unit_test(test_stages_are_balanced),
-        cmocka_unit_test(test_bf16_between_stages),
+        cmocka_unit_test(test_forms_between_stages),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("model/stages", tests, setup, teardown);

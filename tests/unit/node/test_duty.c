@@ -155,8 +155,8 @@ static void test_the_executor_works_its_share(void **state)
         uint64_t took = clock_.now - began + DUTY_CATCH_UP_NS;
         uint64_t most = took * SHARES[i] / DUTY_WHOLE + 3 * WORK_MS * MS;
         if (clock_.busy > most)
-            fail_msg("share %u: worked %llu ns of %llu", SHARES[i],
-                     (unsigned long long)clock_.busy, (unsigned long long)took);
+            fail_msg("share %u: worked %llu ns of %llu", SHARES[i], (unsigned long long)clock_.busy,
+                     (unsigned long long)took);
         if (SHARES[i] == DUTY_WHOLE)
             assert_int_equal(clock_.slept, 0);
         else
