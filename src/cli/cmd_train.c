@@ -61,8 +61,8 @@ static json_t *checkpoint_json(const struct local_checkpoint *k)
     cid_text(params, &k->params);
     cid_text(opt, &k->opt);
     cid_text(model, &k->model);
-    return json_pack("{s:I,s:s,s:s,s:s}", "step", (json_int_t)k->step, "params", params, "opt", opt,
-                     "model", model);
+    return json_pack("{s:I,s:s,s:s*,s:s}", "step", (json_int_t)k->step, "params", params, "opt",
+                     cid_is_none(&k->opt) ? NULL : opt, "model", model);
 }
 
 static json_t *device_json(const struct device *dev, const struct local_result *r)

@@ -1,8 +1,8 @@
-/* Checkpoints: parameters and optimiser state after some steps, on their way from a rig's memory
- * into the depot.
+/* Checkpoints: the values of the state after some rounds, on their way from rigs' memories into the
+ * depot.
  *
  *   wanted    the step is accepted; its bundles are asked of a rig that holds them
- *   complete  both bundles and the model's directory lie in the depot, pinned under the job's id
+ *   complete  its bundles and the model's directory lie in the depot, pinned under the job's id
  *   old       further back than the last CHECKPOINTS_KEPT complete ones: no longer pinned
  *   stale     of a lineage that was left: unpinned, then its row goes
  * The list in memory holds the checkpoints of the lineage, by step. */
@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORK_MAX     16
-#define ASK_AGAIN_MS 30000
-#define ASK_MAX      8
+#define WORK_MAX            16
+#define ASK_AGAIN_MS        30000
+#define ASK_MAX             8
+#define CHECKPOINT_ROWS_MAX 65536
 
 static const char *const STATE_NAMES[] = {"wanted", "complete", "old", "stale"};
 
@@ -42,47 +43,148 @@ static struct cid model_cid(const struct cjob *j, const struct cid *params)
     return model;
 }
 
-void checkpoint_note(struct cjob *j, uint32_t step, const struct cid *params, const struct cid *opt)
+const struct kept *checkpoint_kept(const struct checkpoint *k, const char *name)
 {
-    if (find_step(j, step))
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        if (strcmp(k->kept[i].value.name, name) == 0)
+            return &k->kept[i];
+    return NULL;
+}
+
+static const struct cid *params_of(const struct checkpoint *k)
+{
+    const struct kept *params = checkpoint_kept(k, "params");
+    EMAC_ASSERT(params != NULL); /* planners keep no state without them */
+    return &params->value.cid;
+}
+
+static bool same_values(const struct checkpoint *a, const struct checkpoint *b)
+{
+    if (a->kept_count != b->kept_count)
+        return false;
+    for (uint32_t i = 0; i < a->kept_count; i++)
+        if (strcmp(a->kept[i].value.name, b->kept[i].value.name) != 0 ||
+            !cid_equal(&a->kept[i].value.cid, &b->kept[i].value.cid))
+            return false;
+    return true;
+}
+
+static void stored_all(struct checkpoint *k, bool stored)
+{
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        k->kept[i].stored = stored;
+    k->model_stored = stored;
+}
+
+static bool is_whole(const struct checkpoint *k)
+{
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        if (!k->kept[i].stored)
+            return false;
+    return k->model_stored;
+}
+
+void checkpoint_note(struct cjob *j, const struct plan_state *st)
+{
+    if (find_step(j, st->step))
         return;
     if (j->checkpoint_count == j->checkpoint_cap) {
         uint32_t cap = j->checkpoint_cap ? j->checkpoint_cap * 2 : 16;
         struct checkpoint *grown;
-        enum emac_status st = emac_alloc(&grown, cap, sizeof(*grown), NULL);
-        EMAC_ASSERT(st == EMAC_OK); /* a few hundred bytes a checkpoint */
+        enum emac_status s = emac_alloc(&grown, cap, sizeof(*grown), NULL);
+        EMAC_ASSERT(s == EMAC_OK); /* a few kilobytes a checkpoint */
         if (j->checkpoint_count)
             memcpy(grown, j->checkpoint, j->checkpoint_count * sizeof(*grown));
         free(j->checkpoint);
         j->checkpoint = grown;
         j->checkpoint_cap = cap;
     }
-    j->checkpoint[j->checkpoint_count++] = (struct checkpoint){
-        .step = step, .params = *params, .opt = *opt, .model = model_cid(j, params)};
+    struct checkpoint *k = &j->checkpoint[j->checkpoint_count++];
+    *k = (struct checkpoint){.step = st->step, .kept_count = st->value_count};
+    for (uint32_t i = 0; i < st->value_count; i++)
+        k->kept[i].value = st->value[i];
+    k->model = model_cid(j, params_of(k));
 }
 
 struct checkpoint *checkpoint_final(struct cjob *j)
 {
-    return find_step(j, j->plan->job.optimiser.steps);
+    return find_step(j, plan_rounds(&j->plan->job));
 }
 
 /* ---- rows ---- */
 
-enum emac_status checkpoint_add(struct coordinator *c, struct cjob *j, uint32_t step,
-                                const struct cid *params, const struct cid *opt,
+#define KEPT_TEXT_MAX (PLAN_VALUES_MAX * (TASK_NAME_MAX + CID_TEXT_MAX + 2))
+
+/* "name=cid name=cid", as the column holds it. */
+static void kept_text(char out[KEPT_TEXT_MAX], const struct checkpoint *k)
+{
+    size_t n = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < k->kept_count; i++) {
+        char cid[CID_TEXT_MAX];
+        cid_text(cid, &k->kept[i].value.cid);
+        n += (size_t)snprintf(out + n, KEPT_TEXT_MAX - n, "%s%s=%s", i > 0 ? " " : "",
+                              k->kept[i].value.name, cid);
+        EMAC_ASSERT(n < KEPT_TEXT_MAX);
+    }
+}
+
+static void kept_add(struct checkpoint *k, const char *name, size_t length, const char *cid)
+{
+    EMAC_ASSERT(k->kept_count < PLAN_VALUES_MAX && length < TASK_NAME_MAX);
+    struct plan_value *v = &k->kept[k->kept_count++].value;
+    memcpy(v->name, name, length);
+    v->cid = cid_from_text(cid);
+}
+
+void checkpoint_parse(struct checkpoint *k, const char *text)
+{
+    while (*text) {
+        char cid[CID_TEXT_MAX];
+        const char *equals = strchr(text, '=');
+        EMAC_ASSERT(equals != NULL);
+        size_t n = strcspn(equals + 1, " ");
+        EMAC_ASSERT(n < sizeof(cid));
+        memcpy(cid, equals + 1, n);
+        cid[n] = 0;
+        kept_add(k, text, (size_t)(equals - text), cid);
+        text = equals + 1 + n;
+        text += *text == ' ';
+    }
+}
+
+/* in tx */
+static enum emac_status row_add(struct coordinator *c, struct cjob *j, const struct checkpoint *k,
                                 struct emac_err *err)
 {
-    char p[CID_TEXT_MAX], o[CID_TEXT_MAX], m[CID_TEXT_MAX];
-    const struct cid model = model_cid(j, params);
-    cid_text(p, params);
-    cid_text(o, opt);
-    return db_exec(c->db, err,
-                   "INSERT INTO checkpoints (job, step, params, opt, model, state)"
-                   " VALUES (?, ?, ?, ?, ?, 'wanted') ON CONFLICT (job, step) DO UPDATE SET"
-                   " params = excluded.params, opt = excluded.opt, model = excluded.model,"
-                   " state = 'wanted'"
-                   " WHERE checkpoints.params <> excluded.params OR checkpoints.state = 'stale'",
-                   "tittt", j->id, (int64_t)step, p, o, cid_or_empty(m, &model));
+    char model[CID_TEXT_MAX], *kept;
+    enum emac_status st = emac_alloc(&kept, KEPT_TEXT_MAX, 1, err);
+    if (st != EMAC_OK)
+        return st;
+    kept_text(kept, k);
+    st = db_exec(c->db, err,
+                 "INSERT INTO checkpoints (job, step, params, opt, model, kept, state)"
+                 " VALUES (?, ?, '', '', ?, ?, 'wanted') ON CONFLICT (job, step) DO UPDATE SET"
+                 " kept = excluded.kept, model = excluded.model, state = 'wanted'"
+                 " WHERE checkpoints.kept <> excluded.kept OR checkpoints.state = 'stale'",
+                 "titt", j->id, (int64_t)k->step, cid_or_empty(model, &k->model), kept);
+    free(kept);
+    return st;
+}
+
+enum emac_status checkpoint_write(struct coordinator *c, struct cjob *j, uint32_t step,
+                                  struct emac_err *err)
+{
+    const struct checkpoint *k = find_step(j, step);
+    EMAC_ASSERT(k != NULL);
+    enum emac_status st = db_begin(c->db, err);
+    if (st != EMAC_OK)
+        return st;
+    st = row_add(c, j, k, err);
+    if (st == EMAC_OK)
+        return db_commit(c->db, err);
+    db_rollback(c->db);
+    return st;
 }
 
 static enum emac_status state_write(struct coordinator *c, const struct cjob *j,
@@ -94,13 +196,18 @@ static enum emac_status state_write(struct coordinator *c, const struct cjob *j,
                    STATE_NAMES[k->state], cid_or_empty(model, &k->model), j->id, (int64_t)k->step);
 }
 
+static void unpin_all(struct coordinator *c, struct cjob *j, const struct checkpoint *k)
+{
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        unpin_later(c, j->id, &k->kept[i].value.cid);
+    unpin_later(c, j->id, &k->model);
+}
+
 /* The row's pins go, and the row with them. */
 static enum emac_status row_drop(struct coordinator *c, struct cjob *j, const struct checkpoint *k,
                                  struct emac_err *err)
 {
-    unpin_later(c, j->id, &k->params);
-    unpin_later(c, j->id, &k->opt);
-    unpin_later(c, j->id, &k->model);
+    unpin_all(c, j, k);
     return db_exec(c->db, err, "DELETE FROM checkpoints WHERE job = ? AND step = ?", "ti", j->id,
                    (int64_t)k->step);
 }
@@ -111,18 +218,17 @@ static enum emac_status rows_read(struct coordinator *c, const char *job, struct
     struct db_stmt *q;
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
-                                   "SELECT step, params, opt, model, state FROM checkpoints"
+                                   "SELECT step, model, kept, state FROM checkpoints"
                                    " WHERE job = ? ORDER BY step",
                                    "t", job);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct checkpoint k = {.step = (uint32_t)db_i64(q, 0),
-                               .params = cid_from_text(db_text(q, 1)),
-                               .opt = cid_from_text(db_text(q, 2)),
-                               .model = cid_from_text(db_text(q, 3))};
+                               .model = cid_from_text(db_text(q, 1))};
+        checkpoint_parse(&k, db_text(q, 2));
         for (uint32_t i = 0; i < EMAC_COUNT(STATE_NAMES); i++)
-            if (strcmp(STATE_NAMES[i], db_text(q, 4)) == 0)
+            if (strcmp(STATE_NAMES[i], db_text(q, 3)) == 0)
                 k.state = i;
-        k.params_stored = k.opt_stored = k.model_stored = k.state == CHECKPOINT_COMPLETE;
+        stored_all(&k, k.state == CHECKPOINT_COMPLETE);
         st = emac_buf_append(rows, &k, sizeof(k), err);
         if (st != EMAC_OK)
             db_done(q);
@@ -130,12 +236,20 @@ static enum emac_status rows_read(struct coordinator *c, const char *job, struct
     return st;
 }
 
+/* What of it lies in the depot whole. */
+static void known_add(struct coordinator *c, const struct checkpoint *k)
+{
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        if (k->kept[i].stored)
+            cid_set_add(&c->depot_known, &k->kept[i].value.cid);
+}
+
 /* Marry the rows with the lineage's list: what only the rows know is stale; the last ones that only
  * the lineage knows (they were dropped when it was left for a while) get rows again. */
 enum emac_status checkpoints_load(struct coordinator *c, struct cjob *j, struct emac_err *err)
 {
     struct emac_buf rows;
-    emac_buf_init(&rows, JOB_STEPS_MAX * sizeof(struct checkpoint) / 8);
+    emac_buf_init(&rows, CHECKPOINT_ROWS_MAX * sizeof(struct checkpoint));
     enum emac_status st = rows_read(c, j->id, &rows, err);
     const struct checkpoint *r = (const struct checkpoint *)(const void *)rows.data;
     size_t count = rows.len / sizeof(*r);
@@ -143,15 +257,12 @@ enum emac_status checkpoints_load(struct coordinator *c, struct cjob *j, struct 
         j->checkpoint[i].state = CHECKPOINT_STALE; /* until its row is seen */
     for (size_t i = 0; st == EMAC_OK && i < count; i++) {
         struct checkpoint *k = find_step(j, r[i].step);
-        if (k == NULL || !cid_equal(&k->params, &r[i].params)) {
+        if (k == NULL || !same_values(k, &r[i])) {
             st = row_drop(c, j, &r[i], err);
             continue;
         }
         *k = r[i];
-        if (k->params_stored)
-            cid_set_add(&c->depot_known, &k->params);
-        if (k->opt_stored)
-            cid_set_add(&c->depot_known, &k->opt);
+        known_add(c, k);
     }
     for (uint32_t i = 0; st == EMAC_OK && i < j->checkpoint_count; i++) {
         struct checkpoint *k = &j->checkpoint[i];
@@ -160,7 +271,7 @@ enum emac_status checkpoints_load(struct coordinator *c, struct cjob *j, struct 
         bool recent = i + CHECKPOINTS_KEPT >= j->checkpoint_count;
         k->state = recent ? CHECKPOINT_WANTED : CHECKPOINT_OLD;
         if (recent)
-            st = checkpoint_add(c, j, k->step, &k->params, &k->opt, err);
+            st = row_add(c, j, k, err);
     }
     emac_buf_release(&rows);
     return st;
@@ -202,10 +313,11 @@ void deposits_for(struct coordinator *c, struct node *n, json_t *list)
                 break; /* older ones serve nobody */
             if (p->state != CHECKPOINT_WANTED)
                 continue;
-            if (!p->params_stored && ask(c, n, &p->params, &p->asked[0], &p->asked_ms[0]))
-                list_cid(list, &p->params);
-            if (!p->opt_stored && ask(c, n, &p->opt, &p->asked[1], &p->asked_ms[1]))
-                list_cid(list, &p->opt);
+            for (uint32_t v = 0; v < p->kept_count; v++) {
+                struct kept *x = &p->kept[v];
+                if (!x->stored && ask(c, n, &x->value.cid, &x->asked, &x->asked_ms))
+                    list_cid(list, &x->value.cid);
+            }
         }
         for (uint32_t k = 0; k < j->missing_count; k++)
             if (ask(c, n, &j->missing[k].cid, &j->missing[k].asked, &j->missing[k].asked_ms))
@@ -213,14 +325,20 @@ void deposits_for(struct coordinator *c, struct node *n, json_t *list)
     }
 }
 
+static bool keeps(const struct checkpoint *k, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        if (cid_equal(&k->kept[i].value.cid, cid))
+            return true;
+    return false;
+}
+
 bool deposit_wanted(struct coordinator *c, const struct cid *cid, char job[JOB_ID_MAX])
 {
     for (uint32_t i = 0; i < c->job_count; i++) {
         const struct cjob *j = c->job[i];
         for (uint32_t k = j->checkpoint_count; k-- > 0;)
-            if (j->checkpoint[k].state == CHECKPOINT_WANTED &&
-                (cid_equal(&j->checkpoint[k].params, cid) ||
-                 cid_equal(&j->checkpoint[k].opt, cid))) {
+            if (j->checkpoint[k].state == CHECKPOINT_WANTED && keeps(&j->checkpoint[k], cid)) {
                 emac_strcpy(job, JOB_ID_MAX, j->id);
                 return true;
             }
@@ -232,9 +350,7 @@ bool deposit_wanted(struct coordinator *c, const struct cid *cid, char job[JOB_I
 
 struct work {
     char job[JOB_ID_MAX];
-    uint32_t step;
-    struct cid params, opt, model;
-    bool params_stored, opt_stored, model_stored;
+    struct checkpoint k; /* a copy */
     struct job_block *block;
     size_t block_count;
 };
@@ -251,10 +367,10 @@ static uint32_t work_gather(struct coordinator *c, struct work *w)
             bool look = c->depot_dirty || !p->model_stored;
             if (p->state != CHECKPOINT_WANTED || !look)
                 continue;
-            w[n] = (struct work){.step = p->step, .params = p->params, .opt = p->opt};
+            w[n] = (struct work){.k = *p};
             emac_strcpy(w[n].job, sizeof(w[n].job), j->id);
             struct emac_err err = {0};
-            if (plan_model(j->plan, &p->params, &w[n].model, &w[n].block, &w[n].block_count,
+            if (plan_model(j->plan, params_of(p), &w[n].k.model, &w[n].block, &w[n].block_count,
                            &err) == EMAC_OK)
                 n++;
             else
@@ -292,9 +408,12 @@ static void work_do(struct coordinator *c, struct work *w)
             store_block_put_as(c->depot, &w->block[i].cid, w->block[i].data, w->block[i].len, &err);
     if (st != EMAC_OK)
         LOG_W("coordinator", "cannot store the model's files of '%s': %s", w->job, err.text);
-    w->params_stored = is_stored(c, &w->params) && pin(c, w->job, &w->params);
-    w->opt_stored = is_stored(c, &w->opt) && pin(c, w->job, &w->opt);
-    w->model_stored = st == EMAC_OK && (!w->params_stored || pin(c, w->job, &w->model));
+    for (uint32_t i = 0; i < w->k.kept_count; i++) {
+        const struct cid *cid = &w->k.kept[i].value.cid;
+        w->k.kept[i].stored = is_stored(c, cid) && pin(c, w->job, cid);
+    }
+    bool params = checkpoint_kept(&w->k, "params")->stored;
+    w->k.model_stored = st == EMAC_OK && (!params || pin(c, w->job, &w->k.model));
     store_building_end(c->depot, &building);
     job_blocks_free(w->block, w->block_count);
 }
@@ -310,34 +429,36 @@ static void drop_old(struct coordinator *c, struct cjob *j)
             (!whole && complete == 0))
             continue;
         k->state = CHECKPOINT_OLD;
-        k->params_stored = k->opt_stored = k->model_stored = false;
+        stored_all(k, false);
         if (state_write(c, j, k, NULL) != EMAC_OK)
             continue; /* the next completion tries again */
-        unpin_later(c, j->id, &k->params);
-        unpin_later(c, j->id, &k->opt);
-        unpin_later(c, j->id, &k->model);
+        unpin_all(c, j, k);
     }
+}
+
+/* true when the depot has more of it than was known */
+static bool stored_merge(struct checkpoint *k, const struct checkpoint *found)
+{
+    bool progress = found->model_stored && !k->model_stored;
+    for (uint32_t i = 0; i < k->kept_count; i++) {
+        progress = progress || (found->kept[i].stored && !k->kept[i].stored);
+        k->kept[i].stored = found->kept[i].stored;
+    }
+    k->model_stored = k->model_stored || found->model_stored;
+    return progress;
 }
 
 static void work_note(struct coordinator *c, const struct work *w)
 {
     struct cjob *j = job_find(c, w->job);
-    struct checkpoint *k = j ? find_step(j, w->step) : NULL;
+    struct checkpoint *k = j ? find_step(j, w->k.step) : NULL;
     struct emac_err err = {0};
-    if (k == NULL || k->state != CHECKPOINT_WANTED || !cid_equal(&k->params, &w->params))
+    if (k == NULL || k->state != CHECKPOINT_WANTED || !same_values(k, &w->k))
         return; /* the job went on without it */
-    bool progress = (w->model_stored && !k->model_stored) ||
-                    (w->params_stored && !k->params_stored) || (w->opt_stored && !k->opt_stored);
-    if (!progress)
+    if (!stored_merge(k, &w->k))
         return;
-    k->model_stored = k->model_stored || w->model_stored;
-    k->params_stored = w->params_stored;
-    k->opt_stored = w->opt_stored;
-    if (k->params_stored)
-        cid_set_add(&c->depot_known, &k->params);
-    if (k->opt_stored)
-        cid_set_add(&c->depot_known, &k->opt);
-    if (k->params_stored && k->opt_stored && k->model_stored)
+    known_add(c, k);
+    if (is_whole(k))
         k->state = CHECKPOINT_COMPLETE;
     if (state_write(c, j, k, &err) != EMAC_OK) {
         LOG_W("coordinator", "cannot note a checkpoint of '%s': %s", j->id, err.text);
@@ -394,18 +515,19 @@ static void passing_collect(struct coordinator *c)
 
 void checkpoints_work(struct coordinator *c)
 {
-    struct work w[WORK_MAX];
+    struct work *w;
     unpins_do(c);
     passing_collect(c);
+    if (emac_alloc(&w, WORK_MAX, sizeof(*w), NULL) != EMAC_OK)
+        return; /* the next tick tries again */
     os_mutex_lock(&c->lock);
     uint32_t n = work_gather(c, w);
     os_mutex_unlock(&c->lock);
     for (uint32_t i = 0; i < n; i++)
         work_do(c, &w[i]);
-    if (n == 0)
-        return;
     os_mutex_lock(&c->lock);
     for (uint32_t i = 0; i < n; i++)
         work_note(c, &w[i]);
     os_mutex_unlock(&c->lock);
+    free(w);
 }

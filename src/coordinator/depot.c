@@ -20,21 +20,21 @@ void unpin_later(struct coordinator *c, const char *name, const struct cid *cid)
 }
 
 /* Roots of all that a plan puts into the depot: a program's pin holds its graph too. */
-static uint32_t plan_roots(const struct job_plan *p, struct cid out[7])
+#define ROOTS_MAX (PLAN_PROGRAMS_MAX + PLAN_CONSTANTS_MAX)
+static uint32_t plan_roots(const struct job_plan *p, struct cid out[ROOTS_MAX])
 {
-    const struct cid all[7] = {p->init_program,  p->grad_program, p->step_program, p->eval_program,
-                               p->score_program, p->tables,       p->job.data};
     uint32_t n = 0;
-    for (uint32_t i = 0; i < EMAC_COUNT(all); i++)
-        if (!cid_is_none(&all[i]))
-            out[n++] = all[i];
+    for (uint32_t i = 0; i < p->program_count; i++)
+        out[n++] = p->program[i].cid;
+    for (uint32_t i = 0; i < p->constant_count; i++)
+        out[n++] = p->constant[i];
     return n;
 }
 
 enum emac_status plan_deposit(struct coordinator *c, const char *job, const struct job_plan *p,
                               struct emac_err *err)
 {
-    struct cid root[7];
+    struct cid root[ROOTS_MAX];
     struct store_building building; /* nothing is collected between a block and its pin */
     uint32_t n = plan_roots(p, root);
     enum emac_status st = EMAC_OK;
@@ -49,7 +49,7 @@ enum emac_status plan_deposit(struct coordinator *c, const char *job, const stru
 
 void plan_known(struct coordinator *c, const struct job_plan *p)
 {
-    struct cid root[7];
+    struct cid root[ROOTS_MAX];
     uint32_t n = plan_roots(p, root);
     for (uint32_t i = 0; i < n; i++)
         cid_set_add(&c->depot_known, &root[i]);
@@ -57,7 +57,7 @@ void plan_known(struct coordinator *c, const struct job_plan *p)
 
 void plan_unpin(struct coordinator *c, const char *job, const struct job_plan *p)
 {
-    struct cid root[7];
+    struct cid root[ROOTS_MAX];
     uint32_t n = plan_roots(p, root);
     for (uint32_t i = 0; i < n; i++)
         unpin_later(c, job, &root[i]);

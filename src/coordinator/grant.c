@@ -40,7 +40,8 @@ static bool is_check(const struct ctask *t)
 
 static const struct cid *state_input(const struct ctask *t)
 {
-    return t->kind == TASK_STEP ? task_input_find(&t->task, "opt") : NULL;
+    const char *anchor = task_kind_info(t->kind)->anchor;
+    return anchor == NULL ? NULL : task_input_find(&t->task, anchor);
 }
 
 /* When the rig is expected to be free, 0 when it is idle. */
@@ -107,17 +108,17 @@ static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, str
 
 static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const struct node *n)
 {
-    const struct cid *params = task_input_find(&t->task, "params");
-    const struct cid *opt = task_input_find(&t->task, "opt");
+    const struct plan_program *program = plan_program_find(j->plan, &t->task.program);
     uint64_t bytes = 0;
-    if (params && !node_holds(n, params))
-        bytes += j->plan->params_bytes;
-    if (opt && !node_holds(n, opt))
-        bytes += j->plan->opt_bytes;
-    if (t->kind == TASK_STEP)
-        for (uint32_t i = 0; i < t->task.part_count; i++)
-            if (!node_holds(n, &t->task.part[i].cid))
-                bytes += j->plan->grads_bytes;
+    EMAC_ASSERT(program != NULL);
+    for (uint32_t i = 0; i < program->input_count; i++) {
+        const struct cid *cid = task_input_find(&t->task, program->input[i].name);
+        if (cid != NULL && !cid_equal(cid, &j->plan->tables) && !node_holds(n, cid))
+            bytes += program->input[i].bytes;
+    }
+    for (uint32_t i = 0; i < t->task.part_count; i++)
+        if (!node_holds(n, &t->task.part[i].cid))
+            bytes += program->part_bytes;
     if (n->last_job != j && t->kind != TASK_INIT)
         bytes += j->plan->job.data_size;
     return bytes;
@@ -125,7 +126,7 @@ static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const s
 
 enum sched_work work_of(enum task_kind kind)
 {
-    return kind == TASK_GRAD || kind == TASK_EVAL ? SCHED_WORK_MATH : SCHED_WORK_STATE;
+    return task_kind_info(kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
 }
 
 static enum emac_status lease_insert(struct coordinator *c, const struct lease *l,

@@ -31,8 +31,9 @@ void outputs_text(char out[OUTPUTS_TEXT_MAX], const struct outputs *o);
 bool outputs_parse(struct outputs *out, const char *text);
 bool outputs_equal(const struct outputs *a, const struct outputs *b);
 const struct cid *outputs_find(const struct outputs *o, const char *name); /* NULL when absent */
-/* Exactly the outputs that a task of this kind has? */
-enum emac_status outputs_fit(const struct outputs *o, enum task_kind kind, struct emac_err *err);
+/* Exactly the outputs that the task's program has? */
+enum emac_status outputs_fit(const struct outputs *o, const struct job_plan *p,
+                             const struct ctask *t, struct emac_err *err);
 /* Text of a CID, "" for none; and back. */
 const char *cid_or_empty(char out[CID_TEXT_MAX], const struct cid *cid);
 struct cid cid_from_text(const char *text);
@@ -230,11 +231,10 @@ enum emac_status verify_pay(struct coordinator *c, struct cjob *j, struct ctask 
                             int64_t *paid, struct emac_err *err);
 
 /* ---- checkpoints.c, depot.c, lost.c ---- */
-enum emac_status checkpoint_add(struct coordinator *c, struct cjob *j, uint32_t step,
-                                const struct cid *params, const struct cid *opt,
-                                struct emac_err *err); /* in tx: the row */
-void checkpoint_note(struct cjob *j, uint32_t step, const struct cid *params,
-                     const struct cid *opt); /* memory */
+/* Of the state after `step` rounds, which the list in memory has; own transaction. */
+enum emac_status checkpoint_write(struct coordinator *c, struct cjob *j, uint32_t step,
+                                  struct emac_err *err);
+void checkpoint_note(struct cjob *j, const struct plan_state *st); /* memory */
 enum emac_status checkpoints_load(struct coordinator *c, struct cjob *j, struct emac_err *err);
 /* Called without the lock: depot work of one job's checkpoints. */
 void checkpoints_work(struct coordinator *c);
@@ -248,7 +248,10 @@ enum emac_status plan_deposit(struct coordinator *c, const char *job, const stru
                               struct emac_err *err);
 void plan_known(struct coordinator *c, const struct job_plan *p); /* that it was */
 void plan_unpin(struct coordinator *c, const char *job, const struct job_plan *p);
-struct checkpoint *checkpoint_final(struct cjob *j); /* of the last step; NULL */
+const struct kept *checkpoint_kept(const struct checkpoint *k, const char *name); /* NULL: none */
+/* The values that column `kept` of a row names. */
+void checkpoint_parse(struct checkpoint *k, const char *text);
+struct checkpoint *checkpoint_final(struct cjob *j); /* of the last round; NULL */
 /* Is every input of the task with a live rig or in the depot? *gone = the first that is not. */
 bool inputs_present(struct coordinator *c, const struct ctask *t, struct cid *gone);
 json_t *sources_json(struct coordinator *c, const struct task *t, const struct node *asker,

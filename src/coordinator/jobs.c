@@ -292,7 +292,7 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
     enum emac_status st;
     if (state == JOB_SUCCEEDED) {
         EMAC_ASSERT(last != NULL);
-        cid_text(params, &last->params);
+        cid_text(params, &checkpoint_kept(last, "params")->value.cid);
         cid_text(model, &last->model);
     }
     EMAC_TRY(st, disputes_void(c, j, err));
@@ -345,7 +345,7 @@ static bool is_done(struct cjob *j)
         if (j->task[i]->state == RESULT_DISPUTED || j->task[i]->vote_count < j->task[i]->need)
             return false;
     const struct checkpoint *last = checkpoint_final(j);
-    return last && last->params_stored && last->model_stored;
+    return last && checkpoint_kept(last, "params")->stored && last->model_stored;
 }
 
 void job_tick(struct coordinator *c, struct cjob *j, bool flush)

@@ -13,9 +13,11 @@
 
 static bool is_own_block(const struct cjob *j, const struct ctask *t, const struct cid *cid)
 {
-    if (cid_equal(&t->task.program, cid) || cid_equal(&j->plan->tables, cid) ||
-        cid_equal(&j->plan->job.data, cid))
+    if (cid_equal(&t->task.program, cid))
         return true;
+    for (uint32_t i = 0; i < j->plan->constant_count; i++)
+        if (cid_equal(&j->plan->constant[i], cid))
+            return true;
     for (size_t i = 0; i < j->plan->block_count; i++)
         if (cid_equal(&j->plan->block[i].cid, cid))
             return true;
@@ -110,18 +112,19 @@ static void missing_tick(struct coordinator *c, struct cjob *j, uint64_t now)
 struct suspect {
     char job[JOB_ID_MAX];
     struct cid cid;
-    bool state; /* parameters or optimiser state; else a sum */
+    char slot[SLOT_MAX]; /* of the result whose output it is; "": a value of the state */
     bool lost;
 };
 
 static void suspect_add(struct coordinator *c, const struct cjob *j, const struct cid *cid,
-                        bool state, struct suspect *s, uint32_t *count)
+                        const char *slot, struct suspect *s, uint32_t *count)
 {
     if (*count == LOST_MAX || holder_exists(c, cid, NULL) || cid_set_has(&c->depot_known, cid))
         return;
     struct suspect *x = &s[(*count)++];
-    *x = (struct suspect){.cid = *cid, .state = state};
+    *x = (struct suspect){.cid = *cid};
     emac_strcpy(x->job, sizeof(x->job), j->id);
+    emac_strcpy(x->slot, sizeof(x->slot), slot);
 }
 
 /* What the job needs now and no live rig claims to hold. */
@@ -132,13 +135,16 @@ static uint32_t suspects_of(struct coordinator *c, struct cjob *j, struct suspec
     if (phase == PLAN_INIT)
         return 0;
     const struct checkpoint *last = checkpoint_final(j);
-    bool deposited = phase != PLAN_TRAIN && last && last->params_stored;
-    if (!deposited)
-        suspect_add(c, j, &j->st.params, true, s, &count);
-    if (phase == PLAN_TRAIN)
-        suspect_add(c, j, &j->st.opt, true, s, &count);
-    for (uint32_t i = 0; i < j->st.part_count; i++)
-        suspect_add(c, j, &j->st.part[i].cid, false, s, &count);
+    bool deposited = phase != PLAN_TRAIN && last != NULL && checkpoint_kept(last, "params")->stored;
+    for (uint32_t i = 0; i < j->st.value_count && !deposited; i++)
+        if (plan_needs_value(j->plan, &j->st, &j->st.value[i]))
+            suspect_add(c, j, &j->st.value[i].cid, "", s, &count);
+    for (uint32_t i = 0; i < j->st.result_count; i++) {
+        const struct plan_result *r = &j->st.result[i];
+        for (uint32_t k = 0; k < r->output_count; k++)
+            if (plan_needs(j->plan, &j->st, r, &r->output[k]))
+                suspect_add(c, j, &r->output[k].cid, r->slot, s, &count);
+    }
     return count;
 }
 
@@ -174,21 +180,16 @@ static bool in_depot(struct coordinator *c, const struct cid *cid)
 
 /* ---- rolling back: in tx ---- */
 
-static enum emac_status withdraw_sum(struct coordinator *c, const struct cjob *j,
-                                     const struct cid *cid, struct emac_err *err)
+static enum emac_status withdraw_result(struct coordinator *c, const struct cjob *j,
+                                        const char *slot, struct emac_err *err)
 {
-    struct outputs o = {.count = 1};
-    char outputs[OUTPUTS_TEXT_MAX], base[CID_TEXT_MAX];
-    emac_strcpy(o.at[0].name, sizeof(o.at[0].name), "sum");
-    o.at[0].cid = *cid;
-    outputs_text(outputs, &o);
-    cid_text(base, &j->st.params);
-    job_log(c, j->id, LOG_WARN, "a gradient sum of step %u is lost with its rig: made again",
-            j->st.step);
+    char text[CID_TEXT_MAX];
+    struct cid base = plan_base(&j->st);
+    job_log(c, j->id, LOG_WARN, "the result of '%s' is lost with its rig: made again", slot);
     return db_exec(c->db, err,
                    "UPDATE tasks SET state = 'withdrawn' WHERE job = ? AND step = ? AND base = ?"
-                   " AND outputs = ? AND state = 'accepted'",
-                   "titt", j->id, (int64_t)j->st.step, base, outputs);
+                   " AND slot = ? AND state = 'accepted'",
+                   "titt", j->id, (int64_t)j->st.step, cid_or_empty(text, &base), slot);
 }
 
 /* Steps done at the newest checkpoint that lies whole in the depot, 0 for none. */
@@ -228,12 +229,12 @@ static enum emac_status roll_back_rows(struct coordinator *c, struct cjob *j,
     enum emac_status st = EMAC_OK;
     bool state = false;
     for (uint32_t i = 0; i < count; i++)
-        state = state || (s[i].lost && s[i].state);
+        state = state || (s[i].lost && s[i].slot[0] == 0);
     if (state)
         return withdraw_state(c, j, err);
     for (uint32_t i = 0; st == EMAC_OK && i < count; i++)
         if (s[i].lost)
-            st = withdraw_sum(c, j, &s[i].cid, err);
+            st = withdraw_result(c, j, s[i].slot, err);
     return st;
 }
 
@@ -263,11 +264,13 @@ static bool still_lost(struct coordinator *c, const struct cjob *j, const struct
 {
     if (!x->lost || holder_exists(c, &x->cid, NULL))
         return false;
-    if (x->state)
-        return cid_equal(&j->st.params, &x->cid) || cid_equal(&j->st.opt, &x->cid);
-    for (uint32_t i = 0; i < j->st.part_count; i++)
-        if (cid_equal(&j->st.part[i].cid, &x->cid))
+    for (uint32_t i = 0; i < j->st.value_count && x->slot[0] == 0; i++)
+        if (cid_equal(&j->st.value[i].cid, &x->cid))
             return true;
+    for (uint32_t i = 0; i < j->st.result_count; i++)
+        for (uint32_t k = 0; k < j->st.result[i].output_count; k++)
+            if (cid_equal(&j->st.result[i].output[k].cid, &x->cid))
+                return true;
     return false;
 }
 

@@ -81,8 +81,15 @@ static const char METRICS[] =
     "CREATE INDEX metrics_by_job ON metrics (job, id);"
     "CREATE INDEX leases_by_end ON leases (job, ended_ms);";
 
-const struct db_migration COORDINATOR_MIGRATIONS[] = {
-    {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS}};
+/* A state is named values, of which there may be more than parameters and one optimiser state:
+ * "name=cid name=cid". The columns params and opt are no longer used. */
+static const char VALUES[] = "ALTER TABLE checkpoints ADD COLUMN kept TEXT NOT NULL DEFAULT '';"
+                             "UPDATE checkpoints SET kept = 'opt=' || opt || ' params=' || params;";
+
+const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
+                                                      {"102_accuracy", ACCURACY},
+                                                      {"103_metrics", METRICS},
+                                                      {"104_values", VALUES}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

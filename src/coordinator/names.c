@@ -123,27 +123,19 @@ const struct cid *outputs_find(const struct outputs *o, const char *name)
     return NULL;
 }
 
-enum emac_status outputs_fit(const struct outputs *o, enum task_kind kind, struct emac_err *err)
+enum emac_status outputs_fit(const struct outputs *o, const struct job_plan *p,
+                             const struct ctask *t, struct emac_err *err)
 {
-    /* sorted by name, as receipts are */
-    static const struct {
-        uint32_t count;
-        const char *name[3];
-    } WANT[] = {
-        [TASK_INIT] = {2, {"opt", "params"}},
-        [TASK_GRAD] = {1, {"sum"}},
-        [TASK_STEP] = {3, {"metrics", "opt", "params"}},
-        [TASK_EVAL] = {1, {"sum"}},
-        [TASK_SCORE] = {1, {"metrics"}},
-    };
-    bool fits = o->count == WANT[kind].count;
+    const struct plan_program *program = plan_program_find(p, &t->task.program);
+    EMAC_ASSERT(program != NULL);
+    bool fits = o->count == program->output_count;
     for (uint32_t i = 0; fits && i < o->count; i++)
-        fits = strcmp(o->at[i].name, WANT[kind].name[i]) == 0;
+        fits = strcmp(o->at[i].name, program->output[i].name) == 0;
     if (fits)
         return EMAC_OK;
     return emac_fail(err, EMAC_INVALID,
                      "the receipt's outputs are not those of a task of kind '%s'",
-                     task_kind_name(kind));
+                     task_kind_name(t->kind));
 }
 
 const char *cid_or_empty(char out[CID_TEXT_MAX], const struct cid *cid)

@@ -16,7 +16,6 @@
 #define INLINE_MAX   4096
 #define LOSS_MAX     1e30
 #define ACCURACY_MAX 1.000001 /* all right, and the rounding of a mean */
-#define STEPS_LOGGED 200      /* lines about steps in a job's log, roughly */
 
 struct delivery {
     struct receipt receipt;
@@ -203,19 +202,9 @@ static enum emac_status surplus_cancel(struct coordinator *c, struct cjob *j, st
     return EMAC_OK;
 }
 
-static void log_step(struct coordinator *c, const struct cjob *j, const struct ctask *t)
-{
-    uint32_t steps = j->plan->job.optimiser.steps, done = t->step + 1;
-    uint32_t every = steps / STEPS_LOGGED + 1;
-    if (done % every == 0 || plan_is_checkpoint(&j->plan->job, done))
-        job_log(c, j->id, LOG_INFO, "step %u of %u: loss %.4f", done, steps, t->loss);
-}
-
 static void log_accepted(struct coordinator *c, const struct cjob *j, const struct ctask *t)
 {
-    if (t->kind == TASK_STEP)
-        log_step(c, j, t);
-    else if (t->kind == TASK_INIT)
+    if (t->kind == TASK_INIT)
         job_log(c, j->id, LOG_INFO, "the model's first weights are made");
     else if (t->kind == TASK_SCORE && t->accuracy >= 0)
         job_log(c, j->id, LOG_INFO, "%.2f %% of the test records right, loss %.4f nats",
@@ -236,9 +225,6 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     EMAC_TRY(st, surplus_cancel(c, j, t, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     EMAC_TRY(st, ctask_update(c, j, t, err));
-    if (t->kind == TASK_STEP && t->current && plan_is_checkpoint(&j->plan->job, t->step + 1))
-        EMAC_TRY(st, checkpoint_add(c, j, t->step + 1, outputs_find(&t->outputs, "params"),
-                                    outputs_find(&t->outputs, "opt"), err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
     if (t->current) {
         EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
@@ -413,7 +399,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
     if (st != EMAC_OK)
         return st;
     bool was_accepted = t->state == RESULT_ACCEPTED;
-    EMAC_TRY(st, outputs_fit(&d->outputs, t->kind, err));
+    EMAC_TRY(st, outputs_fit(&d->outputs, j->plan, t, err));
     if (outputs_find(&d->outputs, "metrics") && d->metrics.data == NULL) {
         st = emac_fail(err, EMAC_INVALID, "inline.metrics is missing: it tells the loss");
         goto out;

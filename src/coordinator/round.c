@@ -1,10 +1,10 @@
 /* The planner's state of a job as the fold of its accepted results (COORD-5), and the tasks of the
  * round that follow from it.
  *
- * Lineage: a row counts at (step, base) when base is the CID of the parameters that the rows before
- * led to. An optimiser step (or the score) counts only while each sum it took is itself
- * accepted. So withdrawing a row takes everything that came of it out of the state, and accepting
- * it again brings it back, without a word about either in the rows that follow. */
+ * Lineage: a row counts at (step, base) when base is plan_base of the state that the rows before
+ * led to, and as long as PLAN-1 holds of its task. So withdrawing a row takes everything that came
+ * of it out of the state, and accepting it again brings it back, without a word about either in the
+ * rows that follow. */
 #include "coordinator/internal.h"
 
 #include <stdlib.h>
@@ -13,74 +13,29 @@
 #define WANTS_PER_WORKER 8
 #define WANTS_MORE       64
 #define WANTS_MAX        4096
+#define ROUNDS_LOGGED    200 /* lines about rounds in a job's log, roughly */
 
 /* ---- folding ---- */
 
-static bool is_mover(enum task_kind kind)
+static enum emac_status result_take(struct cjob *j, const struct ctask *t, struct emac_err *err)
 {
-    return kind == TASK_INIT || kind == TASK_STEP || kind == TASK_SCORE;
-}
-
-static enum emac_status part_add(struct cjob *j, const struct ctask *t, struct emac_err *err)
-{
-    struct plan_state *st = &j->st;
-    const struct cid *sum = outputs_find(&t->outputs, "sum");
-    EMAC_ASSERT(sum != NULL);
-    if (st->part_count == j->part_cap) {
-        uint32_t cap = j->part_cap ? j->part_cap * 2 : 64;
-        struct plan_part *grown;
-        enum emac_status s = emac_alloc(&grown, cap, sizeof(*grown), err);
-        if (s != EMAC_OK)
-            return s;
-        if (st->part_count)
-            memcpy(grown, st->part, st->part_count * sizeof(*grown));
-        free(st->part);
-        st->part = grown;
-        j->part_cap = cap;
+    struct plan_result r = {
+        .kind = t->kind, .range = t->range, .loss = t->loss, .output_count = t->outputs.count};
+    bool fits = emac_strcpy(r.slot, sizeof(r.slot), t->slot);
+    EMAC_ASSERT(fits);
+    memcpy(r.output, t->outputs.at, sizeof(r.output));
+    if (t->kind == TASK_SCORE) {
+        j->score = t->loss;
+        j->accuracy = t->accuracy;
     }
-    st->part[st->part_count++] = (struct plan_part){t->range, *sum};
-    return EMAC_OK;
-}
-
-static bool part_known(const struct plan_state *st, const struct task_part *p)
-{
-    for (uint32_t i = 0; i < st->part_count; i++)
-        if (st->part[i].range.first == p->first && st->part[i].range.count == p->count &&
-            cid_equal(&st->part[i].cid, &p->cid))
-            return true;
-    return false;
-}
-
-/* Is each sum that the task takes an accepted one? */
-static bool parts_sound(const struct plan_state *st, const struct ctask *t)
-{
-    for (uint32_t i = 0; i < t->task.part_count; i++)
-        if (!part_known(st, &t->task.part[i]))
-            return false;
-    return true;
-}
-
-static bool kind_fits(enum plan_phase phase, enum task_kind kind)
-{
-    switch (phase) {
-    case PLAN_INIT:
-        return kind == TASK_INIT;
-    case PLAN_TRAIN:
-        return kind == TASK_GRAD || kind == TASK_STEP;
-    case PLAN_EVAL:
-        return kind == TASK_EVAL || kind == TASK_SCORE;
-    case PLAN_DONE:
-        break;
-    }
-    return false;
+    return plan_take(&j->st, &r, err);
 }
 
 bool round_fits(const struct cjob *j, const struct ctask *t)
 {
-    struct cid base = j->st.has_state ? j->st.params : (struct cid){0};
+    struct cid base = plan_base(&j->st);
     return t->step == j->st.step && cid_equal(&t->base, &base) &&
-           kind_fits(plan_phase_of(j->plan, &j->st), t->kind) &&
-           (!is_mover(t->kind) || parts_sound(&j->st, t));
+           plan_phase_of(j->plan, &j->st) != PLAN_DONE && plan_task_fits(j->plan, &j->st, &t->task);
 }
 
 static void rate_note(struct coordinator *c, struct cjob *j)
@@ -93,76 +48,90 @@ static void rate_note(struct coordinator *c, struct cjob *j)
     j->rate[j->rate_count++].step = j->st.step;
 }
 
-/* The state after a mover. */
-static void move_on(struct cjob *j, const struct ctask *t)
+/* Go on if the results suffice. */
+static bool turn(struct cjob *j)
 {
-    struct plan_state *st = &j->st;
-    st->part_count = 0;
-    if (t->kind == TASK_SCORE) {
-        st->scored = true;
-        j->score = t->loss;
-        j->accuracy = t->accuracy;
-        return;
+    if (!plan_turn(j->plan, &j->st))
+        return false;
+    j->loss = j->st.loss;
+    if (plan_is_checkpoint(&j->plan->job, j->st.step) && !j->st.scored)
+        checkpoint_note(j, &j->st);
+    return true;
+}
+
+/* Take the accepted rows that count (PLAN-1): one that another's outputs lead to comes after it. */
+static enum emac_status results_take(struct cjob *j, struct ctask **row, uint32_t count, bool *took,
+                                     struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    bool more = true;
+    while (more && st == EMAC_OK) {
+        more = false;
+        for (uint32_t i = 0; i < count && st == EMAC_OK; i++) {
+            if (took[i] || row[i]->state != RESULT_ACCEPTED ||
+                !plan_task_fits(j->plan, &j->st, &row[i]->task))
+                continue;
+            took[i] = more = true;
+            st = result_take(j, row[i], err);
+        }
     }
-    const struct cid *params = outputs_find(&t->outputs, "params");
-    const struct cid *opt = outputs_find(&t->outputs, "opt");
-    EMAC_ASSERT(params && opt);
-    st->params = *params;
-    st->opt = *opt;
-    if (t->kind == TASK_INIT) {
-        st->has_state = true;
-        return;
-    }
-    st->step++;
-    j->loss = t->loss;
-    if (plan_is_checkpoint(&j->plan->job, st->step))
-        checkpoint_note(j, st->step, params, opt);
+    return st;
 }
 
 /* Which of the round's rows stay in memory: those that wait for votes. */
-static bool worth_keeping(const struct cjob *j, enum plan_phase phase, const struct ctask *t,
-                          bool moved)
+static enum emac_status rows_keep(struct cjob *j, struct ctask **row, uint32_t count,
+                                  const bool *took, struct emac_err *err)
 {
-    if (t->state == RESULT_ACCEPTED)
-        return t->vote_count < t->need && (!is_mover(t->kind) || parts_sound(&j->st, t));
-    return t->state == RESULT_DISPUTED && !moved && kind_fits(phase, t->kind) &&
-           parts_sound(&j->st, t);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ctask *t = row[i];
+        bool waits = took[i]
+                         ? t->vote_count < t->need
+                         : t->state == RESULT_DISPUTED && plan_task_fits(j->plan, &j->st, &t->task);
+        if (!waits || ctask_find(j, &t->cid) != NULL)
+            continue;
+        enum emac_status st = ctask_add(j, row[i], err);
+        if (st != EMAC_OK)
+            return st;
+        row[i]->current = true;
+        row[i] = NULL;
+    }
+    return EMAC_OK;
+}
+
+/* The round is over: what waits for nothing goes. */
+static void round_retire(struct cjob *j)
+{
+    for (uint32_t i = j->task_count; i-- > 0;) {
+        struct ctask *t = j->task[i];
+        bool waits = t->state == RESULT_ACCEPTED && t->vote_count < t->need;
+        t->current = false;
+        if (!waits && t->lease_count == 0)
+            ctask_remove(j, t);
+    }
 }
 
 /* Fold the rows of the round that the state is at; *moved tells whether it led to the next one. */
 static enum emac_status fold(struct coordinator *c, struct cjob *j, bool *moved,
                              struct emac_err *err)
 {
-    struct ctask **row = NULL, *mover = NULL;
+    struct ctask **row = NULL;
+    bool *took = NULL;
     uint32_t count = 0;
-    enum plan_phase phase = plan_phase_of(j->plan, &j->st);
-    struct cid base = j->st.has_state ? j->st.params : (struct cid){0};
+    struct cid base = plan_base(&j->st);
     enum emac_status st;
     *moved = false;
     EMAC_TRY(st, ctasks_load_round(c, j, j->st.step, &base, &row, &count, err));
-    for (uint32_t i = 0; i < count; i++)
-        if (row[i]->state == RESULT_ACCEPTED && kind_fits(phase, row[i]->kind) &&
-            !is_mover(row[i]->kind))
-            EMAC_TRY(st, part_add(j, row[i], err));
-    for (uint32_t i = 0; i < count && !mover; i++)
-        if (row[i]->state == RESULT_ACCEPTED && kind_fits(phase, row[i]->kind) &&
-            is_mover(row[i]->kind) && parts_sound(&j->st, row[i]))
-            mover = row[i];
-    *moved = mover != NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!worth_keeping(j, phase, row[i], *moved) || ctask_find(j, &row[i]->cid) != NULL)
-            continue;
-        row[i]->current = !*moved;
-        EMAC_TRY(st, ctask_add(j, row[i], err));
-        row[i] = NULL;
-    }
-    /* Last: it forgets the parts that worth_keeping looks at. */
-    if (mover)
-        move_on(j, mover);
+    EMAC_TRY(st, emac_alloc(&took, count + 1, sizeof(*took), err));
+    EMAC_TRY(st, results_take(j, row, count, took, err));
+    EMAC_TRY(st, rows_keep(j, row, count, took, err));
+    *moved = turn(j);
+    if (*moved)
+        round_retire(j);
 out:
     for (uint32_t i = 0; i < count; i++)
         ctask_free(row[i]);
     free(row);
+    free(took);
     return st;
 }
 
@@ -180,12 +149,11 @@ void job_unload(struct coordinator *c, struct cjob *j)
     for (uint32_t i = 0; i < j->task_count; i++)
         ctask_free(j->task[i]);
     free(j->task);
-    free(j->st.part);
     free(j->checkpoint);
     j->task = NULL;
     j->checkpoint = NULL;
-    j->task_count = j->task_cap = j->part_cap = j->checkpoint_count = j->checkpoint_cap = 0;
-    j->st = (struct plan_state){0};
+    j->task_count = j->task_cap = j->checkpoint_count = j->checkpoint_cap = 0;
+    plan_state_release(&j->st);
     j->loss = j->score = j->accuracy = -1;
     j->laid = false;
 }
@@ -237,36 +205,44 @@ static bool round_has_open(const struct cjob *j)
     return false;
 }
 
-/* The round is over: what waits for nothing goes. */
-static void round_retire(struct cjob *j)
+static void log_round(struct coordinator *c, const struct cjob *j)
 {
-    for (uint32_t i = j->task_count; i-- > 0;) {
-        struct ctask *t = j->task[i];
-        t->current = false;
-        bool waits = t->state == RESULT_ACCEPTED && t->vote_count < t->need;
-        if (!waits && t->lease_count == 0)
-            ctask_remove(j, t);
+    uint32_t rounds = plan_rounds(&j->plan->job), done = j->st.step;
+    uint32_t every = rounds / ROUNDS_LOGGED + 1;
+    if (done % every == 0 || plan_is_checkpoint(&j->plan->job, done))
+        job_log(c, j->id, LOG_INFO, "step %u of %u: loss %.4f", done, rounds, j->loss);
+}
+
+/* After an accepted result led to the next round. */
+static enum emac_status moved_on(struct coordinator *c, struct cjob *j, uint32_t was,
+                                 struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    round_retire(j);
+    if (j->st.step > was) {
+        log_round(c, j);
+        if (plan_is_checkpoint(&j->plan->job, j->st.step))
+            st = checkpoint_write(c, j, j->st.step, err);
     }
+    if (!j->st.scored)
+        rate_note(c, j);
+    return st == EMAC_OK ? fold_all(c, j, err) : st;
 }
 
 void round_accept(struct coordinator *c, struct cjob *j, struct ctask *t)
 {
     struct emac_err err = {0};
+    uint32_t was = j->st.step;
+    bool shared = task_kind_info(t->kind)->shared;
     EMAC_ASSERT(t->state == RESULT_ACCEPTED);
     if (!t->current)
         return;
     EMAC_ASSERT(round_fits(j, t)); /* COORD-5: whatever changes the state reloads the job */
-    enum emac_status st = EMAC_OK;
-    if (!is_mover(t->kind)) {
-        st = part_add(j, t, &err);
-    } else {
-        move_on(j, t);
-        if (t->kind != TASK_SCORE)
-            rate_note(c, j);
-        round_retire(j);
-        st = fold_all(c, j, &err);
-    }
-    if (!round_has_open(j))
+    enum emac_status st = result_take(j, t, &err);
+    if (st == EMAC_OK && turn(j))
+        st = moved_on(c, j, was, &err);
+    /* Other ranges of a sum that are out still are what is wanted. */
+    if (!shared || !round_has_open(j))
         j->laid = false;
     if (st != EMAC_OK) {
         LOG_W("coordinator", "job '%s' must be read again: %s", j->id, err.text);
@@ -323,7 +299,7 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
         ctask_free(fresh);
         return st;
     }
-    if ((t->kind == TASK_GRAD || t->kind == TASK_EVAL) && !was_open) {
+    if (task_kind_info(t->kind)->shared && !was_open) {
         t->owner = crew->node[w->owner];
         t->expected_ms = sched_expected_ms(&t->owner->speed, SCHED_WORK_MATH, t->flops, 0);
     }
@@ -341,7 +317,7 @@ static uint32_t open_gather(const struct cjob *j, struct tree_range *open)
     uint32_t n = 0;
     for (uint32_t i = 0; i < j->task_count; i++) {
         const struct ctask *t = j->task[i];
-        if (t->current && t->state != RESULT_ACCEPTED && !is_mover(t->kind))
+        if (t->current && t->state != RESULT_ACCEPTED && task_kind_info(t->kind)->shared)
             open[n++] = t->range;
     }
     return n;

@@ -103,7 +103,7 @@ struct refusal {
 
 /* A task in memory: of the round under way (`current`), or one that still waits for votes. */
 struct ctask {
-    struct cid cid, base; /* base: the parameters it starts from; none for init */
+    struct cid cid, base; /* base: plan_base of the state it starts from */
     char slot[SLOT_MAX];
     enum task_kind kind;
     uint32_t step;
@@ -127,13 +127,21 @@ struct ctask {
     uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
 };
 
+/* A value of a kept state on its way into the depot. */
+struct kept {
+    struct plan_value value;
+    bool stored;
+    struct node *asked; /* who was asked to deposit it */
+    uint64_t asked_ms;
+};
+
 struct checkpoint {
     uint32_t step;
-    struct cid params, opt, model; /* the model's CID follows from the params' */
+    struct cid model; /* follows from the params' */
     enum { CHECKPOINT_WANTED, CHECKPOINT_COMPLETE, CHECKPOINT_OLD, CHECKPOINT_STALE } state;
-    bool params_stored, opt_stored, model_stored; /* model: the files beside the params */
-    struct node *asked[2];                        /* who was asked to deposit params, opt */
-    uint64_t asked_ms[2];
+    bool model_stored; /* the files beside the params */
+    uint32_t kept_count;
+    struct kept kept[PLAN_VALUES_MAX];
 };
 
 /* Something that a rig could not fetch although others claim to hold it. */
@@ -156,7 +164,6 @@ struct cjob {
     char reason[REASON_MAX];
     struct job_plan *plan;
     struct plan_state st;
-    uint32_t part_cap;
     double loss, score; /* nats; < 0: none yet */
     double accuracy;    /* share of test records classified right; < 0: none */
     struct ctask **task;

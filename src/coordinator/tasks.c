@@ -94,24 +94,18 @@ uint32_t ctask_need(struct coordinator *c, const struct cjob *j, const struct ct
     const struct job *job = &j->plan->job;
     uint32_t copies = job->state_copies < STATE_COPIES_MAX ? job->state_copies : STATE_COPIES_MAX;
     uint32_t twice = job->check > 0 ? 2 : 1;
-    switch (t->kind) {
-    case TASK_INIT:
-        return copies > twice ? copies : twice;
-    case TASK_STEP:
-        return copies > 1 ? copies : 1;
-    case TASK_SCORE:
+    const struct task_kind_info *info = task_kind_info(t->kind);
+    if (info->copies)
+        return info->always && copies < twice ? twice : copies < 1 ? 1 : copies;
+    if (info->always)
         return twice;
-    case TASK_GRAD:
-    case TASK_EVAL:
-        break;
-    }
     return plan_is_checked(job, c->secret, &t->cid) ? 2 : 1;
 }
 
 bool ctask_wants_lease(const struct ctask *t)
 {
     /* Copies of state run side by side; a check waits for the result that it checks. */
-    bool side_by_side = t->kind == TASK_INIT || t->kind == TASK_STEP;
+    bool side_by_side = task_kind_info(t->kind)->copies;
     uint32_t want = t->need;
     if (t->state == RESULT_OPEN || t->state == RESULT_WITHDRAWN) {
         if (!t->current)
@@ -153,8 +147,7 @@ enum emac_status ctask_from_want(struct coordinator *c, struct cjob *j, struct p
     t->loss = t->accuracy = -1;
     t->state = RESULT_OPEN;
     t->born_ms = now_ms(c);
-    if (j->st.has_state)
-        t->base = j->st.params;
+    t->base = plan_base(&j->st);
     bool fits = emac_strcpy(t->slot, sizeof(t->slot), w->slot);
     EMAC_ASSERT(fits);
     t->task = w->task;
@@ -166,7 +159,7 @@ enum emac_status ctask_from_want(struct coordinator *c, struct cjob *j, struct p
         ctask_free(t);
         return st;
     }
-    t->need = ctask_need(c, j, t);
+    t->need = w->copies > 0 ? w->copies : ctask_need(c, j, t);
     *out = t;
     return EMAC_OK;
 }

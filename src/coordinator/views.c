@@ -186,8 +186,9 @@ static void overlay(struct coordinator *c, const char *id, json_t *o, bool detai
     json_object_set_new(o, "bytes_moved", json_integer((json_int_t)j->figures.bytes_moved));
     json_object_set_new(o, "escrow_units", api_units(j->escrow_units));
     overlay_rate(c, j, o);
-    if (j->st.has_state)
-        json_object_set_new(o, "params", api_cid(&j->st.params));
+    const struct cid *params = plan_value(&j->st, "params");
+    if (params)
+        json_object_set_new(o, "params", api_cid(params));
     if (details)
         json_object_set_new(o, "figures", figures_json(&j->figures));
 }
@@ -198,14 +199,18 @@ static enum emac_status checkpoints_read(struct coordinator *c, const char *job,
     struct db_stmt *q;
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
-                                   "SELECT step, params, opt, model, state FROM checkpoints"
+                                   "SELECT step, model, state, kept FROM checkpoints"
                                    " WHERE job = ? AND state <> 'stale' ORDER BY step",
                                    "t", job);
-    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
-        json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:o, s:s}", "step",
-                                              (json_int_t)db_i64(q, 0), "params", db_text(q, 1),
-                                              "opt", db_text(q, 2), "model",
-                                              cid_or_null(db_text(q, 3)), "state", db_text(q, 4)));
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
+        struct checkpoint k = {0};
+        json_t *o = json_pack("{s:I, s:o, s:s}", "step", (json_int_t)db_i64(q, 0), "model",
+                              cid_or_null(db_text(q, 1)), "state", db_text(q, 2));
+        checkpoint_parse(&k, db_text(q, 3));
+        for (uint32_t i = 0; i < k.kept_count; i++)
+            json_object_set_new(o, k.kept[i].value.name, api_cid(&k.kept[i].value.cid));
+        json_array_append_new(list, o);
+    }
     return st;
 }
 

@@ -20,9 +20,8 @@ struct engine {
     struct local_state saved; /* what the state file says, or would say */
     bool has_saved;
     struct plan_state st;
-    struct plan_part part[LOCAL_WANTS_MAX];
-    const struct store_value *part_value[LOCAL_WANTS_MAX];
-    const struct store_value *params, *opt; /* of st; NULL until needed after a resume */
+    uint32_t held_count, held_cap; /* outputs that the state or the round's tasks may take */
+    const struct store_value **held;
     struct local_progress last;
     uint64_t began_ns, train_ns; /* train_ns: when the first step of this run began */
 };
@@ -71,7 +70,8 @@ static enum emac_status model_put(struct engine *e, struct cid *model, struct em
 {
     struct job_block *block;
     size_t count;
-    enum emac_status st = plan_model(e->plan, &e->st.params, model, &block, &count, err);
+    enum emac_status st =
+        plan_model(e->plan, plan_value(&e->st, "params"), model, &block, &count, err);
     if (st != EMAC_OK)
         return st;
     st = blocks_put(e, block, count, err);
@@ -79,51 +79,76 @@ static enum emac_status model_put(struct engine *e, struct cid *model, struct em
     return st == EMAC_OK ? store_pin(e->cfg->store, e->out->id, model, err) : st;
 }
 
-static enum emac_status unpin_unless(struct engine *e, const struct cid *old,
-                                     const struct cid *keep, struct emac_err *err)
+static bool has_value(const struct plan_value *value, uint32_t count, const struct cid *cid)
 {
-    if (cid_is_none(old) || cid_equal(old, keep))
-        return EMAC_OK;
-    enum emac_status st = store_unpin(e->cfg->store, e->out->id, old, err);
-    return st == EMAC_NOT_FOUND ? EMAC_OK : st;
+    for (uint32_t i = 0; i < count; i++)
+        if (cid_equal(&value[i].cid, cid))
+            return true;
+    return false;
 }
 
-/* Is the state that was saved last one that no checkpoint names? */
-static bool saved_is_between(const struct engine *e)
+static enum emac_status unpin(struct engine *e, const struct cid *cid, struct emac_err *err)
 {
-    const struct local_state *s = &e->saved;
-    return e->has_saved && (s->count == 0 || s->checkpoint[s->count - 1].step != s->step);
+    enum emac_status st = store_unpin(e->cfg->store, e->out->id, cid, err);
+    return st == EMAC_NOT_FOUND ? EMAC_OK : st;
 }
 
 /* ---- keeping state ---- */
 
+/* A checkpoint's parameters are pinned with the model that they are part of. */
+static enum emac_status values_pin(struct engine *e, bool checkpoint, struct emac_err *err)
+{
+    struct store *s = e->cfg->store;
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < e->st.value_count && st == EMAC_OK; i++) {
+        const struct plan_value *v = &e->st.value[i];
+        st = store_value_persist(s, &v->cid, err);
+        if (st == EMAC_OK && !(checkpoint && strcmp(v->name, "params") == 0))
+            st = store_pin(s, e->out->id, &v->cid, err);
+    }
+    return st;
+}
+
+static enum emac_status older_unpin(struct engine *e, const struct plan_value *old, uint32_t count,
+                                    struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < count && st == EMAC_OK; i++)
+        if (!has_value(e->st.value, e->st.value_count, &old[i].cid))
+            st = unpin(e, &old[i].cid, err);
+    return st;
+}
+
+static void values_copy(struct plan_value *to, uint32_t *to_count, const struct plan_value *from,
+                        uint32_t count)
+{
+    memcpy(to, from, count * sizeof *from);
+    *to_count = count;
+}
+
 /* LOCAL-1: the blocks, then the pins, then the file that names them; then older pins go. */
 static enum emac_status state_save(struct engine *e, bool checkpoint, struct emac_err *err)
 {
-    struct store *s = e->cfg->store;
-    struct cid old_opt = e->saved.opt, old_params = {0};
-    struct local_checkpoint c = {e->st.step, e->st.params, e->st.opt, {0}};
+    const struct cid *opt = plan_value(&e->st, "opt");
+    struct local_checkpoint c = {.step = e->st.step, .params = *plan_value(&e->st, "params")};
+    struct plan_value old[PLAN_VALUES_MAX];
+    uint32_t old_count;
     enum emac_status st;
-    if (saved_is_between(e))
-        old_params = e->saved.params;
-    EMAC_TRY(st, store_value_persist(s, &e->st.params, err));
-    EMAC_TRY(st, store_value_persist(s, &e->st.opt, err));
-    EMAC_TRY(st, store_pin(s, e->out->id, &e->st.opt, err));
+    values_copy(old, &old_count, e->saved.value, e->saved.value_count);
+    if (opt != NULL)
+        c.opt = *opt;
+    EMAC_TRY(st, values_pin(e, checkpoint, err));
     if (checkpoint) {
         EMAC_TRY(st, model_put(e, &c.model, err));
         EMAC_TRY(st, local_state_add(&e->saved, &c, err));
-    } else {
-        EMAC_TRY(st, store_pin(s, e->out->id, &e->st.params, err));
     }
     e->saved.job = e->out->job;
-    e->saved.params = e->st.params;
-    e->saved.opt = e->st.opt;
     e->saved.step = e->st.step;
+    values_copy(e->saved.value, &e->saved.value_count, e->st.value, e->st.value_count);
     if (e->path[0] != '\0')
         EMAC_TRY(st, local_state_write(e->cfg->os, e->path, &e->saved, err));
     e->has_saved = true;
-    EMAC_TRY(st, unpin_unless(e, &old_opt, &e->st.opt, err));
-    st = unpin_unless(e, &old_params, &e->st.params, err);
+    st = older_unpin(e, old, old_count, err);
 out:
     if (st != EMAC_OK)
         emac_wrap(err, "cannot keep step %u", e->st.step);
@@ -156,18 +181,18 @@ static enum emac_status resume(struct engine *e, struct emac_err *err)
         LOG_W("local", "starting over: '%s' cannot be read: %s", e->path, why.text);
         return EMAC_OK;
     }
-    if (!cid_equal(&s.job, &e->out->job) || s.step > e->plan->job.optimiser.steps ||
-        !is_whole(e, &s.params) || !is_whole(e, &s.opt)) {
+    bool usable = cid_equal(&s.job, &e->out->job) && s.step <= plan_rounds(&e->plan->job);
+    for (uint32_t i = 0; i < s.value_count && usable; i++)
+        usable = is_whole(e, &s.value[i].cid);
+    if (!usable) {
         LOG_W("local", "starting over: what '%s' names is not in the store any more", e->path);
         local_state_release(&s);
         return EMAC_OK;
     }
     e->saved = s;
     e->has_saved = true;
-    e->st.has_state = true;
     e->st.step = s.step;
-    e->st.params = s.params;
-    e->st.opt = s.opt;
+    values_copy(e->st.value, &e->st.value_count, s.value, s.value_count);
     e->out->resumed_at = s.step;
     e->last.resumed = true;
     return EMAC_OK;
@@ -175,18 +200,38 @@ static enum emac_status resume(struct engine *e, struct emac_err *err)
 
 /* ---- results of tasks ---- */
 
-static void parts_forget(struct engine *e)
+/* Let go of what is neither of the state nor of the round (LOCAL-2). */
+static void held_sweep(struct engine *e)
 {
-    for (uint32_t i = 0; i < e->st.part_count; i++)
-        store_value_forget(e->cfg->store, e->part_value[i]);
-    e->st.part_count = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < e->held_count; i++) {
+        const struct store_value *v = e->held[i];
+        bool needed = has_value(e->st.value, e->st.value_count, &v->cid);
+        for (uint32_t r = 0; r < e->st.result_count && !needed; r++)
+            for (uint32_t k = 0; k < e->st.result[r].output_count && !needed; k++)
+                needed = cid_equal(&e->st.result[r].output[k].cid, &v->cid) &&
+                         plan_needs(e->plan, &e->st, &e->st.result[r], &e->st.result[r].output[k]);
+        if (needed)
+            e->held[kept++] = v;
+        else
+            store_value_forget(e->cfg->store, v);
+    }
+    e->held_count = kept;
 }
 
-static void state_forget(struct engine *e)
+static enum emac_status held_add(struct engine *e, const struct store_value *v,
+                                 struct emac_err *err)
 {
-    store_value_forget(e->cfg->store, e->params);
-    store_value_forget(e->cfg->store, e->opt);
-    e->params = e->opt = NULL;
+    if (e->held_count == e->held_cap) {
+        uint32_t cap = e->held_cap == 0 ? 64 : e->held_cap * 2;
+        const struct store_value **grown = realloc(e->held, cap * sizeof *grown);
+        if (grown == NULL)
+            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u values", cap);
+        e->held = grown;
+        e->held_cap = cap;
+    }
+    e->held[e->held_count++] = store_value_hold(e->cfg->store, v);
+    return EMAC_OK;
 }
 
 static const struct store_value *output_of(const struct exec_result *r, const char *name)
@@ -195,19 +240,7 @@ static const struct store_value *output_of(const struct exec_result *r, const ch
         if (strcmp(r->output[i].name, name) == 0)
             return r->value[i];
     }
-    EMAC_ASSERT(false); /* our own programs */
     return NULL;
-}
-
-static void take_state(struct engine *e, const struct exec_result *r)
-{
-    const struct store_value *params = store_value_hold(e->cfg->store, output_of(r, "params"));
-    const struct store_value *opt = store_value_hold(e->cfg->store, output_of(r, "opt"));
-    state_forget(e);
-    e->params = params;
-    e->opt = opt;
-    e->st.params = params->cid;
-    e->st.opt = opt->cid;
 }
 
 static void report(struct engine *e, bool checkpoint)
@@ -216,7 +249,7 @@ static void report(struct engine *e, bool checkpoint)
     uint32_t done = e->st.step - e->out->resumed_at;
     p->phase = plan_phase_of(e->plan, &e->st);
     p->step = e->st.step;
-    p->steps = e->plan->job.optimiser.steps;
+    p->steps = plan_rounds(&e->plan->job);
     p->checkpoint = checkpoint;
     if (done > 0) {
         double seconds = (double)(now_ns(e) - e->train_ns) * 1e-9;
@@ -232,31 +265,18 @@ static void report(struct engine *e, bool checkpoint)
     p->resumed = false;
 }
 
-static enum emac_status took_step(struct engine *e, const struct exec_result *r,
-                                  struct emac_err *err)
+/* What a result's metrics tell of the training. */
+static enum emac_status metrics_take(struct engine *e, const struct store_value *m, double *loss,
+                                     struct emac_err *err)
 {
-    const struct store_value *m = output_of(r, "metrics");
-    enum emac_status st;
-    EMAC_TRY(st, metrics_read(m->data, m->size, "loss", &e->last.loss, err));
-    EMAC_TRY(st, metrics_read(m->data, m->size, "grad_norm", &e->last.grad_norm, err));
-    e->last.lr = optimiser_lr(&e->plan->job.optimiser, e->st.step);
-    e->out->loss = e->last.loss;
-    e->out->units += job_units_per_step(&e->plan->job);
-    take_state(e, r);
-    parts_forget(e);
-    e->st.step++;
-    bool checkpoint = plan_is_checkpoint(&e->plan->job, e->st.step);
-    if (checkpoint)
-        EMAC_TRY(st, state_save(e, true, err));
-    report(e, checkpoint);
-out:
-    return st;
+    enum emac_status st = metrics_read(m->data, m->size, "loss", loss, err);
+    return st == EMAC_OK ? metrics_read(m->data, m->size, "grad_norm", &e->last.grad_norm, err)
+                         : st;
 }
 
-static enum emac_status took_score(struct engine *e, const struct exec_result *r,
+static enum emac_status score_take(struct engine *e, const struct store_value *m,
                                    struct emac_err *err)
 {
-    const struct store_value *m = output_of(r, "metrics");
     enum emac_status st = metrics_read(m->data, m->size, "loss", &e->out->heldout_loss, err);
     if (st != EMAC_OK)
         return st;
@@ -265,47 +285,57 @@ static enum emac_status took_score(struct engine *e, const struct exec_result *r
         st = metrics_read(m->data, m->size, "accuracy", &e->out->accuracy, err);
     else
         e->out->heldout_bits_per_byte = e->out->heldout_loss * LOG2_E; /* a token is a byte */
-    if (st != EMAC_OK)
-        return st;
-    e->out->has_heldout = true;
-    e->st.scored = true;
-    parts_forget(e);
-    report(e, false);
-    return EMAC_OK;
+    e->out->has_heldout = st == EMAC_OK;
+    return st;
 }
 
-static void took_sum(struct engine *e, const struct plan_want *w, const struct exec_result *r)
+static enum emac_status result_take(struct engine *e, const struct plan_want *w,
+                                    const struct exec_result *r, struct emac_err *err)
 {
-    const struct store_value *sum = store_value_hold(e->cfg->store, output_of(r, "sum"));
-    EMAC_ASSERT(e->st.part_count < LOCAL_WANTS_MAX);
-    e->part[e->st.part_count] = (struct plan_part){w->range, sum->cid};
-    e->part_value[e->st.part_count++] = sum;
+    const struct store_value *metrics = output_of(r, "metrics");
+    struct plan_result result = {
+        .kind = w->kind, .range = w->range, .loss = -1, .output_count = r->output_count};
+    enum emac_status st = EMAC_OK;
+    emac_strcpy(result.slot, sizeof result.slot, w->slot);
+    memcpy(result.output, r->output, r->output_count * sizeof r->output[0]);
+    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
+        st = held_add(e, r->value[i], err);
+    if (st == EMAC_OK && metrics != NULL)
+        st = w->kind == TASK_SCORE ? score_take(e, metrics, err)
+                                   : metrics_take(e, metrics, &result.loss, err);
+    return st == EMAC_OK ? plan_take(&e->st, &result, err) : st;
+}
+
+/* The results led to the next round. */
+static enum emac_status turned(struct engine *e, enum plan_phase was, struct emac_err *err)
+{
+    bool checkpoint = false;
+    enum emac_status st = EMAC_OK;
+    held_sweep(e);
+    if (was == PLAN_TRAIN) {
+        e->last.loss = e->out->loss = e->st.loss;
+        e->last.lr = optimiser_lr(&e->plan->job.optimiser, e->st.step - 1);
+        e->out->units += job_units_per_step(&e->plan->job);
+        checkpoint = plan_is_checkpoint(&e->plan->job, e->st.step);
+    }
+    if (checkpoint)
+        st = state_save(e, true, err);
+    if (st == EMAC_OK)
+        report(e, checkpoint);
+    return st;
 }
 
 static enum emac_status take_result(struct engine *e, const struct plan_want *w,
-                                    const struct exec_result *r, struct emac_err *err)
+                                    const struct exec_result *r, bool *moved, struct emac_err *err)
 {
+    enum plan_phase was = plan_phase_of(e->plan, &e->st);
     e->out->exec_ns += r->total_ns;
     e->out->bus_written += r->bus_written;
     e->out->bus_read += r->bus_read;
     e->out->compute_ns += r->compute_ns;
-    switch (w->kind) {
-    case TASK_INIT:
-        take_state(e, r);
-        e->st.has_state = true;
-        report(e, false);
-        return EMAC_OK;
-    case TASK_GRAD:
-    case TASK_EVAL:
-        took_sum(e, w, r);
-        return EMAC_OK;
-    case TASK_STEP:
-        return took_step(e, r, err);
-    case TASK_SCORE:
-        return took_score(e, r, err);
-    }
-    EMAC_ASSERT(false);
-    return EMAC_INTERNAL;
+    enum emac_status st = result_take(e, w, r, err);
+    *moved = st == EMAC_OK && plan_turn(e->plan, &e->st);
+    return *moved ? turned(e, was, err) : st;
 }
 
 /* exec_result_release would leave the values to the store's cache; what nobody holds now is done.
@@ -320,14 +350,15 @@ static void result_forget(struct engine *e, struct exec_result *r)
 static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint32_t count,
                                   struct emac_err *err)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    bool moved = false;
+    for (uint32_t i = 0; i < count && !moved; i++) {
         struct exec_result r;
         if (is_cancelled(e))
             return emac_fail(err, EMAC_CANCELLED, "asked to stop");
         enum emac_status st = exec_run(e->exec, &want[i].task, &r, err);
         if (st != EMAC_OK)
             return emac_wrap(err, "task %s", want[i].slot);
-        st = take_result(e, &want[i], &r, err);
+        st = take_result(e, &want[i], &r, &moved, err);
         result_forget(e, &r);
         if (st != EMAC_OK)
             return st;
@@ -365,13 +396,18 @@ static enum emac_status job_fits(struct engine *e, struct emac_err *err)
 {
     const struct job_plan *p = e->plan;
     uint32_t largest = 1;
-    enum emac_status st;
     while (largest <= p->job.micro_batches / 2)
         largest *= 2;
-    st = exec_program_fits(e->exec, &p->grad_program, largest, err);
-    if (st == EMAC_OK)
-        st = exec_program_fits(e->exec, &p->step_program, 1, err);
-    return st == EMAC_OK ? st : emac_wrap(err, "the job '%s'", p->job.name);
+    for (uint32_t i = 0; i < p->program_count; i++) {
+        const struct plan_program *program = &p->program[i];
+        if (program->kind == TASK_INIT || program->kind == TASK_EVAL || program->kind == TASK_SCORE)
+            continue;
+        uint32_t runs = task_kind_info(program->kind)->shared ? largest : 1;
+        enum emac_status st = exec_program_fits(e->exec, &program->cid, runs, err);
+        if (st != EMAC_OK)
+            return emac_wrap(err, "the job '%s'", p->job.name);
+    }
+    return EMAC_OK;
 }
 
 static enum emac_status engine_open(struct engine *e, struct emac_err *err)
@@ -388,11 +424,11 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     struct emac_buf buf;
     enum emac_status st;
     emac_buf_init(&buf, JOB_BYTES_MAX);
-    e->st.part = e->part;
+    plan_state_init(&e->st);
     EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
     job_id(e->out->id, &e->out->job);
     EMAC_TRY(st, job_plan_new(cfg->job, cfg->store, &e->plan, err));
-    if (cfg->job->optimiser.steps / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
+    if (plan_rounds(cfg->job) / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
         st = emac_fail(err, EMAC_INVALID,
                        "recipe.checkpoint_every %u makes more than %d checkpoints; "
                        "raise it",
@@ -420,7 +456,7 @@ out:
 /* Asked to stop: keep the step reached, unless it is kept already. */
 static enum emac_status stop(struct engine *e, struct emac_err *err)
 {
-    if (!e->st.has_state)
+    if (e->st.value_count == 0)
         return emac_fail(err, EMAC_CANCELLED, "stopped before the first step; nothing was kept");
     if (!e->has_saved || e->saved.step != e->st.step) {
         enum emac_status st = state_save(e, false, err);
@@ -428,7 +464,7 @@ static enum emac_status stop(struct engine *e, struct emac_err *err)
             return st;
     }
     return emac_fail(err, EMAC_CANCELLED, "stopped after step %u of %u; %s", e->st.step,
-                     e->plan->job.optimiser.steps,
+                     plan_rounds(&e->plan->job),
                      e->path[0] != '\0' ? "the same command goes on from there"
                                         : "it will start over, for no state file was asked for");
 }
@@ -436,8 +472,7 @@ static enum emac_status stop(struct engine *e, struct emac_err *err)
 static void finish(struct engine *e)
 {
     struct local_result *out = e->out;
-    out->params = e->st.params;
-    out->opt = e->st.opt;
+    out->params = *plan_value(&e->st, "params");
     out->checkpoint = e->saved.checkpoint;
     out->checkpoint_count = e->saved.count;
     e->saved.checkpoint = NULL;
@@ -445,12 +480,15 @@ static void finish(struct engine *e)
     /* The last step always is a checkpoint. */
     EMAC_ASSERT(out->checkpoint_count > 0);
     out->model = out->checkpoint[out->checkpoint_count - 1].model;
+    out->opt = out->checkpoint[out->checkpoint_count - 1].opt;
 }
 
 static void engine_release(struct engine *e)
 {
-    parts_forget(e);
-    state_forget(e);
+    e->st.value_count = e->st.result_count = 0;
+    held_sweep(e);
+    free(e->held);
+    plan_state_release(&e->st);
     exec_free(e->exec);
     job_plan_free(e->plan);
     local_state_release(&e->saved);
@@ -478,7 +516,7 @@ enum emac_status local_train(const struct local_config *cfg, struct local_result
         st = stop(e, err);
     if (st == EMAC_OK) {
         finish(e);
-        st = unpin_unless(e, &cfg->job->data, &e->st.params, err);
+        st = unpin(e, &cfg->job->data, err);
     }
     out->wall_ns = now_ns(e) - e->began_ns;
 out:

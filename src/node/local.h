@@ -2,13 +2,12 @@
  * this one. No network; the same tasks on the same programs as a fleet runs,
  * so the same CIDs come out.
  *
- * LOCAL-1  The state file of a job names (params, opt) of one step, whose blocks
+ * LOCAL-1  The state file of a job names the values of one step's state, whose blocks
  *          were on the disk before it was written. So a run that was stopped in
  *          any way goes on from there and ends in the same model.
  * LOCAL-2  Values of steps gone by are let go at once: memory stays flat.
  * LOCAL-3  What a result names is pinned under the job's id: the data while it
- *          runs, each checkpoint's model directory, and the newest optimiser
- *          state. */
+ *          runs, each checkpoint's model directory, and the newest state. */
 #ifndef EMAC_NODE_LOCAL_H
 #define EMAC_NODE_LOCAL_H
 
@@ -43,12 +42,13 @@ struct local_config {
 
 struct local_checkpoint {
     uint32_t step;
-    struct cid params, opt, model;
+    struct cid params, model;
+    struct cid opt; /* the value of that name; none where the planner has no such value */
 };
 
 struct local_result {
     char id[JOB_ID_MAX];
-    struct cid job, params, opt, model;
+    struct cid job, params, opt, model; /* opt as in a checkpoint */
     uint32_t checkpoint_count;
     struct local_checkpoint *checkpoint; /* in order of step, earlier runs' included */
     uint32_t resumed_at;                 /* step this run began with */

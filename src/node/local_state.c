@@ -1,6 +1,7 @@
 #include "node/local_state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "codec/dagcbor.h"
@@ -39,22 +40,29 @@ enum emac_status local_state_write(struct os *os, const char *path, const struct
     struct dagcbor_writer w;
     emac_buf_init(&buf, STATE_BYTES_MAX);
     dagcbor_writer_init(&w, &buf);
-    dagcbor_map(&w, 5);
+    dagcbor_map(&w, 4);
     dagcbor_key(&w, "job");
     dagcbor_cid(&w, &s->job);
-    dagcbor_key(&w, "opt");
-    dagcbor_cid(&w, &s->opt);
     dagcbor_key(&w, "step");
     dagcbor_u64(&w, s->step);
-    dagcbor_key(&w, "params");
-    dagcbor_cid(&w, &s->params);
+    dagcbor_key(&w, "values");
+    dagcbor_list(&w, s->value_count);
+    for (uint32_t i = 0; i < s->value_count; i++) {
+        dagcbor_map(&w, 2);
+        dagcbor_key(&w, "cid");
+        dagcbor_cid(&w, &s->value[i].cid);
+        dagcbor_key(&w, "name");
+        dagcbor_str(&w, s->value[i].name);
+    }
     dagcbor_key(&w, "checkpoints");
     dagcbor_list(&w, s->count);
     for (uint32_t i = 0; i < s->count; i++) {
         const struct local_checkpoint *c = &s->checkpoint[i];
-        dagcbor_map(&w, 4);
-        dagcbor_key(&w, "opt");
-        dagcbor_cid(&w, &c->opt);
+        dagcbor_map(&w, cid_is_none(&c->opt) ? 3 : 4);
+        if (!cid_is_none(&c->opt)) {
+            dagcbor_key(&w, "opt");
+            dagcbor_cid(&w, &c->opt);
+        }
         dagcbor_key(&w, "step");
         dagcbor_u64(&w, c->step);
         dagcbor_key(&w, "model");
@@ -73,13 +81,14 @@ static enum emac_status checkpoint_read(struct local_state *s, const struct dagc
                                         struct emac_err *err)
 {
     static const char *const KEYS[] = {"opt", "step", "model", "params", NULL};
-    struct local_checkpoint c;
+    struct local_checkpoint c = {0};
     uint64_t step;
     enum emac_status st;
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a checkpoint must be a map");
     EMAC_TRY(st, dagcbor_only(map, KEYS, err));
-    EMAC_TRY(st, dagcbor_get_cid(map, "opt", &c.opt, err));
+    if (dagcbor_find(map, "opt") != NULL)
+        EMAC_TRY(st, dagcbor_get_cid(map, "opt", &c.opt, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "model", &c.model, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "params", &c.params, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "step", JOB_STEPS_MAX, &step, err));
@@ -89,19 +98,45 @@ out:
     return st;
 }
 
+static enum emac_status values_read(struct local_state *s, const struct dagcbor_node *list,
+                                    struct emac_err *err)
+{
+    static const char *const KEYS[] = {"cid", "name", NULL};
+    if (list->seq.count > PLAN_VALUES_MAX)
+        return emac_fail(err, EMAC_INVALID, "a state has at most %d values", PLAN_VALUES_MAX);
+    for (size_t i = 0; i < list->seq.count; i++) {
+        const struct dagcbor_node *map = &list->seq.items[i];
+        const char *name;
+        struct plan_value *v = &s->value[i];
+        enum emac_status st;
+        if (map->type != DAGCBOR_MAP)
+            return emac_fail(err, EMAC_INVALID, "a value of the state must be a map");
+        if ((st = dagcbor_only(map, KEYS, err)) != EMAC_OK ||
+            (st = dagcbor_get_cid(map, "cid", &v->cid, err)) != EMAC_OK ||
+            (st = dagcbor_get_str(map, "name", &name, err)) != EMAC_OK)
+            return st;
+        if (!emac_strcpy(v->name, sizeof v->name, name))
+            return emac_fail(err, EMAC_INVALID, "the name of a value is too long");
+        if (i > 0 && strcmp(v[-1].name, v->name) >= 0)
+            return emac_fail(err, EMAC_INVALID, "the values are not in order of their names");
+    }
+    s->value_count = (uint32_t)list->seq.count;
+    return EMAC_OK;
+}
+
 static enum emac_status state_parse(struct local_state *s, const struct dagcbor_node *root,
                                     struct emac_err *err)
 {
-    static const char *const KEYS[] = {"job", "opt", "step", "params", "checkpoints", NULL};
-    const struct dagcbor_node *list;
+    static const char *const KEYS[] = {"job", "step", "values", "checkpoints", NULL};
+    const struct dagcbor_node *list, *values;
     uint64_t step;
     enum emac_status st;
     if (root->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a saved state must be a map");
     EMAC_TRY(st, dagcbor_only(root, KEYS, err));
     EMAC_TRY(st, dagcbor_get_cid(root, "job", &s->job, err));
-    EMAC_TRY(st, dagcbor_get_cid(root, "opt", &s->opt, err));
-    EMAC_TRY(st, dagcbor_get_cid(root, "params", &s->params, err));
+    EMAC_TRY(st, dagcbor_get(root, "values", DAGCBOR_LIST, &values, err));
+    EMAC_TRY(st, values_read(s, values, err));
     EMAC_TRY(st, dagcbor_get_u64(root, "step", JOB_STEPS_MAX, &step, err));
     EMAC_TRY(st, dagcbor_get(root, "checkpoints", DAGCBOR_LIST, &list, err));
     s->step = (uint32_t)step;

@@ -1,13 +1,15 @@
 /* The state file of local training (LOCAL-1): dag-cbor
- * {job: CID, opt: CID, step, params: CID, checkpoints: [{opt, step, model, params}]}. */
+ * {job: CID, step, values: [{cid: CID, name}], checkpoints: [{step, model: CID, params: CID}]}. */
 #ifndef EMAC_NODE_LOCAL_STATE_H
 #define EMAC_NODE_LOCAL_STATE_H
 
 #include "node/local.h"
 
 struct local_state {
-    struct cid job, params, opt;
+    struct cid job;
     uint32_t step;
+    uint32_t value_count;
+    struct plan_value value[PLAN_VALUES_MAX];
     uint32_t count, cap;
     struct local_checkpoint *checkpoint;
 };

@@ -19,6 +19,7 @@
  *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, min_lr,
  *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
  *           eval_batches}
+ *   spread: {kind: sync}          # how the work is spread over rigs (work/planner.h)
  *   policy: {check: 0.1, state_copies: 2}
  *   price: {per_tflop: "0.0001"}  # EMAC a 10^12 flops
  *   budget: "5"                   # EMAC
@@ -49,11 +50,15 @@
 /* What is trained; work/family.h says what each means. */
 enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
 
+/* How training is spread; each has its planner (work/planner.h). */
+enum job_spread { SPREAD_SYNC, SPREADS_COUNT };
+
 /* A field that the job's architecture does not have is 0. */
 struct job {
     char name[JOB_NAME_MAX + 1];
     uint64_t seed;
     enum job_architecture architecture;
+    enum job_spread spread;
     struct llama_config model; /* max_positions = seq_len */
     struct llama_init init;
     struct classifier_config classifier; /* its record is that of the data set: filled in */

@@ -302,7 +302,7 @@ out:
     return st;
 }
 
-/* What was chosen says which fields there are. */
+/* What was chosen says which fields there are; others that joined later begin as usual. */
 static enum emac_status choices_read(struct job *job, const struct dagcbor_node *root,
                                      struct emac_err *err)
 {
@@ -311,6 +311,8 @@ static enum emac_status choices_read(struct job *job, const struct dagcbor_node 
         enum emac_status st = EMAC_OK;
         if (f->type == FIELD_CHOICE && job_field_applies(f, job))
             st = choice_read(job, f, root, err);
+        else if (f->joined && job_field_applies(f, job))
+            job_field_set_usual(job, f); /* unless it is read later on */
         if (st != EMAC_OK)
             return st;
     }

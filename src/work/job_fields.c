@@ -22,7 +22,9 @@ _Static_assert(sizeof(enum job_architecture) == sizeof(uint32_t) &&
 
 static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
 
-#define CHOICE(w)       .words = (w), .word_count = EMAC_COUNT(w)
+static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync"};
+
+#define CHOICE(w) .words = (w), .word_count = EMAC_COUNT(w)
 
 const struct job_field JOB_FIELDS[] = {
     {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
@@ -94,6 +96,7 @@ const struct job_field JOB_FIELDS[] = {
      16, .of = OF_TEXT},
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
      JOB_MICRO_BATCHES_MAX, .of = OF_RECORDS},
+    {"spread", "kind", FIELD_CHOICE, NEED_DEFAULT, AT(spread), CHOICE(SPREADS), .joined = true},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
     {"price", "per_tflop", FIELD_AMOUNT, NEED_DEFAULT, AT(price_units_per_tflop), 1, 1e6 * BILLION,
@@ -105,7 +108,7 @@ const struct job_field JOB_FIELDS[] = {
 const uint32_t JOB_FIELD_COUNT = EMAC_COUNT(JOB_FIELDS);
 _Static_assert(EMAC_COUNT(JOB_FIELDS) <= JOB_FIELDS_MAX, "raise JOB_FIELDS_MAX");
 
-const char *const JOB_SECTIONS[] = {"data", "model", "price", "policy", "recipe", NULL};
+const char *const JOB_SECTIONS[] = {"data", "model", "price", "policy", "recipe", "spread", NULL};
 
 static uint32_t choice_at(const struct job *job, size_t offset)
 {
@@ -159,6 +162,8 @@ void job_field_set_usual(struct job *job, const struct job_field *f)
         *(bool *)p = f->usual != 0;
     else if (f->type == FIELD_AMOUNT)
         *(int64_t *)p = (int64_t)f->usual;
+    else if (f->type == FIELD_CID)
+        *(struct cid *)p = (struct cid){0};
     else
         EMAC_ASSERT(f->type == FIELD_WORD);
 }
@@ -274,7 +279,7 @@ enum emac_status job_field_unknown(const struct job *job, const char *section, c
     if (section == NULL)
         return emac_fail(err, EMAC_INVALID,
                          "unknown field '%.40s'; known are model, data, recipe, "
-                         "policy, price,%s",
+                         "policy, price, spread,%s",
                          key, list);
     return emac_fail(err, EMAC_INVALID, "unknown field '%s.%.40s'; known in '%s' are%s", section,
                      key, section, list);

@@ -8,6 +8,7 @@
 #include "work/bundle.h"
 #include "work/family.h"
 #include "work/plan_blocks.h"
+#include "work/planner_impl.h"
 
 void job_blocks_free(struct job_block *block, size_t count)
 {
@@ -65,68 +66,117 @@ enum emac_status blocks_add_file(struct block_list *l, const void *data, size_t 
 
 #define TABLES_BYTES_MAX ((size_t)1 << 32)
 
-struct making {
-    struct job_plan *p;
-    const struct job_family *family;
-    struct block_list blocks;
-};
-
-/* A graph and the program around it become blocks. */
-static enum emac_status program_add(struct making *m, const char *what, const struct graph *g,
-                                    const struct sampler *sampler, struct cid *cid, uint64_t *flops,
-                                    struct emac_err *err)
+/* The bundles that a graph takes or gives, by the part of its ports' names before the slash. What
+ * the task itself feeds ("batch", "args") is left out; "sum" among the inputs is *sum. */
+static enum emac_status bundles_list(const struct graph *g, bool outputs, struct plan_bundle *out,
+                                     uint32_t max, uint32_t *count, uint64_t *sum,
+                                     struct emac_err *err)
 {
-    struct program prog = {.kind = sampler != NULL ? PROGRAM_MAP : PROGRAM_APPLY,
-                           .has_sampler = sampler != NULL};
+    uint32_t ports = outputs ? graph_output_count(g) : graph_input_count(g);
+    *count = 0;
+    for (uint32_t i = 0; i < ports; i++) {
+        const struct graph_port port = outputs ? graph_output_at(g, i) : graph_input_at(g, i);
+        size_t n = (size_t)(strchr(port.name, '/') - port.name);
+        char name[TASK_NAME_MAX] = "";
+        struct bundle b;
+        EMAC_ASSERT(n < sizeof name); /* our own graphs */
+        memcpy(name, port.name, n);
+        bool known = strcmp(name, "args") == 0 || strcmp(name, "batch") == 0 ||
+                     (!outputs && sum != NULL && *sum > 0 && strcmp(name, "sum") == 0);
+        for (uint32_t k = 0; k < *count && !known; k++)
+            known = strcmp(out[k].name, name) == 0;
+        if (known)
+            continue;
+        enum emac_status st = bundle_layout(g, outputs, name, &b, err);
+        uint64_t bytes = b.size;
+        bundle_release(&b);
+        if (st != EMAC_OK)
+            return st;
+        if (!outputs && strcmp(name, "sum") == 0) {
+            *sum = bytes;
+            continue;
+        }
+        EMAC_ASSERT(*count < max);
+        memcpy(out[*count].name, name, sizeof name);
+        out[(*count)++].bytes = bytes;
+    }
+    return EMAC_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct plan_bundle *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static enum emac_status bundles_note(struct plan_program *row, const struct graph *g,
+                                     struct emac_err *err)
+{
+    enum emac_status st = bundles_list(g, false, row->input, TASK_INPUTS_MAX, &row->input_count,
+                                       &row->part_bytes, err);
+    if (st != EMAC_OK)
+        return st;
+    st = bundles_list(g, true, row->output, TASK_OUTPUTS_MAX, &row->output_count, NULL, err);
+    qsort(row->output, row->output_count, sizeof row->output[0], by_name);
+    return st;
+}
+
+/* A graph becomes a block. */
+static enum emac_status graph_add(struct plan_building *b, enum task_kind kind,
+                                  const struct graph *g, struct cid *cid, struct emac_err *err)
+{
     struct emac_buf buf;
     enum emac_status st;
     emac_buf_init(&buf, GRAPH_ENCODED_MAX);
     EMAC_TRY(st, graph_encode(g, &buf, err));
     if (buf.len > UNIXFS_BLOCK_MAX) {
         st = emac_fail(err, EMAC_TOO_LARGE,
-                       "the %s program of this model takes %zu bytes and a block holds %u: take "
+                       "the '%s' program of this model takes %zu bytes and a block holds %u: take "
                        "fewer layers",
-                       what, buf.len, UNIXFS_BLOCK_MAX);
+                       task_kind_name(kind), buf.len, UNIXFS_BLOCK_MAX);
         goto out;
     }
-    prog.graph = cid_of(CID_DAG_CBOR, buf.data, buf.len);
-    EMAC_TRY(st, blocks_add(&m->blocks, &prog.graph, buf.data, buf.len, err));
-    emac_buf_clear(&buf);
-    if (sampler != NULL)
-        prog.sampler = *sampler;
-    EMAC_TRY(st, program_encode(&prog, &buf, cid, err));
-    EMAC_TRY(st, blocks_add(&m->blocks, cid, buf.data, buf.len, err));
-    *flops = graph_flops(g);
+    *cid = cid_of(CID_DAG_CBOR, buf.data, buf.len);
+    st = blocks_add(&b->blocks, cid, buf.data, buf.len, err);
 out:
     emac_buf_release(&buf);
     return st;
 }
 
-static enum emac_status bundle_bytes(const struct graph *g, const char *name, uint64_t *bytes,
-                                     struct emac_err *err)
+enum emac_status plan_program_add(struct plan_building *b, enum task_kind kind, uint32_t part,
+                                  const struct graph *g, const struct sampler *sampler,
+                                  struct emac_err *err)
 {
-    struct bundle b;
-    enum emac_status st = bundle_layout(g, true, name, &b, err);
-    *bytes = b.size;
-    bundle_release(&b);
-    return st;
-}
-
-static enum emac_status add_init(struct making *m, struct emac_err *err)
-{
-    struct job_plan *p = m->p;
-    struct graph *g = NULL;
+    struct program prog = {.kind = sampler != NULL ? PROGRAM_MAP : PROGRAM_APPLY,
+                           .has_sampler = sampler != NULL};
+    EMAC_ASSERT(b->p->program_count < PLAN_PROGRAMS_MAX);
+    struct plan_program *row = &b->p->program[b->p->program_count];
+    struct emac_buf buf;
     enum emac_status st;
-    EMAC_TRY(st, m->family->graph_init(&p->job, &g, err));
-    EMAC_TRY(st, program_add(m, "init", g, NULL, &p->init_program, &p->init_flops, err));
-    EMAC_TRY(st, bundle_bytes(g, "params", &p->params_bytes, err));
-    st = bundle_bytes(g, "opt", &p->opt_bytes, err);
+    *row = (struct plan_program){.kind = kind, .part = part, .flops = graph_flops(g)};
+    emac_buf_init(&buf, PROGRAM_BYTES_MAX);
+    EMAC_TRY(st, graph_add(b, kind, g, &prog.graph, err));
+    EMAC_TRY(st, bundles_note(row, g, err));
+    if (sampler != NULL)
+        prog.sampler = *sampler;
+    EMAC_TRY(st, program_encode(&prog, &buf, &row->cid, err));
+    EMAC_TRY(st, blocks_add(&b->blocks, &row->cid, buf.data, buf.len, err));
+    b->p->program_count++;
 out:
-    graph_free(g);
+    emac_buf_release(&buf);
     return st;
 }
 
-static struct sampler train_sampler(const struct job *j)
+enum emac_status plan_constant_add(struct job_plan *p, const struct cid *cid, struct emac_err *err)
+{
+    if (p->constant_count == PLAN_CONSTANTS_MAX)
+        return emac_fail(err, EMAC_TOO_LARGE, "a job takes at most %d constant inputs",
+                         PLAN_CONSTANTS_MAX);
+    p->constant[p->constant_count++] = *cid;
+    return EMAC_OK;
+}
+
+struct sampler plan_train_sampler(const struct job *j)
 {
     struct sampler s = {.batch = j->micro_batch, .seed = j->seed};
     if (job_on_records(j)) {
@@ -158,52 +208,26 @@ static struct sampler eval_sampler(const struct job *j)
     return s;
 }
 
-static enum emac_status add_grad(struct making *m, struct emac_err *err)
-{
-    struct job_plan *p = m->p;
-    struct graph *g = NULL;
-    enum emac_status st;
-    const struct sampler s = train_sampler(&p->job);
-    EMAC_TRY(st, m->family->graph_train(&p->job, &g, err));
-    EMAC_TRY(st, program_add(m, "gradient", g, &s, &p->grad_program, &p->grad_flops, err));
-    st = bundle_bytes(g, "sum", &p->grads_bytes, err);
-out:
-    graph_free(g);
-    return st;
-}
-
 /* Without a held-out part there is nothing to sample from, and no program. */
-static enum emac_status add_eval(struct making *m, struct emac_err *err)
+static enum emac_status add_eval(struct plan_building *m, struct emac_err *err)
 {
-    struct job_plan *p = m->p;
+    const struct job *job = &m->p->job;
     struct graph *g = NULL, *score = NULL;
     enum emac_status st;
-    if (job_eval_batches(&p->job) == 0)
+    if (job_eval_batches(job) == 0)
         return EMAC_OK;
-    const struct sampler s = eval_sampler(&p->job);
-    EMAC_TRY(st, m->family->graph_eval(&p->job, &g, err));
-    EMAC_TRY(st, program_add(m, "eval", g, &s, &p->eval_program, &p->eval_flops, err));
-    EMAC_TRY(st, m->family->graph_score(&p->job, &score, err));
-    st = program_add(m, "score", score, NULL, &p->score_program, &p->score_flops, err);
+    const struct sampler s = eval_sampler(job);
+    EMAC_TRY(st, m->family->graph_eval(job, &g, err));
+    EMAC_TRY(st, plan_program_add(m, TASK_EVAL, 0, g, &s, err));
+    EMAC_TRY(st, m->family->graph_score(job, &score, err));
+    st = plan_program_add(m, TASK_SCORE, 0, score, NULL, err);
 out:
     graph_free(g);
     graph_free(score);
     return st;
 }
 
-static enum emac_status add_step(struct making *m, struct emac_err *err)
-{
-    struct job_plan *p = m->p;
-    struct graph *g = NULL;
-    enum emac_status st;
-    EMAC_TRY(st, m->family->graph_step(&p->job, &g, err));
-    st = program_add(m, "step", g, NULL, &p->step_program, &p->step_flops, err);
-out:
-    graph_free(g);
-    return st;
-}
-
-static enum emac_status add_tables(struct making *m, struct emac_err *err)
+static enum emac_status add_tables(struct plan_building *m, struct emac_err *err)
 {
     struct emac_buf buf;
     uint64_t tree;
@@ -213,12 +237,14 @@ static enum emac_status add_tables(struct making *m, struct emac_err *err)
     enum emac_status st = m->family->tables(&m->p->job, &buf, err);
     if (st == EMAC_OK)
         st = blocks_add_file(&m->blocks, buf.data, buf.len, &m->p->tables, &tree, err);
+    if (st == EMAC_OK)
+        st = plan_constant_add(m->p, &m->p->tables, err);
     emac_buf_release(&buf);
     return st;
 }
 
 /* What the job says of its data set must be what the data set says. */
-static enum emac_status add_config(struct making *m, struct store *s, struct emac_err *err)
+static enum emac_status add_config(struct plan_building *m, struct store *s, struct emac_err *err)
 {
     struct job_plan *p = m->p;
     struct dataset data;
@@ -236,10 +262,22 @@ out:
     return st;
 }
 
+/* Of the bundles that a model ends as. */
+static void sizes_note(struct job_plan *p)
+{
+    const struct plan_program *init = plan_program(p, TASK_INIT);
+    for (uint32_t i = 0; i < init->output_count; i++) {
+        if (strcmp(init->output[i].name, "params") == 0)
+            p->params_bytes = init->output[i].bytes;
+        if (strcmp(init->output[i].name, "opt") == 0)
+            p->opt_bytes = init->output[i].bytes;
+    }
+}
+
 enum emac_status job_plan_new(const struct job *job, struct store *s, struct job_plan **out,
                               struct emac_err *err)
 {
-    struct making m = {0};
+    struct plan_building m = {0};
     struct emac_err ignored;
     enum emac_status st;
     if (err == NULL)
@@ -248,13 +286,14 @@ enum emac_status job_plan_new(const struct job *job, struct store *s, struct job
     EMAC_TRY(st, job_check(job, err));
     EMAC_TRY(st, emac_alloc(&m.p, 1, sizeof *m.p, err));
     m.p->job = *job;
+    m.p->planner = planner_of(job);
     m.family = job_family_of(job);
     EMAC_TRY(st, add_config(&m, s, err));
-    EMAC_TRY(st, add_init(&m, err));
-    EMAC_TRY(st, add_grad(&m, err));
-    EMAC_TRY(st, add_step(&m, err));
+    EMAC_TRY(st, plan_constant_add(m.p, &m.p->job.data, err));
+    EMAC_TRY(st, m.p->planner->build(&m, err));
     EMAC_TRY(st, add_eval(&m, err));
     EMAC_TRY(st, add_tables(&m, err));
+    sizes_note(m.p);
 out:
     if (m.p != NULL) {
         m.p->block = m.blocks.block;

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "codec/safetensors.h"
+#include "work/planner_impl.h"
 
 #define FLOPS_PER_TFLOP   1000000000000u
 #define METRICS_BYTES_MAX 4096
@@ -26,17 +27,13 @@ enum emac_status plan_price(const struct job *job, uint64_t flops, int64_t *unit
     return EMAC_OK;
 }
 
-struct bill {
-    const struct job *job;
-    uint64_t flops;
-    int64_t units;
-};
-
-static enum emac_status bill_add(struct bill *b, uint64_t flops, uint64_t times,
-                                 struct emac_err *err)
+enum emac_status plan_bill_add(struct plan_bill *b, const struct plan_program *program,
+                               uint64_t times, struct emac_err *err)
 {
     int64_t each = 0, all;
-    uint64_t all_flops;
+    uint64_t all_flops, flops = program == NULL ? 0 : program->flops;
+    if (program == NULL)
+        return EMAC_OK;
     enum emac_status st = plan_price(b->job, flops, &each, err);
     if (st != EMAC_OK)
         return st;
@@ -52,14 +49,12 @@ static enum emac_status bill_add(struct bill *b, uint64_t flops, uint64_t times,
 enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *units,
                             struct emac_err *err)
 {
-    struct bill b = {.job = &p->job};
-    uint64_t steps = p->job.optimiser.steps, evals = job_eval_batches(&p->job);
+    struct plan_bill b = {.job = &p->job};
     enum emac_status st;
-    EMAC_TRY(st, bill_add(&b, p->init_flops, 1, err));
-    EMAC_TRY(st, bill_add(&b, p->grad_flops, steps * p->job.micro_batches, err));
-    EMAC_TRY(st, bill_add(&b, p->step_flops, steps, err));
-    EMAC_TRY(st, bill_add(&b, p->eval_flops, evals, err));
-    EMAC_TRY(st, bill_add(&b, p->score_flops, evals > 0, err));
+    EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_INIT), 1, err));
+    EMAC_TRY(st, p->planner->bill(p, &b, err));
+    EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_EVAL), job_eval_batches(&p->job), err));
+    EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_SCORE), 1, err));
     *flops = b.flops;
     *units = b.units;
 out:

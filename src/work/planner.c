@@ -1,3 +1,4 @@
+/* What all planners share: the state, its turns, and the first and last tasks. */
 #include "work/planner.h"
 
 #include <stdio.h>
@@ -5,52 +6,265 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "work/planner_impl.h"
 
-_Static_assert(JOB_MICRO_BATCHES_MAX <= TASK_PARTS_MAX, "any cover of a step must fit one task");
+const struct task_kind_info *task_kind_info(enum task_kind kind)
+{
+    static const struct task_kind_info INFO[TASK_KINDS] = {
+        [TASK_INIT] = {.name = "init", .copies = true, .always = true},
+        [TASK_GRAD] = {.name = "grad", .shared = true, .math = true},
+        [TASK_STEP] = {.name = "step", .copies = true, .anchor = "opt"},
+        [TASK_EVAL] = {.name = "eval", .shared = true, .math = true},
+        [TASK_SCORE] = {.name = "score", .always = true},
+    };
+    EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
+    return &INFO[kind];
+}
 
 const char *task_kind_name(enum task_kind kind)
 {
-    static const char *const NAMES[] = {"init", "grad", "step", "eval", "score"};
-    EMAC_ASSERT((unsigned)kind < EMAC_COUNT(NAMES));
-    return NAMES[kind];
+    return task_kind_info(kind)->name;
+}
+
+const struct planner *planner_of(const struct job *job)
+{
+    static const struct planner *const PLANNERS[SPREADS_COUNT] = {[SPREAD_SYNC] = &PLANNER_SYNC};
+    EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
+    return PLANNERS[job->spread];
+}
+
+uint32_t plan_rounds(const struct job *job)
+{
+    return planner_of(job)->rounds(job);
+}
+
+/* ---- programs ---- */
+
+const struct plan_program *plan_program_part(const struct job_plan *p, enum task_kind kind,
+                                             uint32_t part)
+{
+    for (uint32_t i = 0; i < p->program_count; i++)
+        if (p->program[i].kind == kind && p->program[i].part == part)
+            return &p->program[i];
+    return NULL;
+}
+
+const struct plan_program *plan_program(const struct job_plan *p, enum task_kind kind)
+{
+    return plan_program_part(p, kind, 0);
+}
+
+const struct plan_program *plan_program_find(const struct job_plan *p, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < p->program_count; i++)
+        if (cid_equal(&p->program[i].cid, cid))
+            return &p->program[i];
+    return NULL;
+}
+
+/* ---- the state ---- */
+
+void plan_state_init(struct plan_state *st)
+{
+    *st = (struct plan_state){.loss = -1};
+}
+
+void plan_state_release(struct plan_state *st)
+{
+    free(st->result);
+    plan_state_init(st);
+}
+
+const struct cid *plan_value(const struct plan_state *st, const char *name)
+{
+    for (uint32_t i = 0; i < st->value_count; i++)
+        if (strcmp(st->value[i].name, name) == 0)
+            return &st->value[i].cid;
+    return NULL;
+}
+
+void plan_value_set(struct plan_state *st, const char *name, const struct cid *cid)
+{
+    uint32_t at = 0;
+    while (at < st->value_count && strcmp(st->value[at].name, name) < 0)
+        at++;
+    if (at == st->value_count || strcmp(st->value[at].name, name) != 0) {
+        EMAC_ASSERT(st->value_count < PLAN_VALUES_MAX);
+        memmove(&st->value[at + 1], &st->value[at], (st->value_count++ - at) * sizeof st->value[0]);
+        bool fits = emac_strcpy(st->value[at].name, sizeof st->value[at].name, name);
+        EMAC_ASSERT(fits);
+    }
+    st->value[at].cid = *cid;
+}
+
+const struct cid *plan_output(const struct plan_result *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->output_count; i++)
+        if (strcmp(r->output[i].name, name) == 0)
+            return &r->output[i].cid;
+    return NULL;
+}
+
+struct cid plan_base(const struct plan_state *st)
+{
+    uint8_t bytes[PLAN_VALUES_MAX * CID_BYTES];
+    const struct cid *params = plan_value(st, "params");
+    if (params != NULL || st->value_count == 0)
+        return params != NULL ? *params : (struct cid){0};
+    for (uint32_t i = 0; i < st->value_count; i++)
+        cid_bytes(bytes + (size_t)i * CID_BYTES, &st->value[i].cid);
+    return cid_of(CID_RAW, bytes, (size_t)st->value_count * CID_BYTES);
 }
 
 enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st)
 {
-    if (!st->has_state)
+    if (st->value_count == 0)
         return PLAN_INIT;
-    if (st->step < p->job.optimiser.steps)
+    if (st->step < plan_rounds(&p->job))
         return PLAN_TRAIN;
     if (!st->scored && job_eval_batches(&p->job) > 0)
         return PLAN_EVAL;
     return PLAN_DONE;
 }
 
-bool plan_is_checkpoint(const struct job *job, uint32_t step)
+bool plan_is_checkpoint(const struct job *job, uint32_t round)
 {
-    if (step == 0 || step > job->optimiser.steps)
+    uint32_t rounds = plan_rounds(job);
+    if (round == 0 || round > rounds)
         return false;
-    return step == job->optimiser.steps || step % job->checkpoint_every == 0;
+    return round == rounds || round % job->checkpoint_every == 0;
 }
 
-void plan_wants_release(struct plan_want *w, uint32_t count)
+/* ---- results ---- */
+
+const struct plan_result *plan_result_find(const struct plan_state *st, const char *slot)
 {
-    for (uint32_t i = 0; i < count; i++)
-        task_release(&w[i].task);
+    for (uint32_t i = 0; i < st->result_count; i++)
+        if (strcmp(st->result[i].slot, slot) == 0)
+            return &st->result[i];
+    return NULL;
+}
+
+static bool is_known(const struct job_plan *p, const struct plan_state *st, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < p->constant_count; i++)
+        if (cid_equal(&p->constant[i], cid))
+            return true;
+    for (uint32_t i = 0; i < st->value_count; i++)
+        if (cid_equal(&st->value[i].cid, cid))
+            return true;
+    for (uint32_t i = 0; i < st->result_count; i++)
+        for (uint32_t k = 0; k < st->result[i].output_count; k++)
+            if (cid_equal(&st->result[i].output[k].cid, cid))
+                return true;
+    return false;
+}
+
+bool plan_task_fits(const struct job_plan *p, const struct plan_state *st, const struct task *t)
+{
+    for (uint32_t i = 0; i < t->input_count; i++)
+        if (!is_known(p, st, &t->input[i].cid))
+            return false;
+    for (uint32_t i = 0; i < t->part_count; i++)
+        if (!is_known(p, st, &t->part[i].cid))
+            return false;
+    return true;
+}
+
+enum emac_status plan_take(struct plan_state *st, const struct plan_result *r, struct emac_err *err)
+{
+    if (st->result_count == st->result_cap) {
+        uint32_t cap = st->result_cap == 0 ? 16 : st->result_cap * 2;
+        struct plan_result *grown = realloc(st->result, cap * sizeof *grown);
+        if (grown == NULL)
+            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u results of a round", cap);
+        st->result = grown;
+        st->result_cap = cap;
+    }
+    st->result[st->result_count++] = *r;
+    return EMAC_OK;
+}
+
+/* The mean over the results that told a loss of the training; the old one when none did. */
+static double loss_of(const struct plan_state *st)
+{
+    double sum = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < st->result_count; i++) {
+        if (st->result[i].loss < 0 || st->result[i].kind == TASK_SCORE)
+            continue;
+        sum += st->result[i].loss;
+        count++;
+    }
+    return count == 0 ? st->loss : sum / (double)count;
+}
+
+static bool turn_init(const struct job_plan *p, struct plan_state *st)
+{
+    const struct plan_result *r = plan_result_find(st, "init");
+    if (r == NULL)
+        return false;
+    for (uint32_t i = 0; i < r->output_count; i++)
+        plan_value_set(st, r->output[i].name, &r->output[i].cid);
+    if (p->planner->begin != NULL)
+        p->planner->begin(p, st);
+    return true;
+}
+
+bool plan_turn(const struct job_plan *p, struct plan_state *st)
+{
+    double loss = loss_of(st);
+    switch (plan_phase_of(p, st)) {
+    case PLAN_INIT:
+        if (!turn_init(p, st))
+            return false;
+        break;
+    case PLAN_TRAIN:
+        if (!p->planner->turn(p, st))
+            return false;
+        st->step++;
+        st->loss = loss;
+        break;
+    case PLAN_EVAL:
+        if (plan_result_find(st, "score") == NULL)
+            return false;
+        st->scored = true;
+        break;
+    case PLAN_DONE:
+        return false;
+    }
+    st->result_count = 0;
+    return true;
+}
+
+bool plan_needs(const struct job_plan *p, const struct plan_state *st, const struct plan_result *r,
+                const struct task_output *output)
+{
+    if (strcmp(output->name, "metrics") == 0)
+        return false;
+    if (plan_phase_of(p, st) == PLAN_TRAIN && p->planner->needs != NULL)
+        return p->planner->needs(p, st, r, output);
+    return true;
+}
+
+bool plan_needs_value(const struct job_plan *p, const struct plan_state *st,
+                      const struct plan_value *v)
+{
+    return plan_phase_of(p, st) == PLAN_TRAIN || strcmp(v->name, "params") == 0;
 }
 
 /* ---- tasks ---- */
 
-static void input_add(struct task *t, const char *name, const struct cid *cid)
+void task_input_add(struct task *t, const char *name, const struct cid *cid)
 {
-    EMAC_ASSERT(t->input_count < TASK_INPUTS_MAX);
+    EMAC_ASSERT(t->input_count < TASK_INPUTS_MAX && cid != NULL);
     struct task_input *in = &t->input[t->input_count++];
     bool fits = emac_strcpy(in->name, sizeof in->name, name);
     EMAC_ASSERT(fits && (t->input_count == 1 || strcmp(in[-1].name, name) < 0));
     in->cid = *cid;
 }
 
-static struct task_arg *arg_add(struct task *t, const char *name, uint32_t width)
+struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width)
 {
     EMAC_ASSERT(t->arg_count < TASK_ARGS_MAX);
     struct task_arg *a = &t->arg[t->arg_count++];
@@ -60,209 +274,62 @@ static struct task_arg *arg_add(struct task *t, const char *name, uint32_t width
     return a;
 }
 
-static void init_want(const struct job_plan *p, struct plan_want *w)
+void task_optimiser_args(struct task *t, const struct job *job, uint32_t step)
 {
-    w->kind = TASK_INIT;
-    w->flops = p->init_flops;
-    w->task.program = p->init_program;
-    snprintf(w->slot, sizeof w->slot, "init");
+    struct optimiser_args args;
+    optimiser_args(&job->optimiser, step, job->micro_batches, &args);
+    for (uint32_t i = 0; i < args.count; i++)
+        memcpy(task_arg_add(t, args.arg[i].name, args.arg[i].width)->value, args.arg[i].value,
+               args.arg[i].width * sizeof(float));
 }
 
-static void map_want(const struct job_plan *p, const struct plan_state *st, struct tree_range r,
-                     struct plan_want *w)
+struct plan_want *plan_want_add(struct planning *g, const struct plan_program *program,
+                                const char *slot)
 {
-    bool eval = plan_phase_of(p, st) == PLAN_EVAL;
-    w->kind = eval ? TASK_EVAL : TASK_GRAD;
-    w->range = r;
-    w->flops = (eval ? p->eval_flops : p->grad_flops) * r.count;
-    w->task.program = eval ? p->eval_program : p->grad_program;
-    w->task.first = r.first;
-    w->task.count = r.count;
-    w->task.step = eval ? 0 : st->step;
-    input_add(&w->task, "data", &p->job.data);
-    input_add(&w->task, "params", &st->params);
-    if (!cid_is_none(&p->tables))
-        input_add(&w->task, "tables", &p->tables);
-    if (eval)
-        snprintf(w->slot, sizeof w->slot, "eval/%u+%u", r.first, r.count);
-    else
-        snprintf(w->slot, sizeof w->slot, "grad/%06u/%u+%u", st->step, r.first, r.count);
-}
-
-static void step_args(const struct job_plan *p, uint32_t step, struct task *t)
-{
-    struct optimiser_args a;
-    optimiser_args(&p->job.optimiser, step, p->job.micro_batches, &a);
-    for (uint32_t i = 0; i < a.count; i++) {
-        const struct optimiser_arg *from = &a.arg[i];
-        memcpy(arg_add(t, from->name, from->width)->value, from->value,
-               from->width * sizeof *from->value);
-    }
-}
-
-/* The task that takes the whole sum: an optimiser step, or the score of the evaluation. */
-static void sum_want(const struct job_plan *p, const struct plan_state *st, struct plan_want *w)
-{
-    struct task *t = &w->task;
-    if (plan_phase_of(p, st) == PLAN_EVAL) {
-        uint32_t total = job_eval_batches(&p->job);
-        w->kind = TASK_SCORE;
-        w->flops = p->score_flops;
-        t->program = p->score_program;
-        t->total = total;
-        arg_add(t, "count_inv", 1)->value[0] = (float)(1.0 / (double)total);
-        snprintf(w->slot, sizeof w->slot, "score");
-        return;
-    }
-    w->kind = TASK_STEP;
-    w->flops = p->step_flops;
-    t->program = p->step_program;
-    t->total = p->job.micro_batches;
-    t->step = st->step;
-    input_add(t, "opt", &st->opt);
-    input_add(t, "params", &st->params);
-    step_args(p, st->step, t);
-    snprintf(w->slot, sizeof w->slot, "step/%06u", st->step);
-}
-
-/* ---- what is missing ---- */
-
-struct planning {
-    const struct job_plan *p;
-    const struct plan_state *st;
-    uint32_t total;
-    struct tree_range *done; /* ranges of st->part */
-    bool *taken;             /* micro-batches that are done or handed out */
-    struct plan_want *out;
-    uint32_t count, cap;
-};
-
-static void want_range(struct planning *g, struct tree_range r, uint32_t owner)
-{
-    if (g->count == g->cap)
-        return;
-    for (uint32_t i = 0; i < g->count; i++) {
-        if (g->out[i].range.first == r.first && g->out[i].range.count == r.count)
-            return;
-    }
+    if (g->count == g->cap || plan_result_find(g->st, slot) != NULL)
+        return NULL;
     struct plan_want *w = &g->out[g->count++];
-    *w = (struct plan_want){.owner = owner};
-    map_want(g->p, g->st, r, w);
+    *w = (struct plan_want){
+        .kind = program->kind, .flops = program->flops, .owner = plan_fastest(g)};
+    w->task.program = program->cid;
+    bool fits = emac_strcpy(w->slot, sizeof w->slot, slot);
+    EMAC_ASSERT(fits);
+    return w;
 }
 
-/* true when it marked something new */
-static bool take(struct planning *g, struct tree_range r)
-{
-    bool fresh = false;
-    for (uint32_t i = r.first; i < r.first + r.count; i++) {
-        fresh |= !g->taken[i];
-        g->taken[i] = true;
-    }
-    return fresh;
-}
-
-static bool is_open(const struct planning *g, const bool *done, struct tree_range r)
-{
-    if (!tree_is_node(r, g->total))
-        return false;
-    for (uint32_t i = r.first; i < r.first + r.count; i++) {
-        if (!done[i])
-            return true;
-    }
-    return false;
-}
-
-static enum emac_status want_open(struct planning *g, const struct tree_range *open,
-                                  uint32_t open_count, struct emac_err *err)
-{
-    bool *done;
-    enum emac_status st = emac_alloc(&done, g->total, sizeof *done, err);
-    if (st != EMAC_OK)
-        return st;
-    memcpy(done, g->taken, g->total * sizeof *done);
-    for (uint32_t i = 0; i < open_count; i++) {
-        if (is_open(g, done, open[i])) {
-            take(g, open[i]);
-            want_range(g, open[i], 0);
-        }
-    }
-    free(done);
-    return EMAC_OK;
-}
-
-static enum emac_status want_rest(struct planning *g, const double *speed, uint32_t workers,
-                                  struct emac_err *err)
-{
-    struct tree_range *range = NULL;
-    uint32_t *owner = NULL;
-    enum emac_status st;
-    uint32_t room = g->cap - g->count;
-    if (room == 0)
-        return EMAC_OK;
-    EMAC_TRY(st, emac_alloc(&range, room, sizeof *range, err));
-    EMAC_TRY(st, emac_alloc(&owner, room, sizeof *owner, err));
-    uint32_t n = tree_shares_of_rest(g->total, g->taken, speed, workers, range, owner, room);
-    for (uint32_t i = 0; i < n; i++)
-        want_range(g, range[i], owner[i]);
-out:
-    free(range);
-    free(owner);
-    return st;
-}
-
-/* The whole sum is there: the task that takes it, with the chosen parts. */
-static enum emac_status want_sum(struct planning *g, const uint32_t *pick, uint32_t picked,
-                                 uint32_t owner, struct emac_err *err)
-{
-    struct plan_want *w = &g->out[g->count];
-    *w = (struct plan_want){.owner = owner};
-    enum emac_status st = emac_alloc(&w->task.part, picked, sizeof *w->task.part, err);
-    if (st != EMAC_OK)
-        return st;
-    for (uint32_t i = 0; i < picked; i++) {
-        const struct plan_part *part = &g->st->part[pick[i]];
-        w->task.part[i] = (struct task_part){part->range.first, part->range.count, part->cid};
-    }
-    w->task.part_count = picked;
-    sum_want(g->p, g->st, w);
-    g->count++;
-    return EMAC_OK;
-}
-
-static uint32_t fastest(const double *speed, uint32_t workers)
+uint32_t plan_fastest(const struct planning *g)
 {
     uint32_t best = 0;
-    for (uint32_t i = 1; i < workers; i++) {
-        if (speed[i] > speed[best])
+    for (uint32_t i = 1; i < g->workers; i++) {
+        if (g->speed[i] > g->speed[best])
             best = i;
     }
     return best;
 }
 
-static enum emac_status plan_sums(struct planning *g, const struct tree_range *open,
-                                  uint32_t open_count, const double *speed, uint32_t workers,
-                                  struct emac_err *err)
+void plan_wants_release(struct plan_want *w, uint32_t count)
 {
-    uint32_t pick[TASK_PARTS_MAX], parts = g->st->part_count;
-    enum emac_status st;
-    EMAC_TRY(st, emac_alloc(&g->done, parts + 1, sizeof *g->done, err));
-    EMAC_TRY(st, emac_alloc(&g->taken, g->total, sizeof *g->taken, err));
-    for (uint32_t i = 0; i < parts; i++) {
-        g->done[i] = g->st->part[i].range;
-        if (tree_is_node(g->done[i], g->total))
-            take(g, g->done[i]);
-    }
-    uint32_t picked = tree_cover(g->done, parts, g->total, pick, EMAC_COUNT(pick));
-    if (picked > 0) {
-        st = want_sum(g, pick, picked, fastest(speed, workers), err);
-    } else {
-        EMAC_TRY(st, want_open(g, open, open_count, err));
-        st = want_rest(g, speed, workers, err);
-    }
-out:
-    free(g->done);
-    free(g->taken);
-    return st;
+    for (uint32_t i = 0; i < count; i++)
+        task_release(&w[i].task);
+}
+
+/* ---- the evaluation ---- */
+
+static void fill_eval(struct planning *g, struct tree_range r, struct plan_want *w)
+{
+    const struct job_plan *p = g->p;
+    snprintf(w->slot, sizeof w->slot, "eval/%u+%u", r.first, r.count);
+    task_input_add(&w->task, "data", &p->job.data);
+    task_input_add(&w->task, "params", plan_value(g->st, "params"));
+    if (!cid_is_none(&p->tables))
+        task_input_add(&w->task, "tables", &p->tables);
+}
+
+static void fill_score(struct planning *g, struct plan_want *w)
+{
+    double count = job_eval_batches(&g->p->job);
+    task_arg_add(&w->task, "count_inv", 1)->value[0] = (float)(1.0 / count);
+    snprintf(w->slot, sizeof w->slot, "score");
 }
 
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
@@ -270,23 +337,21 @@ enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st
                            uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
                            struct emac_err *err)
 {
-    struct planning g = {.p = p, .st = st, .out = out, .cap = cap};
+    struct planning g = {p, st, open, open_count, speed, workers, out, 0, cap};
+    const struct plan_share eval = {TASK_EVAL, TASK_SCORE, job_eval_batches(&p->job), fill_eval,
+                                    fill_score};
     enum emac_status status = EMAC_OK;
     EMAC_ASSERT(cap > 0 && workers > 0);
     *count = 0;
     switch (plan_phase_of(p, st)) {
     case PLAN_INIT:
-        out[0] = (struct plan_want){.owner = fastest(speed, workers)};
-        init_want(p, &out[0]);
-        g.count = 1;
+        plan_want_add(&g, plan_program(p, TASK_INIT), "init");
         break;
     case PLAN_TRAIN:
-        g.total = p->job.micro_batches;
-        status = plan_sums(&g, open, open_count, speed, workers, err);
+        status = p->planner->wants(&g, err);
         break;
     case PLAN_EVAL:
-        g.total = job_eval_batches(&p->job);
-        status = plan_sums(&g, open, open_count, speed, workers, err);
+        status = plan_share_wants(&g, &eval, err);
         break;
     case PLAN_DONE:
         break;

@@ -1,15 +1,27 @@
 /* The planner: a pure function from (job, results so far) to the tasks wanted
  * next. Which rig runs what, in which order and pieces, changes no result.
  *
- * Synchronous data-parallel training:
- *   init                     -> params, opt
- *   for step s = 0..S-1:
- *     grad s/first+count     -> sum         (aligned ranges covering [0,M))
- *     step s                 -> params, opt, metrics
+ * A job goes in rounds. The state, named values such as "params" and "opt", is
+ * what a round starts from; its tasks take values of the state, constants of the
+ * job, and outputs of each other. When the round's results suffice, the next
+ * state follows from them (plan_turn). A job's `spread` names its planner, one
+ * file plan_<name>.c each (work/planner_impl.h):
+ *
+ *   init                     -> the first values
+ *   rounds 0..R-1            as the planner says
  *   eval first+count         -> sum         (held-out windows or test records, covering [0,E))
  *   score                    -> metrics {loss}, on a data set {accuracy, loss}
+ *
+ * spread "sync", synchronous data-parallel training; a round is an optimiser step:
+ *   grad s/first+count       -> sum         (aligned ranges covering [0,M))
+ *   step s                   -> params, opt, metrics
+ *
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
- * "eval/0+8", "score". */
+ * "eval/0+8", "score".
+ *
+ * PLAN-1  A result counts in its round only when each input of its task is a constant of the
+ *         job, a value of the state, or an output of a result that counts (plan_task_fits). So to
+ *         withdraw one result is to withdraw what came of it. */
 #ifndef EMAC_WORK_PLANNER_H
 #define EMAC_WORK_PLANNER_H
 
@@ -19,21 +31,59 @@
 
 #define SLOT_MAX 48
 
-/* Everything that is derived from the job once: programs, constant inputs, and the files of the
- * model directory. All are blocks to be put into a store (the depot) before work starts. */
+/* ---- what is derived from a job once ---- */
+
+/* Blocks to be put into a store (the depot) before work starts: programs, constant inputs, files of
+ * the model directory. */
 struct job_block {
     struct cid cid;
     uint8_t *data;
     size_t len;
 };
+
+/* Kinds of tasks, as the rows of the coordinator number them: new ones come last. */
+enum task_kind { TASK_INIT, TASK_GRAD, TASK_STEP, TASK_EVAL, TASK_SCORE, TASK_KINDS };
+
+/* What placement, checks and accounts need to know of a kind. */
+struct task_kind_info {
+    const char *name;
+    bool shared;        /* ranges of one sum, each sized for a worker */
+    bool math;          /* its time goes with its flops; else with the bytes of the state */
+    bool copies;        /* makes the state: policy.state_copies rigs run it side by side */
+    bool always;        /* policy.check > 0: a second rig always runs it, not by lot */
+    const char *anchor; /* the input whose holders come first; NULL: any rig */
+};
+const struct task_kind_info *task_kind_info(enum task_kind kind);
+const char *task_kind_name(enum task_kind kind);
+
+struct plan_bundle {
+    char name[TASK_NAME_MAX];
+    uint64_t bytes; /* of the file */
+};
+struct plan_program {
+    enum task_kind kind;
+    uint32_t part;  /* which of the planner's programs of this kind: a stage, 0 */
+    struct cid cid; /* of the program */
+    uint64_t flops; /* of one run of its graph: of a micro-batch for a map */
+    uint32_t input_count, output_count;
+    struct plan_bundle input[TASK_INPUTS_MAX];   /* in order of the graph; without "data" */
+    struct plan_bundle output[TASK_OUTPUTS_MAX]; /* sorted by name, as receipts are */
+    uint64_t part_bytes;                         /* of each of a task's parts; 0: it takes none */
+};
+
+#define PLAN_PROGRAMS_MAX  128
+#define PLAN_CONSTANTS_MAX 64
+
 struct job_plan {
     struct job job;
+    const struct planner *planner;
     struct emac_buf config; /* text of the model's config.json */
-    struct cid init_program, grad_program, step_program, eval_program, score_program;
+    uint32_t program_count;
+    struct plan_program program[PLAN_PROGRAMS_MAX];
     struct cid tables; /* constant bundle, none when the family has none */
-    uint64_t init_flops, grad_flops /* one micro-batch */, step_flops, eval_flops, score_flops;
-    uint64_t params_bytes, opt_bytes, grads_bytes; /* sizes of the bundles */
-    /* eval_program, score_program are none when job_eval_batches is 0 */
+    uint32_t constant_count;
+    struct cid constant[PLAN_CONSTANTS_MAX]; /* inputs that no task makes: data, tables */
+    uint64_t params_bytes, opt_bytes;        /* sizes of the bundles */
     size_t block_count;
     struct job_block *block; /* programs, graphs, tables (single blocks or UnixFS trees) */
 };
@@ -41,48 +91,96 @@ struct job_plan {
 enum emac_status job_plan_new(const struct job *job, struct store *s, struct job_plan **out,
                               struct emac_err *err);
 void job_plan_free(struct job_plan *p);
+/* NULL: there is none (eval and score when job_eval_batches is 0). */
+const struct plan_program *plan_program(const struct job_plan *p, enum task_kind kind);
+const struct plan_program *plan_program_part(const struct job_plan *p, enum task_kind kind,
+                                             uint32_t part);
+const struct plan_program *plan_program_find(const struct job_plan *p, const struct cid *cid);
 
-enum plan_phase { PLAN_INIT, PLAN_TRAIN, PLAN_EVAL, PLAN_DONE };
+/* ---- where a job stands ---- */
 
-/* Results so far, as far as the next tasks depend on them. */
-struct plan_part {
-    struct tree_range range;
+#define PLAN_VALUES_MAX 72
+
+struct plan_value {
+    char name[TASK_NAME_MAX];
     struct cid cid;
 };
-struct plan_state {
-    bool has_state;         /* init is done */
-    uint32_t step;          /* optimiser steps done */
-    struct cid params, opt; /* after `step` steps */
-    uint32_t part_count;    /* accepted sums of the step under way (or of eval) */
-    struct plan_part *part;
-    bool scored;
-};
-enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st);
 
-enum task_kind { TASK_INIT, TASK_GRAD, TASK_STEP, TASK_EVAL, TASK_SCORE };
-const char *task_kind_name(enum task_kind kind);
+/* An accepted result of the round under way. */
+struct plan_result {
+    char slot[SLOT_MAX];
+    enum task_kind kind;
+    struct tree_range range;
+    double loss; /* of its metrics; < 0: none */
+    uint32_t output_count;
+    struct task_output output[TASK_OUTPUTS_MAX];
+};
+
+struct plan_state {
+    uint32_t step;                            /* rounds done */
+    uint32_t value_count;                     /* 0: init is not done */
+    struct plan_value value[PLAN_VALUES_MAX]; /* sorted by name */
+    uint32_t result_count, result_cap;
+    struct plan_result *result; /* in the order of their acceptance */
+    bool scored;
+    double loss; /* mean of the losses of the last round that told one; < 0: none yet */
+};
+void plan_state_init(struct plan_state *st);
+void plan_state_release(struct plan_state *st);
+const struct cid *plan_value(const struct plan_state *st, const char *name); /* NULL: none */
+void plan_value_set(struct plan_state *st, const char *name, const struct cid *cid);
+const struct cid *plan_output(const struct plan_result *r, const char *name); /* NULL: none */
+/* What names the round's start in a lineage: the CID of "params", or of all values together where
+ * there is no such value; none before init. */
+struct cid plan_base(const struct plan_state *st);
+
+enum plan_phase { PLAN_INIT, PLAN_TRAIN, PLAN_EVAL, PLAN_DONE };
+enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st);
+/* Rounds of training. */
+uint32_t plan_rounds(const struct job *job);
+/* PLAN-1 for a task of the round that the state is at. */
+bool plan_task_fits(const struct job_plan *p, const struct plan_state *st, const struct task *t);
+/* Take an accepted result (its task fits; `r` is copied). */
+enum emac_status plan_take(struct plan_state *st, const struct plan_result *r,
+                           struct emac_err *err);
+/* Go on to the next round if the results suffice. */
+bool plan_turn(const struct job_plan *p, struct plan_state *st);
+/* Is the output still needed: by a task of the round to come, or as part of the next state? */
+bool plan_needs(const struct job_plan *p, const struct plan_state *st, const struct plan_result *r,
+                const struct task_output *output);
+/* Does the state need the value now? After training only the parameters are. */
+bool plan_needs_value(const struct job_plan *p, const struct plan_state *st,
+                      const struct plan_value *v);
+
+/* ---- what comes next ---- */
 
 struct plan_want {
     char slot[SLOT_MAX];
     enum task_kind kind;
-    struct tree_range range; /* grad, eval */
+    struct tree_range range; /* shared kinds: micro-batches; else what the planner likes */
     uint32_t owner;          /* index of the worker it was sized for; the fastest for tasks that are
                               * not shared; 0 for a range that was open already */
+    uint32_t copies;         /* rigs that are to run it; 0: as the job's policy says */
     uint64_t flops;
     struct task task; /* owned */
 };
 /* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` (>= 1)
  * wants; what did not fit is wanted by the next call. Release them with plan_wants_release.
- * For grad and eval it lists the ranges still missing: if nothing of the step is done or
- * `open` (ranges already handed out), shares by speed over [0,total); else the ranges of `open`
- * that are not done, and shares of what neither covers. */
+ * For shared kinds it lists the ranges still missing: if nothing of the sum is done or
+ * `open` (ranges already handed out), shares by speed over the whole; else the ranges of `open`
+ * that are not done, and shares of what neither covers. Other tasks are listed whether handed out
+ * or not; what has a result is not. */
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
                            const struct tree_range *open, uint32_t open_count, const double *speed,
                            uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
                            struct emac_err *err);
 void plan_wants_release(struct plan_want *w, uint32_t count);
 
-bool plan_is_checkpoint(const struct job *job, uint32_t step);
+/* Is the state after `round` rounds to be kept? */
+bool plan_is_checkpoint(const struct job *job, uint32_t round);
+
+/* ---- money ---- */
+
 /* Price of a task: ceil(flops * units_per_tflop / 10^12), at least 1, checked. */
 enum emac_status plan_price(const struct job *job, uint64_t flops, int64_t *units,
                             struct emac_err *err);
@@ -94,10 +192,11 @@ enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *
  * 0.01 EMAC. */
 enum emac_status plan_budget_default(const struct job_plan *p, int64_t *units,
                                      struct emac_err *err);
-/* Is the gradient or eval task `cid` to be executed by a second rig? (init and score always are
- * when job.check > 0; steps by state_copies rigs.) HMAC-SHA-256(secret, cid) against job.check:
- * unpredictable to rigs, repeatable for auditors. */
+/* Is the task `cid`, of a kind that is checked by lot, to be executed by a second rig?
+ * HMAC-SHA-256(secret, cid) against job.check: unpredictable to rigs, repeatable for auditors. */
 bool plan_is_checked(const struct job *job, const uint8_t secret[32], const struct cid *task);
+
+/* ---- results ---- */
 
 /* The model directory (UnixFS: config.json, model.safetensors = the params bundle; of a language
  * model generation_config.json, special_tokens_map.json, tokenizer.json, tokenizer_config.json,

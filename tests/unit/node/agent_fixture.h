@@ -43,7 +43,7 @@ static inline void fake_open(struct fake *f)
     *f = (struct fake){.hello = "admitted", .reachable = true};
     rig_open(&f->rig, ISA_BEST, 1, 4);
     f->nonces = nonce_cache_new();
-    f->challenge_program = f->rig.plan->init_program;
+    f->challenge_program = plan_program(f->rig.plan, TASK_INIT)->cid;
     f->cancel = json_array();
     f->deposit = json_array();
     f->providers = json_array();

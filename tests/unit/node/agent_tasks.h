@@ -25,7 +25,7 @@ struct start {
 
 static inline void start_make(struct fake *f, struct start *s)
 {
-    struct task t = {.program = f->rig.plan->init_program};
+    struct task t = {.program = plan_program(f->rig.plan, TASK_INIT)->cid};
     assert_ok(exec_run(f->rig.exec, &t, &s->init, err));
     s->opt = output(&s->init, "opt")->cid;
     s->params = output(&s->init, "params")->cid;
@@ -34,8 +34,10 @@ static inline void start_make(struct fake *f, struct start *s)
 static inline struct task grad_task(const struct fake *f, const struct cid *params, uint32_t first,
                                     uint32_t count)
 {
-    struct task t = {
-        .program = f->rig.plan->grad_program, .first = first, .count = count, .step = 1};
+    struct task t = {.program = plan_program(f->rig.plan, TASK_GRAD)->cid,
+                     .first = first,
+                     .count = count,
+                     .step = 1};
     task_input_add(&t, "data", &f->rig.job.data);
     task_input_add(&t, "params", params);
     task_input_add(&t, "tables", &f->rig.plan->tables);

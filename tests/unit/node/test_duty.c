@@ -100,7 +100,7 @@ static void resting_open(struct resting *r, uint32_t per_mille)
 {
     *r = (struct resting){.os = *os_real()};
     rig_open(&r->rig, ISA_BEST, 1, 8);
-    struct task t = {.program = r->rig.plan->init_program};
+    struct task t = {.program = plan_program(r->rig.plan, TASK_INIT)->cid};
     assert_ok(exec_run(r->rig.exec, &t, &r->init, err));
     r->params = output(&r->init, "params")->cid;
     memset(&clock_, 0, sizeof clock_);
@@ -121,7 +121,7 @@ static void resting_open(struct resting *r, uint32_t per_mille)
 static enum emac_status resting_run(struct resting *r, struct cid *sum, struct emac_err *e)
 {
     struct exec_result out;
-    struct task t = {.program = r->rig.plan->grad_program, .count = 8, .step = 1};
+    struct task t = {.program = plan_program(r->rig.plan, TASK_GRAD)->cid, .count = 8, .step = 1};
     task_input_add(&t, "data", &r->rig.job.data);
     task_input_add(&t, "params", &r->params);
     task_input_add(&t, "tables", &r->rig.plan->tables);

@@ -15,7 +15,7 @@ struct state {
 
 static void run_init(struct rig *r, struct state *s)
 {
-    struct task t = {.program = r->plan->init_program};
+    struct task t = {.program = plan_program(r->plan, TASK_INIT)->cid};
     assert_ok(exec_run(r->exec, &t, &s->init, err));
     assert_int_equal(s->init.output_count, 2);
     assert_string_equal(s->init.output[0].name, "opt");
@@ -29,7 +29,10 @@ static void run_init(struct rig *r, struct state *s)
 static struct task grad_task(const struct rig *r, const struct state *s, uint32_t first,
                              uint32_t count)
 {
-    struct task t = {.program = r->plan->grad_program, .first = first, .count = count, .step = 1};
+    struct task t = {.program = plan_program(r->plan, TASK_GRAD)->cid,
+                     .first = first,
+                     .count = count,
+                     .step = 1};
     task_input_add(&t, "data", &r->job.data);
     task_input_add(&t, "params", &s->params);
     task_input_add(&t, "tables", &r->plan->tables);
@@ -39,7 +42,8 @@ static struct task grad_task(const struct rig *r, const struct state *s, uint32_
 static struct task step_task(const struct rig *r, const struct state *s, struct task_part *part,
                              uint32_t parts)
 {
-    struct task t = {.program = r->plan->step_program, .total = r->job.micro_batches, .step = 1};
+    struct task t = {
+        .program = plan_program(r->plan, TASK_STEP)->cid, .total = r->job.micro_batches, .step = 1};
     task_input_add(&t, "opt", &s->opt);
     task_input_add(&t, "params", &s->params);
     struct optimiser_args args;
@@ -66,7 +70,7 @@ static void run_step(struct rig *r, const struct state *s, const struct tree_ran
     for (uint32_t i = 0; i < n; i++) {
         struct task t = grad_task(r, s, range[i].first, range[i].count);
         assert_ok(exec_run(r->exec, &t, &sum[i], err));
-        assert_int_equal(sum[i].value[0]->size, r->plan->grads_bytes);
+        assert_int_equal(sum[i].value[0]->size, plan_program(r->plan, TASK_GRAD)->output[0].bytes);
         part[i] = (struct task_part){range[i].first, range[i].count, sum[i].output[0].cid};
         crypto_sha256(before[i], sum[i].value[0]->data, sum[i].value[0]->size);
     }
@@ -147,7 +151,7 @@ static void oracle_open(struct oracle *o, struct rig *r, const struct state *s)
     struct emac_buf buf;
     o->r = r;
     emac_buf_init(&buf, UNIXFS_BLOCK_MAX);
-    assert_ok(store_block_get(r->store, &r->plan->grad_program, &buf, err));
+    assert_ok(store_block_get(r->store, &plan_program(r->plan, TASK_GRAD)->cid, &buf, err));
     assert_ok(program_decode(&o->prog, buf.data, buf.len, err));
     assert_ok(store_block_get(r->store, &o->prog.graph, &buf, err));
     assert_ok(graph_decode(&o->g, buf.data, buf.len, err));
@@ -263,11 +267,14 @@ static void test_evaluation(void **state)
     rig_open(&r, ISA_BEST, 1, 2);
     run_init(&r, &s);
     struct task t = grad_task(&r, &s, 0, 4);
-    t.program = r.plan->eval_program;
+    t.program = plan_program(r.plan, TASK_EVAL)->cid;
     t.step = 0;
     assert_ok(exec_run(r.exec, &t, &sum, err));
     struct task_part part = {0, 4, sum.output[0].cid};
-    struct task m = {.program = r.plan->score_program, .total = 4, .part = &part, .part_count = 1};
+    struct task m = {.program = plan_program(r.plan, TASK_SCORE)->cid,
+                     .total = 4,
+                     .part = &part,
+                     .part_count = 1};
     task_arg_add(&m, "count_inv", 0.25f);
     assert_ok(exec_run(r.exec, &m, &score, err));
     const struct store_value *v = output(&score, "metrics");
@@ -369,7 +376,8 @@ static void test_parts_that_do_not_fit(void **state)
     t = step_task(&r, &s, part, 3);
     t.count = 1;
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_INVALID, "an apply has no range");
-    struct task i = {.program = r.plan->init_program, .part = part, .part_count = 3, .total = 4};
+    struct task i = {
+        .program = plan_program(r.plan, TASK_INIT)->cid, .part = part, .part_count = 3, .total = 4};
     assert_fails(exec_run(r.exec, &i, &out, err), EMAC_INVALID, "takes no parts");
     exec_result_release(r.exec, &sum);
     exec_result_release(r.exec, &s.init);

@@ -19,7 +19,7 @@ static int setup(void **state)
     struct job_block *block;
     size_t count;
     fake_open(f);
-    t.program = f->rig.plan->init_program;
+    t.program = plan_program(f->rig.plan, TASK_INIT)->cid;
     assert_ok(exec_run(f->rig.exec, &t, &model.init, err));
     model.params = output(&model.init, "params")->cid;
     assert_ok(plan_model(f->rig.plan, &model.params, &model.cid, &block, &count, err));

@@ -195,7 +195,7 @@ static int do_work(void)
     MUST(http_server_start(&cfg, &server, &err) == EMAC_OK);
     MUST(http_client_new(&http, &err) == EMAC_OK);
     enter();
-    struct task t = {.program = r.plan->init_program};
+    struct task t = {.program = plan_program(r.plan, TASK_INIT)->cid};
     MUST(exec_run(r.exec, &t, &result, &err) == EMAC_OK);
     snprintf(url, sizeof url, "http://127.0.0.1:%u", http_server_port(server));
     cid = output(&result, "params")->cid;

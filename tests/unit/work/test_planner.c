@@ -46,37 +46,36 @@ static void test_a_plan_holds_all_blocks(void **state)
         struct cid c = cid_of(p->block[i].cid.codec, p->block[i].data, p->block[i].len);
         assert_true(cid_equal(&c, &p->block[i].cid));
     }
-    const struct cid *programs[] = {&p->init_program, &p->grad_program, &p->step_program,
-                                    &p->eval_program, &p->score_program};
-    const uint64_t flops[] = {p->init_flops, p->grad_flops, p->step_flops, p->eval_flops,
-                              p->score_flops};
-    for (int i = 0; i < 5; i++) {
-        struct graph *g = program_open(p, programs[i], &prog);
-        assert_int_equal(prog.has_sampler, i == 1 || i == 3);
-        assert_int_equal(graph_flops(g), flops[i]);
+    for (enum task_kind kind = 0; kind < TASK_KINDS; kind++) {
+        const struct plan_program *row = plan_program(p, kind);
+        struct graph *g = program_open(p, &row->cid, &prog);
+        assert_int_equal(prog.has_sampler, kind == TASK_GRAD || kind == TASK_EVAL);
+        assert_int_equal(graph_flops(g), row->flops);
+        assert_ptr_equal(plan_program_find(p, &row->cid), row);
         graph_free(g);
     }
-    struct graph *g = program_open(p, &p->grad_program, &prog);
+    struct graph *g = program_open(p, &plan_program(p, TASK_GRAD)->cid, &prog);
     assert_int_equal(prog.sampler.kind, SAMPLER_RANDOM);
     assert_int_equal(prog.sampler.end, job_train_end(&j));
     struct bundle sum;
     assert_ok(bundle_layout(g, true, "sum", &sum, err));
-    assert_int_equal(sum.size, p->grads_bytes);
+    assert_int_equal(sum.size, plan_program(p, TASK_GRAD)->output[0].bytes);
     bundle_release(&sum);
     graph_free(g);
-    g = program_open(p, &p->eval_program, &prog);
+    g = program_open(p, &plan_program(p, TASK_EVAL)->cid, &prog);
     assert_int_equal(prog.sampler.kind, SAMPLER_ORDERED);
     assert_int_equal(prog.sampler.begin, job_train_end(&j));
     graph_free(g);
-    assert_true(p->grad_flops > p->eval_flops && p->opt_bytes > 2 * p->params_bytes - 65536);
+    assert_true(plan_program(p, TASK_GRAD)->flops > plan_program(p, TASK_EVAL)->flops);
+    assert_true(p->opt_bytes > 2 * p->params_bytes - 65536);
     /* the same job, the same plan; another seed, another one */
     assert_ok(job_plan_new(&j, NULL, &q, err));
-    assert_true(cid_equal(&p->init_program, &q->init_program));
+    assert_true(cid_equal(&plan_program(p, TASK_INIT)->cid, &plan_program(q, TASK_INIT)->cid));
     job_plan_free(q);
     j.seed++;
     assert_ok(job_plan_new(&j, NULL, &q, err));
-    assert_false(cid_equal(&p->init_program, &q->init_program));
-    assert_true(cid_equal(&p->step_program, &q->step_program));
+    assert_false(cid_equal(&plan_program(p, TASK_INIT)->cid, &plan_program(q, TASK_INIT)->cid));
+    assert_true(cid_equal(&plan_program(p, TASK_STEP)->cid, &plan_program(q, TASK_STEP)->cid));
     job_plan_free(q);
     job_plan_free(p);
 }
@@ -122,8 +121,9 @@ static void test_no_heldout_no_evaluation(void **state)
     struct job_plan *p;
     j.heldout = 0;
     assert_ok(job_plan_new(&j, NULL, &p, err));
-    assert_true(cid_is_none(&p->eval_program) && cid_is_none(&p->score_program));
-    struct plan_state st = {.has_state = true, .step = 4};
+    assert_null(plan_program(p, TASK_EVAL));
+    assert_null(plan_program(p, TASK_SCORE));
+    struct plan_state st = {.value_count = 1, .step = 4};
     assert_int_equal(plan_phase_of(p, &st), PLAN_DONE);
     job_plan_free(p);
 }
@@ -239,10 +239,12 @@ static void test_prices(void **state)
     j = small_job(4, 6);
     assert_ok(job_plan_new(&j, NULL, &p, err));
     assert_ok(plan_total(p, &flops, &units, err));
-    assert_int_equal(flops, p->init_flops + 4 * (6 * p->grad_flops + p->step_flops) +
-                                6 * p->eval_flops + p->score_flops);
+    assert_int_equal(
+        flops, plan_program(p, TASK_INIT)->flops +
+                   4 * (6 * plan_program(p, TASK_GRAD)->flops + plan_program(p, TASK_STEP)->flops) +
+                   6 * plan_program(p, TASK_EVAL)->flops + plan_program(p, TASK_SCORE)->flops);
     int64_t grad;
-    assert_ok(plan_price(&j, p->grad_flops, &grad, err));
+    assert_ok(plan_price(&j, plan_program(p, TASK_GRAD)->flops, &grad, err));
     assert_true(units >= 24 * grad);
     int64_t budget;
     assert_ok(plan_budget_default(p, &budget, err));
@@ -317,8 +319,7 @@ struct fake {
     struct draw d;
     struct cid params, opt; /* what the next tasks must take */
     struct plan_state st;
-    struct plan_part part[4096];
-    float value[4096]; /* of part */
+    float value[4096]; /* of the round's results */
     struct tree_range open[4096];
     uint32_t open_count;
     struct cid metrics;
@@ -361,8 +362,8 @@ static float whole_sum(struct fake *f, const struct task *t)
     for (uint32_t i = 0; i < t->part_count; i++) {
         range[i] = (struct tree_range){t->part[i].first, t->part[i].count};
         bool found = false;
-        for (uint32_t k = 0; k < f->st.part_count && !found; k++) {
-            found = cid_equal(&f->part[k].cid, &t->part[i].cid);
+        for (uint32_t k = 0; k < f->st.result_count && !found; k++) {
+            found = cid_equal(&f->st.result[k].output[0].cid, &t->part[i].cid);
             v[i] = f->value[k];
         }
         assert_true(found);
@@ -372,22 +373,39 @@ static float whole_sum(struct fake *f, const struct task *t)
     return v[0];
 }
 
+/* What a rig's receipt of the want would tell, and the turn that it may lead to. */
+static void result_take(struct fake *f, const struct plan_want *w, const char *name, struct cid cid,
+                        const struct cid *opt)
+{
+    struct plan_result r = {.kind = w->kind, .range = w->range, .loss = -1, .output_count = 1};
+    assert_true(plan_task_fits(f->p, &f->st, &w->task)); /* PLAN-1 */
+    strcpy(r.slot, w->slot);
+    strcpy(r.output[0].name, name);
+    r.output[0].cid = cid;
+    if (opt != NULL) {
+        strcpy(r.output[1].name, "opt");
+        r.output[r.output_count++].cid = *opt;
+    }
+    assert_ok(plan_take(&f->st, &r, err));
+    plan_turn(f->p, &f->st);
+}
+
 static void fake_map(struct fake *f, const struct plan_want *w)
 {
     const struct task *t = &w->task;
     bool eval = w->kind == TASK_EVAL;
-    assert_true(cid_equal(&t->program, eval ? &f->p->eval_program : &f->p->grad_program));
+    assert_true(cid_equal(&t->program, eval ? &plan_program(f->p, TASK_EVAL)->cid
+                                            : &plan_program(f->p, TASK_GRAD)->cid));
     assert_true(cid_equal(task_input_find(t, "params"), &f->params));
     assert_true(cid_equal(task_input_find(t, "data"), &f->p->job.data));
     assert_true(cid_equal(task_input_find(t, "tables"), &f->p->tables));
     assert_int_equal(t->step, eval ? 0 : f->st.step);
-    assert_int_equal(w->flops, t->count * (eval ? f->p->eval_flops : f->p->grad_flops));
+    assert_int_equal(w->flops, t->count * (eval ? plan_program(f->p, TASK_EVAL)->flops
+                                                : plan_program(f->p, TASK_GRAD)->flops));
     float v = range_value(t, t->first, t->count);
-    uint32_t k = f->st.part_count++;
-    assert_true(k < 4096);
-    f->value[k] = v;
-    f->part[k].range = w->range;
-    f->part[k].cid = derived(&f->params, &f->part[k].range, sizeof f->part[k].range);
+    assert_true(f->st.result_count < 4096);
+    f->value[f->st.result_count] = v;
+    result_take(f, w, "sum", derived(&f->params, &w->range, sizeof w->range), NULL);
     f->grads++;
 }
 
@@ -397,7 +415,7 @@ static void fake_sum(struct fake *f, const struct plan_want *w)
     float sum = whole_sum(f, t);
     if (w->kind == TASK_SCORE) {
         f->metrics = derived(&f->params, &sum, sizeof sum);
-        f->st.scored = true;
+        result_take(f, w, "metrics", f->metrics, NULL);
     } else {
         assert_true(cid_equal(task_input_find(t, "params"), &f->params));
         assert_true(cid_equal(task_input_find(t, "opt"), &f->opt));
@@ -405,12 +423,9 @@ static void fake_sum(struct fake *f, const struct plan_want *w)
         float hyper[2] = {sum, task_arg_find(t, "hyper")->value[0]};
         f->params = derived(&f->params, hyper, sizeof hyper);
         f->opt = derived(&f->opt, hyper, sizeof hyper);
-        f->st.params = f->params;
-        f->st.opt = f->opt;
-        f->st.step++;
+        result_take(f, w, "params", f->params, &f->opt);
         f->steps++;
     }
-    f->st.part_count = 0;
     f->open_count = 0;
 }
 
@@ -424,9 +439,7 @@ static void fake_run(struct fake *f, const struct plan_want *w)
     case TASK_INIT:
         f->params = cid_for("params");
         f->opt = cid_for("opt");
-        f->st.params = f->params;
-        f->st.opt = f->opt;
-        f->st.has_state = true;
+        result_take(f, w, "params", f->params, &f->opt);
         break;
     case TASK_GRAD:
     case TASK_EVAL:
@@ -436,6 +449,8 @@ static void fake_run(struct fake *f, const struct plan_want *w)
     case TASK_SCORE:
         fake_sum(f, w);
         break;
+    case TASK_KINDS:
+        fail();
     }
 }
 
@@ -468,13 +483,13 @@ static void fleet_round(struct fake *f, uint32_t loss_percent)
                         1 + draw_below(&f->d, WANTS_MAX), &count, err));
     assert_true(count > 0);
     uint32_t step = f->st.step;
-    bool scored = f->st.scored, had = f->st.has_state;
+    bool scored = f->st.scored, had = f->st.value_count > 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct plan_want *w = &want[i];
         assert_true(w->owner < workers);
         bool map = w->kind == TASK_GRAD || w->kind == TASK_EVAL;
         uint32_t luck = draw_below(&f->d, 100);
-        if (step != f->st.step || scored != f->st.scored || had != f->st.has_state)
+        if (step != f->st.step || scored != f->st.scored || had != (f->st.value_count > 0))
             break; /* what follows was for the state before */
         if (luck < loss_percent) {
             open_drop(f, w->range); /* its rig is gone */
@@ -495,13 +510,14 @@ static void run_fleet(const struct job_plan *p, uint64_t seed, uint32_t loss_per
                       struct fake *f)
 {
     *f = (struct fake){.p = p, .d = {.seed = seed}};
-    f->st.part = f->part;
+    plan_state_init(&f->st);
     for (int round = 0; plan_phase_of(p, &f->st) != PLAN_DONE; round++) {
         if (round > 20000)
             fail_msg("seed %llu: no end", (unsigned long long)seed);
         fleet_round(f, loss_percent);
     }
     assert_int_equal(f->steps, p->job.optimiser.steps);
+    plan_state_release(&f->st);
 }
 
 static void test_no_fleet_changes_the_result(void **state)
@@ -534,12 +550,12 @@ static void test_open_ranges_are_honoured(void **state)
     struct job_plan *p;
     const double speed[2] = {1, 1};
     const struct tree_range open[] = {{0, 8}, {8, 4}, {3, 2}, {0, 8}};
-    struct plan_part part[] = {{{8, 4}, cid_for("sum")}};
-    struct plan_state st = {.has_state = true,
-                            .params = cid_for("p"),
-                            .opt = cid_for("o"),
-                            .part = part,
-                            .part_count = 1};
+    struct plan_result done = {
+        .kind = TASK_GRAD, .range = {8, 4}, .output_count = 1, .output = {{"sum", cid_for("sum")}}};
+    struct plan_state st = {.value_count = 2,
+                            .value = {{"opt", cid_for("o")}, {"params", cid_for("p")}},
+                            .result = &done,
+                            .result_count = 1};
     struct plan_want want[WANTS_MAX];
     uint32_t count;
     assert_ok(job_plan_new(&j, NULL, &p, err));
@@ -572,7 +588,7 @@ static void test_the_first_and_last_tasks(void **state)
     assert_int_equal(want[0].owner, 1);
     assert_int_equal(want[0].task.input_count, 0);
     plan_wants_release(want, count);
-    st = (struct plan_state){.has_state = true, .step = 2, .scored = true};
+    st = (struct plan_state){.value_count = 1, .step = 2, .scored = true};
     assert_ok(plan_next(p, &st, NULL, 0, speed, 3, want, 4, &count, err));
     assert_int_equal(count, 0);
     assert_string_equal(task_kind_name(TASK_SCORE), "score");

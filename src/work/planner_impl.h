@@ -1,0 +1,93 @@
+/* For the files plan_*.c: one planner a value of the job's `spread`, and what they share. */
+#ifndef EMAC_WORK_PLANNER_IMPL_H
+#define EMAC_WORK_PLANNER_IMPL_H
+
+#include "work/family.h"
+#include "work/planner.h"
+
+/* Building a plan. */
+struct plan_building {
+    struct job_plan *p;
+    const struct job_family *family;
+    struct block_list blocks;
+};
+
+/* A graph and the program around it become blocks and the next row of p->program. With a sampler
+ * it is a map, else an apply. `what` names it in sentences. */
+enum emac_status plan_program_add(struct plan_building *b, enum task_kind kind, uint32_t part,
+                                  const struct graph *g, const struct sampler *sampler,
+                                  struct emac_err *err);
+/* Where the training micro-batches come from. */
+struct sampler plan_train_sampler(const struct job *j);
+/* Let tasks take this as an input. */
+enum emac_status plan_constant_add(struct job_plan *p, const struct cid *cid, struct emac_err *err);
+
+/* What the tasks to come are chosen from. */
+struct planning {
+    const struct job_plan *p;
+    const struct plan_state *st;
+    const struct tree_range *open;
+    uint32_t open_count;
+    const double *speed;
+    uint32_t workers;
+    struct plan_want *out;
+    uint32_t count, cap;
+};
+
+/* Task objects: names in strict order. */
+void task_input_add(struct task *t, const char *name, const struct cid *cid);
+struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width);
+/* Those of an optimiser's graph at step `step` (model/optimiser.h). */
+void task_optimiser_args(struct task *t, const struct job *job, uint32_t step);
+/* The next want, of program (kind, part), with its slot and flops for one run; NULL when `cap` is
+ * reached or the slot has a result already. */
+struct plan_want *plan_want_add(struct planning *g, const struct plan_program *program,
+                                const char *slot);
+uint32_t plan_fastest(const struct planning *g);
+const struct plan_result *plan_result_find(const struct plan_state *st, const char *slot);
+
+/* ---- plan_share.c: a sum shared out by ranges, and the task that takes it ---- */
+
+struct plan_share {
+    enum task_kind map, sum; /* GRAD and STEP, EVAL and SCORE */
+    uint32_t total;          /* micro-batches */
+    /* Fill the map task of a range, the task of the whole sum (its parts are there already). */
+    void (*fill_map)(struct planning *g, struct tree_range r, struct plan_want *w);
+    void (*fill_sum)(struct planning *g, struct plan_want *w);
+};
+/* Wants for the ranges that are missing; once all are there for the sum. */
+enum emac_status plan_share_wants(struct planning *g, const struct plan_share *share,
+                                  struct emac_err *err);
+
+/* ---- plan_price.c ---- */
+
+struct plan_bill {
+    const struct job *job;
+    uint64_t flops;
+    int64_t units;
+};
+/* `times` tasks of this program, each of one run of its graph; NULL adds nothing. */
+enum emac_status plan_bill_add(struct plan_bill *b, const struct plan_program *program,
+                               uint64_t times, struct emac_err *err);
+
+struct planner {
+    /* Programs of init and of the rounds. */
+    enum emac_status (*build)(struct plan_building *b, struct emac_err *err);
+    uint32_t (*rounds)(const struct job *job);
+    /* Wants of a round. */
+    enum emac_status (*wants)(struct planning *g, struct emac_err *err);
+    /* Values of the first round beside the outputs of init, which are there. May be NULL. */
+    void (*begin)(const struct job_plan *p, struct plan_state *st);
+    /* Put the values after the round in place if its results suffice, else change nothing. */
+    bool (*turn)(const struct job_plan *p, struct plan_state *st);
+    /* May be NULL: every output but "metrics" is needed until the turn. */
+    bool (*needs)(const struct job_plan *p, const struct plan_state *st,
+                  const struct plan_result *r, const struct task_output *output);
+    /* What the rounds cost. */
+    enum emac_status (*bill)(const struct job_plan *p, struct plan_bill *b, struct emac_err *err);
+};
+const struct planner *planner_of(const struct job *job);
+
+extern const struct planner PLANNER_SYNC;
+
+#endif
