@@ -142,6 +142,8 @@ bool job_field_is_usual(const struct job *job, const struct job_field *f)
         return *(const double *)p == f->usual;
     case FIELD_BOOL:
         return *(const bool *)p == (f->usual != 0);
+    case FIELD_CID:
+        return cid_is_none(p);
     default:
         break;
     }
