@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "http/client_impl.h"
+#include "http/link.h"
 #include "http/signature.h"
 #include "os/thread.h"
 
@@ -41,6 +42,7 @@ struct handle {
 
 struct http_client {
     atomic_bool stopped;
+    struct link *link;                    /* may be NULL */
     struct os_mutex lock;                 /* guards what follows */
     struct handle idle[IDLE_HANDLES_MAX]; /* oldest first */
     size_t idle_count;
@@ -93,6 +95,11 @@ void http_client_free(struct http_client *c)
         line_close(c->idle[i].line);
     os_mutex_release(&c->lock);
     free(c);
+}
+
+void http_client_link(struct http_client *c, struct link *l)
+{
+    c->link = l;
 }
 
 void http_client_stop(struct http_client *c)
@@ -198,12 +205,25 @@ static size_t on_data(char *data, size_t size, size_t count, void *ctx)
     return t->err.status == EMAC_OK ? n : 0;
 }
 
+static bool is_cancelled(void *ctx)
+{
+    const struct transfer *t = ctx;
+    return atomic_load(&t->client->stopped) ||
+           (t->call->cancelled != NULL && t->call->cancelled(t->call->cancelled_ctx));
+}
+
 static int on_progress(void *ctx, curl_off_t dl_total, curl_off_t dl, curl_off_t ul_total,
                        curl_off_t ul)
 {
+    return is_cancelled(ctx);
+}
+
+/* A socket by way of the link, connected. */
+static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *to)
+{
     struct transfer *t = ctx;
-    return atomic_load(&t->client->stopped) ||
-           (t->call->cancelled != NULL && t->call->cancelled(t->call->cancelled_ctx));
+    int fd = link_dial(t->client->link, &to->addr, to->addrlen, CONNECT_LIMIT_MS, is_cancelled, t);
+    return fd >= 0 ? fd : CURL_SOCKET_BAD;
 }
 
 /* ---- setting up ---- */
@@ -273,6 +293,16 @@ static bool method_set(struct transfer *t)
     return ok;
 }
 
+static bool link_set(struct transfer *t)
+{
+    bool ok = true;
+    if (t->client->link == NULL)
+        return true;
+    SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+    SET(CURLOPT_OPENSOCKETDATA, t);
+    return ok;
+}
+
 static bool options_set(struct transfer *t)
 {
     bool ok = true;
@@ -302,7 +332,7 @@ static bool options_set(struct transfer *t)
         SET(CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_S);
         SET(CURLOPT_LOW_SPEED_TIME, STALL_S);
     }
-    return ok && method_set(t);
+    return ok && link_set(t) && method_set(t);
 }
 
 /* ---- what came of it ---- */

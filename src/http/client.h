@@ -16,6 +16,7 @@
 struct http_client;
 
 struct http_signer; /* http/signature.h */
+struct link;        /* http/link.h */
 
 struct http_call {
     const char *method, *url;
@@ -41,6 +42,8 @@ struct http_reply {
 
 enum emac_status http_client_new(struct http_client **out, struct emac_err *err);
 void http_client_free(struct http_client *c);
+/* Dial by way of this link from now on; before the first call. Borrowed: it outlives the client. */
+void http_client_link(struct http_client *c, struct link *l);
 /* From any thread, for good: calls under way end with CANCELLED in a quarter of a second, later
  * ones at once. */
 void http_client_stop(struct http_client *c);

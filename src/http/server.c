@@ -1,85 +1,19 @@
 #include "http/server.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/hex.h"
 #include "base/log.h"
+#include "http/listen.h"
 #include "http/server_impl.h"
 
 #define STOP_LIMIT_MS    10000 /* after that, connections are cut under their handlers */
 #define IDLE_DEFAULT_MS  60000
-#define LISTEN_BACKLOG   512
 #define THREAD_STACK     (2u << 20)
 #define CONNECTION_BYTES HEADER_BYTES_MAX
-
-static enum emac_status listen_error(int code, const struct http_server_config *cfg,
-                                     struct emac_err *err)
-{
-    if (code == EADDRINUSE)
-        return emac_fail(err, EMAC_CONFLICT,
-                         "another program listens on '%s' port %u: stop it or choose another port",
-                         cfg->address, cfg->port);
-    char text[128];
-    return emac_fail(err, code == EACCES ? EMAC_FORBIDDEN : EMAC_IO,
-                     "cannot listen on '%s' port %u: %s", cfg->address, cfg->port,
-                     strerror_r(code, text, sizeof text));
-}
-
-static enum emac_status socket_listen(const struct http_server_config *cfg,
-                                      const struct addrinfo *ai, int *out, struct emac_err *err)
-{
-    int on = 1, off = 0;
-    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return listen_error(errno, cfg, err);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (ai->ai_family == AF_INET6) /* "::" serves IPv4 too */
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    if (bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
-        int code = errno;
-        close(fd);
-        return listen_error(code, cfg, err);
-    }
-    *out = fd;
-    return EMAC_OK;
-}
-
-static uint16_t socket_port(int fd)
-{
-    struct sockaddr_storage addr = {0};
-    socklen_t n = sizeof addr;
-    if (getsockname(fd, (struct sockaddr *)&addr, &n) != 0)
-        return 0;
-    if (addr.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&addr)->sin_port);
-}
-
-static enum emac_status server_listen(struct http_server *s, struct emac_err *err)
-{
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                                   .ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    struct addrinfo *ai = NULL;
-    char port[8];
-    snprintf(port, sizeof port, "%u", s->cfg.port);
-    if (getaddrinfo(s->cfg.address, port, &hints, &ai) != 0)
-        return emac_fail(
-            err, EMAC_INVALID,
-            "'%s' is not an address to listen on: write one like 127.0.0.1 or ::", s->cfg.address);
-    enum emac_status st = socket_listen(&s->cfg, ai, &s->listen_fd, err);
-    freeaddrinfo(ai);
-    if (st == EMAC_OK)
-        s->port = socket_port(s->listen_fd);
-    return st;
-}
 
 static void mhd_log(void *cls, const char *fmt, va_list ap)
 {
@@ -147,7 +81,7 @@ enum emac_status http_server_start(const struct http_server_config *cfg, struct 
     uint8_t id[8];
     os_real()->entropy(os_real(), id, sizeof id);
     emac_hex(s->id_prefix, id, sizeof id);
-    EMAC_TRY(st, server_listen(s, err));
+    EMAC_TRY(st, http_listen(cfg->address, cfg->port, &s->listen_fd, &s->port, err));
     EMAC_TRY(st, daemon_start(s, err));
     connection_watch_start(s);
     *out = s;
