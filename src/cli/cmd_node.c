@@ -7,7 +7,7 @@
 #include "os/thread.h"
 
 struct node_args {
-    const char *dir, *name, *address, *public_url, *duty;
+    const char *dir, *name, *address, *public_url, *duty, *link;
     uint64_t port, memory_mb, disk_mb;
     struct cli_device device;
     bool unreachable, no_sandbox, once;
@@ -85,6 +85,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         CLI_DEVICE_OPTIONS(&a.device){"memory-mb", 0, OPT_U64, &a.memory_mb},
         {"disk-mb", 0, OPT_U64, &a.disk_mb},
         {"duty", 0, OPT_TEXT, &a.duty},
+        {"link", 0, OPT_TEXT, &a.link},
         {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
         {"once", 0, OPT_FLAG, &a.once},
     };
@@ -103,6 +104,9 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     if (a.duty != NULL && !duty_parse(a.duty, &duty))
         return emac_fail(&c->err, EMAC_INVALID, "'--duty %s' is not a share from 0.001 to 1",
                          a.duty);
+    struct link_shape link = {0};
+    if (a.link != NULL && link_shape_parse(&link, a.link, &c->err) != EMAC_OK)
+        return c->err.status;
     st = node_dir(c, a.dir, dir, sizeof(dir));
     if (st != EMAC_OK)
         return st;
@@ -118,6 +122,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .device_memory = a.device.memory_bytes,
                                     .threads = (uint32_t)a.device.threads,
                                     .duty = duty,
+                                    .link = link,
                                     .memory_quota = a.memory_mb << 20,
                                     .disk_quota = a.disk_mb << 20,
                                     .sandbox = !a.no_sandbox,

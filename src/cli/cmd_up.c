@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "http/shape.h"
 #include "node/duty.h"
 #include "os/process.h"
 
@@ -15,7 +16,7 @@
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
-    const char *dir, *isa, *devices, *device_memory, *duty, *chain;
+    const char *dir, *isa, *devices, *device_memory, *duty, *links, *chain;
     uint64_t nodes, threads, port, memory_mb;
     bool no_restart;
 };
@@ -132,37 +133,66 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
 }
 
 /* Rig i takes item i of the list, which begins anew at its end. */
-static char *item_of(const char *list, uint32_t i)
+static char *item_of(const char *list, char between, uint32_t i)
 {
-    const char *at = list;
+    const char stop[] = {between, '\0'}, *at = list;
     for (; i > 0; i--) {
-        const char *comma = strchr(at, ',');
-        at = comma != NULL ? comma + 1 : list;
+        const char *end = strchr(at, between);
+        at = end != NULL ? end + 1 : list;
     }
-    return emac_strndup(at, strcspn(at, ","));
+    return emac_strndup(at, strcspn(at, stop));
 }
 
 static char *device_of(const struct up_args *a, uint32_t i)
 {
     if (a->devices != NULL)
-        return item_of(a->devices, i);
+        return item_of(a->devices, ',', i);
     return a->isa != NULL ? emac_asprintf("cpu/%s", a->isa) : emac_strdup("cpu");
+}
+
+static uint32_t items_in(const char *list, char between)
+{
+    uint32_t items = 1;
+    for (const char *at = list; *at != '\0'; at++)
+        items += *at == between;
+    return items;
 }
 
 static enum emac_status duty_check(struct cli *c, const char *list)
 {
-    uint32_t per_mille, items = 1;
+    uint32_t per_mille;
     bool sound = true;
-    for (const char *at = list; *at != '\0'; at++)
-        items += *at == ',';
-    for (uint32_t i = 0; i < items && sound; i++) {
-        char *item = item_of(list, i);
+    for (uint32_t i = 0; i < items_in(list, ',') && sound; i++) {
+        char *item = item_of(list, ',', i);
         sound = duty_parse(item, &per_mille);
         free(item);
     }
     return sound ? EMAC_OK
                  : emac_fail(&c->err, EMAC_INVALID,
                              "'--duty %s' is not a list of shares from 0.001 to 1", list);
+}
+
+/* An item of --link; NULL for "none". */
+static char *link_of(const char *list, uint32_t rig)
+{
+    char *item = item_of(list, ':', rig);
+    if (strcmp(item, "none") != 0)
+        return item;
+    free(item);
+    return NULL;
+}
+
+static enum emac_status links_check(struct cli *c, const char *list)
+{
+    enum emac_status st = EMAC_OK;
+    struct link_shape shape;
+    for (uint32_t i = 0; i < items_in(list, ':') && st == EMAC_OK; i++) {
+        char *item = link_of(list, i);
+        if (item != NULL)
+            st = link_shape_parse(&shape, item, &c->err);
+        free(item);
+    }
+    return st;
 }
 
 static void option_add(char **argv, uint32_t *count, char *name, char *value)
@@ -184,14 +214,17 @@ static enum emac_status node_up(struct up *u, struct child *ch)
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)mb);
     uint32_t rig = (uint32_t)(ch - u->child) - 1, count = 14;
     char *device = device_of(u->a, rig);
-    char *duty = u->a->duty != NULL ? item_of(u->a->duty, rig) : NULL;
-    char *argv[20] = {u->self,  "node",      "--url", u->url,        "--dir", dir,        "--name",
+    char *duty = u->a->duty != NULL ? item_of(u->a->duty, ',', rig) : NULL;
+    char *link = u->a->links != NULL ? link_of(u->a->links, rig) : NULL;
+    char *argv[24] = {u->self,  "node",      "--url", u->url,        "--dir", dir,        "--name",
                       ch->name, "--threads", threads, "--memory-mb", memory,  "--device", device};
     option_add(argv, &count, "--device-memory", (char *)u->a->device_memory);
     option_add(argv, &count, "--duty", duty);
+    option_add(argv, &count, "--link", link);
     enum emac_status st = child_start(u, ch, argv);
     free(device);
     free(duty);
+    free(link);
     free(dir);
     return st;
 }
@@ -288,6 +321,7 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         {"devices", 0, OPT_TEXT, &a.devices},
         {"device-memory", 0, OPT_TEXT, &a.device_memory},
         {"duty", 0, OPT_TEXT, &a.duty},
+        {"link", 0, OPT_TEXT, &a.links},
         {"chain", 0, OPT_TEXT, &a.chain},
     };
     const char *pos[CLI_POSITIONALS_MAX];
@@ -300,6 +334,8 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
     if (a.devices != NULL && a.isa != NULL)
         return emac_fail(&c->err, EMAC_INVALID, "give --devices or --isa, not both");
     if (a.duty != NULL && duty_check(c, a.duty) != EMAC_OK)
+        return c->err.status;
+    if (a.links != NULL && links_check(c, a.links) != EMAC_OK)
         return c->err.status;
     struct up u = {.c = c, .a = &a};
     struct os_lock *lock = NULL;

@@ -24,7 +24,7 @@
 #define CANCEL_POLL_MS  250
 #define ACCEPT_PAUSE_NS (NS_PER_S / 10) /* after a connection that could not be taken */
 /* Of our own ends, so that our libraries see how slow the link is. */
-#define NEAR_BUFFER (64 << 10)
+#define NEAR_BUFFER     (64 << 10)
 
 enum side { NEAR, FAR, SIDES }; /* our own library, the network */
 
@@ -152,9 +152,8 @@ static void drop_finished(struct link *l)
 
 static struct sockaddr_in loopback(uint16_t port)
 {
-    return (struct sockaddr_in){.sin_family = AF_INET,
-                                .sin_port = htons(port),
-                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static void buffers_set(int fd)

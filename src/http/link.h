@@ -29,8 +29,9 @@ enum emac_status link_open(struct os *os, const struct link_shape *shape, struct
 /* Cuts what is still connected. NULL is fine. */
 void link_close(struct link *l);
 /* A non-blocking socket that is connected to the TCP address by way of the link; the caller closes
- * it. One connect() more on it succeeds and does nothing: libraries will make it. -1 with errno when nobody is there within limit_ms, or once `cancelled` (asked four times a second; may
- * be NULL) says so. */
+ * it. One connect() more on it succeeds and does nothing: libraries will make it. -1 with errno
+ * when nobody is there within limit_ms, or once `cancelled` (asked four times a second; may be
+ * NULL) says so. */
 int link_dial(struct link *l, const struct sockaddr *to, socklen_t n, uint32_t limit_ms,
               bool (*cancelled)(void *ctx), void *ctx);
 /* Listen as http_listen does; what comes is connected to 127.0.0.1:target by way of the link. */

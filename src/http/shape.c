@@ -6,9 +6,9 @@
 
 #include "base/assert.h"
 
-#define NS_PER_S  UINT64_C(1000000000)
-#define CHUNK_NS  (2 * UINT64_C(1000000))
-#define CHUNK_MIN 1448u
+#define NS_PER_S   UINT64_C(1000000000)
+#define CHUNK_NS   (2 * UINT64_C(1000000))
+#define CHUNK_MIN  1448u
 /* How far ahead of its own end a pipe takes chunks. */
 #define AHEAD_NS   (20 * UINT64_C(1000000))
 #define WINDOW_MIN (64u << 10)

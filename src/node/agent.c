@@ -124,7 +124,7 @@ const char *node_did(const struct node *n)
 
 uint16_t node_port(const struct node *n)
 {
-    return n->server != NULL ? http_server_port(n->server) : 0;
+    return n->port;
 }
 
 void agent_traffic(struct node *n, uint64_t *sent, uint64_t *received)
@@ -216,18 +216,23 @@ static enum emac_status server_open(struct node *n, struct emac_err *err)
                          address);
     n->route[0] = (struct http_route){"GET", "/ipfs/{cid}", 0, block_get};
     n->route[1] = (struct http_route){"GET", "/healthz", 0, health_get};
-    const struct http_server_config cfg = {.address = address,
-                                           .port = n->cfg.port,
+    const struct http_server_config cfg = {.address = n->link != NULL ? "127.0.0.1" : address,
+                                           .port = n->link != NULL ? 0 : n->cfg.port,
                                            .routes = n->route,
                                            .route_count = EMAC_COUNT(n->route),
                                            .ctx = n};
     enum emac_status st = http_server_start(&cfg, &n->server, err);
     if (st != EMAC_OK)
         return st;
+    n->port = http_server_port(n->server);
+    if (n->link != NULL)
+        st = link_listen(n->link, address, n->cfg.port, n->port, &n->port, err);
+    if (st != EMAC_OK)
+        return st;
     if (n->cfg.public_url == NULL) {
         bool v6 = strchr(address, ':') != NULL;
-        n->cfg.public_url = emac_asprintf("http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "",
-                                          http_server_port(n->server));
+        n->cfg.public_url =
+            emac_asprintf("http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "", n->port);
     }
     return EMAC_OK;
 }
@@ -306,6 +311,22 @@ out:
     return st;
 }
 
+static enum emac_status network_open(struct node *n, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    if (n->cfg.link.up_bps > 0)
+        st = link_open(n->os, &n->cfg.link, &n->link, err);
+    if (st == EMAC_OK)
+        st = http_client_new(&n->api, err);
+    if (st == EMAC_OK)
+        st = http_client_new(&n->bulk, err);
+    if (st != EMAC_OK)
+        return st;
+    http_client_link(n->api, n->link);
+    http_client_link(n->bulk, n->link);
+    return EMAC_OK;
+}
+
 enum emac_status node_open(const struct node_config *cfg, struct node **out, struct emac_err *err)
 {
     struct node *n = NULL;
@@ -326,8 +347,7 @@ enum emac_status node_open(const struct node_config *cfg, struct node **out, str
     EMAC_TRY(st, config_take(n, cfg, err));
     EMAC_TRY(st, dir_open(n, err));
     agent_duty_read(n);
-    EMAC_TRY(st, http_client_new(&n->api, err));
-    EMAC_TRY(st, http_client_new(&n->bulk, err));
+    EMAC_TRY(st, network_open(n, err));
     EMAC_TRY(st, agent_device_open(n, err));
     if (!n->cfg.unreachable)
         EMAC_TRY(st, server_open(n, err));
@@ -351,6 +371,7 @@ void node_close(struct node *n)
     agent_device_close(n);
     http_client_free(n->api);
     http_client_free(n->bulk);
+    link_close(n->link);
     if (n->store != NULL)
         store_close(n->store);
     identity_release(&n->id);

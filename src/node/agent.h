@@ -36,6 +36,7 @@
 #define EMAC_NODE_AGENT_H
 
 #include "compute/device.h"
+#include "http/shape.h"
 #include "os/os.h"
 
 struct node_config {
@@ -55,10 +56,11 @@ struct node_config {
     /* Thousandths of the time that the device may compute tasks (node/duty.h); 0: all of it. A file
      * `duty` in dir ("0.25") goes before it, and is looked at again with every heartbeat. */
     uint32_t duty;
-    uint64_t memory_quota; /* bytes of values kept in memory; 0: a quarter of memory */
-    uint64_t disk_quota;   /* 0: 1 TiB */
-    bool sandbox;          /* seccomp while working; default on in the CLI */
-    bool forever;          /* false: UNAVAILABLE when the first hello fails for 30 s */
+    struct link_shape link; /* all zero: the network as it is (http/link.h) */
+    uint64_t memory_quota;  /* bytes of values kept in memory; 0: a quarter of memory */
+    uint64_t disk_quota;    /* 0: 1 TiB */
+    bool sandbox;           /* seccomp while working; default on in the CLI */
+    bool forever;           /* false: UNAVAILABLE when the first hello fails for 30 s */
     /* A rig that lies, for tests; NULL in the product. Called with each output bundle of a task
      * before it is hashed (never in the challenge), and with output NULL when a task begins. */
     void (*tamper)(void *ctx, const char *output, uint8_t *bundle, size_t n);

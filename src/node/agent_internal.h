@@ -12,6 +12,7 @@
 
 #include "exchange/exchange.h"
 #include "http/identity.h"
+#include "http/link.h"
 #include "model/llama.h"
 #include "node/agent.h"
 #include "node/duty.h"
@@ -72,9 +73,11 @@ struct node {
     struct device *dev;
     struct device *generation_dev; /* NULL unless dev has memory of its own and text was made */
     struct exec *exec;
+    struct link *link;        /* NULL: not shaped. What follows goes by way of it */
     struct http_client *api;  /* short calls */
     struct http_client *bulk; /* polls, blocks: what node_stop ends at once */
     struct http_server *server;
+    uint16_t port; /* where others find the server; 0: it serves nobody */
     struct http_route route[2];
     char conformance[2 * SHA256_BYTES + 1];
     char boot[2 * 16 + 1]; /* tells this start from others */

@@ -15,6 +15,7 @@ same "and the money is still there" 1000000000000 "$(json .units)"
 down
 expect "devices and an instruction set" 2 "not both" "$EMAC" up --devices cpu,opencl:0 --isa avx2
 expect "shares of time" 2 "not a list of shares" "$EMAC" up --duty 1,0.5,2
+expect "a link that is none" 2 "write UP,DOWN,LATENCY" "$EMAC" up --link 10M,50M,60ms:none:10M
 expect "bad node count" 2 'nodes' "$EMAC" up --nodes 0
 expect "help" 0 'EMAC UP' "$EMAC" up --help
 finish

@@ -25,10 +25,10 @@ static void test_parse(void **state)
         {"10G,10G,10s", {LINK_RATE_MAX, LINK_RATE_MAX, LINK_LATENCY_MAX}},
     };
     static const char *const BAD[] = {
-        "",          "10M",          "10M,50M",      "10M,50M,60",    "10M,50M,60ms,", "10M,50M,60ms,1",
-        "0,1M,1ms",  "999,1M,1ms",   "11G,1M,1ms",   "1M,1M,11s",     "-1M,1M,1ms",    "1Mb,1M,1ms",
-        "1M,,1ms",   "1M,1M,-1ms",   " 1M,1M,1ms",   "nan,1M,1ms",    "inf,1M,1ms",    "1e99,1M,1ms",
-        "M,1M,1ms",  "1M;1M;1ms",    "1K,1M,1ms",    "1M,1M,1us",
+        "",         "10M",        "10M,50M",    "10M,50M,60", "10M,50M,60ms,", "10M,50M,60ms,1",
+        "0,1M,1ms", "999,1M,1ms", "11G,1M,1ms", "1M,1M,11s",  "-1M,1M,1ms",    "1Mb,1M,1ms",
+        "1M,,1ms",  "1M,1M,-1ms", " 1M,1M,1ms", "nan,1M,1ms", "inf,1M,1ms",    "1e99,1M,1ms",
+        "M,1M,1ms", "1M;1M;1ms",  "1K,1M,1ms",  "1M,1M,1us",
     };
     struct link_shape s;
     struct emac_err err;
