@@ -161,7 +161,7 @@ static void state_init(void)
     struct graph *g;
     struct graph_plan *p;
     struct emac_err err;
-    must(llama_graph_init(t.c, &init, SEED, &g, &err), &err);
+    must(llama_graph_init(t.c, &init, SEED, &recipe, &g, &err), &err);
     p = plan_make(g);
     must(graph_run(p, t.dev, &err), &err);
     graph_plan_free(p);

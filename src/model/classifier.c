@@ -97,6 +97,7 @@ static void param_at(const void *config, uint32_t i, struct model_param *out)
     snprintf(out->name, sizeof out->name, "%s.%u.%s", conv ? "conv" : "dense", layer,
              weight ? "weight" : "bias");
     out->decay = weight;
+    out->hidden = weight && i / 2 < c->stages + c->layers;
     if (weight)
         out->init_std = host_sqrt(2.0 / (double)inputs);
     else

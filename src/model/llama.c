@@ -254,7 +254,8 @@ out:
 }
 
 enum emac_status llama_graph_init(const struct llama_config *c, const struct llama_init *init,
-                                  uint64_t seed, struct graph **out, struct emac_err *err)
+                                  uint64_t seed, const struct optimiser_recipe *r,
+                                  struct graph **out, struct emac_err *err)
 {
     const struct llama_model m = {c, init};
     enum emac_status st = llama_config_check(c, err);
@@ -266,7 +267,7 @@ enum emac_status llama_graph_init(const struct llama_config *c, const struct lla
         return emac_fail(err, EMAC_INVALID,
                          "the deviations of the initial weights must be positive");
     const struct model_params params = llama_params(&m);
-    return model_graph_init(&params, seed, out, err);
+    return model_graph_init(&params, seed, r, out, err);
 }
 
 void llama_rope_tables(const struct llama_config *c, uint32_t seq, float *cos, float *sin)

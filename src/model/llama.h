@@ -60,7 +60,8 @@ uint64_t llama_param_elements(const struct llama_config *c); /* total number of 
  * eval:  same inputs; output "sum/loss" only.
  * forward: inputs as eval but no targets; output "out/logits" [B*T,V]. */
 enum emac_status llama_graph_init(const struct llama_config *c, const struct llama_init *init,
-                                  uint64_t seed, struct graph **out, struct emac_err *err);
+                                  uint64_t seed, const struct optimiser_recipe *r,
+                                  struct graph **out, struct emac_err *err);
 enum emac_status llama_graph_train(const struct llama_config *c, uint32_t batch, uint32_t seq,
                                    struct graph **out, struct emac_err *err);
 enum emac_status llama_graph_eval(const struct llama_config *c, uint32_t batch, uint32_t seq,

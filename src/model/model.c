@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "model/optimiser.h"
 
-/* The shape as rank 1 or 2: the first dimension, and the product of the others. */
-static struct shape as_matrix(struct shape s)
+struct shape model_matrix_shape(struct shape s)
 {
     size_t rest = 1;
     if (s.rank <= 2)
@@ -23,7 +23,7 @@ static value_id as_shape(struct graph *g, struct shape s, value_id v)
 
 value_id model_fill(struct graph *g, struct shape shape, float value)
 {
-    struct shape m = as_matrix(shape);
+    struct shape m = model_matrix_shape(shape);
     struct op_attrs attrs = {
         .at = {{.i = (int64_t)m.dim[0]}, {.i = m.rank == 2 ? (int64_t)m.dim[1] : 0}, {.f = value}}};
     return as_shape(g, shape, graph_op(g, OP_FILL, &attrs, 0, NULL));
@@ -39,7 +39,7 @@ static value_id base_value(struct graph *g, const struct model_param *p)
 
 static value_id init_value(struct graph *g, const struct model_param *p, uint32_t i, uint64_t seed)
 {
-    struct shape m = as_matrix(p->shape);
+    struct shape m = model_matrix_shape(p->shape);
     struct op_attrs attrs = {.at = {{.i = (int64_t)m.dim[0]},
                                     {.i = m.rank == 2 ? (int64_t)m.dim[1] : 0},
                                     {.i = (int64_t)seed},
@@ -78,17 +78,17 @@ void model_param_output(struct graph *g, const struct model_params *params, cons
 }
 
 enum emac_status model_graph_init(const struct model_params *params, uint64_t seed,
-                                  struct graph **out, struct emac_err *err)
+                                  const struct optimiser_recipe *r, struct graph **out,
+                                  struct emac_err *err)
 {
-    static const char *const STATE[] = {"opt/m.", "opt/v."};
     struct graph *g = graph_new();
     for (uint32_t i = 0; i < params->count; i++) {
         char name[GRAPH_NAME_MAX];
         struct model_param p;
         params->at(params->config, i, &p);
         model_param_output(g, params, p.name, init_value(g, &p, i, seed));
-        for (size_t k = 0; k < EMAC_COUNT(STATE); k++) {
-            snprintf(name, sizeof name, "%s%s", STATE[k], p.name);
+        for (const char *const *state = optimiser_state(r, &p); *state != NULL; state++) {
+            snprintf(name, sizeof name, "opt/%s.%s", *state, p.name);
             graph_output(g, name, model_fill(g, p.shape, 0.0f));
         }
     }

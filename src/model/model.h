@@ -1,6 +1,6 @@
 /* What every model gives the planner and the optimiser: the list of its parameters, and the graphs
  * that follow from the list alone. The graphs of an architecture are in its own header (llama.h,
- * classifier.h); all use the same bundles: "params/<name>", "opt/m.<name>", "opt/v.<name>",
+ * classifier.h); all use the same bundles: "params/<name>", "opt/<state>.<name>",
  * "sum/grad.<name>", "sum/loss". */
 #ifndef EMAC_MODEL_MODEL_H
 #define EMAC_MODEL_MODEL_H
@@ -15,6 +15,7 @@ struct model_param {
     bool from_base;          /* starts as the tensor of its name in bundle "base" instead */
     enum dtype base_storage; /* of that tensor */
     bool decay;              /* weight decay applies (matrices, embeddings) */
+    bool hidden; /* a matrix, or filters, between others: no embedding, no output layer */
 };
 
 /* What becomes of a parameter when the model starts from a base (tune.h). */
@@ -36,12 +37,16 @@ struct model_params {
     enum model_part (*part)(const void *config, const struct tune *t, uint32_t i);
 };
 
+struct optimiser_recipe;
+
 /* Inputs "base/<name>" of the parameters that start as the base's, and no others; outputs
- * "params/<name>", "opt/m.<name>", "opt/v.<name>" (zeros). A weight's RANDN has `seed` and, as
- * tensor number, the parameter's number. With bf16 storage the parameters are bf16, and
- * "opt/w.<name>" has the f32 that they round. The caller frees. */
+ * "params/<name>", and zeros "opt/<state>.<name>" as the recipe's optimiser keeps them
+ * (optimiser_state). A weight's RANDN has `seed` and, as tensor number, the parameter's number.
+ * With bf16 storage the parameters are bf16, and "opt/w.<name>" has the f32 that they round. The
+ * caller frees. */
 enum emac_status model_graph_init(const struct model_params *params, uint64_t seed,
-                                  struct graph **out, struct emac_err *err);
+                                  const struct optimiser_recipe *r, struct graph **out,
+                                  struct emac_err *err);
 
 /* ---- for builders of graphs ---- */
 
@@ -57,6 +62,8 @@ void model_param_output(struct graph *g, const struct model_params *params, cons
  */
 enum emac_status model_gradients(struct graph *g, const struct model_params *params,
                                  const value_id *value, value_id loss, struct emac_err *err);
+/* The shape as rank 1 or 2: the first dimension, and the product of the others. */
+struct shape model_matrix_shape(struct shape s);
 /* f32 of `shape`, rank 1 or 2 or more, every element `value`. */
 value_id model_fill(struct graph *g, struct shape shape, float value);
 /* Hand over the graph when `st` and its own status are well; else free it. */

@@ -120,6 +120,7 @@ void llama_param_at(const struct llama_config *c, const struct llama_init *init,
     out->init_std = init == NULL ? 0 : kind_std(c, init, kind);
     out->init_fill = 1;
     out->decay = out->shape.rank == 2;
+    out->hidden = out->decay && kind > LLAMA_NORM;
 }
 
 static void list_at(const void *config, uint32_t i, struct model_param *out)

@@ -36,7 +36,7 @@ enum emac_status job_graph_init(const struct job *job, const struct model_params
     struct tuned tuned;
     enum emac_status st = tuned_init(&tuned, whole, &job->tune, err);
     if (st == EMAC_OK)
-        st = model_graph_init(&tuned.trained, job->seed, out, err);
+        st = model_graph_init(&tuned.trained, job->seed, &job->optimiser, out, err);
     tuned_release(&tuned);
     return st;
 }

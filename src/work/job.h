@@ -16,9 +16,9 @@
  *       for a cnn or mlp: {cid: bafy...} of a data set (work/dataset.h); the rest is filled in
  *   base: {cid: bafy..., train: full}             # joined later; work/base.h
  *       or {cid, train: head, layers} or {cid, train: lora, rank, alpha, targets: [q_proj, v_proj]}
- *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, min_lr,
+ *   recipe: {optimiser: adamw, seq_len, micro_batch, micro_batches, steps, lr, schedule, min_lr,
  *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
- *           eval_batches}
+ *           eval_batches}  # another optimiser or schedule has other fields
  *   spread: {kind: sync}          # how the work is spread over rigs (work/planner.h)
  *   policy: {check: 0.1, state_copies: 2}
  *   price: {per_tflop: "0.0001"}  # EMAC a 10^12 flops

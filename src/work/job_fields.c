@@ -24,6 +24,26 @@ static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16
 
 static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync"};
 
+static const char *const OPTIMISERS[] = {[OPTIMISER_ADAMW] = "adamw",
+                                         [OPTIMISER_SGD] = "sgd",
+                                         [OPTIMISER_LION] = "lion",
+                                         [OPTIMISER_MUON] = "muon"};
+static const char *const SCHEDULES[] = {[SCHEDULE_COSINE] = "cosine",
+                                        [SCHEDULE_WSD] = "wsd",
+                                        [SCHEDULE_LINEAR] = "linear",
+                                        [SCHEDULE_CONSTANT] = "constant"};
+static const char *const DECAY_SHAPES[] = {[DECAY_ROOT] = "1-sqrt", [DECAY_LINEAR] = "linear"};
+
+/* Jobs with an optimiser, or a schedule, of a set. */
+enum {
+    ADAMW = 1 << OPTIMISER_ADAMW,
+    SGD = 1 << OPTIMISER_SGD,
+    LION = 1 << OPTIMISER_LION,
+    MUON = 1 << OPTIMISER_MUON
+};
+#define OPTIMISER(set) .when = {AT(optimiser.kind), (set)}
+#define SCHEDULE(set)  .when = {AT(optimiser.schedule), (set)}
+
 #define CHOICE(w) .words = (w), .word_count = EMAC_COUNT(w)
 
 const struct job_field JOB_FIELDS[] = {
@@ -77,19 +97,42 @@ const struct job_field JOB_FIELDS[] = {
      .of = OF_RECORDS},
     {"data", "classes", FIELD_U32, NEED_LATER, AT(classifier.classes), 0, DATASET_CLASSES_MAX,
      .of = OF_RECORDS},
-    {"recipe", "optimiser", FIELD_WORD, NEED_DEFAULT, .word = "adamw"},
+    {"recipe", "optimiser", FIELD_CHOICE, NEED_DEFAULT, AT(optimiser.kind), CHOICE(OPTIMISERS)},
     {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768, .of = OF_TEXT},
     {"recipe", "micro_batch", FIELD_U32, NEED_MUST, AT(micro_batch), 1, 4096},
     {"recipe", "micro_batches", FIELD_U32, NEED_MUST, AT(micro_batches), 1, JOB_MICRO_BATCHES_MAX},
     {"recipe", "steps", FIELD_U32, NEED_MUST, AT(optimiser.steps), 1, JOB_STEPS_MAX},
     {"recipe", "lr", FIELD_F64, NEED_MUST, AT(optimiser.lr), 1e-12, 1},
-    {"recipe", "min_lr", FIELD_F64, NEED_DERIVED, AT(optimiser.min_lr), 0, 1},
+    {"recipe", "schedule", FIELD_CHOICE, NEED_DEFAULT, AT(optimiser.schedule), CHOICE(SCHEDULES),
+     .joined = true},
+    {"recipe", "min_lr", FIELD_F64, NEED_DERIVED, AT(optimiser.min_lr), 0, 1,
+     SCHEDULE(~(1u << SCHEDULE_CONSTANT))},
     {"recipe", "warmup_steps", FIELD_U32, NEED_DERIVED, AT(optimiser.warmup_steps), 0,
      JOB_STEPS_MAX},
-    {"recipe", "beta1", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta1), 0, 0.999999, 0.9},
-    {"recipe", "beta2", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta2), 0, 0.999999, 0.95},
-    {"recipe", "eps", FIELD_F64, NEED_DEFAULT, AT(optimiser.eps), 1e-20, 1, 1e-8},
-    {"recipe", "weight_decay", FIELD_F64, NEED_DEFAULT, AT(optimiser.weight_decay), 0, 1, 0.1},
+    {"recipe", "decay_steps", FIELD_U32, NEED_DERIVED, AT(optimiser.decay_steps), 0, JOB_STEPS_MAX,
+     SCHEDULE(1u << SCHEDULE_WSD)},
+    {"recipe", "decay_shape", FIELD_CHOICE, NEED_DEFAULT, AT(optimiser.decay_shape),
+     CHOICE(DECAY_SHAPES), SCHEDULE(1u << SCHEDULE_WSD)},
+    {"recipe", "momentum", FIELD_F64, NEED_DEFAULT, AT(optimiser.momentum), 0, 0.999999, 0.9,
+     OPTIMISER(SGD)},
+    {"recipe", "momentum", FIELD_F64, NEED_DEFAULT, AT(optimiser.momentum), 0, 0.999999, 0.95,
+     OPTIMISER(MUON)},
+    {"recipe", "nesterov", FIELD_BOOL, NEED_DEFAULT, AT(optimiser.nesterov), .usual = 0,
+     OPTIMISER(SGD)},
+    {"recipe", "nesterov", FIELD_BOOL, NEED_DEFAULT, AT(optimiser.nesterov), .usual = 1,
+     OPTIMISER(MUON)},
+    {"recipe", "beta1", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta1), 0, 0.999999, 0.9,
+     OPTIMISER(ADAMW | LION | MUON)},
+    {"recipe", "beta2", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta2), 0, 0.999999, 0.95,
+     OPTIMISER(ADAMW | MUON)},
+    {"recipe", "beta2", FIELD_F64, NEED_DEFAULT, AT(optimiser.beta2), 0, 0.999999, 0.99,
+     OPTIMISER(LION)},
+    {"recipe", "eps", FIELD_F64, NEED_DEFAULT, AT(optimiser.eps), 1e-20, 1, 1e-8,
+     OPTIMISER(ADAMW | MUON)},
+    {"recipe", "weight_decay", FIELD_F64, NEED_DEFAULT, AT(optimiser.weight_decay), 0, 1, 0.1,
+     OPTIMISER(ADAMW | LION | MUON)},
+    {"recipe", "weight_decay", FIELD_F64, NEED_DEFAULT, AT(optimiser.weight_decay), 0, 1, 0,
+     OPTIMISER(SGD)},
     {"recipe", "clip_norm", FIELD_F64, NEED_DEFAULT, AT(optimiser.clip_norm), 0, 1e6, 1},
     {"recipe", "checkpoint_every", FIELD_U32, NEED_DERIVED, AT(checkpoint_every), 1, JOB_STEPS_MAX},
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
@@ -249,15 +292,26 @@ static const struct job_field *choice_row(const struct job *job, size_t offset)
     return NULL;
 }
 
+static bool same_path(const struct job_field *f, const char *section, const char *key)
+{
+    return same_section(f->section, section) && strcmp(f->key, key) == 0;
+}
+
 /* A field that the job would have if it had chosen otherwise. */
 static enum emac_status other_choice(const struct job *job, const struct job_field *f,
                                      struct emac_err *err)
 {
     const struct job_field *choice = choice_row(job, f->when.offset);
     char path[JOB_PATH_MAX], decider[JOB_PATH_MAX], words[JOB_WORDS_TEXT_MAX];
+    uint32_t in = 0;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *other = &JOB_FIELDS[i];
+        if (same_path(other, f->section, f->key) && other->when.offset == f->when.offset)
+            in |= other->when.in;
+    }
     job_field_path(path, f->section, f->key);
     job_field_path(decider, choice->section, choice->key);
-    job_field_words(words, choice, f->when.in);
+    job_field_words(words, choice, in);
     return emac_fail(err, EMAC_INVALID, "%s goes with %s %s, not with '%s': leave it out", path,
                      decider, words, job_field_word(job, choice));
 }
@@ -269,7 +323,7 @@ enum emac_status job_field_unknown(const struct job *job, const char *section, c
     size_t at = 0;
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
-        if (same_section(f->section, section) && strcmp(f->key, key) == 0 && f->when.in != 0 &&
+        if (same_path(f, section, key) && f->when.in != 0 &&
             choice_row(job, f->when.offset) != NULL)
             return other_choice(job, f, err);
         if (!job_field_is_of(f, section, job) || at + strlen(f->key) + 3 > sizeof list)
@@ -373,9 +427,13 @@ void job_fill_derived(struct job *job, const bool *given)
     if (!is_given(given, AT(model.kv_heads)))
         m->kv_heads = m->heads;
     if (!is_given(given, AT(optimiser.min_lr)))
-        job->optimiser.min_lr = job->optimiser.lr / 10;
+        job->optimiser.min_lr =
+            job->optimiser.schedule == SCHEDULE_CONSTANT ? 0 : job->optimiser.lr / 10;
     if (!is_given(given, AT(optimiser.warmup_steps)))
         job->optimiser.warmup_steps = job->optimiser.steps / 20;
+    if (!is_given(given, AT(optimiser.decay_steps)))
+        job->optimiser.decay_steps =
+            job->optimiser.schedule == SCHEDULE_WSD ? job->optimiser.steps / 5 : 0;
     if (!is_given(given, AT(checkpoint_every)))
         job->checkpoint_every = job->optimiser.steps < 10 ? 1 : job->optimiser.steps / 10;
     m->head_dim = m->heads == 0 ? 0 : m->hidden_size / m->heads;
@@ -391,6 +449,11 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     if (r->warmup_steps > r->steps)
         return emac_fail(err, EMAC_INVALID, "recipe.warmup_steps %u must not pass recipe.steps %u",
                          r->warmup_steps, r->steps);
+    if (r->decay_steps > r->steps - r->warmup_steps)
+        return emac_fail(err, EMAC_INVALID,
+                         "recipe.decay_steps %u and recipe.warmup_steps %u together must not pass "
+                         "recipe.steps %u",
+                         r->decay_steps, r->warmup_steps, r->steps);
     if (job->checkpoint_every > r->steps)
         return emac_fail(err, EMAC_INVALID,
                          "recipe.checkpoint_every %u must not pass recipe.steps %u",

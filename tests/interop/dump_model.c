@@ -11,6 +11,7 @@
 #include "base/philox.h"
 #include "codec/safetensors.h"
 #include "model/session.h"
+#include "model/optimiser.h"
 #include "model/tokenizer.h"
 #include "os/os.h"
 
@@ -31,6 +32,7 @@ static struct llama_config config = {.vocab_size = 256,
                                      .rope_theta = 5000.0, /* not the default */
                                      .norm_eps = 1e-5,
                                      .tie_embeddings = true};
+static const struct optimiser_recipe recipe = {.lr = 0.01};
 static const struct llama_init init = {.embed_std = 0.3, .linear_std = 0.15};
 
 #define TENSORS_MAX 256
@@ -155,7 +157,7 @@ static enum emac_status weights_make(struct dump *d, struct emac_buf *file, stru
     struct graph *g;
     enum emac_status st;
 
-    EMAC_TRY(st, llama_graph_init(&config, &init, 2024, &g, err));
+    EMAC_TRY(st, llama_graph_init(&config, &init, 2024, &recipe, &g, err));
     EMAC_TRY(st, run(d, g, "params/", &d->params, err));
     /* Norms other than one, so that their place in the model matters. */
     for (size_t i = 0; i < d->params.count; i++) {

@@ -89,14 +89,15 @@ static void test_pinned_cids(void **state)
     const struct llama_init init = {0.02, 0.02, 0};
     const struct llama_model model = {&tiny, NULL};
     const struct model_params params = llama_params(&model);
+    const struct optimiser_recipe r = {.clip_norm = 1};
     char cid[5][CID_TEXT_MAX];
     struct graph *g[5];
 
     ASSERT_OK(llama_graph_train(&tiny, 2, 8, &g[0], err));
     ASSERT_OK(llama_graph_eval(&tiny, 2, 8, &g[1], err));
     ASSERT_OK(llama_graph_forward(&tiny, 2, 8, &g[2], err));
-    ASSERT_OK(llama_graph_init(&tiny, &init, 1, &g[3], err));
-    ASSERT_OK(optimiser_graph(&params, &(struct optimiser_recipe){.clip_norm = 1}, &g[4], err));
+    ASSERT_OK(llama_graph_init(&tiny, &init, 1, &r, &g[3], err));
+    ASSERT_OK(optimiser_graph(&params, &r, &g[4], err));
     for (int i = 0; i < 5; i++) {
         cid_of_graph(g[i], cid[i]);
         graph_free(g[i]);

@@ -65,6 +65,9 @@ static inline struct llama_config tiny_config(bool tie)
                                  .tie_embeddings = tie};
 }
 
+/* Of use where its kind alone matters. */
+static const struct optimiser_recipe adamw = {.clip_norm = 1};
+
 /* Values by graph name ("params/model.norm.weight"), owned. */
 struct pool {
     struct pool_item {
@@ -119,38 +122,44 @@ static inline void pool_free(struct pool *p)
     p->count = 0;
 }
 
-/* Run g with its inputs from the pool and its outputs put there (through memory of their own, for
- * an output may be named like an input). */
+static inline size_t port_bytes(const struct graph_port *port)
+{
+    size_t bytes = 0;
+    assert_true(shape_bytes(port->dtype, &port->shape, &bytes));
+    return bytes;
+}
+
+/* Run g with its inputs from the pool and its outputs put there, on any device (through memory of
+ * their own, for an output may be named like an input). */
 static inline void pool_run(struct pool *p, const struct graph *g, struct device *dev)
 {
-    uint32_t outputs = graph_output_count(g);
-    void **out = calloc(outputs, sizeof(*out));
+    uint32_t inputs = graph_input_count(g), all = inputs + graph_output_count(g);
+    void **at = calloc(all, sizeof *at);
     struct graph_plan *plan;
-    size_t bytes;
 
     ASSERT_OK(graph_plan_new(g, &plan, err));
-    for (uint32_t i = 0; i < graph_input_count(g); i++) {
-        struct graph_port port = graph_input_at(g, i);
+    for (uint32_t i = 0; i < all; i++) {
+        struct graph_port port = i < inputs ? graph_input_at(g, i) : graph_output_at(g, i - inputs);
+        size_t bytes = port_bytes(&port);
 
-        assert_true(shape_bytes(port.dtype, &port.shape, &bytes));
-        graph_bind_input(plan, i, pool_get(p, port.name, bytes));
-    }
-    for (uint32_t i = 0; i < outputs; i++) {
-        struct graph_port port = graph_output_at(g, i);
-
-        assert_true(shape_bytes(port.dtype, &port.shape, &bytes));
-        out[i] = malloc(bytes);
-        graph_bind_output(plan, i, out[i]);
+        ASSERT_OK(device_alloc(dev, bytes, &at[i], err));
+        if (i >= inputs) {
+            graph_bind_output(plan, i - inputs, at[i]);
+            continue;
+        }
+        ASSERT_OK(device_write(dev, at[i], pool_get(p, port.name, bytes), bytes, err));
+        graph_bind_input(plan, i, at[i]);
     }
     ASSERT_OK(graph_run(plan, dev, err));
-    for (uint32_t i = 0; i < outputs; i++) {
-        struct graph_port port = graph_output_at(g, i);
+    for (uint32_t i = inputs; i < all; i++) {
+        struct graph_port port = graph_output_at(g, i - inputs);
+        size_t bytes = port_bytes(&port);
 
-        assert_true(shape_bytes(port.dtype, &port.shape, &bytes));
-        memcpy(pool_get(p, port.name, bytes), out[i], bytes);
-        free(out[i]);
+        ASSERT_OK(device_read(dev, pool_get(p, port.name, bytes), at[i], bytes, err));
     }
-    free(out);
+    for (uint32_t i = 0; i < all; i++)
+        device_free(dev, at[i]);
+    free(at);
     graph_plan_free(plan);
 }
 
@@ -163,7 +172,7 @@ static inline void pool_init(struct pool *p, const struct llama_config *c, uint3
     struct graph *g;
 
     p->count = 0;
-    ASSERT_OK(llama_graph_init(c, &init, 42, &g, err));
+    ASSERT_OK(llama_graph_init(c, &init, 42, &adamw, &g, err));
     pool_run(p, g, dev);
     graph_free(g);
     llama_rope_tables(c, seq, pool_get(p, "tables/cos", table), pool_get(p, "tables/sin", table));

@@ -111,7 +111,7 @@ static void pool_start(struct pool *p, const struct classifier_config *c)
     const struct model_params params = classifier_params(c);
     struct graph *g;
     p->count = 0;
-    ASSERT_OK(model_graph_init(&params, 5, &g, err));
+    ASSERT_OK(model_graph_init(&params, 5, &adamw, &g, err));
     run(p, g);
     graph_free(g);
     batch_make(p, c, 0);

@@ -49,7 +49,7 @@ static struct whole llama(bool tie, enum dtype storage, bool clip)
     r.clip_norm = clip ? r.clip_norm : 0;
     w.classes = c.vocab_size;
     const struct model_params params = llama_params(&model);
-    ASSERT_OK(llama_graph_init(&c, &init, 42, &w.init, err));
+    ASSERT_OK(llama_graph_init(&c, &init, 42, &adamw, &w.init, err));
     ASSERT_OK(llama_graph_train(&c, BATCH, SEQ, &w.train, err));
     ASSERT_OK(llama_graph_eval(&c, BATCH, SEQ, &w.eval, err));
     ASSERT_OK(optimiser_graph(&params, &r, &w.step, err));
@@ -69,7 +69,7 @@ static struct whole classifier(uint32_t conv)
                                         .hidden_size = 7};
     const struct model_params params = classifier_params(&c);
     struct whole w = {.what = conv ? "cnn" : "mlp", .tokens = BATCH, .features = 128, .classes = 5};
-    ASSERT_OK(model_graph_init(&params, 42, &w.init, err));
+    ASSERT_OK(model_graph_init(&params, 42, &adamw, &w.init, err));
     ASSERT_OK(classifier_graph_train(&c, BATCH, &w.train, err));
     ASSERT_OK(classifier_graph_eval(&c, BATCH, &w.eval, err));
     ASSERT_OK(optimiser_graph(&params, &recipe, &w.step, err));

@@ -244,7 +244,7 @@ static void test_initial_values(void **state)
     struct graph *g;
 
     c.vocab_size = 400;
-    ASSERT_OK(llama_graph_init(&c, &init, 1, &g, err));
+    ASSERT_OK(llama_graph_init(&c, &init, 1, &adamw, &g, err));
     p.count = 0;
     pool_run(&p, g, dev);
     for (uint32_t i = 0; i < llama_param_count(&c); i++) {
@@ -340,12 +340,14 @@ static void test_bad_batches(void **state)
     ASSERT_FAILS(llama_graph_eval(&c, 1, 0, &g, err), EMAC_INVALID, "micro-batch");
     ASSERT_FAILS(llama_graph_forward(&c, 1, 101, &g, err), EMAC_INVALID, "1 to 100 tokens");
     ASSERT_FAILS(llama_graph_forward(&c, UINT32_MAX, 2, &g, err), EMAC_INVALID, "micro-batch");
-    ASSERT_FAILS(llama_graph_init(&c, &none, 1, &g, err), EMAC_INVALID, "must be positive");
-    ASSERT_FAILS(llama_graph_init(&c, &negative, 1, &g, err), EMAC_INVALID, "must be positive");
+    ASSERT_FAILS(llama_graph_init(&c, &none, 1, &adamw, &g, err), EMAC_INVALID, "must be positive");
+    ASSERT_FAILS(llama_graph_init(&c, &negative, 1, &adamw, &g, err), EMAC_INVALID,
+                 "must be positive");
     assert_null(g);
     c.heads = 0;
     ASSERT_FAILS(llama_graph_train(&c, 1, 4, &g, err), EMAC_INVALID, "num_attention_heads");
-    ASSERT_FAILS(llama_graph_init(&c, &none, 1, &g, err), EMAC_INVALID, "num_attention_heads");
+    ASSERT_FAILS(llama_graph_init(&c, &none, 1, &adamw, &g, err), EMAC_INVALID,
+                 "num_attention_heads");
 }
 
 /* The largest models still fit in the limits of a graph. */
@@ -360,7 +362,7 @@ static void test_many_layers(void **state)
     graph_free(g);
     ASSERT_OK(step_graph(&c, true, &g, err));
     graph_free(g);
-    ASSERT_OK(llama_graph_init(&c, &init, 1, &g, err));
+    ASSERT_OK(llama_graph_init(&c, &init, 1, &adamw, &g, err));
     graph_free(g);
 }
 

@@ -158,7 +158,7 @@ static void start_init(struct start *s, const struct llama_config *c, const stru
         free(name);
     }
     ASSERT_OK(tuned_init(&s->tuned, &s->whole, t, err));
-    ASSERT_OK(model_graph_init(&s->tuned.trained, 9, &init, err));
+    ASSERT_OK(model_graph_init(&s->tuned.trained, 9, &adamw, &init, err));
     pool_run(&s->pool, init, dev);
     graph_free(init);
     batch_make(&s->pool, c, 0);

@@ -107,7 +107,8 @@ static void test_mistakes_are_named(void **state)
         {"data.cid", "\"bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e\"", "give one"},
         {"data.heldout", "0.5", "data.heldout must be less than 0.5"},
         {"data.heldout", "\"5%\"", "data.heldout must be a number, not text"},
-        {"recipe.optimiser", "\"sgd\"", "recipe.optimiser must be 'adamw'"},
+        {"recipe.optimiser", "\"adam\"", "must be 'adamw', 'sgd', 'lion' or 'muon', not 'adam'"},
+        {"recipe.schedule", "1", "recipe.schedule must be text, not an integer"},
         {"recipe.lrr", "1", "unknown field 'recipe.lrr'"},
         {"recipe.lr", "0", "recipe.lr must be from 1e-12 to 1, not 0"},
         {"recipe.lr", "-0.1", "recipe.lr must be from"},
@@ -142,6 +143,75 @@ static void test_mistakes_are_named(void **state)
                      CASES[i].value == NULL ? "" : CASES[i].value, emac_status_text(st), err.text);
         json_decref(root);
     }
+}
+
+/* A field goes with the optimiser or the schedule that has it. */
+static void test_fields_follow_the_choices(void **state)
+{
+    static const struct {
+        const char *path, *word, *field, *value, *says;
+    } CASES[] = {
+        {"recipe.optimiser", "\"adamw\"", "recipe.momentum", "0.9",
+         "recipe.momentum goes with recipe.optimiser 'sgd' or 'muon', not with 'adamw': leave it"},
+        {"recipe.schedule", "\"cosine\"", "recipe.decay_shape", "\"linear\"",
+         "recipe.decay_shape goes with recipe.schedule 'wsd', not with 'cosine'"},
+        {"recipe.optimiser", "\"sgd\"", "recipe.nesterov", "true", NULL},
+        {"recipe.optimiser", "\"sgd\"", "recipe.beta1", "0.9",
+         "recipe.beta1 goes with recipe.optimiser 'adamw', 'lion' or 'muon', not with 'sgd'"},
+        {"recipe.optimiser", "\"sgd\"", "recipe.beta2", "0.9",
+         "recipe.beta2 goes with recipe.optimiser 'adamw', 'lion' or 'muon', not with 'sgd'"},
+        {"recipe.optimiser", "\"sgd\"", "recipe.eps", "0.9", "'adamw' or 'muon', not with 'sgd'"},
+        {"recipe.optimiser", "\"sgd\"", "recipe.momentum", "1", "recipe.momentum must be from 0"},
+        {"recipe.optimiser", "\"lion\"", "recipe.beta2", "0.98", NULL},
+        {"recipe.optimiser", "\"lion\"", "recipe.eps", "0.1", "not with 'lion': leave it out"},
+        {"recipe.optimiser", "\"lion\"", "recipe.nesterov", "true", "'sgd' or 'muon', not"},
+        {"recipe.optimiser", "\"muon\"", "recipe.eps", "1e-7", NULL},
+        {"recipe.optimiser", "\"muon\"", "recipe.momentum", "0.9", NULL},
+        {"recipe.schedule", "\"wsd\"", "recipe.decay_steps", "95", NULL},
+        {"recipe.schedule", "\"wsd\"", "recipe.decay_steps", "96",
+         "recipe.decay_steps 96 and recipe.warmup_steps 5 together must not pass recipe.steps"},
+        {"recipe.schedule", "\"wsd\"", "recipe.decay_shape", "\"sqrt\"",
+         "recipe.decay_shape must be '1-sqrt' or 'linear'"},
+        {"recipe.schedule", "\"constant\"", "recipe.min_lr", "0",
+         "recipe.min_lr goes with recipe.schedule 'cosine', 'wsd' or 'linear', not with 'const"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct job j;
+        struct emac_err err = {0};
+        char file[64];
+        json_t *root = least();
+        put(root, CASES[i].path, CASES[i].word);
+        put(root, CASES[i].field, CASES[i].value);
+        enum emac_status st = job_from_json(&j, root, file, sizeof file, &err);
+        if (CASES[i].says == NULL ? st != EMAC_OK
+                                  : st != EMAC_INVALID || strstr(err.text, CASES[i].says) == NULL)
+            fail_msg("%s %s, %s %s: %s: '%s'", CASES[i].path, CASES[i].word, CASES[i].field,
+                     CASES[i].value, emac_status_text(st), err.text);
+        json_decref(root);
+    }
+}
+
+/* What an optimiser does not say is filled in with what is usual for it. */
+static void test_defaults_follow_the_choices(void **state)
+{
+    struct job j;
+    char file[64];
+    json_t *root = least();
+    put(root, "recipe.optimiser", "\"muon\"");
+    put(root, "recipe.schedule", "\"wsd\"");
+    assert_ok(job_from_json(&j, root, file, sizeof file, err));
+    assert_true(j.optimiser.kind == OPTIMISER_MUON && j.optimiser.schedule == SCHEDULE_WSD);
+    assert_true(j.optimiser.momentum == 0.95 && j.optimiser.nesterov && j.optimiser.beta2 == 0.95);
+    assert_true(j.optimiser.decay_steps == 20 && j.optimiser.decay_shape == DECAY_ROOT);
+    put(root, "recipe.optimiser", "\"sgd\"");
+    put(root, "recipe.schedule", "\"constant\"");
+    assert_ok(job_from_json(&j, root, file, sizeof file, err));
+    assert_true(j.optimiser.momentum == 0.9 && !j.optimiser.nesterov && j.optimiser.eps == 0);
+    assert_true(j.optimiser.weight_decay == 0 && j.optimiser.min_lr == 0);
+    put(root, "recipe.optimiser", "\"lion\"");
+    assert_ok(job_from_json(&j, root, file, sizeof file, err));
+    assert_true(j.optimiser.beta2 == 0.99 && j.optimiser.weight_decay == 0.1);
+    json_decref(root);
 }
 
 static void test_sizes_are_sane_together(void **state)
@@ -223,6 +293,11 @@ static void test_round_trips(void **state)
         j.optimiser.lr = draw_real(&d, 1e-9, 1);
         j.optimiser.min_lr = j.optimiser.lr * draw_unit(&d);
         j.optimiser.warmup_steps = draw_below(&d, j.optimiser.steps + 1);
+        j.optimiser.kind = (enum optimiser_kind)draw_below(&d, OPTIMISER_KINDS);
+        j.optimiser.schedule = (enum schedule_kind)draw_below(&d, SCHEDULE_CONSTANT + 1);
+        j.optimiser.decay_shape = (enum decay_shape)draw_below(&d, DECAY_LINEAR + 1);
+        j.optimiser.decay_steps = draw_below(&d, j.optimiser.steps - j.optimiser.warmup_steps + 1);
+        j.optimiser.nesterov = draw_below(&d, 2) == 0;
         j.optimiser.weight_decay = draw_real(&d, 0, 1);
         j.checkpoint_every = 1 + draw_below(&d, j.optimiser.steps);
         j.model.tie_embeddings = draw_below(&d, 2) == 0;
@@ -560,6 +635,8 @@ int main(void)
         cmocka_unit_test(test_the_manual_says_what_the_table_says),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_mistakes_are_named),
+        cmocka_unit_test(test_fields_follow_the_choices),
+        cmocka_unit_test(test_defaults_follow_the_choices),
         cmocka_unit_test(test_sizes_are_sane_together),
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_job_encoding_is_fixed),
