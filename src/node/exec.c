@@ -56,15 +56,26 @@ void exec_bind_bundle(struct exec_run *r, const struct bundle *layout, uint8_t *
         graph_bind_output(r->p->plan, layout->port[i].port, file + layout->port[i].offset);
 }
 
+enum emac_status exec_bundle_new(struct exec *x, const struct bundle *l, uint8_t **out,
+                                 struct emac_err *err)
+{
+    enum emac_status st = device_is_host(x->cfg.dev)
+                              ? emac_alloc_aligned(out, l->size, err)
+                              : resident_alloc(&x->resident, l->size, out, err);
+    return st == EMAC_OK ? device_write(x->cfg.dev, *out, l->header.data, l->header.len, err) : st;
+}
+
+void exec_bundle_free(struct exec *x, uint8_t *file)
+{
+    if (device_is_host(x->cfg.dev))
+        free(file);
+    else
+        device_free(x->cfg.dev, file);
+}
+
 enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err *err)
 {
-    const struct bundle *l = &r->p->out[i].layout;
-    struct exec *x = r->x;
-    enum emac_status st = device_is_host(x->cfg.dev)
-                              ? emac_alloc_aligned(&r->out[i], l->size, err)
-                              : resident_alloc(&x->resident, l->size, &r->out[i], err);
-    return st == EMAC_OK ? device_write(x->cfg.dev, r->out[i], l->header.data, l->header.len, err)
-                         : st;
+    return exec_bundle_new(r->x, &r->p->out[i].layout, &r->out[i], err);
 }
 
 /* How long the device was busy: a processor as long as this thread ran, whatever else the machine
@@ -141,10 +152,25 @@ static enum emac_status run(struct exec_run *r, struct emac_err *err)
     EMAC_TRY(st, exec_program_get(r->x, &r->task->program, &r->p, err));
     EMAC_TRY(st, exec_task_fits(r->p, r->task, err));
     EMAC_TRY(st, exec_needs_check(r, err));
+    if (r->p->program.kind == PROGRAM_STEPS)
+        return exec_steps(r, err);
     EMAC_TRY(st, exec_inputs_bind(r, err));
     st = r->p->program.kind == PROGRAM_MAP ? exec_map(r, err) : exec_apply(r, err);
 out:
     return st;
+}
+
+/* Of the task's graphs, as often as each runs. */
+static uint64_t flops_of(const struct exec_run *r)
+{
+    const struct exec_program *p = r->p;
+    uint64_t own = graph_flops(p->graph);
+    if (p->program.kind == PROGRAM_MAP)
+        return own * r->task->count;
+    if (p->program.kind == PROGRAM_STEPS)
+        return own + r->task->count * (p->program.micro_batches * graph_flops(p->grad->graph) +
+                                       graph_flops(p->step->graph));
+    return own + (p->decode != NULL ? r->task->part_count * graph_flops(p->decode->graph) : 0);
 }
 
 /* Bring the outputs to the host and hash them into the store; each becomes a held value. What was
@@ -181,12 +207,8 @@ static void run_release(struct exec_run *r)
         store_value_drop(x->cfg.store, r->held[i]);
     exec_copies_drop(r);
     exec_staged_release(x, &r->args);
-    for (uint32_t i = 0; i < TASK_OUTPUTS_MAX; i++) {
-        if (device_is_host(x->cfg.dev))
-            free(r->out[i]);
-        else
-            device_free(x->cfg.dev, r->out[i]);
-    }
+    for (uint32_t i = 0; i < TASK_OUTPUTS_MAX; i++)
+        exec_bundle_free(x, r->out[i]);
 }
 
 enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_result *out,
@@ -209,9 +231,7 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
         exec_result_release(x, out);
         return st;
     }
-    out->flops = graph_flops(r.p->graph);
-    if (r.p->program.kind == PROGRAM_MAP)
-        out->flops *= t->count;
+    out->flops = flops_of(&r);
     out->compute_ns = r.compute_ns;
     device_memory(x->cfg.dev, &after);
     out->bus_written = after.written - before.written;

@@ -36,13 +36,15 @@ static enum emac_status part_misfit(struct part_sum *s, uint32_t i, struct emac_
 {
     const struct task_part *part = &s->r->task->part[i];
     const struct store_value *v = s->piece[i].held;
+    const struct exec_program *p = s->r->p->decode != NULL ? s->r->p->decode : s->r->p;
+    const struct bundle *l = p == s->r->p ? &p->sum : &p->in[0].layout;
     struct st_index idx = {0};
     enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
     const char *name = NULL;
-    for (uint32_t k = 0; st == EMAC_OK && k < s->r->p->sum.count && name == NULL; k++) {
-        struct graph_port port = graph_input_at(s->r->p->graph, s->r->p->sum.port[k].port);
+    for (uint32_t k = 0; st == EMAC_OK && k < l->count && name == NULL; k++) {
+        struct graph_port port = graph_input_at(p->graph, l->port[k].port);
         const struct st_tensor *t = st_index_find(&idx, strchr(port.name, '/') + 1);
-        if (t == NULL || t->dtype != ST_F32 || t->rank != port.shape.rank ||
+        if (t == NULL || t->dtype != bundle_dtype(port.dtype) || t->rank != port.shape.rank ||
             memcmp(t->dim,
                    (uint64_t[TENSOR_RANK_MAX]){port.shape.dim[0], port.shape.dim[1],
                                                port.shape.dim[2], port.shape.dim[3]},
@@ -58,10 +60,53 @@ static enum emac_status part_misfit(struct part_sum *s, uint32_t i, struct emac_
     return st;
 }
 
+/* Let go of the part that this was before it became a sum, or was added. */
+static void piece_unhold(struct part_sum *s, struct piece *p)
+{
+    if (p->copy != NULL)
+        resident_drop(p->copy);
+    if (p->held != NULL)
+        store_value_drop(s->r->x->cfg.store, p->held);
+    p->copy = NULL;
+    p->held = NULL;
+}
+
+/* Memory for a sum. */
+static enum emac_status sum_take(struct part_sum *s, float **out, struct emac_err *err)
+{
+    if (s->spares > 0) {
+        *out = s->spare[--s->spares];
+        return EMAC_OK;
+    }
+    return resident_alloc(&s->r->x->resident, exec_bundle_floats(&s->r->p->sum) * sizeof(float),
+                          out, err);
+}
+
+/* A part that goes through a graph becomes own memory at once. */
+static enum emac_status piece_decode(struct part_sum *s, struct piece *p, struct emac_err *err)
+{
+    struct exec_run run = {.x = s->r->x, .p = s->r->p->decode};
+    const struct bundle *l = &run.p->out[0].layout;
+    float *own;
+    enum emac_status st;
+    EMAC_TRY(st, sum_take(s, &own, err));
+    p->own = own;
+    exec_bind_input(&run, &run.p->in[0].layout, p->copy != NULL ? p->copy->at : p->held->data);
+    for (uint32_t i = 0; i < l->count; i++)
+        graph_bind_output(run.p->plan, l->port[i].port,
+                          (uint8_t *)own + (l->port[i].offset - l->header.len));
+    st = exec_graph_run(&run, err);
+    s->r->compute_ns += run.compute_ns;
+    piece_unhold(s, p);
+out:
+    return st;
+}
+
 static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_err *err)
 {
     struct piece *p = &s->piece[i];
-    const struct bundle *l = &s->r->p->sum;
+    const struct exec_program *decode = s->r->p->decode;
+    const struct bundle *l = decode != NULL ? &decode->in[0].layout : &s->r->p->sum;
     if (p->own != NULL || p->held != NULL)
         return EMAC_OK;
     const struct cid *cid = &s->r->task->part[i].cid;
@@ -74,22 +119,17 @@ static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_e
     if (st != EMAC_OK)
         return st;
     /* All parts must be of one layout, for they are added as one vector. */
-    if (p->held->size != l->size || memcmp(p->held->data, l->header.data, l->header.len) != 0)
+    if (!exec_is_canonical(p->held, l))
         return part_misfit(s, i, err);
-    return device_is_host(s->r->x->cfg.dev)
-               ? EMAC_OK
-               : resident_bring(&s->r->x->resident, p->held, &p->copy, err);
-}
-
-/* Let go of the part that this was before it became a sum, or was added. */
-static void piece_unhold(struct part_sum *s, struct piece *p)
-{
-    if (p->copy != NULL)
-        resident_drop(p->copy);
-    if (p->held != NULL)
-        store_value_drop(s->r->x->cfg.store, p->held);
-    p->copy = NULL;
-    p->held = NULL;
+    if (!device_is_host(s->r->x->cfg.dev))
+        st = resident_bring(&s->r->x->resident, p->held, &p->copy, err);
+    if (st == EMAC_OK && decode != NULL) {
+        st = piece_decode(s, p, err);
+        if (st != EMAC_OK)
+            emac_wrap(err, "part %u+%u of input 'sum'", s->r->task->part[i].first,
+                      s->r->task->part[i].count);
+    }
+    return st;
 }
 
 static void piece_drop(struct part_sum *s, uint32_t i)
@@ -114,10 +154,8 @@ static void part_add(void *ctx, uint32_t into, uint32_t from)
     EMAC_TRY(s->st, piece_load(s, into, s->err));
     EMAC_TRY(s->st, piece_load(s, from, s->err));
     dst = s->piece[into].own;
-    if (dst == NULL && s->spares > 0)
-        dst = s->spare[--s->spares];
     if (dst == NULL)
-        EMAC_TRY(s->st, resident_alloc(&x->resident, n * sizeof *dst, &dst, s->err));
+        EMAC_TRY(s->st, sum_take(s, &dst, s->err));
     struct exec_stint stint = exec_stint_begin(s->r);
     EMAC_TRY(s->st,
              device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n, s->err));

@@ -21,11 +21,12 @@ enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *
 
 /* ---- EXEC-1 ---- */
 
-static const struct exec_bundle *taken_bundle(const struct exec_program *p, const char *name)
+const struct exec_bundle *exec_bundle_find(const struct exec_bundle *list, uint32_t count,
+                                           const char *name)
 {
-    for (uint32_t i = 0; i < p->in_count; i++) {
-        if (strcmp(p->in[i].name, name) == 0)
-            return &p->in[i];
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(list[i].name, name) == 0)
+            return &list[i];
     }
     return NULL;
 }
@@ -42,14 +43,15 @@ static enum emac_status inputs_fit(const struct exec_program *p, const struct ta
         return emac_fail(err, EMAC_INVALID, "the task lacks input 'data'");
     for (uint32_t i = 0; i < t->input_count; i++) {
         const char *name = t->input[i].name;
-        if (taken_bundle(p, name) == NULL && !(map && strcmp(name, "data") == 0))
+        if (exec_bundle_find(p->in, p->in_count, name) == NULL &&
+            !(map && strcmp(name, "data") == 0))
             return emac_fail(err, EMAC_INVALID, "the program takes no input '%s'", name);
     }
     return EMAC_OK;
 }
 
-static enum emac_status args_fit(const struct exec_program *p, const struct task *t,
-                                 struct emac_err *err)
+enum emac_status exec_args_fit(const struct exec_program *p, const struct task *t,
+                               struct emac_err *err)
 {
     for (uint32_t i = 0; i < graph_input_count(p->graph); i++) {
         struct graph_port port = graph_input_at(p->graph, i);
@@ -119,8 +121,10 @@ enum emac_status exec_task_fits(const struct exec_program *p, const struct task 
 {
     enum emac_status st;
     EMAC_TRY(st, task_check(t, err));
+    if (p->program.kind == PROGRAM_STEPS)
+        return exec_steps_fits(p, t, err);
     EMAC_TRY(st, inputs_fit(p, t, err));
-    EMAC_TRY(st, args_fit(p, t, err));
+    EMAC_TRY(st, exec_args_fit(p, t, err));
     st = p->program.kind == PROGRAM_MAP ? map_fits(p, t, err) : apply_fits(p, t, err);
 out:
     return st;
@@ -185,18 +189,23 @@ static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundl
     return st;
 }
 
-static enum emac_status bundle_bind(struct exec_run *r, const struct exec_bundle *b,
-                                    const struct store_value *v, struct emac_err *err)
+bool exec_is_canonical(const struct store_value *v, const struct bundle *l)
 {
-    const struct bundle *l = &b->layout;
-    const uint8_t *at;
-    enum emac_status st = exec_value_bring(r, v, &at, err);
-    if (st != EMAC_OK)
-        return st;
-    if (v->size != l->size || memcmp(v->data, l->header.data, l->header.len) != 0)
-        return bind_by_name(r, b, v, at, err);
+    return v->size == l->size && memcmp(v->data, l->header.data, l->header.len) == 0;
+}
+
+void exec_bind_input(struct exec_run *r, const struct bundle *l, const uint8_t *file)
+{
     for (uint32_t i = 0; i < l->count; i++)
-        graph_bind_input(r->p->plan, l->port[i].port, at + l->port[i].offset);
+        graph_bind_input(r->p->plan, l->port[i].port, file + l->port[i].offset);
+}
+
+enum emac_status exec_input_bind(struct exec_run *r, const struct exec_bundle *b,
+                                 const struct exec_value *v, struct emac_err *err)
+{
+    if (!exec_is_canonical(v->held, &b->layout))
+        return bind_by_name(r, b, v->held, v->at, err);
+    exec_bind_input(r, &b->layout, v->at);
     return EMAC_OK;
 }
 
@@ -208,13 +217,14 @@ static size_t args_floats(const struct exec_run *r)
     return n;
 }
 
-static enum emac_status args_bind(struct exec_run *r, struct emac_err *err)
+enum emac_status exec_args_bind(struct exec_run *r, struct emac_err *err)
 {
     size_t at = 0;
     enum emac_status st = EMAC_OK;
     if (r->p->arg_count == 0)
         return EMAC_OK;
-    EMAC_TRY(st, exec_staged_new(r->x, args_floats(r) * sizeof(float), &r->args, err));
+    if (r->args.host == NULL)
+        EMAC_TRY(st, exec_staged_new(r->x, args_floats(r) * sizeof(float), &r->args, err));
     for (uint32_t i = 0; i < graph_input_count(r->p->graph); i++) {
         struct graph_port port = graph_input_at(r->p->graph, i);
         const char *name;
@@ -231,27 +241,29 @@ out:
 }
 
 /* What a bundle's file has beside the tensors that the program takes was not counted yet. */
-static enum emac_status input_bind(struct exec_run *r, const struct exec_bundle *b,
-                                   struct emac_err *err)
+enum emac_status exec_input_get(struct exec_run *r, const char *name, uint64_t counted,
+                                struct exec_value *out, struct emac_err *err)
 {
-    const struct store_value *v;
-    uint64_t counted = b->layout.size;
-    enum emac_status st = exec_value_get(r, b->name, task_input_find(r->task, b->name),
-                                         r->x->memory_max - r->need + counted, &v, err);
+    enum emac_status st = exec_value_get(r, name, task_input_find(r->task, name),
+                                         r->x->memory_max - r->need + counted, &out->held, err);
     if (st != EMAC_OK)
         return st;
-    r->held[r->held_count++] = v;
-    if (v->size > counted)
-        st = exec_need(r, v->size - counted, err);
-    return st == EMAC_OK ? bundle_bind(r, b, v, err) : st;
+    r->held[r->held_count++] = out->held;
+    if (out->held->size > counted)
+        st = exec_need(r, out->held->size - counted, err);
+    return st == EMAC_OK ? exec_value_bring(r, out->held, &out->at, err) : st;
 }
 
 enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err)
 {
     for (uint32_t i = 0; i < r->p->in_count; i++) {
-        enum emac_status st = input_bind(r, &r->p->in[i], err);
+        const struct exec_bundle *b = &r->p->in[i];
+        struct exec_value v;
+        enum emac_status st = exec_input_get(r, b->name, b->layout.size, &v, err);
+        if (st == EMAC_OK)
+            st = exec_input_bind(r, b, &v, err);
         if (st != EMAC_OK)
             return st;
     }
-    return args_bind(r, err);
+    return exec_args_bind(r, err);
 }

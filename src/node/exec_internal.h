@@ -41,6 +41,11 @@ struct exec_program {
     uint32_t inputs_port,
         targets_port; /* map: batch/tokens or batch/inputs; PORT_NONE when absent */
     uint32_t arg_count;
+    /* The graph is the program's own. An apply may have a graph that decodes parts; a program of
+     * steps has its two others, and its own graph's input bundles "params" and "total" are made
+     * here, like the arg. Its output bundle `opt`, by place in out, is made by `step`. */
+    struct exec_program *decode, *grad, *step; /* owned */
+    uint32_t opt;
 };
 
 /* Chunks of corpora kept, and the share of memory_max they may take beside what tasks need. */
@@ -95,11 +100,18 @@ enum emac_status exec_program_get(struct exec *x, const struct cid *cid, struct 
 void exec_program_free(struct exec_program *p);
 /* Does a map give nothing but "sum"? Only that can be added up over several micro-batches. */
 bool exec_gives_sum_alone(const struct exec_program *p);
+/* Have they the same file header, and so the same tensors at the same places? */
+bool exec_bundles_equal(const struct bundle *a, const struct bundle *b);
+/* Intermediate values of all its graphs: of steps side by side. */
+uint64_t exec_program_bytes(const struct exec_program *p);
 /* Forget programs, oldest use first, while those kept and `need` together pass memory_max; never
  * `keep`. */
 void exec_programs_trim(struct exec *x, const struct exec_program *keep, uint64_t need);
 
 /* ---- exec_inputs.c ---- */
+/* Does the task give just the args that the program's graph takes? */
+enum emac_status exec_args_fit(const struct exec_program *p, const struct task *t,
+                               struct emac_err *err);
 /* EXEC-1 for all that can be said without the inputs' bytes. */
 enum emac_status exec_task_fits(const struct exec_program *p, const struct task *t,
                                 struct emac_err *err);
@@ -110,6 +122,26 @@ enum emac_status exec_value_get(struct exec_run *r, const char *what, const stru
                                 struct emac_err *err);
 /* Hold all bundle inputs and bind their ports and the args. */
 enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err);
+/* An input that takes `counted` bytes of what was spoken for: got, held, and brought to the device.
+ */
+struct exec_value {
+    const struct store_value *held;
+    const uint8_t *at;
+};
+enum emac_status exec_input_get(struct exec_run *r, const char *name, uint64_t counted,
+                                struct exec_value *out, struct emac_err *err);
+/* Bind a bundle's ports of r's graph to it. */
+enum emac_status exec_input_bind(struct exec_run *r, const struct exec_bundle *b,
+                                 const struct exec_value *v, struct emac_err *err);
+/* Is it in canonical form, and holds exactly the bundle? */
+bool exec_is_canonical(const struct store_value *v, const struct bundle *l);
+/* Bind ports of r's graph to a canonical file of the bundle. */
+void exec_bind_input(struct exec_run *r, const struct bundle *l, const uint8_t *file);
+/* Bring the task's args to the device and bind their ports; again for each of several steps. */
+enum emac_status exec_args_bind(struct exec_run *r, struct emac_err *err);
+/* The bundle of that name in a sorted list; NULL when absent. */
+const struct exec_bundle *exec_bundle_find(const struct exec_bundle *list, uint32_t count,
+                                           const char *name);
 /* Speak for `bytes` more, forgetting cached programs to make room: TOO_LARGE when memory_max would
  * be passed. */
 enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *err);
@@ -160,12 +192,40 @@ enum emac_status exec_feed_open(struct exec_feed *f, struct exec_run *r, struct 
 enum emac_status exec_feed_batch(struct exec_feed *f, uint32_t index, struct emac_err *err);
 void exec_feed_release(struct exec_feed *f);
 
-/* ---- exec_map.c, exec_apply.c ---- */
+/* ---- exec_map.c, exec_apply.c, exec_steps.c ---- */
 enum emac_status exec_map(struct exec_run *r, struct emac_err *err);
 enum emac_status exec_apply(struct exec_run *r, struct emac_err *err);
+enum emac_status exec_steps(struct exec_run *r, struct emac_err *err);
+/* Sums of micro-batches, one range after the other. */
+struct exec_map {
+    struct exec_run *r;
+    const struct bundle *sum;
+    struct exec_feed feed;
+    uint8_t *pile[EXEC_LEVELS_MAX];
+    uint32_t depth;
+    uint8_t *spare[EXEC_LEVELS_MAX];
+    uint32_t spares;
+};
+/* Find the data, make output 0 of r, where each sum will lie. Release in any case. */
+enum emac_status exec_map_open(struct exec_map *m, struct exec_run *r, struct emac_err *err);
+/* The tree over micro-batches [first, first + count) of r's task's step. */
+enum emac_status exec_map_sum(struct exec_map *m, uint32_t first, uint32_t count,
+                              struct emac_err *err);
+void exec_map_release(struct exec_map *m);
+/* What a task of steps must be, beside what task_check says. */
+enum emac_status exec_steps_fits(const struct exec_program *p, const struct task *t,
+                                 struct emac_err *err);
+/* That the programs of steps fit each other; notes where the output "opt" goes. */
+enum emac_status exec_steps_join(struct exec_program *p, struct emac_err *err);
+/* Is that input bundle of the program's own graph made by its steps? */
+bool exec_steps_makes(const struct exec_program *p, const char *bundle);
 
 /* ---- exec.c ---- */
-/* Memory for output bundle i, its header written, its ports bound. */
+/* Memory for a bundle's file, its header written: as an output is made. */
+enum emac_status exec_bundle_new(struct exec *x, const struct bundle *l, uint8_t **out,
+                                 struct emac_err *err);
+void exec_bundle_free(struct exec *x, uint8_t *file);
+/* The same for output bundle i. */
 enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err *err);
 void exec_bind_bundle(struct exec_run *r, const struct bundle *layout, uint8_t *file);
 /* graph_run, timed, after the rest that the owner wants; CANCELLED while it rests. */

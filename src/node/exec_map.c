@@ -1,26 +1,16 @@
 /* Map programs: micro-batches one after the other, their sums added as a binary counter counts.
  * After micro-batch i the pile holds one sum for each bit of i + 1, largest first; a carry is an
- * addition of two equal halves. So the tree's value comes out, with at most log2(count) + 1 bundles
- * in memory. */
+ * addition of two equal halves. At the end what is left is added from the smallest on. So the
+ * tree's value comes out, with at most log2(count) + 1 bundles in memory. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "node/exec_internal.h"
 
-struct map_run {
-    struct exec_run *r;
-    const struct bundle *sum;
-    struct exec_feed feed;
-    uint8_t *pile[EXEC_LEVELS_MAX];
-    uint32_t depth;
-    uint8_t *spare[EXEC_LEVELS_MAX];
-    uint32_t spares;
-};
-
 /* ---- sums ---- */
 
-static enum emac_status leaf_take(struct map_run *m, uint8_t **out, struct emac_err *err)
+static enum emac_status leaf_take(struct exec_map *m, uint8_t **out, struct emac_err *err)
 {
     if (m->depth == 0) {
         *out = m->r->out[0]; /* everything is added to the left: the first is the last */
@@ -33,13 +23,13 @@ static enum emac_status leaf_take(struct map_run *m, uint8_t **out, struct emac_
     return resident_alloc(&m->r->x->resident, m->sum->size, out, err);
 }
 
-static float *numbers(const struct map_run *m, uint8_t *file)
+static float *numbers(const struct exec_map *m, uint8_t *file)
 {
     return (float *)(void *)(file + m->sum->header.len);
 }
 
-/* index counts from 0 within the task's range. */
-static enum emac_status leaf_add(struct map_run *m, uint32_t index, uint8_t *leaf,
+/* index counts from 0 within the range. */
+static enum emac_status leaf_add(struct exec_map *m, uint32_t index, uint8_t *leaf,
                                  struct emac_err *err)
 {
     struct exec *x = m->r->x;
@@ -61,10 +51,11 @@ static enum emac_status leaf_add(struct map_run *m, uint32_t index, uint8_t *lea
     return st;
 }
 
-static enum emac_status micro_batch(struct map_run *m, uint32_t i, struct emac_err *err)
+static enum emac_status micro_batch(struct exec_map *m, uint32_t first, uint32_t i,
+                                    struct emac_err *err)
 {
     uint8_t *leaf = NULL;
-    uint32_t index = m->r->task->first + i;
+    uint32_t index = first + i;
     enum emac_status st;
     if (exec_is_cancelled(m->r))
         return emac_fail(err, EMAC_CANCELLED, "the task was cancelled");
@@ -84,12 +75,32 @@ out:
     return st;
 }
 
-static enum emac_status map_loop(struct map_run *m, struct emac_err *err)
+/* The halves that have no equal: a count that is no power of two is the tree's ragged edge. */
+static enum emac_status pile_fold(struct exec_map *m, struct emac_err *err)
 {
-    uint32_t count = m->r->task->count;
+    struct exec *x = m->r->x;
+    size_t n = exec_bundle_floats(m->sum);
     enum emac_status st = EMAC_OK;
+    while (m->depth > 1) {
+        uint8_t *right = m->pile[--m->depth], *left = m->pile[m->depth - 1];
+        if (st == EMAC_OK)
+            st = device_add(x->cfg.dev, numbers(m, left), numbers(m, left), numbers(m, right), n,
+                            err);
+        m->spare[m->spares++] = right;
+    }
+    return st;
+}
+
+enum emac_status exec_map_sum(struct exec_map *m, uint32_t first, uint32_t count,
+                              struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    EMAC_ASSERT(count > 0);
+    m->depth = 0;
     for (uint32_t i = 0; i < count && st == EMAC_OK; i++)
-        st = micro_batch(m, i, err);
+        st = micro_batch(m, first, i, err);
+    if (st == EMAC_OK)
+        st = pile_fold(m, err);
     if (st != EMAC_OK)
         return st;
     EMAC_ASSERT(m->depth == 1 && m->pile[0] == m->r->out[0]);
@@ -97,8 +108,17 @@ static enum emac_status map_loop(struct map_run *m, struct emac_err *err)
     return count == 1 ? EMAC_OK : exec_finite(m->r, m->sum, numbers(m, m->pile[0]), err);
 }
 
-static void map_release(struct map_run *m)
+enum emac_status exec_map_open(struct exec_map *m, struct exec_run *r, struct emac_err *err)
 {
+    *m = (struct exec_map){.r = r, .sum = &r->p->out[0].layout};
+    enum emac_status st = exec_feed_open(&m->feed, r, err);
+    return st == EMAC_OK ? exec_output_new(r, 0, err) : st;
+}
+
+void exec_map_release(struct exec_map *m)
+{
+    if (m->r == NULL)
+        return; /* never opened */
     struct exec *x = m->r->x;
     for (uint32_t i = 0; i < m->depth; i++) {
         if (m->pile[i] != m->r->out[0])
@@ -132,12 +152,11 @@ enum emac_status exec_map(struct exec_run *r, struct emac_err *err)
 {
     if (!exec_gives_sum_alone(r->p))
         return map_once(r, err);
-    struct map_run m = {.r = r, .sum = &r->p->out[0].layout};
+    struct exec_map m = {0};
     enum emac_status st;
-    EMAC_TRY(st, exec_feed_open(&m.feed, r, err));
-    EMAC_TRY(st, exec_output_new(r, 0, err));
-    st = map_loop(&m, err);
+    EMAC_TRY(st, exec_map_open(&m, r, err));
+    st = exec_map_sum(&m, r->task->first, r->task->count, err);
 out:
-    map_release(&m);
+    exec_map_release(&m);
     return st;
 }

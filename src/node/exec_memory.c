@@ -21,21 +21,40 @@ static uint64_t times(uint64_t a, uint64_t b)
     return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
+static uint64_t levels(uint32_t count)
+{
+    uint64_t n = 0;
+    for (uint32_t c = count; c > 1; c >>= 1)
+        n++;
+    return n;
+}
+
+/* The sum of gradients with a piece a level and one for a ragged edge; parameters and optimiser
+ * state of this step and the next, but for the state that is an output; metrics. */
+static uint64_t steps_need(const struct exec_program *p)
+{
+    uint64_t bytes = times(p->grad->out[0].layout.size, levels(p->program.micro_batches) + 2);
+    for (uint32_t i = 0; i < p->step->out_count; i++)
+        bytes = add(bytes, times(p->step->out[i].layout.size, 2));
+    return bytes - p->out[p->opt].layout.size;
+}
+
 /* Partial sums beside the output: one a level of the tree for a map; for an apply one part and one
  * sum a level, and two. */
 static uint64_t sums_need(const struct exec_run *r)
 {
     const struct task *t = r->task;
     uint64_t pieces = 0;
-    if (r->p->program.kind == PROGRAM_MAP) {
-        for (uint32_t c = t->count; c > 1; c >>= 1)
-            pieces++;
-        return times(r->p->out[0].layout.size, pieces);
-    }
+    if (r->p->program.kind == PROGRAM_MAP)
+        return times(r->p->out[0].layout.size, levels(t->count));
+    if (r->p->program.kind == PROGRAM_STEPS)
+        return steps_need(r->p);
     if (r->p->sum.count == 0)
         return 0;
     for (uint32_t c = t->part_count; c > 0; c >>= 1)
         pieces += 2;
+    if (r->p->decode != NULL) /* a part as it came, beside what it becomes */
+        return add(r->p->decode->in[0].layout.size, times(r->p->sum.size, pieces + 2));
     return times(r->p->sum.size, t->part_count == 1 ? 1 : pieces + 2);
 }
 
@@ -59,16 +78,36 @@ static uint64_t batch_need(const struct exec_program *p)
     return add(bytes, bytes / s->batch);
 }
 
+/* Each input once, though several programs of steps may take it; what steps make is none. */
+static uint64_t inputs_need(const struct exec_program *p)
+{
+    const struct exec_program *all[] = {p, p->grad, p->step};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < EMAC_COUNT(all) && all[k] != NULL; k++) {
+        for (uint32_t i = 0; i < all[k]->in_count; i++) {
+            const struct exec_bundle *b = &all[k]->in[i];
+            bool counted = k == 0 && exec_steps_makes(p, b->name);
+            for (size_t before = 0; before < k && !counted; before++)
+                counted =
+                    exec_bundle_find(all[before]->in, all[before]->in_count, b->name) != NULL &&
+                    !(before == 0 && exec_steps_makes(p, b->name));
+            bytes = counted ? bytes : add(bytes, b->layout.size);
+        }
+    }
+    return bytes;
+}
+
 static struct exec_needs needs_of(const struct exec_run *r)
 {
     const struct exec_program *p = r->p;
-    struct exec_needs n = {.between = graph_plan_bytes(p->plan), .sums = sums_need(r)};
-    for (uint32_t i = 0; i < p->in_count; i++)
-        n.inputs = add(n.inputs, p->in[i].layout.size);
+    struct exec_needs n = {.between = exec_program_bytes(p), .sums = sums_need(r)};
+    n.inputs = inputs_need(p);
     for (uint32_t i = 0; i < p->out_count; i++)
         n.outputs = add(n.outputs, p->out[i].layout.size);
     if (p->program.kind == PROGRAM_MAP)
         n.batch = batch_need(p);
+    else if (p->program.kind == PROGRAM_STEPS)
+        n.batch = batch_need(p->grad);
     return n;
 }
 

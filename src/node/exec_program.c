@@ -40,7 +40,23 @@ void exec_program_free(struct exec_program *p)
     bundle_release(&p->sum);
     graph_plan_free(p->plan);
     graph_free(p->graph);
+    exec_program_free(p->decode);
+    exec_program_free(p->grad);
+    exec_program_free(p->step);
     free(p);
+}
+
+uint64_t exec_program_bytes(const struct exec_program *p)
+{
+    return p == NULL ? 0
+                     : graph_plan_bytes(p->plan) + exec_program_bytes(p->decode) +
+                           exec_program_bytes(p->grad) + exec_program_bytes(p->step);
+}
+
+bool exec_bundles_equal(const struct bundle *a, const struct bundle *b)
+{
+    return a->size == b->size && a->header.len == b->header.len &&
+           (a->header.len == 0 || memcmp(a->header.data, b->header.data, a->header.len) == 0);
 }
 
 /* ---- ports ---- */
@@ -156,7 +172,43 @@ out:
 
 /* ---- the cache ---- */
 
-static enum emac_status program_load(struct exec *x, const struct cid *cid,
+/* The program's own graph, with p->program known. */
+static enum emac_status graph_load(struct exec *x, struct exec_program *p, struct emac_err *err)
+{
+    struct emac_buf buf;
+    enum emac_status st;
+    emac_buf_init(&buf, UNIXFS_BLOCK_MAX);
+    EMAC_TRY(st, block_get(x, &p->program.graph, &buf, err));
+    EMAC_TRY(st, graph_decode(&p->graph, buf.data, buf.len, err));
+    EMAC_TRY(st, ports_sort(p, err));
+    st = graph_plan_new(p->graph, &p->plan, err);
+out:
+    emac_buf_release(&buf);
+    return st;
+}
+
+/* The graph that parts go through: "part" in, what is added out. */
+static enum emac_status decode_load(struct exec *x, struct exec_program *p, struct emac_err *err)
+{
+    enum emac_status st = emac_alloc(&p->decode, 1, sizeof *p->decode, err);
+    if (st != EMAC_OK)
+        return st;
+    struct exec_program *d = p->decode;
+    d->program = (struct program){.kind = PROGRAM_APPLY, .graph = p->program.decode};
+    st = graph_load(x, d, err);
+    if (st != EMAC_OK)
+        return emac_wrap(err, "the graph that decodes parts");
+    if (d->in_count != 1 || strcmp(d->in[0].name, "part") != 0 || d->arg_count != 0 ||
+        d->sum.count != 0 || d->out_count != 1 || strcmp(d->out[0].name, "sum") != 0 ||
+        !exec_bundles_equal(&d->out[0].layout, &p->sum))
+        st = emac_fail(err, EMAC_INVALID,
+                       "the graph that decodes parts must take bundle 'part' and give what the "
+                       "program takes as 'sum'");
+    return st;
+}
+
+/* A program of steps is made of two that are not of that kind. */
+static enum emac_status program_load(struct exec *x, const struct cid *cid, bool whole,
                                      struct exec_program **out, struct emac_err *err)
 {
     struct exec_program *p = NULL;
@@ -167,12 +219,20 @@ static enum emac_status program_load(struct exec *x, const struct cid *cid,
     p->cid = *cid;
     EMAC_TRY(st, block_get(x, cid, &buf, err));
     EMAC_TRY(st, program_decode(&p->program, buf.data, buf.len, err));
-    EMAC_TRY(st, block_get(x, &p->program.graph, &buf, err));
-    EMAC_TRY(st, graph_decode(&p->graph, buf.data, buf.len, err));
-    EMAC_TRY(st, ports_sort(p, err));
-    EMAC_TRY(st, graph_plan_new(p->graph, &p->plan, err));
-    *out = p;
-    p = NULL;
+    EMAC_TRY(st, graph_load(x, p, err));
+    if (p->program.has_decode)
+        EMAC_TRY(st, decode_load(x, p, err));
+    if (p->program.kind == PROGRAM_STEPS && !whole) {
+        st = emac_fail(err, EMAC_INVALID, "a program of steps cannot be a step of another");
+    } else if (p->program.kind == PROGRAM_STEPS) {
+        EMAC_TRY(st, program_load(x, &p->program.grad, false, &p->grad, err));
+        EMAC_TRY(st, program_load(x, &p->program.step, false, &p->step, err));
+        EMAC_TRY(st, exec_steps_join(p, err));
+    }
+    if (st == EMAC_OK) {
+        *out = p;
+        p = NULL;
+    }
 out:
     exec_program_free(p);
     emac_buf_release(&buf);
@@ -202,7 +262,7 @@ void exec_programs_trim(struct exec *x, const struct exec_program *keep, uint64_
         uint64_t kept = 0;
         for (uint32_t i = 0; i < x->program_count; i++) {
             if (x->program[i] != keep)
-                kept += graph_plan_bytes(x->program[i]->plan);
+                kept += exec_program_bytes(x->program[i]);
         }
         uint32_t oldest = oldest_but(x, keep);
         if (oldest == x->program_count || (need <= x->memory_max && kept <= x->memory_max - need))
@@ -222,7 +282,7 @@ enum emac_status exec_program_get(struct exec *x, const struct cid *cid, struct 
             return EMAC_OK;
         }
     }
-    enum emac_status st = program_load(x, cid, out, err);
+    enum emac_status st = program_load(x, cid, true, out, err);
     if (st != EMAC_OK)
         return st;
     if (x->program_count == EXEC_PROGRAMS_MAX)

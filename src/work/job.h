@@ -109,6 +109,13 @@ enum emac_status job_check(const struct job *job, struct emac_err *err);
 enum emac_status job_encode(const struct job *job, struct emac_buf *out, struct cid *cid,
                             struct emac_err *err);
 enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err);
+/* The fields of the recipe that struct optimiser_recipe holds, as the map that a program carries:
+ * those of the job's own section, with its rules for what is left out. Reading checks ranges. */
+struct dagcbor_writer;
+struct dagcbor_node;
+void job_recipe_write(struct dagcbor_writer *w, const struct optimiser_recipe *r);
+enum emac_status job_recipe_read(struct optimiser_recipe *out, const struct dagcbor_node *map,
+                                 struct emac_err *err);
 void job_id(char out[JOB_ID_MAX], const struct cid *job_cid);
 
 /* Byte ranges of a corpus: training [0, train_end), held-out [train_end, size). */

@@ -23,6 +23,18 @@ struct entry {
     const struct job_field *field;
 };
 
+static void entries_sort(struct entry *out, uint32_t n)
+{
+    EMAC_ASSERT(n <= JOB_FIELDS_MAX);
+    for (uint32_t i = 1; i < n; i++) {
+        struct entry e = out[i];
+        uint32_t at = i;
+        for (; at > 0 && key_before(e.key, out[at - 1].key); at--)
+            out[at] = out[at - 1];
+        out[at] = e;
+    }
+}
+
 static uint32_t entries_of(const char *section, const struct job *job,
                            struct entry out[JOB_FIELDS_MAX])
 {
@@ -33,14 +45,26 @@ static uint32_t entries_of(const char *section, const struct job *job,
     }
     for (uint32_t i = 0; section == NULL && JOB_SECTIONS[i] != NULL; i++)
         out[n++] = (struct entry){JOB_SECTIONS[i], NULL};
-    EMAC_ASSERT(n <= JOB_FIELDS_MAX);
-    for (uint32_t i = 1; i < n; i++) {
-        struct entry e = out[i];
-        uint32_t at = i;
-        for (; at > 0 && key_before(e.key, out[at - 1].key); at--)
-            out[at] = out[at - 1];
-        out[at] = e;
+    entries_sort(out, n);
+    return n;
+}
+
+/* Does struct optimiser_recipe hold it? */
+static bool is_recipe(const struct job_field *f, const struct job *job)
+{
+    size_t begin = offsetof(struct job, optimiser);
+    return job_field_is_of(f, "recipe", job) && f->type != FIELD_WORD && f->offset >= begin &&
+           f->offset < begin + sizeof job->optimiser;
+}
+
+static uint32_t recipe_entries(const struct job *job, struct entry out[JOB_FIELDS_MAX])
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        if (is_recipe(&JOB_FIELDS[i], job))
+            out[n++] = (struct entry){JOB_FIELDS[i].key, &JOB_FIELDS[i]};
     }
+    entries_sort(out, n);
     return n;
 }
 
@@ -143,6 +167,19 @@ static void write_section(struct dagcbor_writer *w, const char *section, const s
             write_field(w, e[i].field, job);
         else
             write_section(w, e[i].key, job);
+    }
+}
+
+void job_recipe_write(struct dagcbor_writer *w, const struct optimiser_recipe *r)
+{
+    const struct job job = {.optimiser = *r};
+    struct entry e[JOB_FIELDS_MAX];
+    uint32_t n = recipe_entries(&job, e);
+    n = entries_keep(&job, e, n, is_said, &job);
+    dagcbor_map(w, n);
+    for (uint32_t i = 0; i < n; i++) {
+        dagcbor_key(w, e[i].key);
+        write_field(w, e[i].field, &job);
     }
 }
 
@@ -281,17 +318,13 @@ static enum emac_status read_section(struct job *job, const char *section,
     return EMAC_OK;
 }
 
+/* map: the field's section */
 static enum emac_status choice_read(struct job *job, const struct job_field *f,
-                                    const struct dagcbor_node *root, struct emac_err *err)
+                                    const struct dagcbor_node *map, struct emac_err *err)
 {
-    const struct dagcbor_node *map = root;
     const char *word;
     enum emac_status st = EMAC_OK;
     job_field_set_usual(job, f);
-    if (f->joined && f->section != NULL && dagcbor_find(root, f->section) == NULL)
-        return EMAC_OK;
-    if (f->section != NULL)
-        EMAC_TRY(st, dagcbor_get(root, f->section, DAGCBOR_MAP, &map, err));
     if (f->joined && dagcbor_find(map, f->key) == NULL)
         return EMAC_OK;
     EMAC_TRY(st, dagcbor_get_str(map, f->key, &word, err));
@@ -308,15 +341,58 @@ static enum emac_status choices_read(struct job *job, const struct dagcbor_node 
 {
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
         const struct job_field *f = &JOB_FIELDS[i];
+        const struct dagcbor_node *map = root;
         enum emac_status st = EMAC_OK;
-        if (f->type == FIELD_CHOICE && job_field_applies(f, job))
-            st = choice_read(job, f, root, err);
-        else if (f->joined && job_field_applies(f, job))
-            job_field_set_usual(job, f); /* unless it is read later on */
+        if (!job_field_applies(f, job))
+            continue;
+        if (f->joined)
+            job_field_set_usual(job, f); /* unless it is read now or later on */
+        if (f->type != FIELD_CHOICE ||
+            (f->joined && f->section != NULL && dagcbor_find(root, f->section) == NULL))
+            continue;
+        if (f->section != NULL)
+            st = dagcbor_get(root, f->section, DAGCBOR_MAP, &map, err);
+        if (st == EMAC_OK)
+            st = choice_read(job, f, map, err);
         if (st != EMAC_OK)
             return st;
     }
     return EMAC_OK;
+}
+
+static enum emac_status recipe_fields(struct job *job, const struct dagcbor_node *map,
+                                      struct emac_err *err)
+{
+    struct entry e[JOB_FIELDS_MAX];
+    uint32_t n = recipe_entries(job, e);
+    enum emac_status st = EMAC_OK;
+    n = entries_keep(job, e, n, is_there, map);
+    if (map->seq.count != n)
+        return emac_fail(err, EMAC_INVALID, "a recipe has %zu fields, not %u", map->seq.count, n);
+    for (uint32_t i = 0; i < n && st == EMAC_OK; i++) {
+        st = read_field(e[i].field, job, map, err);
+        if (st == EMAC_OK)
+            st = job_field_check(job, e[i].field, err);
+    }
+    return st;
+}
+
+enum emac_status job_recipe_read(struct optimiser_recipe *out, const struct dagcbor_node *map,
+                                 struct emac_err *err)
+{
+    struct job job = {0};
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        if (f->type == FIELD_CHOICE && is_recipe(f, &job))
+            EMAC_TRY(st, choice_read(&job, f, map, err));
+        else if (f->joined && is_recipe(f, &job))
+            job_field_set_usual(&job, f);
+    }
+    st = recipe_fields(&job, map, err);
+    *out = job.optimiser;
+out:
+    return st;
 }
 
 enum emac_status job_decode(struct job *out, const void *data, size_t n, struct emac_err *err)

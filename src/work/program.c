@@ -5,13 +5,16 @@
 
 #include "base/assert.h"
 #include "base/philox.h"
+#include "codec/dagcbor.h"
+#include "work/job.h"
 
 static const char *const SAMPLER_NAMES[] = {[SAMPLER_RANDOM] = "random",
                                             [SAMPLER_ORDERED] = "ordered",
                                             [SAMPLER_SHUFFLED] = "shuffled",
                                             [SAMPLER_LISTED] = "listed"};
 static const char *const SPLIT_NAMES[DATASET_PARTS] = {"train", "test"};
-static const char *const PROGRAM_NAMES[] = {[PROGRAM_MAP] = "map", [PROGRAM_APPLY] = "apply"};
+static const char *const PROGRAM_NAMES[] = {
+    [PROGRAM_MAP] = "map", [PROGRAM_APPLY] = "apply", [PROGRAM_STEPS] = "steps"};
 
 bool sampler_on_records(const struct sampler *s)
 {
@@ -96,6 +99,16 @@ static enum emac_status program_check(const struct program *p, struct emac_err *
     if (p->has_sampler != (p->kind == PROGRAM_MAP))
         return emac_fail(err, EMAC_INVALID, "a program of kind '%s' must %s a sampler",
                          PROGRAM_NAMES[p->kind], p->kind == PROGRAM_MAP ? "have" : "not have");
+    if (p->has_decode && (p->kind != PROGRAM_APPLY || p->decode.codec != CID_DAG_CBOR))
+        return emac_fail(err, EMAC_INVALID,
+                         "what decodes parts must be a dag-cbor block, and goes with kind 'apply'");
+    if (p->kind == PROGRAM_STEPS &&
+        (p->grad.codec != CID_DAG_CBOR || p->step.codec != CID_DAG_CBOR || p->micro_batches == 0 ||
+         p->micro_batches > STEPS_BATCHES_MAX))
+        return emac_fail(err, EMAC_INVALID,
+                         "a program of kind 'steps' must name two programs and have 1 to %d "
+                         "micro-batches",
+                         STEPS_BATCHES_MAX);
     return p->has_sampler ? sampler_check(&p->sampler, err) : EMAC_OK;
 }
 
@@ -128,6 +141,40 @@ static void sampler_write(struct dagcbor_writer *w, const struct sampler *s)
     }
 }
 
+static void program_write(struct dagcbor_writer *w, const struct program *p)
+{
+    bool steps = p->kind == PROGRAM_STEPS;
+    dagcbor_map(w, steps ? 7 : p->has_sampler || p->has_decode ? 4 : 3);
+    if (steps) {
+        dagcbor_key(w, "grad");
+        dagcbor_cid(w, &p->grad);
+    }
+    dagcbor_key(w, "kind");
+    dagcbor_str(w, PROGRAM_NAMES[p->kind]);
+    if (steps) {
+        dagcbor_key(w, "step");
+        dagcbor_cid(w, &p->step);
+    }
+    dagcbor_key(w, "graph");
+    dagcbor_cid(w, &p->graph);
+    if (p->has_decode) {
+        dagcbor_key(w, "decode");
+        dagcbor_cid(w, &p->decode);
+    }
+    if (steps) {
+        dagcbor_key(w, "recipe");
+        job_recipe_write(w, &p->recipe);
+    }
+    if (p->has_sampler)
+        sampler_write(w, &p->sampler);
+    dagcbor_key(w, "numerics");
+    dagcbor_u64(w, NUMERICS_VERSION);
+    if (steps) {
+        dagcbor_key(w, "micro_batches");
+        dagcbor_u64(w, p->micro_batches);
+    }
+}
+
 enum emac_status program_encode(const struct program *p, struct emac_buf *out, struct cid *cid,
                                 struct emac_err *err)
 {
@@ -137,15 +184,7 @@ enum emac_status program_encode(const struct program *p, struct emac_buf *out, s
     size_t start = out->len;
     struct dagcbor_writer w;
     dagcbor_writer_init(&w, out);
-    dagcbor_map(&w, p->has_sampler ? 4 : 3);
-    dagcbor_key(&w, "kind");
-    dagcbor_str(&w, PROGRAM_NAMES[p->kind]);
-    dagcbor_key(&w, "graph");
-    dagcbor_cid(&w, &p->graph);
-    if (p->has_sampler)
-        sampler_write(&w, &p->sampler);
-    dagcbor_key(&w, "numerics");
-    dagcbor_u64(&w, NUMERICS_VERSION);
+    program_write(&w, p);
     st = dagcbor_writer_end(&w, err);
     if (st == EMAC_OK && cid != NULL)
         *cid = cid_of(CID_DAG_CBOR, out->data + start, out->len - start);
@@ -214,17 +253,52 @@ out:
     return st;
 }
 
+static enum emac_status steps_read(struct program *out, const struct dagcbor_node *map,
+                                   struct emac_err *err)
+{
+    static const char *const KEYS[] = {"grad",   "kind",     "step",          "graph",
+                                       "recipe", "numerics", "micro_batches", NULL};
+    const struct dagcbor_node *recipe;
+    uint64_t batches = 0;
+    enum emac_status st;
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_cid(map, "grad", &out->grad, err));
+    EMAC_TRY(st, dagcbor_get_cid(map, "step", &out->step, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "micro_batches", STEPS_BATCHES_MAX, &batches, err));
+    EMAC_TRY(st, dagcbor_get(map, "recipe", DAGCBOR_MAP, &recipe, err));
+    st = job_recipe_read(&out->recipe, recipe, err);
+    out->micro_batches = (uint32_t)batches;
+out:
+    return st;
+}
+
+static enum emac_status map_or_apply_read(struct program *out, const struct dagcbor_node *map,
+                                          struct emac_err *err)
+{
+    static const char *const KEYS[] = {"kind", "graph", "decode", "sampler", "numerics", NULL};
+    const struct dagcbor_node *sampler;
+    enum emac_status st;
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    out->has_decode = dagcbor_find(map, "decode") != NULL;
+    if (out->has_decode)
+        EMAC_TRY(st, dagcbor_get_cid(map, "decode", &out->decode, err));
+    out->has_sampler = dagcbor_find(map, "sampler") != NULL;
+    if (out->has_sampler) {
+        EMAC_TRY(st, dagcbor_get(map, "sampler", DAGCBOR_MAP, &sampler, err));
+        EMAC_TRY(st, sampler_decode(&out->sampler, sampler, err));
+    }
+out:
+    return st;
+}
+
 static enum emac_status program_read(struct program *out, const struct dagcbor_node *map,
                                      struct emac_err *err)
 {
-    static const char *const KEYS[] = {"kind", "graph", "sampler", "numerics", NULL};
     enum emac_status st;
     uint64_t numerics;
     uint32_t kind;
-    const struct dagcbor_node *sampler;
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "a program must be a map");
-    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "numerics", UINT64_MAX, &numerics, err));
     if (numerics != NUMERICS_VERSION)
         return emac_fail(err, EMAC_UNSUPPORTED,
@@ -233,11 +307,8 @@ static enum emac_status program_read(struct program *out, const struct dagcbor_n
     EMAC_TRY(st, name_decode(map, "kind", PROGRAM_NAMES, EMAC_COUNT(PROGRAM_NAMES), &kind, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "graph", &out->graph, err));
     out->kind = (enum program_kind)kind;
-    out->has_sampler = dagcbor_find(map, "sampler") != NULL;
-    if (out->has_sampler) {
-        EMAC_TRY(st, dagcbor_get(map, "sampler", DAGCBOR_MAP, &sampler, err));
-        EMAC_TRY(st, sampler_decode(&out->sampler, sampler, err));
-    }
+    EMAC_TRY(st, out->kind == PROGRAM_STEPS ? steps_read(out, map, err)
+                                            : map_or_apply_read(out, map, err));
     st = program_check(out, err);
 out:
     return st;

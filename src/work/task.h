@@ -1,6 +1,9 @@
 /* Programs, tasks, receipts: dag-cbor objects named by their CIDs.
  *
- * program: {graph: CID, kind: "map" | "apply", numerics: 1, sampler?: {...}}
+ * program: {graph: CID, kind: "map", numerics: 1, sampler: {...}}
+ *       or {graph: CID, kind: "apply", numerics: 1, decode?: CID}
+ *       or {grad: CID, graph: CID, kind: "steps", micro_batches, numerics: 1, recipe: {...},
+ *           step: CID}
  *   map    for each index i in [first, first+count) the sampler makes the micro-batch out of input
  *          `data`: "batch/tokens" and "batch/targets" from windows of a file, "batch/inputs" and
  *          "batch/targets" from records of a data set; the graph runs; its "sum/..." outputs are
@@ -9,6 +12,14 @@
  *          that gives other bundles takes one micro-batch a task (count 1), and gives them all.
  *   apply  the graph runs once. If it has "sum/..." inputs they come from the task's `parts`:
  *          bundles of aligned ranges that together cover [0, total) exactly, combined in the tree.
+ *          With `decode`, a graph, each part goes through it first: bundle "part" in, "sum" out.
+ *   steps  `count` optimiser steps, numbers `step`, step + 1, ..., of one replica: for each,
+ * program `grad` (a map) over micro-batches [first, first + micro_batches), in the tree over that
+ *          many, then program `step` (an apply) over the sum, with the args that the recipe gives
+ *          for it (model/optimiser.h). The next one's inputs "params" and "opt" are its outputs.
+ *          Then the graph runs once: its inputs "params/..." are the last parameters, "total/..."
+ *          the steps' "metrics" added in order, "args/steps_inv" is 1 / count; other bundles are
+ *          inputs of the task. Outputs: the graph's, and "opt".
  * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come
  * from the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
  *
@@ -33,6 +44,7 @@
 #include "codec/cid.h"
 #include "crypto/crypto.h"
 #include "graph/graph.h"
+#include "model/optimiser.h"
 #include "work/dataset.h"
 
 #define TASK_INPUTS_MAX    24
@@ -45,10 +57,11 @@
 #define PROGRAM_BYTES_MAX   4096
 #define TASK_BYTES_MAX      (1u << 20)
 #define RECEIPT_BYTES_MAX   8192
-#define SAMPLER_TOKENS_MAX  (1u << 22) /* batch * seq */
-#define SAMPLER_RECORDS_MAX (1u << 20) /* batch */
+#define SAMPLER_TOKENS_MAX  (1u << 22)     /* batch * seq */
+#define SAMPLER_RECORDS_MAX (1u << 20)     /* batch */
+#define STEPS_BATCHES_MAX   TASK_PARTS_MAX /* micro_batches of a steps program */
 
-enum program_kind { PROGRAM_MAP, PROGRAM_APPLY };
+enum program_kind { PROGRAM_MAP, PROGRAM_APPLY, PROGRAM_STEPS };
 enum sampler_kind {
     SAMPLER_RANDOM,   /* windows at uniformly random offsets of [begin, end) */
     SAMPLER_ORDERED,  /* window w at begin + w * seq */
@@ -67,12 +80,16 @@ struct sampler {
     uint64_t rows;           /* shuffled: records that one step takes; listed: 0 */
 };
 
-/* {graph: CID, kind, numerics: 1, sampler?}: a map has a sampler, an apply has none. */
 struct program {
     enum program_kind kind;
     struct cid graph;
-    bool has_sampler;
+    bool has_sampler; /* map */
     struct sampler sampler;
+    bool has_decode; /* apply: may have one */
+    struct cid decode;
+    struct cid grad, step; /* steps */
+    uint32_t micro_batches;
+    struct optimiser_recipe recipe;
 };
 
 struct task_input {
@@ -91,9 +108,9 @@ struct task_arg {
 
 struct task {
     struct cid program;
-    uint32_t first, count; /* map */
+    uint32_t first, count; /* map: micro-batches; steps: first micro-batch, number of steps */
     uint32_t total;        /* apply with parts: micro-batches in the tree */
-    uint32_t step;         /* sampler's step */
+    uint32_t step;         /* sampler's step; steps: the first one */
     uint32_t input_count, part_count, arg_count;
     struct task_input input[TASK_INPUTS_MAX]; /* sorted by name */
     struct task_part *part;                   /* sorted by first; owned */

@@ -82,6 +82,58 @@ static void test_program_round_trip(void **state)
     emac_buf_release(&again);
 }
 
+static struct program steps_program(void)
+{
+    return (struct program){.kind = PROGRAM_STEPS,
+                            .graph = block_cid("end"),
+                            .grad = block_cid("grad"),
+                            .step = block_cid("step"),
+                            .micro_batches = 5,
+                            .recipe = small_job(40, 5).optimiser};
+}
+
+static void test_programs_of_several_graphs(void **state)
+{
+    struct program p = steps_program(), back;
+    struct emac_buf buf, again;
+    struct cid cid, cid2;
+    emac_buf_init(&buf, 4096);
+    emac_buf_init(&again, 4096);
+    for (int kind = 0; kind < 2; kind++) {
+        if (kind == 1)
+            p = (struct program){.kind = PROGRAM_APPLY,
+                                 .graph = block_cid("graph"),
+                                 .has_decode = true,
+                                 .decode = block_cid("decode")};
+        emac_buf_clear(&buf);
+        emac_buf_clear(&again);
+        assert_ok(program_encode(&p, &buf, &cid, err));
+        assert_ok(program_decode(&back, buf.data, buf.len, err));
+        assert_int_equal(back.micro_batches, p.micro_batches);
+        assert_memory_equal(&back.recipe, &p.recipe, sizeof p.recipe);
+        assert_true(cid_equal(&back.grad, &p.grad) && cid_equal(&back.step, &p.step));
+        assert_true(back.has_decode == p.has_decode && cid_equal(&back.decode, &p.decode));
+        assert_ok(program_encode(&back, &again, &cid2, err));
+        assert_true(cid_equal(&cid, &cid2));
+    }
+    p = steps_program();
+    p.micro_batches = 0;
+    assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "micro-batches");
+    p.micro_batches = STEPS_BATCHES_MAX + 1;
+    assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "micro-batches");
+    p = steps_program();
+    p.has_decode = true;
+    p.decode = block_cid("decode");
+    assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "goes with kind 'apply'");
+    p = steps_program();
+    p.recipe.beta1 = 2; /* written as it is, refused when read */
+    emac_buf_clear(&buf);
+    assert_ok(program_encode(&p, &buf, NULL, err));
+    assert_fails(program_decode(&back, buf.data, buf.len, err), EMAC_INVALID, "recipe.beta1");
+    emac_buf_release(&buf);
+    emac_buf_release(&again);
+}
+
 static void test_programs_that_make_no_sense(void **state)
 {
     struct emac_buf buf;
@@ -475,6 +527,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_program_round_trip),
+        cmocka_unit_test(test_programs_of_several_graphs),
         cmocka_unit_test(test_programs_that_make_no_sense),
         cmocka_unit_test(test_random_sampler_stays_inside_and_spreads),
         cmocka_unit_test(test_ordered_sampler_tiles),

@@ -1,0 +1,240 @@
+#include "model/local_sgd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "compute/pack.h"
+#include "model/model.h"
+
+static const char PARAMS[] = "params/", METRICS[] = "metrics/";
+
+struct building {
+    struct graph *g;
+    const struct local_recipe *r;
+    value_id minus_one, feedback, count_inv, lr, momentum; /* of shape [1], where they are used */
+};
+
+uint32_t local_keep(double density)
+{
+    double fours = density * (PACK_TOP_BLOCK / 4) + 0.5;
+    uint32_t keep = fours < 1.0 ? 4 : 4 * (uint32_t)fours;
+    return keep < PACK_TOP_KEEP_MAX ? keep : PACK_TOP_KEEP_MAX;
+}
+
+bool local_has_carry(const struct local_recipe *r)
+{
+    return r->delta != DELTA_F32;
+}
+
+bool local_has_momentum(const struct local_recipe *r)
+{
+    return r->outer_momentum != 0;
+}
+
+static struct pack pack_of(const struct local_recipe *r)
+{
+    static const enum pack_format formats[] = {
+        [DELTA_INT8] = PACK_INT8, [DELTA_INT4] = PACK_INT4, [DELTA_TOPK] = PACK_TOP};
+    struct pack p;
+    EMAC_ASSERT(r->delta != DELTA_F32 && r->delta < DELTA_FORMS);
+    bool ok = pack_make(formats[r->delta], r->delta == DELTA_TOPK ? local_keep(r->density) : 0, &p);
+    EMAC_ASSERT(ok);
+    return p;
+}
+
+/* ---- building ---- */
+
+static value_id op2(struct graph *g, enum op op, value_id a, value_id b)
+{
+    value_id in[] = {a, b};
+    return graph_op(g, op, NULL, 2, in);
+}
+
+static value_id number(struct graph *g, double v)
+{
+    return model_fill(g, SHAPE1(1), (float)v);
+}
+
+static value_id minus(const struct building *b, value_id x, value_id y)
+{
+    return op2(b->g, OP_ADD, x, op2(b->g, OP_SCALE, y, b->minus_one));
+}
+
+static value_id input(struct graph *g, const char *bundle, const char *name, struct shape shape)
+{
+    char text[GRAPH_NAME_MAX];
+    snprintf(text, sizeof text, "%s/%s", bundle, name);
+    return graph_input(g, text, DTYPE_F32, shape);
+}
+
+static void output(struct graph *g, const char *bundle, const char *name, value_id v)
+{
+    char text[GRAPH_NAME_MAX];
+    snprintf(text, sizeof text, "%s/%s", bundle, name);
+    graph_output(g, text, v);
+}
+
+static value_id pack(const struct building *b, value_id x)
+{
+    struct pack p = pack_of(b->r);
+    const struct op_attrs attrs = {{{.i = p.format}, {.i = p.keep}}};
+    return graph_op(b->g, OP_PACK, &attrs, 1, &x);
+}
+
+static value_id unpack(const struct building *b, value_id q, const struct shape *shape)
+{
+    struct pack p = pack_of(b->r);
+    struct op_attrs attrs = {{{.i = p.format}, {.i = p.keep}}};
+    for (uint32_t i = 0; i < shape->rank; i++)
+        attrs.at[2 + i].i = (int64_t)shape->dim[i];
+    return graph_op(b->g, OP_UNPACK, &attrs, 1, &q);
+}
+
+/* Call `each` for every parameter that `init` gives, in its order. */
+static enum emac_status each_parameter(const struct graph *init, struct building *b,
+                                       void (*each)(struct building *b, const char *name,
+                                                    struct shape shape),
+                                       struct emac_err *err)
+{
+    uint32_t count = graph_output_count(init);
+    for (uint32_t i = 0; i < count; i++) {
+        struct model_param p;
+        struct graph_port port = graph_output_at(init, i);
+        if (strncmp(port.name, PARAMS, sizeof PARAMS - 1) != 0)
+            continue;
+        if (port.dtype != DTYPE_F32)
+            return emac_fail(err, EMAC_INVALID,
+                             "local SGD moves f32 weights, and '%s' is stored as %s: set "
+                             "model.storage to f32",
+                             port.name, dtype_name(port.dtype));
+        bool fits = emac_strcpy(p.name, sizeof p.name, port.name + sizeof PARAMS - 1);
+        EMAC_ASSERT(fits);
+        each(b, p.name, port.shape); /* which may add outputs to `init`, and so move port.name */
+    }
+    return EMAC_OK;
+}
+
+/* ---- the initial state ---- */
+
+static void zeros(struct building *b, const char *name, struct shape shape)
+{
+    if (local_has_carry(b->r))
+        output(b->g, "carry", name, model_fill(b->g, shape, 0.0f));
+    if (local_has_momentum(b->r))
+        output(b->g, "outer", name, model_fill(b->g, shape, 0.0f));
+}
+
+enum emac_status local_init_extend(struct graph *init, const struct local_recipe *r,
+                                   struct emac_err *err)
+{
+    struct building b = {.g = init, .r = r};
+    enum emac_status st = each_parameter(init, &b, zeros, err);
+    return st == EMAC_OK ? graph_status(init, err) : st;
+}
+
+/* ---- the end of a replica's steps ---- */
+
+static void delta(struct building *b, const char *name, struct shape shape)
+{
+    value_id start = input(b->g, "start", name, shape), sent;
+    value_id way = minus(b, start, input(b->g, "params", name, shape));
+    if (!local_has_carry(b->r)) {
+        output(b->g, "delta", name, way);
+        return;
+    }
+    value_id kept = op2(b->g, OP_SCALE, input(b->g, "carry", name, shape), b->feedback);
+    way = op2(b->g, OP_ADD, kept, way);
+    sent = pack(b, way);
+    output(b->g, "delta", name, sent);
+    output(b->g, "carry", name, minus(b, way, unpack(b, sent, &shape)));
+}
+
+/* Of each metric of an optimiser step: "<to><metric>" = "<from><metric>" * scale. */
+static void metrics(struct graph *g, const struct graph *step, const char *from, const char *to,
+                    value_id scale)
+{
+    for (uint32_t i = 0; i < graph_output_count(step); i++) {
+        char in[GRAPH_NAME_MAX], out[GRAPH_NAME_MAX];
+        struct graph_port port = graph_output_at(step, i);
+        if (strncmp(port.name, METRICS, sizeof METRICS - 1) != 0)
+            continue;
+        snprintf(in, sizeof in, "%s%s", from, port.name + sizeof METRICS - 1);
+        snprintf(out, sizeof out, "%s%s", to, port.name + sizeof METRICS - 1);
+        value_id v = graph_input(g, in, port.dtype, port.shape);
+        graph_output(g, out, scale == VALUE_NONE ? v : op2(g, OP_SCALE, v, scale));
+    }
+}
+
+enum emac_status local_delta_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, struct graph **out,
+                                   struct emac_err *err)
+{
+    struct building b = {.g = graph_new(), .r = r};
+    b.minus_one = number(b.g, -1.0);
+    if (local_has_carry(r))
+        b.feedback = number(b.g, r->feedback);
+    enum emac_status st = each_parameter(init, &b, delta, err);
+    metrics(b.g, step, "total/", "delta/metrics.",
+            graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
+    return model_graph_end(b.g, st, out, err);
+}
+
+/* ---- what a delta means ---- */
+
+static void decoded(struct building *b, const char *name, struct shape shape)
+{
+    char text[GRAPH_NAME_MAX];
+    size_t n = 0;
+    struct pack p = pack_of(b->r);
+    bool ok = shape_count(&shape, &n);
+    EMAC_ASSERT(ok);
+    snprintf(text, sizeof text, "part/%s", name);
+    value_id q =
+        graph_input(b->g, text, DTYPE_U8, SHAPE2(pack_blocks(&p, n), pack_block_bytes(&p)));
+    output(b->g, "sum", name, unpack(b, q, &shape));
+}
+
+enum emac_status local_decode_graph(const struct graph *init, const struct graph *step,
+                                    const struct local_recipe *r, struct graph **out,
+                                    struct emac_err *err)
+{
+    *out = NULL;
+    if (r->delta == DELTA_F32)
+        return EMAC_OK;
+    struct building b = {.g = graph_new(), .r = r};
+    enum emac_status st = each_parameter(init, &b, decoded, err);
+    metrics(b.g, step, "part/metrics.", "sum/metrics.", VALUE_NONE);
+    return model_graph_end(b.g, st, out, err);
+}
+
+/* ---- the outer step ---- */
+
+static void outer(struct building *b, const char *name, struct shape shape)
+{
+    struct graph *g = b->g;
+    value_id start = input(g, "params", name, shape);
+    value_id mean = op2(g, OP_SCALE, input(g, "sum", name, shape), b->count_inv), way = mean;
+    if (local_has_momentum(b->r)) {
+        value_id u = op2(g, OP_SCALE, input(g, "outer", name, shape), b->momentum);
+        u = op2(g, OP_ADD, u, mean);
+        output(g, "outer", name, u);
+        way = op2(g, OP_ADD, mean, op2(g, OP_SCALE, u, b->momentum));
+    }
+    output(g, "params", name, minus(b, start, op2(g, OP_SCALE, way, b->lr)));
+}
+
+enum emac_status local_outer_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, struct graph **out,
+                                   struct emac_err *err)
+{
+    struct building b = {.g = graph_new(), .r = r};
+    b.minus_one = number(b.g, -1.0);
+    b.count_inv = number(b.g, 1.0 / (double)r->replicas);
+    b.lr = number(b.g, r->outer_lr);
+    if (local_has_momentum(r))
+        b.momentum = number(b.g, r->outer_momentum);
+    enum emac_status st = each_parameter(init, &b, outer, err);
+    metrics(b.g, step, "sum/metrics.", "metrics/", b.count_inv);
+    return model_graph_end(b.g, st, out, err);
+}

@@ -1,0 +1,59 @@
+/* Local SGD (DiLoCo, Douillard et al. 2023; SparseLoCo, Sarfi et al. 2025): replicas go their own
+ * way for some optimiser steps; then each says how far it went, its delta, and the parameters take
+ * one outer step along the mean of the deltas. What follows from the lists of parameters and
+ * metrics is here, as graphs; the lists are read off the graph that makes the initial state (its
+ * outputs "params/<name>") and that of an optimiser step ("metrics/<metric>"), so no architecture
+ * and no optimiser needs to know.
+ *
+ *     inner, each replica:  delta = start - params                    (start: what all began from)
+ *     packed:               e = feedback * carry + delta; what is sent is pack(e);
+ *                           carry' = e - unpack(pack(e))              (error feedback)
+ *     outer, all:           g = mean of the unpacked deltas; u' = momentum * u + g;
+ *                           params' = start - lr * (g + momentum * u')  (Nesterov)
+ *                           or, without momentum, params' = start - lr * g
+ * Each sign is one rounding, in this order. */
+#ifndef EMAC_MODEL_LOCAL_SGD_H
+#define EMAC_MODEL_LOCAL_SGD_H
+
+#include "graph/graph.h"
+
+/* What a delta travels as: binary32, or packed (compute/pack.h). */
+enum delta_form { DELTA_F32, DELTA_INT8, DELTA_INT4, DELTA_TOPK, DELTA_FORMS };
+
+struct local_recipe {
+    uint32_t replicas;
+    double outer_lr, outer_momentum; /* momentum 0: none is kept */
+    enum delta_form delta;
+    double density;  /* DELTA_TOPK: share of the numbers that is sent */
+    double feedback; /* packed forms: how much of what was not sent stays */
+};
+
+/* Of 4096 numbers, what a density comes to: a multiple of 4, at least 4. */
+uint32_t local_keep(double density);
+/* Is there error feedback, and so bundle "carry"? Is there outer momentum, bundle "outer"? */
+bool local_has_carry(const struct local_recipe *r);
+bool local_has_momentum(const struct local_recipe *r);
+
+/* Add to the graph of the initial state ("params/<name>", ...) what rounds carry beside: zeros
+ * "carry/<name>" and "outer/<name>", as the recipe has them. INVALID when a parameter is not f32.
+ */
+enum emac_status local_init_extend(struct graph *init, const struct local_recipe *r,
+                                   struct emac_err *err);
+/* The end of a replica's steps (work/task.h, "steps"). Inputs: "start/<name>", "params/<name>",
+ * "carry/<name>", "total/<metric>", "args/steps_inv". Outputs: "delta/<name>", f32 or u8 as packed,
+ * "delta/metrics.<metric>", means over the steps, and "carry/<name>". The caller frees. */
+enum emac_status local_delta_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, struct graph **out,
+                                   struct emac_err *err);
+/* What a delta means: "part/..." as in "delta/...", "sum/..." alike in f32. NULL for DELTA_F32,
+ * whose deltas are added as they are. */
+enum emac_status local_decode_graph(const struct graph *init, const struct graph *step,
+                                    const struct local_recipe *r, struct graph **out,
+                                    struct emac_err *err);
+/* The outer step. Inputs: "params/<name>", "outer/<name>", "sum/<name>", "sum/metrics.<metric>",
+ * sums over the replicas. Outputs: "params/<name>", "outer/<name>", "metrics/<metric>", a mean. */
+enum emac_status local_outer_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, struct graph **out,
+                                   struct emac_err *err);
+
+#endif
