@@ -63,6 +63,11 @@ same() {
 # json FILTER: of the last line of $WORK/out.
 json() { tail -n 1 "$WORK/out" | jq -r "$1"; }
 
+# is_plain_curve FILE: an ASCII plot of 13 rows, and nothing that only a terminal understands.
+is_plain_curve() {
+    awk '/\|/ { rows++ } /\033/ || /[^ -~\t]/ { bad = 1 } END { exit rows < 13 || bad }' "$1"
+}
+
 # up DIR NODES [OPTION...]: start a network in the background, set EMAC_URL.
 up() {
     updir=$1 upnodes=$2

@@ -5,8 +5,8 @@
  * them once.
  *
  * Output rules: results on stdout, talk on stderr; with --json the last line
- * of stdout is one JSON object and nothing else goes there; colours and
- * progress lines only on a terminal; exit code by emac_status_exit. */
+ * of stdout is one JSON object (before it only objects of cli_update); colours
+ * and progress lines only on a terminal; exit code by emac_status_exit. */
 #ifndef EMAC_CLI_CLI_H
 #define EMAC_CLI_CLI_H
 
@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "cli/human.h"
 #include "compute/device.h"
 #include "http/client.h"
 #include "http/identity.h"
@@ -110,9 +111,8 @@ void cli_progress_end(struct cli *c);
 /* With --json: print the object as the last line of stdout, once: a failure after it adds none.
  * Takes the reference. */
 void cli_result(struct cli *c, json_t *object);
-/* Human forms: "12.3 MiB", "1h02m", did shortened to 20 characters. */
-void cli_bytes(char out[24], uint64_t bytes);
-void cli_duration(char out[24], double seconds);
+/* A line of stdout before the last, for commands that tell how things go. The same otherwise. */
+void cli_update(struct cli *c, json_t *object);
 
 /* Member access with defaults, for replies. */
 const char *cli_str(json_t *o, const char *key);

@@ -61,8 +61,8 @@ static void check_machine(struct doctor *d)
     os_host_name(host, sizeof(host));
     add(d, "machine", GOOD, "%s: %s, %u usable cores", host, model, os_cpu_count());
     uint64_t bytes = os_memory_bytes();
-    cli_bytes(memory, bytes);
-    cli_bytes(available, os_memory_available());
+    human_bytes(memory, bytes);
+    human_bytes(available, os_memory_available());
     add(d, "memory", bytes >= MEMORY_LEAST ? GOOD : BAD, "%s, %s available%s", memory, available,
         bytes >= MEMORY_LEAST ? "" : "; at least 1 GiB is needed");
     char found[128] = "";
@@ -92,7 +92,7 @@ static void check_opencl_device(struct doctor *d, size_t number, const struct de
     struct device *dev = NULL;
     struct device_speed speed;
     snprintf(spec, sizeof(spec), "opencl:%zu", number);
-    cli_bytes(memory, f->memory);
+    human_bytes(memory, f->memory);
     enum emac_status st = device_open(spec, 1, &dev, &d->c->err);
     if (st == EMAC_OK)
         st = device_admit(dev, digest, &d->c->err);
@@ -151,7 +151,7 @@ static void check_disk(struct doctor *d)
         add(d, "disk", BAD, "%s", d->c->err.text);
         return;
     }
-    cli_bytes(text, free_bytes);
+    human_bytes(text, free_bytes);
     add(d, "disk", free_bytes >= DISK_LEAST ? GOOD : BAD, "%s free, writable%s", text,
         free_bytes >= DISK_LEAST ? ""
                                  : "; at least 2 GiB is needed: free some, or --home elsewhere");

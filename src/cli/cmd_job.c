@@ -2,36 +2,36 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/job_watch.h"
 #include "ledger/ledger.h"
 #include "os/process.h"
 #include "work/job.h"
 
-#define POLL_MS 500
-
 struct job_args {
     bool wait;
     uint64_t limit, after;
+    const char *tensorboard;
 };
 
-static bool job_ended(const char *state)
+bool job_ended(const char *state)
 {
     return strcmp(state, "succeeded") == 0 || strcmp(state, "failed") == 0 ||
            strcmp(state, "cancelled") == 0;
 }
 
-static void show_progress(struct cli *c, json_t *j)
+void job_show_progress(struct cli *c, json_t *j)
 {
     char eta[24], moved[24], rate[40];
     snprintf(rate, sizeof(rate), "%s_per_second", cli_str(j, "unit"));
-    cli_duration(eta, cli_num(j, "eta_seconds"));
-    cli_bytes(moved, (uint64_t)cli_num(j, "bytes_moved"));
+    human_duration(eta, cli_num(j, "eta_seconds"));
+    human_bytes(moved, (uint64_t)cli_num(j, "bytes_moved"));
     cli_progress(c, "%s %s  step %.0f/%.0f  loss %.4f  %.0f %s/s  rigs %.0f  moved %s  left %s",
                  cli_str(j, "name"), cli_str(j, "phase"), cli_num(j, "step"), cli_num(j, "steps"),
                  cli_num(j, "loss"), cli_num(j, rate), cli_str(j, "unit"), cli_num(j, "rigs"),
                  moved, eta);
 }
 
-static void show_job(struct cli *c, json_t *j)
+void job_show_lines(struct cli *c, json_t *j)
 {
     char spent[32], escrow[32];
     ledger_amount_text(spent, (int64_t)strtoll(cli_str(j, "spent_units"), NULL, 10));
@@ -50,8 +50,7 @@ static void show_job(struct cli *c, json_t *j)
     cli_say(c, "money      spent %s EMAC, in escrow %s EMAC", spent, escrow);
 }
 
-/* The job succeeded? Says why not in c->err. */
-static enum emac_status judge(struct cli *c, json_t *j)
+enum emac_status job_judge(struct cli *c, json_t *j)
 {
     const char *state = cli_str(j, "state");
     if (strcmp(state, "failed") == 0)
@@ -74,14 +73,14 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
                 *out = j;
                 return EMAC_OK;
             }
-            show_progress(c, j);
+            job_show_progress(c, j);
         } else if (!emac_status_retryable(st)) {
             return st;
         } else {
             cli_progress(c, "waiting for the coordinator: %s", c->err.text);
         }
         json_decref(j);
-        c->os->sleep_ms(c->os, POLL_MS);
+        c->os->sleep_ms(c->os, JOB_POLL_MS);
     }
     return emac_fail(&c->err, EMAC_CANCELLED,
                      "stopped waiting; the job goes on: see 'emac job show %s'", id);
@@ -96,7 +95,7 @@ static enum emac_status post_job(struct cli *c, const struct job *job, json_t **
         st = cli_call(c, "POST", "/v1/jobs", body, true, reply);
         if (st != EMAC_UNAVAILABLE || os_stop_requested())
             break;
-        c->os->sleep_ms(c->os, POLL_MS << attempt);
+        c->os->sleep_ms(c->os, JOB_POLL_MS << attempt);
     }
     json_decref(body);
     return st;
@@ -124,8 +123,8 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     if (!c->json && !c->quiet)
         fprintf(stderr, "submitted %s\n", id);
     EMAC_TRY(st, wait_job(c, id, &end));
-    show_job(c, end);
-    st = judge(c, end);
+    job_show_lines(c, end);
+    st = job_judge(c, end);
     cli_result(c, json_incref(end));
 out:
     json_decref(reply);
@@ -159,7 +158,7 @@ static enum emac_status job_show(struct cli *c, const char *id, const struct job
         a->wait ? wait_job(c, id, &reply) : cli_call(c, "GET", path, NULL, false, &reply);
     if (st != EMAC_OK)
         return st;
-    show_job(c, reply);
+    job_show_lines(c, reply);
     cli_result(c, reply);
     return EMAC_OK;
 }
@@ -219,6 +218,7 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
         {"wait", 'w', OPT_FLAG, &a.wait},
         {"limit", 0, OPT_U64, &a.limit},
         {"after", 0, OPT_U64, &a.after},
+        {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
@@ -226,14 +226,14 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
         return st;
     if (strcmp(pos[0], "list") == 0)
         return job_list(c, &a);
-    static const char *const actions[] = {"submit", "show", "cancel", "logs"};
+    static const char *const actions[] = {"submit", "show", "watch", "cancel", "logs"};
     bool known = false;
     for (size_t i = 0; i < EMAC_COUNT(actions); i++)
         known = known || strcmp(pos[0], actions[i]) == 0;
     if (!known)
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown action '%s': job knows submit, list, show, cancel and logs",
-                         pos[0]);
+        return emac_fail(
+            &c->err, EMAC_INVALID,
+            "unknown action '%s': job knows submit, list, show, watch, cancel and logs", pos[0]);
     if (!pos[1])
         return emac_fail(&c->err, EMAC_INVALID, "which one? 'emac job %s' needs %s", pos[0],
                          strcmp(pos[0], "submit") == 0 ? "a job file" : "a job's id");
@@ -241,6 +241,8 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
         return job_submit(c, pos[1], &a);
     if (strcmp(pos[0], "show") == 0)
         return job_show(c, pos[1], &a);
+    if (strcmp(pos[0], "watch") == 0)
+        return job_watch(c, pos[1], a.tensorboard);
     if (strcmp(pos[0], "cancel") == 0)
         return job_cancel(c, pos[1]);
     return job_logs(c, pos[1], &a);

@@ -1,46 +1,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
-#include "node/local.h"
+#include "cli/train_watch.h"
 #include "os/process.h"
 
 struct train_args {
-    bool local, restart;
+    bool local, restart, watch;
+    const char *tensorboard;
     struct cli_device device;
 };
 
-struct run {
-    struct cli *c;
-    const char *unit;
-    double units_per_second; /* of the optimiser steps */
-};
-
-static void progress(void *ctx, const struct local_progress *p)
-{
-    struct run *run = ctx;
-    struct cli *c = run->c;
-    char eta[24];
-    if (p->step > 0 && !p->resumed)
-        run->units_per_second = p->units_per_second;
-    cli_duration(eta, p->eta_seconds);
-    if (p->resumed)
-        cli_progress(c, "going on from step %u", p->step);
-    else
-        cli_progress(c, "step %u/%u  loss %.4f  %.0f %s/s  left %s%s", p->step, p->steps, p->loss,
-                     p->units_per_second, run->unit, eta, p->checkpoint ? "  kept" : "");
-}
-
+/* Also when what is to be written of the run cannot be. */
 static bool cancelled(void *ctx)
 {
-    return os_stop_requested();
+    const struct train_watch *w = ctx;
+    return os_stop_requested() || w->st != EMAC_OK;
 }
 
 static void show(struct cli *c, const struct local_result *r, const char *unit, double seconds)
 {
     char model[CID_TEXT_MAX], took[24];
     cid_text(model, &r->model);
-    cli_duration(took, seconds);
+    human_duration(took, seconds);
     for (uint32_t i = 0; i < r->checkpoint_count; i++) {
         char text[CID_TEXT_MAX];
         cid_text(text, &r->checkpoint[i].model);
@@ -106,29 +87,33 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     struct job job;
     struct local_result r = {0};
     char dir[OS_PATH_MAX];
-    struct run run = {.c = c};
+    struct train_watch w = {0};
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
-    run.unit = job_unit(&job);
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
+    EMAC_TRY(st, train_watch_open(&w, c, &job, a->watch, a->tensorboard));
     const struct local_config cfg = {.os = c->os,
                                      .store = s,
                                      .dev = dev,
                                      .job = &job,
                                      .dir = dir,
                                      .restart = a->restart,
-                                     .progress = progress,
+                                     .progress = train_watch_progress,
                                      .cancelled = cancelled,
-                                     .ctx = &run};
+                                     .ctx = &w};
     uint64_t start = c->os->mono_ns(c->os);
-    EMAC_TRY(st, local_train(&cfg, &r, &c->err));
+    st = local_train(&cfg, &r, &c->err);
+    if (w.st == EMAC_OK && st != EMAC_OK)
+        goto out;
     double seconds = (double)(c->os->mono_ns(c->os) - start) * 1e-9;
-    show(c, &r, run.unit, seconds);
-    cli_result(c, result_json(&r, &job, dev, seconds, run.units_per_second));
+    EMAC_TRY(st, train_watch_finish(&w, &r));
+    show(c, &r, job_unit(&job), seconds);
+    cli_result(c, result_json(&r, &job, dev, seconds, w.units_per_second));
 out:
+    train_watch_release(&w);
     local_result_release(&r);
     device_close(dev);
     store_close(s);
@@ -140,6 +125,8 @@ enum emac_status cmd_train(struct cli *c, int argc, char **argv)
     struct train_args a = {0};
     const struct cli_option options[] = {{"local", 0, OPT_FLAG, &a.local},
                                          {"restart", 0, OPT_FLAG, &a.restart},
+                                         {"watch", 'w', OPT_FLAG, &a.watch},
+                                         {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
                                          CLI_DEVICE_OPTIONS(&a.device)};
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1);

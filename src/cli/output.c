@@ -48,42 +48,20 @@ void cli_progress_end(struct cli *c)
     progress_open = false;
 }
 
-void cli_result(struct cli *c, json_t *object)
+void cli_update(struct cli *c, json_t *object)
 {
     if (c->json && !c->result_given) {
         json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
         putchar('\n');
         fflush(stdout);
-        c->result_given = true;
     }
     json_decref(object);
 }
 
-void cli_bytes(char out[24], uint64_t bytes)
+void cli_result(struct cli *c, json_t *object)
 {
-    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-    double v = (double)bytes;
-    size_t u = 0;
-    while (v >= 1024 && u + 1 < sizeof(unit) / sizeof(unit[0])) {
-        v /= 1024;
-        u++;
-    }
-    snprintf(out, 24, u == 0 ? "%.0f %s" : "%.1f %s", v, unit[u]);
-}
-
-void cli_duration(char out[24], double seconds)
-{
-    if (!(seconds >= 0) || seconds > 1e9) {
-        snprintf(out, 24, "?");
-        return;
-    }
-    unsigned s = (unsigned)seconds;
-    if (s < 60)
-        snprintf(out, 24, "%us", s);
-    else if (s < 3600)
-        snprintf(out, 24, "%um%02us", s / 60, s % 60);
-    else
-        snprintf(out, 24, "%uh%02um", s / 3600, s / 60 % 60);
+    cli_update(c, object);
+    c->result_given = true;
 }
 
 const char *cli_str(json_t *o, const char *key)

@@ -9,7 +9,14 @@
 #define CRC_MASK   0xa282ead8u
 #define EVENT_MAX  (3 * TFEVENTS_TAG_MAX)
 
-enum { EVENT_WALL_TIME = 1, EVENT_STEP = 2, EVENT_FILE_VERSION = 3, EVENT_SUMMARY = 5 };
+enum {
+    EVENT_WALL_TIME = 1,
+    EVENT_STEP = 2,
+    EVENT_FILE_VERSION = 3,
+    EVENT_SUMMARY = 5,
+    EVENT_SESSION_LOG = 7
+};
+enum { SESSION_STATUS = 1, SESSION_START = 1 };
 enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2 };
 
 uint32_t tfevents_crc32c(const void *data, size_t n)
@@ -86,6 +93,22 @@ enum emac_status tfevents_begin(struct emac_buf *out, uint64_t wall_ms, struct e
         st = pb_put_bytes(&event, EVENT_FILE_VERSION, VERSION, sizeof VERSION - 1, err);
     if (st == EMAC_OK)
         st = append_record(out, &event, err);
+    emac_buf_release(&event);
+    return st;
+}
+
+enum emac_status tfevents_restart(struct emac_buf *out, uint64_t wall_ms, uint64_t step,
+                                  struct emac_err *err)
+{
+    struct emac_buf event;
+    enum emac_status st;
+    emac_buf_init(&event, EVENT_MAX);
+    EMAC_TRY(st, put_wall_time(&event, wall_ms, err));
+    EMAC_TRY(st, pb_put_varint(&event, EVENT_STEP, step, err));
+    EMAC_TRY(st, pb_put_length(&event, EVENT_SESSION_LOG, 2, err));
+    EMAC_TRY(st, pb_put_varint(&event, SESSION_STATUS, SESSION_START, err));
+    st = append_record(out, &event, err);
+out:
     emac_buf_release(&event);
     return st;
 }

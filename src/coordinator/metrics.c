@@ -1,6 +1,6 @@
 /* The numbers of a job over its steps: rows of `metrics`.
  *
- * A row is the value that a series had after `step` optimiser steps. Rows are written in the
+ * A row is the value that a series had after `step` rounds of the job. Rows are written in the
  * transaction that accepts the result they come of; there is one for each (series, step), and a
  * result that is made again replaces it, under a new id. When the job goes back, rows of later
  * steps stay: either they come again, or the withdrawn results do, which nobody computes a second
@@ -37,6 +37,32 @@ static enum emac_status row_write(struct coordinator *c, const char *job, const 
     return st;
 }
 
+/* Several tasks of a round may tell a number (replicas): the row is the mean of those that count.
+ */
+static enum emac_status mean_with(struct coordinator *c, const struct cjob *j,
+                                  const struct ctask *t, const char *series, uint32_t step,
+                                  double *value, struct emac_err *err)
+{
+    struct db_stmt *q;
+    bool row = false;
+    uint32_t others = 0;
+    for (uint32_t i = 0; i < j->st.result_count; i++)
+        others += j->st.result[i].loss >= 0 && strcmp(j->st.result[i].slot, t->slot) != 0;
+    if (others == 0)
+        return EMAC_OK;
+    enum emac_status st = db_query(c->db, &q, err,
+                                   "SELECT value FROM metrics WHERE job = ? AND name = ?"
+                                   " AND step = ?",
+                                   "tti", j->id, series, (int64_t)step);
+    if (st == EMAC_OK)
+        st = db_next(q, &row, err);
+    if (st == EMAC_OK && row) {
+        *value = (db_f64(q, 0) * others + *value) / (others + 1);
+        db_done(q);
+    }
+    return st;
+}
+
 /* A series of the bundle, if it is there. */
 static enum emac_status told_write(struct coordinator *c, const struct cjob *j,
                                    const struct ctask *t, struct emac_slice bundle,
@@ -50,7 +76,16 @@ static enum emac_status told_write(struct coordinator *c, const struct cjob *j,
         return emac_fail(err, EMAC_NUMERIC, "'%s' in 'metrics' is not a number that can be", name);
     bool heldout = t->kind == TASK_SCORE;
     snprintf(series, sizeof(series), "%s%s", heldout ? "heldout_" : "", name);
-    return row_write(c, j->id, series, heldout ? t->step : t->step + 1, value, err);
+    uint32_t step = heldout ? t->step : t->step + 1;
+    enum emac_status st = mean_with(c, j, t, series, step, &value, err);
+    return st == EMAC_OK ? row_write(c, j->id, series, step, value, err) : st;
+}
+
+/* The rate of the last optimiser step of the round. */
+static double lr_of(const struct job *job, uint32_t round)
+{
+    uint32_t rounds = plan_rounds(job), each = job->optimiser.steps / (rounds ? rounds : 1);
+    return optimiser_lr(&job->optimiser, (round + 1) * (each ? each : 1) - 1);
 }
 
 /* How fast the step was: from the acceptance of the one before. When this process did not see that,
@@ -79,8 +114,7 @@ enum emac_status metrics_write(struct coordinator *c, const struct cjob *j, cons
         st = told_write(c, j, t, bundle, TOLD[i], err);
     if (st != EMAC_OK || t->kind != TASK_STEP)
         return st;
-    st =
-        row_write(c, j->id, "lr", t->step + 1, optimiser_lr(&j->plan->job.optimiser, t->step), err);
+    st = row_write(c, j->id, "lr", t->step + 1, lr_of(&j->plan->job, t->step), err);
     return st == EMAC_OK ? rate_write(c, j, t, err) : st;
 }
 

@@ -16,17 +16,36 @@ check "list" "$EMAC" job list --json
 same "it is listed" "$id" "$(json '.jobs[0].id')"
 check "show" "$EMAC" job show "$id" --json
 check "logs" "$EMAC" job logs "$id"
+check "watch a job that has ended" env LC_ALL=C "$EMAC" job watch "$id"
+cp "$WORK/out" "$WORK/shown"
+check "its curve is there, and no escape codes" is_plain_curve "$WORK/shown"
+check "watch as JSON" "$EMAC" job watch "$id" --json
+same "lines of updates, then the job" "12 succeeded" "$(head -n 1 "$WORK/out" | jq '[.metrics[] | select(.name == "loss")] | length') $(json .state)"
+check "watch for TensorBoard" "$EMAC" job watch "$id" --tensorboard "$WORK/runs" --quiet
+first=$(cksum "$WORK/runs/$id"/events.out.tfevents.*)
+check "and again" "$EMAC" job watch "$id" --tensorboard "$WORK/runs" --quiet
+same "gives the same file" "$first" "$(cksum "$WORK/runs/$id"/events.out.tfevents.*)"
+check "watch on a terminal of 60 columns" env TERM=xterm LC_ALL=C NO_COLOR=1 script -qec "stty rows 20 cols 60; '$EMAC' job watch '$id'" "$WORK/screen"
+check "one picture on the alternate screen, then gone" sh -c "grep -q '\[?1049h' '$WORK/screen' && grep -q '\[?1049l' '$WORK/screen'"
 check "the model comes out" "$EMAC" model export "$model" "$WORK/m" --home "$WORK/other"
 expect "cancel after the end" 6 "$id" "$EMAC" job cancel "$id"
 sed 's/steps:.*/steps: 100000/; /^budget:/d' "$WORK/job.yaml" >"$WORK/long.yaml"
 check "submit a long one" "$EMAC" job submit "$WORK/long.yaml" --json
 long=$(json .id)
+bg "$EMAC" job watch "$long" --json >"$WORK/watched" 2>"$WORK/watched.err"
+watcher=$BG
+for _ in $(seq 1 300); do [ "$(wc -l <"$WORK/watched")" -ge 3 ] && break; sleep 0.1; done
 expect "cancel by a stranger" 3 'belongs to' "$EMAC" job cancel "$long" --home "$WORK/stranger"
 check "cancel" "$EMAC" job cancel "$long"
 check "show" "$EMAC" job show "$long" --json
 same "cancelled" cancelled "$(json .state)"
 same "its escrow is empty" 0 "$(json .escrow_units)"
+wait "$watcher"
+same "the watcher ends with it, as the job did" 130 $?
+check "steps only rise" sh -c "jq -s -e '[.[] | select(.metrics) | .step] | . == sort' '$WORK/watched'"
+check "and each is told once" sh -c "jq -s -e '[.[] | .metrics? // [] | .[] | select(.name == \"loss\") | .step] | length == (unique | length)' '$WORK/watched'"
 check "audit" "$EMAC" ledger audit
+expect "watch an unknown job" 5 'job-nothing' "$EMAC" job watch job-nothing
 expect "unknown job" 5 'job-nothing' "$EMAC" job show job-nothing
 expect "unknown action" 2 "unknown action 'eat'" "$EMAC" job eat
 expect "help" 0 'EMAC JOB' "$EMAC" job --help

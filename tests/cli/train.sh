@@ -4,6 +4,12 @@ sed "s|file: .*|file: $WORK/text|" "$ROOT/examples/tiny.yaml" >"$WORK/job.yaml"
 check "train" "$EMAC" train "$WORK/job.yaml" --local --json
 model=$(json .model)
 checkpoints=$(json '[.checkpoints[].model] | join(" ")')
+check "train with a curve" env LC_ALL=C "$EMAC" train "$WORK/job.yaml" --local --restart --watch --tensorboard "$WORK/runs"
+cp "$WORK/out" "$WORK/shown"
+check "its curve is there, and no escape codes" is_plain_curve "$WORK/shown"
+check "an event file" sh -c "ls '$WORK'/runs/job-*/events.out.tfevents.*"
+: >"$WORK/occupied"
+expect "TensorBoard's folder cannot be made" '11|6' 'occupied' "$EMAC" train "$WORK/job.yaml" --local --restart --tensorboard "$WORK/occupied/x"
 for isa in portable avx2 avx512; do
     if ! "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e --arg i $isa '.rows[] | select(.check == "instructions") | .found | contains($i)' >/dev/null; then
         echo "# this CPU has no $isa"

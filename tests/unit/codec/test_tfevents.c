@@ -76,6 +76,12 @@ static void a_file_byte_by_byte(void **state)
                                           "0a0b"
                                           "0a046c6f7373"
                                           "150000003f");
+    /* step 300, session_log { status START } */
+    assert_int_equal(tfevents_restart(&file, 2000, 300, NULL), EMAC_OK);
+    assert_bytes(record_next(&file, &at), "090000000000000040"
+                                          "10ac02"
+                                          "3a02"
+                                          "0801");
     assert_int_equal(at, file.len);
     emac_buf_release(&file);
 }

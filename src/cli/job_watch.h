@@ -1,0 +1,20 @@
+/* `emac job watch`: a job as it goes, on a terminal, as lines of JSON, as TensorBoard's events. */
+#ifndef EMAC_CLI_JOB_WATCH_H
+#define EMAC_CLI_JOB_WATCH_H
+
+#include "cli/cli.h"
+
+/* Until the job ends; fails as the job did. Event files go below the folder `tensorboard` unless it
+ * is NULL. */
+enum emac_status job_watch(struct cli *c, const char *id, const char *tensorboard);
+
+/* ---- what the actions of `emac job` share (cmd_job.c) ---- */
+#define JOB_POLL_MS 500
+bool job_ended(const char *state);
+/* Did the job succeed? Says why not in c->err. */
+enum emac_status job_judge(struct cli *c, json_t *job);
+void job_show_lines(struct cli *c, json_t *job);
+/* One line of progress, on stderr. */
+void job_show_progress(struct cli *c, json_t *job);
+
+#endif
