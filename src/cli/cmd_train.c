@@ -40,7 +40,8 @@ static json_t *checkpoint_json(const struct local_checkpoint *k)
 {
     char params[CID_TEXT_MAX], opt[CID_TEXT_MAX], model[CID_TEXT_MAX];
     cid_text(params, &k->params);
-    cid_text(opt, &k->opt);
+    if (!cid_is_none(&k->opt))
+        cid_text(opt, &k->opt);
     cid_text(model, &k->model);
     return json_pack("{s:I,s:s,s:s*,s:s}", "step", (json_int_t)k->step, "params", params, "opt",
                      cid_is_none(&k->opt) ? NULL : opt, "model", model);

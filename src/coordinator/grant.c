@@ -38,10 +38,21 @@ static bool is_check(const struct ctask *t)
     return t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
 }
 
+/* What the kind is anchored to: "opt" stands for "opt.2", too. */
 static const struct cid *state_input(const struct ctask *t)
 {
     const char *anchor = task_kind_info(t->kind)->anchor;
-    return anchor == NULL ? NULL : task_input_find(&t->task, anchor);
+    if (anchor == NULL)
+        return NULL;
+    if (strcmp(anchor, "sum") == 0)
+        return t->task.part_count > 0 ? &t->task.part[t->task.part_count - 1].cid : NULL;
+    size_t n = strlen(anchor);
+    for (uint32_t i = 0; i < t->task.input_count; i++) {
+        const struct task_input *in = &t->task.input[i];
+        if (strncmp(in->name, anchor, n) == 0 && (in->name[n] == 0 || in->name[n] == '.'))
+            return &in->cid;
+    }
+    return NULL;
 }
 
 /* When the rig is expected to be free, 0 when it is idle. */
@@ -56,6 +67,34 @@ static uint64_t busy_until(const struct node *n)
     return until;
 }
 
+/* Who holds the stage: how many, and when the first of them will be free. */
+static void holders_note(struct coordinator *c, const struct ctask *t, const struct cid *state,
+                         uint64_t now, struct sched_offer *o)
+{
+    struct map_entry e;
+    uint32_t count = 0;
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
+        const struct node *n = e.value;
+        if (!node_is_live(c, n, now) || !node_holds(n, state))
+            continue;
+        uint64_t until = busy_until(n);
+        if (count++ == 0 || until < o->holder_busy_until_ms)
+            o->holder_busy_until_ms = until;
+    }
+    o->staged = true;
+    o->any_holder = count > 0;
+    o->more_holders = count < t->holders;
+}
+
+static void owner_note(struct coordinator *c, const struct ctask *t, const struct node *n,
+                       uint64_t now, struct sched_offer *o)
+{
+    o->has_owner = true;
+    o->is_owner = t->owner == n;
+    o->owner_live = node_is_live(c, t->owner, now);
+    o->owner_busy_until_ms = busy_until(t->owner);
+}
+
 static struct sched_offer offer_of(struct coordinator *c, const struct ctask *t,
                                    const struct node *n, uint64_t now)
 {
@@ -64,12 +103,14 @@ static struct sched_offer offer_of(struct coordinator *c, const struct ctask *t,
     if (state) {
         o.for_state = true;
         o.holds_state = node_holds(n, state);
-        o.any_holder = o.holds_state || holder_exists(c, state, NULL);
+        if (task_kind_info(t->kind)->staged && !is_check(t))
+            holders_note(c, t, state, now, &o);
+        else
+            o.any_holder = o.holds_state || holder_exists(c, state, NULL);
+        if (o.staged && t->owner && node_holds(t->owner, state))
+            owner_note(c, t, n, now, &o);
     } else if (t->owner && !is_check(t)) {
-        o.has_owner = true;
-        o.is_owner = t->owner == n;
-        o.owner_live = node_is_live(c, t->owner, now);
-        o.owner_busy_until_ms = busy_until(t->owner);
+        owner_note(c, t, n, now, &o);
     }
     return o;
 }

@@ -110,7 +110,7 @@ void node_made(struct node *n, const struct cjob *j, uint32_t round, const struc
         const struct task_output *out = &o->at[i];
         if (node_holds(n, &out->cid))
             continue;
-        if (strcmp(out->name, "sum") != 0) {
+        if (plan_name_is_state(out->name)) {
             hold_add(n, &out->cid);
             continue;
         }

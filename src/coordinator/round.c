@@ -299,7 +299,8 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
         ctask_free(fresh);
         return st;
     }
-    if (task_kind_info(t->kind)->shared && !was_open) {
+    t->holders = w->holders;
+    if (w->placed || (task_kind_info(t->kind)->shared && !was_open)) {
         t->owner = crew->node[w->owner];
         t->expected_ms = sched_expected_ms(&t->owner->speed, SCHED_WORK_MATH, t->flops, 0);
     }

@@ -19,9 +19,9 @@
 
 #define NODES_MAX           10000
 #define NODE_LEASES_MAX     4
-#define NODE_HOLDS_MAX      16  /* as the rig says */
-#define NODE_MADE_MAX       128 /* sums of its last receipts */
-#define NODE_ROUNDS_KEPT    2   /* rigs keep sums so many rounds (node/agent.h, INV-1) */
+#define NODE_HOLDS_MAX      64   /* as the rig says */
+#define NODE_MADE_MAX       1024 /* what else its last receipts tell */
+#define NODE_ROUNDS_KEPT    2    /* rigs keep sums so many rounds (node/agent.h, INV-1) */
 #define NODE_NAME_MAX       64
 #define NODE_URL_MAX        256
 #define LEASE_ID_BYTES      16
@@ -122,7 +122,8 @@ struct ctask {
     struct vote *vote; /* owned */
     struct lease *lease[STATE_COPIES_MAX];
     struct refusal refusal[REFUSALS_MAX];
-    struct node *owner; /* the range was sized for it */
+    struct node *owner; /* the range was sized for it, or it should hold what comes of the task */
+    uint32_t holders;   /* staged kinds: rigs that may hold what it is anchored to */
     uint64_t born_ms, expected_ms;
     uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
 };

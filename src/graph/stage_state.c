@@ -1,9 +1,9 @@
 /* The graphs of a stage's state: initial weights, the optimiser's step; and the whole's weights out
  * of the stages'.
  *
- * In an optimiser's graph each value depends on the weights of some stages. A value of one stage
- * alone that goes into a node together with another stage's, like a sum of squares that is added
- * to the next, is a `share`: reduce(s) gives those of stage s, and every step takes them all. */
+ * In an optimiser's graph each value depends on the tensors of some stages. What a stage's outputs
+ * come of leads back to values of other stages alone, like a sum of squares that is added to the
+ * next: these are `shares`. reduce(s) gives those of stage s, and the steps take them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "base/assert.h"
 #include "graph/stages_internal.h"
 
-#define SHARE_BYTES_MAX 4096
+#define SHARE_BYTES_MAX 64
 
 struct state {
     const struct stages *st;
@@ -61,8 +61,41 @@ static void depends_scan(struct state *s)
             of |= s->of[n->in[k]];
         for (uint32_t k = 0; k < info->outputs; k++)
             s->of[n->out + k] = of;
-        for (uint32_t k = 0; k < info->inputs && !is_one(of); k++)
-            s->share[n->in[k]] |= is_one(s->of[n->in[k]]);
+    }
+}
+
+/* Outputs that are about no weight are the last stage's. */
+static bool output_is_of(const struct stages *st, const char *name, uint32_t stage)
+{
+    uint32_t of = port_stages(st, name);
+
+    return of == 0 ? stage + 1 == st->count : of == 1u << stage;
+}
+
+/* Mark the shares that the step of `stage` takes; `wanted` is room, one per value. */
+static void shares_scan(struct state *s, uint32_t stage, bool *wanted)
+{
+    const struct graph *g = s->g;
+
+    memset(wanted, 0, g->values * sizeof(*wanted));
+    for (uint32_t i = 0; i < g->outputs; i++)
+        if (output_is_of(s->st, g->output[i].name, stage))
+            wanted[g->output[i].value] = true;
+    for (uint32_t i = g->nodes; i-- > 0;) {
+        const struct graph_node *n = &g->node[i];
+        const struct op_info *info = op_info(n->op);
+        bool needed = false;
+
+        for (uint32_t k = 0; k < info->outputs; k++)
+            needed |= wanted[n->out + k];
+        for (uint32_t k = 0; k < info->inputs && needed; k++) {
+            value_id v = n->in[k];
+
+            if (is_one(s->of[v]) && s->of[v] != 1u << stage)
+                s->share[v] = true;
+            else
+                wanted[v] = true;
+        }
     }
 }
 
@@ -70,6 +103,7 @@ static enum emac_status state_init(struct state *s, const struct stages *st, con
                                    uint32_t stage, struct emac_err *err)
 {
     size_t values = (size_t)g->values + 1;
+    bool *room = NULL;
     enum emac_status status;
 
     EMAC_ASSERT(stage < st->count);
@@ -82,13 +116,17 @@ static enum emac_status state_init(struct state *s, const struct stages *st, con
     for (value_id v = 0; v < g->values; v++)
         s->map[v] = VALUE_NONE;
     depends_scan(s);
+    EMAC_TRY(status, emac_alloc(&room, values, sizeof(*room), err));
+    for (uint32_t t = 0; t < st->count; t++)
+        shares_scan(s, t, room);
     for (value_id v = 0; v < g->values; v++)
         if (s->share[v] && graph_value_bytes(g, v) > SHARE_BYTES_MAX)
-            return emac_fail(err, EMAC_UNSUPPORTED,
-                             "this optimiser takes %zu bytes of one stage for another's step: it "
-                             "cannot be cut into stages",
-                             graph_value_bytes(g, v));
+            status = emac_fail(err, EMAC_UNSUPPORTED,
+                               "this optimiser takes %zu bytes of one stage for another's step: it "
+                               "cannot be cut into stages",
+                               graph_value_bytes(g, v));
 out:
+    free(room);
     return status;
 }
 
@@ -148,14 +186,6 @@ static value_id value_get(struct state *s, struct graph *to, graph_enter_fn *ent
     if (s->map[v] == VALUE_NONE)
         s->map[v] = enter(s, to, v);
     return s->map[v];
-}
-
-/* Outputs that are about no weight are the last stage's. */
-static bool output_is_of(const struct stages *st, const char *name, uint32_t stage)
-{
-    uint32_t of = port_stages(st, name);
-
-    return of == 0 ? stage + 1 == st->count : of == 1u << stage;
 }
 
 static enum emac_status part_build(const struct stages *st, const struct graph *g, uint32_t stage,

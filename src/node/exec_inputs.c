@@ -94,7 +94,7 @@ static enum emac_status map_fits(const struct exec_program *p, const struct task
 static enum emac_status apply_fits(const struct exec_program *p, const struct task *t,
                                    struct emac_err *err)
 {
-    if (t->first != 0 || t->count != 0)
+    if (t->count != 0)
         return emac_fail(err, EMAC_INVALID, "an apply has no range");
     if (p->sum.count == 0) {
         if (t->part_count != 0 || t->total != 0)

@@ -130,7 +130,8 @@ static void values_copy(struct plan_value *to, uint32_t *to_count, const struct 
 static enum emac_status state_save(struct engine *e, bool checkpoint, struct emac_err *err)
 {
     const struct cid *opt = plan_value(&e->st, "opt");
-    struct local_checkpoint c = {.step = e->st.step, .params = *plan_value(&e->st, "params")};
+    const struct cid *params = plan_value(&e->st, "params");
+    struct local_checkpoint c = {.step = e->st.step};
     struct plan_value old[PLAN_VALUES_MAX];
     uint32_t old_count;
     enum emac_status st;
@@ -139,6 +140,8 @@ static enum emac_status state_save(struct engine *e, bool checkpoint, struct ema
         c.opt = *opt;
     EMAC_TRY(st, values_pin(e, checkpoint, err));
     if (checkpoint) {
+        EMAC_ASSERT(params != NULL); /* whatever the planner: a checkpoint is a model */
+        c.params = *params;
         EMAC_TRY(st, model_put(e, &c.model, err));
         EMAC_TRY(st, local_state_add(&e->saved, &c, err));
     }

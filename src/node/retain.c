@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "node/agent_internal.h"
+#include "work/planner.h"
 
 /* Entries used from here on belong to the task under way. */
 void agent_retain_begin(struct node *n)
@@ -74,11 +75,6 @@ static enum emac_status grow(struct node *n, struct emac_err *err)
     return EMAC_OK;
 }
 
-static bool is_state(const char *name)
-{
-    return strcmp(name, "params") == 0 || strcmp(name, "opt") == 0;
-}
-
 enum emac_status agent_retain_add(struct node *n, const struct store_value *v, const char *job,
                                   uint64_t round, const char *name, struct emac_err *err)
 {
@@ -96,7 +92,7 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
     e->used = ++n->used;
     e->used_ns = e->seen_ns = n->os->mono_ns(n->os);
     e->past = false;
-    e->state = e->state || is_state(name);
+    e->state = e->state || plan_name_is_state(name);
     make_room(n);
     return EMAC_OK;
 }

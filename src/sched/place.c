@@ -35,6 +35,16 @@ static enum sched_verdict judge_range(const struct sched_offer *o, uint64_t now_
     return v;
 }
 
+/* A rig that does not hold the stage. */
+static enum sched_verdict judge_stranger(const struct sched_offer *o, uint64_t now_ms,
+                                         uint64_t *wake_ms)
+{
+    uint64_t until = o->holder_busy_until_ms, from = until > o->born_ms ? until : o->born_ms;
+    if (o->more_holders)
+        return SCHED_GRANT;
+    return not_before(from + SCHED_STAGE_GRACE * sched_grace_ms(o->expected_ms), now_ms, wake_ms);
+}
+
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
                                      uint64_t *wake_ms)
 {
@@ -42,14 +52,18 @@ enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_m
     EMAC_ASSERT(!o->is_owner || o->has_owner);
     if (!o->for_state)
         return judge_range(o, now_ms, wake_ms);
+    if (o->staged && o->holds_state)
+        return judge_range(o, now_ms, wake_ms);
     if (o->holds_state || !o->any_holder)
         return SCHED_GRANT;
+    if (o->staged)
+        return judge_stranger(o, now_ms, wake_ms);
     return not_before(o->born_ms + SCHED_STATE_MS, now_ms, wake_ms);
 }
 
 static int rank(const struct sched_offer *o)
 {
-    if (o->for_state ? o->holds_state : o->is_owner)
+    if (o->for_state ? o->holds_state && (!o->has_owner || o->is_owner) : o->is_owner)
         return 0;
     return o->for_state || !o->has_owner || !o->owner_live ? 1 : 2;
 }

@@ -7,7 +7,9 @@
  * 300 ms; then any idle rig may take the range. An owner that runs past
  * its expected end, or is gone, loses the claim at once.
  * Optimiser steps: rigs that hold the state first; others after 200 ms, or at
- * once when nobody alive holds it. */
+ * once when nobody alive holds it.
+ * Stages: a rig that holds the stage keeps it, the owner first if it is one. Others get the task
+ * when nobody alive holds it, fewer do than may, or all who do run past their expected end. */
 #ifndef EMAC_SCHED_PLACE_H
 #define EMAC_SCHED_PLACE_H
 
@@ -16,6 +18,7 @@
 
 #define SCHED_GRACE_MIN_MS 300
 #define SCHED_STATE_MS     200
+#define SCHED_STAGE_GRACE  10 /* times the grace of a range: a stage is dear to move */
 
 enum sched_verdict {
     SCHED_GRANT,
@@ -32,8 +35,12 @@ struct sched_offer {
     bool owner_live;
     uint64_t owner_busy_until_ms; /* expected end of its lease on something else; 0: idle */
     /* state */
-    bool holds_state; /* the asking rig does */
-    bool any_holder;  /* some live rig does */
+    bool holds_state;              /* the asking rig does */
+    bool any_holder;               /* some live rig does */
+    bool staged;                   /* who holds it keeps it */
+    bool more_holders;             /* staged: fewer rigs hold it than may */
+    uint64_t holder_busy_until_ms; /* staged: when the first of the holders is expected to be free;
+                                      0: one is idle */
 };
 
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,

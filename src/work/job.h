@@ -20,6 +20,7 @@
  *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
  *           eval_batches}  # another optimiser or schedule has other fields
  *   spread: {kind: sync}          # how the work is spread over rigs (work/planner.h)
+ *       or {kind: pipeline, stages: 3, activations: f32, replicas: 1}
  *   policy: {check: 0.1, state_copies: 2}
  *   price: {per_tflop: "0.0001"}  # EMAC a 10^12 flops
  *   budget: "5"                   # EMAC
@@ -31,6 +32,7 @@
 
 #include "codec/cid.h"
 #include "crypto/crypto.h"
+#include "graph/stages.h"
 #include "model/classifier.h"
 #include "model/llama.h"
 #include "model/optimiser.h"
@@ -51,7 +53,7 @@
 enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
 
 /* How training is spread; each has its planner (work/planner.h). */
-enum job_spread { SPREAD_SYNC, SPREADS_COUNT };
+enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREADS_COUNT };
 
 /* A field that the job's architecture does not have is 0. */
 struct job {
@@ -75,6 +77,11 @@ struct job {
     uint32_t checkpoint_every;         /* steps; the last step always is one */
     uint32_t eval_batches; /* micro-batches of held-out windows or test records, cut to what
                               there is */
+    struct {
+        uint32_t stages;      /* that the model is cut into (graph/stages.h) */
+        enum stage_form form; /* of what goes between them */
+        uint32_t replicas;    /* rigs that may hold a stage; changes no bit */
+    } pipeline;
     double check;          /* share of gradient tasks executed by a second rig */
     uint32_t state_copies; /* rigs that run each optimiser step (>= 1) */
     int64_t price_units_per_tflop;

@@ -22,7 +22,14 @@ _Static_assert(sizeof(enum job_architecture) == sizeof(uint32_t) &&
 
 static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
 
-static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync"};
+static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync", [SPREAD_PIPELINE] = "pipeline"};
+static const char *const FORMS[] = {
+    [STAGE_F32] = "f32", [STAGE_BF16] = "bf16", [STAGE_INT8] = "int8"};
+
+#define IN_PIPELINE                                                                                \
+    {                                                                                              \
+        AT(spread), 1u << SPREAD_PIPELINE                                                          \
+    }
 
 static const char *const OPTIMISERS[] = {[OPTIMISER_ADAMW] = "adamw",
                                          [OPTIMISER_SGD] = "sgd",
@@ -140,6 +147,12 @@ const struct job_field JOB_FIELDS[] = {
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
      JOB_MICRO_BATCHES_MAX, .of = OF_RECORDS},
     {"spread", "kind", FIELD_CHOICE, NEED_DEFAULT, AT(spread), CHOICE(SPREADS), .joined = true},
+    {"spread", "stages", FIELD_U32, NEED_MUST, AT(pipeline.stages), 2, STAGES_MAX,
+     .when = IN_PIPELINE},
+    {"spread", "activations", FIELD_CHOICE, NEED_DEFAULT, AT(pipeline.form), CHOICE(FORMS),
+     .when = IN_PIPELINE},
+    {"spread", "replicas", FIELD_U32, NEED_DEFAULT, AT(pipeline.replicas), 1, 16, 1,
+     .when = IN_PIPELINE},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
     {"price", "per_tflop", FIELD_AMOUNT, NEED_DEFAULT, AT(price_units_per_tflop), 1, 1e6 * BILLION,

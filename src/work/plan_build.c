@@ -109,6 +109,18 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+static void args_note(struct plan_program *row, const struct graph *g)
+{
+    for (uint32_t i = 0; i < graph_input_count(g); i++) {
+        const char *name;
+        if (!bundle_of(graph_input_at(g, i).name, "args", &name))
+            continue;
+        EMAC_ASSERT(row->arg_count < TASK_ARGS_MAX);
+        bool fits = emac_strcpy(row->arg[row->arg_count++], TASK_NAME_MAX, name);
+        EMAC_ASSERT(fits); /* our own graphs */
+    }
+}
+
 static enum emac_status bundles_note(struct plan_program *row, const struct graph *g,
                                      struct emac_err *err)
 {
@@ -153,9 +165,11 @@ enum emac_status plan_program_add(struct plan_building *b, enum task_kind kind, 
     struct plan_program *row = &b->p->program[b->p->program_count];
     struct emac_buf buf;
     enum emac_status st;
-    *row = (struct plan_program){.kind = kind, .part = part, .flops = graph_flops(g)};
+    *row = (struct plan_program){
+        .kind = kind, .part = part, .flops = graph_flops(g), .map = sampler != NULL};
     emac_buf_init(&buf, PROGRAM_BYTES_MAX);
     EMAC_TRY(st, graph_add(b, kind, g, &prog.graph, err));
+    args_note(row, g);
     EMAC_TRY(st, bundles_note(row, g, err));
     if (sampler != NULL)
         prog.sampler = *sampler;
@@ -265,12 +279,14 @@ out:
 /* Of the bundles that a model ends as. */
 static void sizes_note(struct job_plan *p)
 {
-    const struct plan_program *init = plan_program(p, TASK_INIT);
-    for (uint32_t i = 0; i < init->output_count; i++) {
-        if (strcmp(init->output[i].name, "params") == 0)
-            p->params_bytes = init->output[i].bytes;
-        if (strcmp(init->output[i].name, "opt") == 0)
-            p->opt_bytes = init->output[i].bytes;
+    for (uint32_t k = 0; k < p->program_count; k++) {
+        const struct plan_program *from = &p->program[k];
+        for (uint32_t i = 0; i < from->output_count; i++) {
+            if (strcmp(from->output[i].name, "params") == 0)
+                p->params_bytes = from->output[i].bytes;
+            if (strcmp(from->output[i].name, "opt") == 0)
+                p->opt_bytes = from->output[i].bytes;
+        }
     }
 }
 

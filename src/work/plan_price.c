@@ -51,7 +51,9 @@ enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *
 {
     struct plan_bill b = {.job = &p->job};
     enum emac_status st;
-    EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_INIT), 1, err));
+    for (uint32_t i = 0; i < p->program_count; i++)
+        if (p->program[i].kind == TASK_INIT)
+            EMAC_TRY(st, plan_bill_add(&b, &p->program[i], 1, err));
     EMAC_TRY(st, p->planner->bill(p, &b, err));
     EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_EVAL), job_eval_batches(&p->job), err));
     EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_SCORE), 1, err));

@@ -16,6 +16,11 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
         [TASK_STEP] = {.name = "step", .copies = true, .anchor = "opt"},
         [TASK_EVAL] = {.name = "eval", .shared = true, .math = true},
         [TASK_SCORE] = {.name = "score", .always = true},
+        [TASK_FORWARD] = {.name = "fwd", .math = true, .anchor = "params", .staged = true},
+        [TASK_BACKWARD] = {.name = "bwd", .math = true, .anchor = "params", .staged = true},
+        [TASK_REDUCE] = {.name = "reduce", .anchor = "sum", .staged = true},
+        [TASK_UPDATE] = {.name = "update", .anchor = "opt", .staged = true},
+        [TASK_JOIN] = {.name = "join"},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
     return &INFO[kind];
@@ -28,7 +33,8 @@ const char *task_kind_name(enum task_kind kind)
 
 const struct planner *planner_of(const struct job *job)
 {
-    static const struct planner *const PLANNERS[SPREADS_COUNT] = {[SPREAD_SYNC] = &PLANNER_SYNC};
+    static const struct planner *const PLANNERS[SPREADS_COUNT] = {
+        [SPREAD_SYNC] = &PLANNER_SYNC, [SPREAD_PIPELINE] = &PLANNER_PIPELINE};
     EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
     return PLANNERS[job->spread];
 }
@@ -95,6 +101,27 @@ void plan_value_set(struct plan_state *st, const char *name, const struct cid *c
         EMAC_ASSERT(fits);
     }
     st->value[at].cid = *cid;
+}
+
+void plan_value_remove(struct plan_state *st, const char *name)
+{
+    for (uint32_t i = 0; i < st->value_count; i++) {
+        if (strcmp(st->value[i].name, name) != 0)
+            continue;
+        memmove(&st->value[i], &st->value[i + 1], (--st->value_count - i) * sizeof st->value[0]);
+        return;
+    }
+}
+
+bool plan_name_is_state(const char *name)
+{
+    static const char *const KINDS[] = {"params", "opt", "shared"};
+    for (size_t i = 0; i < EMAC_COUNT(KINDS); i++) {
+        size_t n = strlen(KINDS[i]);
+        if (strncmp(name, KINDS[i], n) == 0 && (name[n] == '\0' || name[n] == '.'))
+            return true;
+    }
+    return false;
 }
 
 const struct cid *plan_output(const struct plan_result *r, const char *name)
@@ -199,13 +226,48 @@ static double loss_of(const struct plan_state *st)
     return count == 0 ? st->loss : sum / (double)count;
 }
 
+/* The state may be begun by several tasks. */
+static uint32_t init_parts(const struct job_plan *p)
+{
+    uint32_t parts = 0;
+    while (plan_program_part(p, TASK_INIT, parts) != NULL)
+        parts++;
+    return parts;
+}
+
+static const char *init_slot(const struct job_plan *p, uint32_t part, char slot[SLOT_MAX])
+{
+    if (init_parts(p) == 1)
+        snprintf(slot, SLOT_MAX, "init");
+    else
+        snprintf(slot, SLOT_MAX, "init/%u", part);
+    return slot;
+}
+
+/* Each on a rig of its own, for it will hold what it makes: the first on the fastest, and so on. */
+static void want_init(struct planning *g)
+{
+    char slot[SLOT_MAX];
+    uint32_t parts = init_parts(g->p);
+    for (uint32_t part = 0; part < parts; part++) {
+        const struct plan_program *program = plan_program_part(g->p, TASK_INIT, part);
+        struct plan_want *w = plan_want_add(g, program, init_slot(g->p, part, slot));
+        if (w == NULL || parts == 1)
+            continue;
+        w->owner = plan_owner(g, part);
+        w->placed = true;
+    }
+}
+
 static bool turn_init(const struct job_plan *p, struct plan_state *st)
 {
-    const struct plan_result *r = plan_result_find(st, "init");
-    if (r == NULL)
-        return false;
-    for (uint32_t i = 0; i < r->output_count; i++)
-        plan_value_set(st, r->output[i].name, &r->output[i].cid);
+    char slot[SLOT_MAX];
+    for (uint32_t part = 0; part < init_parts(p); part++)
+        if (plan_result_find(st, init_slot(p, part, slot)) == NULL)
+            return false;
+    for (uint32_t i = 0; i < st->result_count; i++)
+        for (uint32_t k = 0; k < st->result[i].output_count; k++)
+            plan_value_set(st, st->result[i].output[k].name, &st->result[i].output[k].cid);
     if (p->planner->begin != NULL)
         p->planner->begin(p, st);
     return true;
@@ -307,6 +369,19 @@ uint32_t plan_fastest(const struct planning *g)
     return best;
 }
 
+uint32_t plan_owner(const struct planning *g, uint32_t part)
+{
+    uint32_t rank = part % g->workers;
+    for (uint32_t i = 0; i < g->workers; i++) {
+        uint32_t before = 0;
+        for (uint32_t k = 0; k < g->workers; k++)
+            before += g->speed[k] > g->speed[i] || (g->speed[k] == g->speed[i] && k < i);
+        if (before == rank)
+            return i;
+    }
+    return 0;
+}
+
 void plan_wants_release(struct plan_want *w, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -345,7 +420,7 @@ enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st
     *count = 0;
     switch (plan_phase_of(p, st)) {
     case PLAN_INIT:
-        plan_want_add(&g, plan_program(p, TASK_INIT), "init");
+        want_init(&g);
         break;
     case PLAN_TRAIN:
         status = p->planner->wants(&g, err);

@@ -16,6 +16,8 @@
  *   grad s/first+count       -> sum         (aligned ranges covering [0,M))
  *   step s                   -> params, opt, metrics
  *
+ * spread "pipeline": plan_pipeline.c.
+ *
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
  * "eval/0+8", "score".
  *
@@ -42,7 +44,19 @@ struct job_block {
 };
 
 /* Kinds of tasks, as the rows of the coordinator number them: new ones come last. */
-enum task_kind { TASK_INIT, TASK_GRAD, TASK_STEP, TASK_EVAL, TASK_SCORE, TASK_KINDS };
+enum task_kind {
+    TASK_INIT,
+    TASK_GRAD,
+    TASK_STEP,
+    TASK_EVAL,
+    TASK_SCORE,
+    TASK_FORWARD, /* of a stage, like the next three (plan_pipeline.c) */
+    TASK_BACKWARD,
+    TASK_REDUCE,
+    TASK_UPDATE,
+    TASK_JOIN,
+    TASK_KINDS
+};
 
 /* What placement, checks and accounts need to know of a kind. */
 struct task_kind_info {
@@ -51,7 +65,9 @@ struct task_kind_info {
     bool math;          /* its time goes with its flops; else with the bytes of the state */
     bool copies;        /* makes the state: policy.state_copies rigs run it side by side */
     bool always;        /* policy.check > 0: a second rig always runs it, not by lot */
-    const char *anchor; /* the input whose holders come first; NULL: any rig */
+    const char *anchor; /* the input ("opt" stands for "opt.2", too), or "sum" for the last part,
+                           whose holders come first; NULL: any rig */
+    bool staged;        /* its holders keep it: others only when none is there or all are late */
 };
 const struct task_kind_info *task_kind_info(enum task_kind kind);
 const char *task_kind_name(enum task_kind kind);
@@ -65,10 +81,13 @@ struct plan_program {
     uint32_t part;  /* which of the planner's programs of this kind: a stage, 0 */
     struct cid cid; /* of the program */
     uint64_t flops; /* of one run of its graph: of a micro-batch for a map */
+    bool map;       /* it draws micro-batches: its tasks take "data" */
     uint32_t input_count, output_count;
     struct plan_bundle input[TASK_INPUTS_MAX];   /* in order of the graph; without "data" */
     struct plan_bundle output[TASK_OUTPUTS_MAX]; /* sorted by name, as receipts are */
     uint64_t part_bytes;                         /* of each of a task's parts; 0: it takes none */
+    uint32_t arg_count;
+    char arg[TASK_ARGS_MAX][TASK_NAME_MAX];
 };
 
 #define PLAN_PROGRAMS_MAX  128
@@ -129,6 +148,10 @@ void plan_state_init(struct plan_state *st);
 void plan_state_release(struct plan_state *st);
 const struct cid *plan_value(const struct plan_state *st, const char *name); /* NULL: none */
 void plan_value_set(struct plan_state *st, const char *name, const struct cid *cid);
+/* Names in the state, and outputs that become such, begin so: what is kept when a rig lets go of
+ * the rest. "params", "opt.2". */
+bool plan_name_is_state(const char *name);
+void plan_value_remove(struct plan_state *st, const char *name);
 const struct cid *plan_output(const struct plan_result *r, const char *name); /* NULL: none */
 /* What names the round's start in a lineage: the CID of "params", or of all values together where
  * there is no such value; none before init. */
@@ -161,6 +184,8 @@ struct plan_want {
     uint32_t owner;          /* index of the worker it was sized for; the fastest for tasks that are
                               * not shared; 0 for a range that was open already */
     uint32_t copies;         /* rigs that are to run it; 0: as the job's policy says */
+    uint32_t holders;        /* staged kinds: rigs that may hold what it is anchored to */
+    bool placed;             /* keep it for the owner, as ranges are */
     uint64_t flops;
     struct task task; /* owned */
 };

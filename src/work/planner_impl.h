@@ -44,6 +44,8 @@ void task_optimiser_args(struct task *t, const struct job *job, uint32_t step);
 struct plan_want *plan_want_add(struct planning *g, const struct plan_program *program,
                                 const char *slot);
 uint32_t plan_fastest(const struct planning *g);
+/* Whose part number `part` is: they go round, the fastest first. */
+uint32_t plan_owner(const struct planning *g, uint32_t part);
 const struct plan_result *plan_result_find(const struct plan_state *st, const char *slot);
 
 /* ---- plan_share.c: a sum shared out by ranges, and the task that takes it ---- */
@@ -88,6 +90,6 @@ struct planner {
 };
 const struct planner *planner_of(const struct job *job);
 
-extern const struct planner PLANNER_SYNC;
+extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE;
 
 #endif

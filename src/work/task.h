@@ -108,7 +108,8 @@ struct task_arg {
 
 struct task {
     struct cid program;
-    uint32_t first, count; /* map: micro-batches; steps: first micro-batch, number of steps */
+    uint32_t first, count; /* map: micro-batches; steps: first micro-batch, number of steps;
+                            * apply: first tells tasks of equal inputs apart, count is 0 */
     uint32_t total;        /* apply with parts: micro-batches in the tree */
     uint32_t step;         /* sampler's step; steps: the first one */
     uint32_t input_count, part_count, arg_count;

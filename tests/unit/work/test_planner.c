@@ -48,6 +48,8 @@ static void test_a_plan_holds_all_blocks(void **state)
     }
     for (enum task_kind kind = 0; kind < TASK_KINDS; kind++) {
         const struct plan_program *row = plan_program(p, kind);
+        if (row == NULL)
+            continue; /* of other planners */
         struct graph *g = program_open(p, &row->cid, &prog);
         assert_int_equal(prog.has_sampler, kind == TASK_GRAD || kind == TASK_EVAL);
         assert_int_equal(graph_flops(g), row->flops);
@@ -449,8 +451,8 @@ static void fake_run(struct fake *f, const struct plan_want *w)
     case TASK_SCORE:
         fake_sum(f, w);
         break;
-    case TASK_KINDS:
-        fail();
+    default:
+        fail_msg("a task '%s' is none of this planner's", w->slot);
     }
 }
 
