@@ -187,6 +187,9 @@ enum emac_status job_figures_write(struct coordinator *c, const struct cjob *j,
                                    const struct figures *f, struct emac_err *err);
 /* `flush`: write figures that changed. May end the job. */
 void job_tick(struct coordinator *c, struct cjob *j, bool flush);
+/* A job that enters or comes back takes its turn among those that run, it does not catch up with
+ * their past. */
+void vtime_enter(const struct coordinator *c, struct cjob *j);
 http_handler jobs_post, job_cancel_post, job_fund_post;
 /* views.c */
 http_handler jobs_get, job_get;

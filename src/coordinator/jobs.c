@@ -1,13 +1,12 @@
 /* Jobs: from submission to their end. coordinator.h holds the table of states. */
-#include "coordinator/internal.h"
+#include "coordinator/submission.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define JOBS_OPEN_MAX 1000
-#define FUND_KEY_MAX  64
+#define FUND_KEY_MAX 64
 
 struct cjob *job_find(struct coordinator *c, const char *id)
 {
@@ -45,9 +44,7 @@ static void job_forget(struct coordinator *c, struct cjob *j)
     job_free(c, j);
 }
 
-/* A job that enters or comes back takes its turn among those that run, it does not catch up with
- * their past. */
-static void vtime_enter(const struct coordinator *c, struct cjob *j)
+void vtime_enter(const struct coordinator *c, struct cjob *j)
 {
     bool any = false;
     double least = 0;
@@ -422,22 +419,23 @@ static enum emac_status customer_check(struct coordinator *c, const struct job *
     return st;
 }
 
-struct submission {
-    struct job job;
-    struct job_plan *plan;
-    struct emac_buf object;
-    struct cid cid;
-    char id[JOB_ID_MAX];
-};
-
-static enum emac_status submission_read(struct coordinator *c, const struct http_request *req,
-                                        struct submission *s, struct emac_err *err)
+void submission_init(struct submission *s)
 {
-    char did[DID_KEY_MAX];
-    json_t *root = NULL;
+    *s = (struct submission){0};
+    emac_buf_init(&s->object, JOB_BYTES_MAX);
+}
+
+void submission_release(struct submission *s)
+{
+    if (s->plan)
+        job_plan_free(s->plan);
+    emac_buf_release(&s->object);
+}
+
+enum emac_status submission_take(struct coordinator *c, const char *did, json_t *root,
+                                 struct submission *s, struct emac_err *err)
+{
     enum emac_status st;
-    EMAC_TRY(st, api_signer(c, req, did, err));
-    EMAC_TRY(st, api_body(req, &root, err));
     EMAC_TRY(st, job_from_json(&s->job, root, NULL, 0, err));
     if (s->job.owner[0] && strcmp(s->job.owner, did) != 0) {
         st = emac_fail(err, EMAC_FORBIDDEN, "the job's owner '%s' is not who signed, '%s'",
@@ -455,6 +453,19 @@ static enum emac_status submission_read(struct coordinator *c, const struct http
     EMAC_TRY(st, job_encode(&s->job, &s->object, &s->cid, err));
     job_id(s->id, &s->cid);
 out:
+    return st;
+}
+
+static enum emac_status submission_read(struct coordinator *c, const struct http_request *req,
+                                        struct submission *s, struct emac_err *err)
+{
+    char did[DID_KEY_MAX];
+    json_t *root = NULL;
+    enum emac_status st = api_signer(c, req, did, err);
+    if (st == EMAC_OK)
+        st = api_body(req, &root, err);
+    if (st == EMAC_OK)
+        st = submission_take(c, did, root, s, err);
     json_decref(root);
     return st;
 }
@@ -490,24 +501,25 @@ static void log_submission(struct coordinator *c, const struct submission *s)
             (double)flops / 1e12, budget, price);
 }
 
-static enum emac_status job_create(struct coordinator *c, struct submission *s,
+enum emac_status submission_insert(struct coordinator *c, const struct submission *s,
                                    struct emac_err *err)
+{
+    enum emac_status st = job_insert(c, s, err);
+    c->job_seq++;
+    if (st == EMAC_OK)
+        st = money_escrow(c, s->id, s->job.owner, s->job.budget_units, NULL, NULL, err);
+    if (st == EMAC_OK)
+        log_submission(c, s);
+    return st;
+}
+
+enum emac_status submission_open(struct coordinator *c, struct submission *s, struct cjob **out,
+                                 struct emac_err *err)
 {
     struct cjob *j;
     enum emac_status st = emac_alloc(&j, 1, sizeof(*j), err);
     if (st != EMAC_OK)
         return st;
-    EMAC_TRY(st, db_begin(c->db, err));
-    st = job_insert(c, s, err);
-    if (st == EMAC_OK)
-        st = money_escrow(c, s->id, s->job.owner, s->job.budget_units, NULL, NULL, err);
-    if (st != EMAC_OK) {
-        db_rollback(c->db);
-        goto out;
-    }
-    log_submission(c, s);
-    EMAC_TRY(st, db_commit(c->db, err));
-    c->job_seq++;
     emac_strcpy(j->id, sizeof(j->id), s->id);
     emac_strcpy(j->owner, sizeof(j->owner), s->job.owner);
     j->cid = s->cid;
@@ -515,12 +527,30 @@ static enum emac_status job_create(struct coordinator *c, struct submission *s,
     j->plan = s->plan;
     s->plan = NULL;
     j->stale = true;
-    EMAC_TRY(st, job_add(c, j, err));
-    j = NULL;
+    st = job_add(c, j, err);
+    if (st != EMAC_OK)
+        job_free(c, j);
+    else
+        *out = j;
+    return st;
+}
+
+static enum emac_status job_create(struct coordinator *c, struct submission *s,
+                                   struct emac_err *err)
+{
+    struct cjob *j;
+    enum emac_status st;
+    EMAC_TRY(st, db_begin(c->db, err));
+    st = submission_insert(c, s, err);
+    if (st != EMAC_OK) {
+        db_rollback(c->db);
+        return st;
+    }
+    EMAC_TRY(st, db_commit(c->db, err));
+    EMAC_TRY(st, submission_open(c, s, &j, err));
     jobs_refresh(c);
     os_cond_broadcast(&c->changed);
 out:
-    job_free(c, j);
     return st;
 }
 
@@ -545,7 +575,7 @@ static enum emac_status job_answer(struct coordinator *c, const struct submissio
     return api_reply(res, status, body, err);
 }
 
-static enum emac_status job_known(struct coordinator *c, const struct submission *s, bool *known,
+enum emac_status submission_known(struct coordinator *c, const struct submission *s, bool *known,
                                   struct emac_err *err)
 {
     char cid[CID_TEXT_MAX];
@@ -560,7 +590,7 @@ static enum emac_status job_known(struct coordinator *c, const struct submission
 static enum emac_status job_enter(struct coordinator *c, struct submission *s, bool *known,
                                   struct emac_err *err)
 {
-    enum emac_status st = job_known(c, s, known, err);
+    enum emac_status st = submission_known(c, s, known, err);
     if (st != EMAC_OK || *known)
         return st;
     if (c->job_count >= JOBS_OPEN_MAX)
@@ -572,12 +602,12 @@ enum emac_status jobs_post(void *ctx, const struct http_request *req, struct htt
                            struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    struct submission s = {0};
+    struct submission s;
     bool known = false;
     enum emac_status st;
-    emac_buf_init(&s.object, JOB_BYTES_MAX);
+    submission_init(&s);
     EMAC_TRY(st, submission_read(c, req, &s, err));
-    EMAC_TRY(st, job_known(c, &s, &known, err));
+    EMAC_TRY(st, submission_known(c, &s, &known, err));
     /* The depot is fed before the lock is taken; pins of a refused job are taken back. */
     if (!known)
         EMAC_TRY(st, plan_deposit(c, s.id, s.plan, err));
@@ -589,9 +619,7 @@ enum emac_status jobs_post(void *ctx, const struct http_request *req, struct htt
     if (st == EMAC_OK)
         st = job_answer(c, &s, known ? 200 : 201, res, err);
 out:
-    if (s.plan)
-        job_plan_free(s.plan);
-    emac_buf_release(&s.object);
+    submission_release(&s);
     return st;
 }
 

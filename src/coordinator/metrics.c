@@ -47,7 +47,8 @@ static enum emac_status mean_with(struct coordinator *c, const struct cjob *j,
     bool row = false;
     uint32_t others = 0;
     for (uint32_t i = 0; i < j->st.result_count; i++)
-        others += j->st.result[i].loss >= 0 && strcmp(j->st.result[i].slot, t->slot) != 0;
+        others += j->st.result[i].kind == t->kind && j->st.result[i].loss >= 0 &&
+                  strcmp(j->st.result[i].slot, t->slot) != 0;
     if (others == 0)
         return EMAC_OK;
     enum emac_status st = db_query(c->db, &q, err,

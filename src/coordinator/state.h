@@ -18,6 +18,7 @@
 #include "work/planner.h"
 
 #define NODES_MAX           10000
+#define JOBS_OPEN_MAX       1000
 #define NODE_LEASES_MAX     4
 #define NODE_HOLDS_MAX      64   /* as the rig says */
 #define NODE_MADE_MAX       1024 /* what else its last receipts tell */
