@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/buf.h"
@@ -15,6 +16,17 @@ static inline double bench_seconds(void)
 {
     struct os *os = os_real();
     return (double)os->mono_ns(os) * 1e-9;
+}
+
+/* One thread's own time, which other programs on the machine do not add to; with several threads,
+ * that of the clock on the wall. */
+static inline double bench_time(const struct device *dev)
+{
+    struct timespec t;
+    if (!device_is_host(dev) || device_threads(dev) > 1 ||
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0)
+        return bench_seconds();
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static inline int bench_compare(const void *a, const void *b)

@@ -4,8 +4,6 @@
  * the processor's own limit. Each is answered by one line, GFLOP/s: the best of a few slices, which
  * is what the machine can do while nobody disturbs it. Without shapes they are read from standard
  * input, so that a script can take turns between this program and another. */
-#include <time.h>
-
 #include "bench.h"
 #include "peak.h"
 
@@ -35,24 +33,14 @@ static struct gemm parse(const char *text)
     return g;
 }
 
-/* One thread's own time, which other programs on the machine do not add to; with several threads,
- * that of the clock on the wall. */
-static double seconds(const struct device *dev)
-{
-    struct timespec t;
-    if (device_threads(dev) > 1 || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0)
-        return bench_seconds();
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 /* Seconds of one product; `runs` of them are timed together. */
 static double slice(struct device *dev, const struct op_attrs *attrs, const struct tensor *in,
                     struct tensor *out, size_t runs)
 {
-    double start = seconds(dev);
+    double start = bench_time(dev);
     for (size_t r = 0; r < runs; r++)
         bench_run(dev, OP_MATMUL, attrs, in, out);
-    return (seconds(dev) - start) / (double)runs;
+    return (bench_time(dev) - start) / (double)runs;
 }
 
 static double measure(struct device *dev, const struct gemm *g)

@@ -5,7 +5,7 @@
  * clipping, whose new state takes the place of the old. MODEL: 124m, 10m. Commands are read from
  * standard input, one a line, and answered by one line each:
  *     init FILE   the parameters are written to FILE, binary32, in order of their names
- *     step        one step; "SECONDS LOSS"
+ *     step        one step; "SECONDS LOSS", with one thread its own seconds, else the wall's
  *     memory      "BYTES", the largest this process has been
  *     profile     one step; a table of seconds by operator, and an empty line */
 #include <sys/resource.h>
@@ -229,11 +229,11 @@ static void command_step(void)
     struct emac_err err;
     double start;
     batch_fill();
-    start = bench_seconds();
+    start = bench_time(t.dev);
     must(graph_run(t.train_plan, t.dev, &err), &err);
     must(graph_run(t.adamw_plan, t.dev, &err), &err);
     must(device_read(t.dev, &t.numbers_host, t.numbers, sizeof *t.numbers, &err), &err);
-    printf("%.6f %.6f\n", bench_seconds() - start, t.numbers_host.mean_loss);
+    printf("%.6f %.6f\n", bench_time(t.dev) - start, t.numbers_host.mean_loss);
 }
 
 static void command_init(const char *path)
@@ -259,29 +259,57 @@ static void command_memory(void)
     printf("%lld\n", (long long)use.ru_maxrss * 1024);
 }
 
-/* Seconds and flops of each operator; products by which operand is transposed. */
+/* Seconds and flops of each operator; products by their sizes and what is stored transposed. */
 struct profile {
+    char what[40];
     double seconds, flops;
     uint32_t calls;
 };
+#define PROFILE_MAX 64
 
-static void profile_plan(struct graph_plan *p, struct profile table[OP_COUNT][2])
+static void profile_name(char what[40], const struct graph_node *n, const struct tensor *in,
+                         const struct tensor *out)
+{
+    size_t k = in[0].shape.dim[n->attrs.at[0].i ? 0 : 1];
+    if (n->op != OP_MATMUL)
+        snprintf(what, 40, "%s", op_info(n->op)->name);
+    else
+        snprintf(what, 40, "%zux%zux%zu,%d,%d", out[0].shape.dim[0], out[0].shape.dim[1], k,
+                 n->attrs.at[0].i != 0, n->attrs.at[1].i != 0);
+}
+
+static struct profile *profile_row(struct profile *table, const char *what)
+{
+    for (size_t i = 0; i < PROFILE_MAX; i++) {
+        if (table[i].calls == 0)
+            snprintf(table[i].what, sizeof table[i].what, "%s", what);
+        if (strcmp(table[i].what, what) == 0)
+            return &table[i];
+    }
+    EMAC_ASSERT(false); /* more kinds of products than any model here has */
+    return NULL;
+}
+
+static void profile_plan(struct graph_plan *p, struct profile *table)
 {
     struct emac_err err;
     must(plan_ready(p, t.dev, &err), &err);
     for (uint32_t s = 0; s < p->steps; s++) {
         const struct graph_node *n = &p->g->node[p->step[s]];
-        struct profile *row = &table[n->op][n->op == OP_MATMUL && n->attrs.at[0].i];
         struct tensor in[OP_IN_MAX], out[OP_OUT_MAX];
+        struct profile *row;
+        char what[40];
         double start;
         for (uint32_t k = 0; k < op_info(n->op)->inputs; k++)
             in[k] = p->value[n->in[k]].tensor;
         for (uint32_t k = 0; k < op_info(n->op)->outputs; k++)
             out[k] = p->value[n->out + k].tensor;
-        start = bench_seconds();
+        profile_name(what, n, in, out);
+        row = profile_row(table, what);
+        start = bench_time(t.dev);
         must(plan_step(p, t.dev, s, &err), &err);
         must(device_finish(t.dev, &err), &err);
-        row->seconds += bench_seconds() - start;
+        row->seconds += bench_time(t.dev) - start;
         row->flops += (double)op_flops(n->op, &n->attrs, in, out);
         row->calls++;
     }
@@ -289,19 +317,14 @@ static void profile_plan(struct graph_plan *p, struct profile table[OP_COUNT][2]
 
 static void command_profile(void)
 {
-    static struct profile table[OP_COUNT][2];
+    static struct profile table[PROFILE_MAX];
     memset(table, 0, sizeof table);
     batch_fill();
     profile_plan(t.train_plan, table);
     profile_plan(t.adamw_plan, table);
-    for (int op = 0; op < OP_COUNT; op++)
-        for (int w = 0; w < 2; w++) {
-            const struct profile *row = &table[op][w];
-            if (row->calls > 0)
-                printf("%-16s%-4s %5u calls %9.3f ms %8.1f GFLOP/s\n", op_info((enum op)op)->name,
-                       w ? " at" : "", row->calls, row->seconds * 1e3,
-                       row->flops / row->seconds * 1e-9);
-        }
+    for (size_t i = 0; i < PROFILE_MAX && table[i].calls > 0; i++)
+        printf("%-20s %5u calls %9.3f ms %8.1f GFLOP/s\n", table[i].what, table[i].calls,
+               table[i].seconds * 1e3, table[i].flops / table[i].seconds * 1e-9);
     printf("blocks of memory: %.1f MB and %.1f MB\n\n",
            (double)graph_plan_bytes(t.train_plan) / 1e6,
            (double)graph_plan_bytes(t.adamw_plan) / 1e6);

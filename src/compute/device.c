@@ -178,6 +178,21 @@ enum emac_status device_run(struct device *dev, enum op op, const struct op_attr
     return st;
 }
 
+bool device_adds_embed_grad(const struct device *dev)
+{
+    return dev->class->embed_grad_add != NULL;
+}
+
+enum emac_status device_embed_grad_add(struct device *dev, const struct tensor *ids,
+                                       const struct tensor *dy, struct tensor *table,
+                                       struct emac_err *err)
+{
+    enum emac_status st = ids_check(OP_EMBED_GRAD, ids, table->shape.dim[0], err);
+    EMAC_ASSERT(dy->dtype == DTYPE_F32 && table->dtype == DTYPE_F32);
+    dev->ran_finite = false;
+    return st == EMAC_OK ? dev->class->embed_grad_add(dev, ids, dy, table, err) : st;
+}
+
 bool device_ran_finite(const struct device *dev)
 {
     return dev->ran_finite;

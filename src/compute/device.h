@@ -73,6 +73,13 @@ enum emac_status device_run_host(struct device *dev, enum op op, const struct op
 /* dst[i] = a[i] + b[i]: the step of rule 6's tree. dst may be a or b. */
 enum emac_status device_add(struct device *dev, float *dst, const float *a, const float *b,
                             size_t n, struct emac_err *err);
+/* table[V,D] += the rows of EMBED_GRAD of ids i32[N] and dy[N,D], all f32: what ADD makes of the
+ * two, where the table holds no -0 (a product never does), without the other V-N rows. Only for
+ * devices that say so; fails as device_run. */
+bool device_adds_embed_grad(const struct device *dev);
+enum emac_status device_embed_grad_add(struct device *dev, const struct tensor *ids,
+                                       const struct tensor *dy, struct tensor *table,
+                                       struct emac_err *err);
 /* Whether the operator that ran last looked at its outputs as it made them and found neither NaN
  * nor infinity: then device_finite need not be asked, which reads them from memory again. */
 bool device_ran_finite(const struct device *dev);

@@ -32,6 +32,10 @@ struct device_class {
                                struct emac_err *err);
     enum emac_status (*decode)(struct device *dev, const struct attention_decode *d,
                                struct emac_err *err);
+    /* NULL where the device has no faster way than the two operators. */
+    enum emac_status (*embed_grad_add)(struct device *dev, const struct tensor *ids,
+                                       const struct tensor *dy, struct tensor *table,
+                                       struct emac_err *err);
     enum emac_status (*alloc)(struct device *dev, size_t bytes, void **out, struct emac_err *err);
     void (*free)(struct device *dev, void *ptr);
     enum emac_status (*write)(struct device *dev, void *dst, const void *src, size_t n,

@@ -129,6 +129,44 @@ static void live_ranges(struct graph_plan *p)
     }
 }
 
+/* The other term of a sum that step s + 1 makes of what step s makes by EMBED_GRAD; VALUE_NONE
+ * where it does not, or INV-P4 would not hold. */
+static value_id merge_term(const struct graph_plan *p, uint32_t s)
+{
+    const struct graph_node *embed = &p->g->node[p->step[s]], *add = &p->g->node[p->step[s + 1]];
+    const struct plan_value *sum = &p->value[add->out], *rows = &p->value[embed->out], *term;
+    value_id v;
+
+    if (embed->op != OP_EMBED_GRAD || add->op != OP_ADD || sum->place != PLACE_OUTPUT ||
+        (add->in[0] == embed->out) == (add->in[1] == embed->out) || rows->place != PLACE_NONE ||
+        rows->last != s + 1)
+        return VALUE_NONE;
+    v = add->in[add->in[0] == embed->out];
+    term = &p->value[v];
+    if (p->g->value[v].node == NODE_NONE || p->g->node[p->g->value[v].node].op != OP_MATMUL ||
+        term->place != PLACE_NONE || term->last != s + 1)
+        return VALUE_NONE;
+    for (uint32_t k = 0; k < 2; k++)
+        if (p->value[add->in[k]].tensor.dtype != DTYPE_F32)
+            return VALUE_NONE;
+    return sum->tensor.dtype == DTYPE_F32 && p->value[embed->in[1]].tensor.dtype == DTYPE_F32
+               ? v
+               : VALUE_NONE;
+}
+
+static void merges_find(struct graph_plan *p)
+{
+    for (uint32_t s = 0; s + 1 < p->steps; s++) {
+        value_id v = merge_term(p, s);
+
+        if (v == VALUE_NONE)
+            continue;
+        p->merged[s] = true;
+        p->value[v].place = PLACE_OUTPUT;
+        p->value[v].port = p->value[p->g->node[p->step[s + 1]].out].port;
+    }
+}
+
 static void step_give(struct graph_plan *p, struct layout *l, uint32_t s, value_id v)
 {
     struct plan_value *root = &p->value[p->value[v].root];
@@ -231,6 +269,8 @@ enum emac_status graph_plan_new(const struct graph *g, struct graph_plan **out,
     EMAC_TRY(st, steps_collect(p, err));
     places_outside(p);
     live_ranges(p);
+    EMAC_TRY(st, emac_alloc(&p->merged, (size_t)p->steps + 1, sizeof(*p->merged), err));
+    merges_find(p);
     EMAC_TRY(st, places_inside(p, err));
     *out = p;
     p = NULL;
@@ -245,6 +285,7 @@ void graph_plan_free(struct graph_plan *p)
         return;
     free(p->value);
     free(p->step);
+    free(p->merged);
     free(p->input);
     free(p->output);
     free(p->made);

@@ -3,6 +3,9 @@
  * INV-P1  steps are the needed nodes in their order.
  * INV-P2  each value lives at its root's place: a RESHAPE shares its input's root, any other value
  *         is its own root.
+ * INV-P4  where merged[s], step s makes a table's gradient by EMBED_GRAD and step s+1 adds it, and
+ *         nothing else uses it; the sum is a graph's output, made on the place of its other term,
+ *         a product.
  * INV-P3  two roots in the block that are alive during one common step do not overlap; a node's
  *         outputs and inputs are all alive during its step. The one exception: output i of an
  *         operator that may work in place lies on input i when that dies there. So no operator
@@ -31,6 +34,7 @@ struct graph_plan {
     struct plan_value *value;
     uint32_t *step; /* node numbers */
     uint32_t steps;
+    bool *merged; /* devices that can do step s and s+1 at once */
     const void **input;
     void **output;
     struct tensor *made; /* the outputs after a run */

@@ -66,6 +66,36 @@ enum emac_status plan_step(struct graph_plan *p, struct device *dev, uint32_t s,
     return EMAC_OK;
 }
 
+/* Step s and the next at once. */
+static enum emac_status step_merged(struct graph_plan *p, struct device *dev, uint32_t s,
+                                    struct emac_err *err)
+{
+    const struct graph_node *embed = &p->g->node[p->step[s]], *add = &p->g->node[p->step[s + 1]];
+    struct plan_value *sum = &p->value[add->out];
+    value_id term = add->in[add->in[0] == embed->out];
+
+    if (device_embed_grad_add(dev, &p->value[embed->in[0]].tensor, &p->value[embed->in[1]].tensor,
+                              &sum->tensor, err) != EMAC_OK)
+        return emac_wrap(err, "node %u (%s)", p->step[s], op_info(embed->op)->name);
+    sum->finite = p->value[term].finite && device_ran_finite(dev);
+    return EMAC_OK;
+}
+
+static enum emac_status steps_run(struct graph_plan *p, struct device *dev, struct emac_err *err)
+{
+    bool merges = device_adds_embed_grad(dev);
+    enum emac_status st = EMAC_OK;
+
+    for (uint32_t s = 0; s < p->steps; s++) {
+        if (merges && p->merged[s])
+            EMAC_TRY(st, step_merged(p, dev, s++, err));
+        else
+            EMAC_TRY(st, plan_step(p, dev, s, err));
+    }
+out:
+    return st;
+}
+
 /* All outputs that are not known to be finite, in one question: a device that is far away answers
  * it once. */
 static enum emac_status outputs_finite(struct graph_plan *p, struct device *dev, bool *out,
@@ -158,8 +188,7 @@ enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac
     bool finite;
 
     EMAC_TRY(st, plan_ready(p, dev, err));
-    for (uint32_t s = 0; s < p->steps; s++)
-        EMAC_TRY(st, plan_step(p, dev, s, err));
+    EMAC_TRY(st, steps_run(p, dev, err));
     EMAC_TRY(st, outputs_copy(p, dev, err));
     EMAC_TRY(st, outputs_finite(p, dev, &finite, err));
     if (!finite)

@@ -48,8 +48,9 @@ struct cpu_matmul {
     const float *a, *b;
     size_t a_row, a_col, b_row, b_col;
     float *c;
+    bool finite; /* set: C was looked at and holds neither NaN nor infinity */
 };
-enum emac_status cpu_matmul(struct cpu *cpu, const struct cpu_matmul *mm, struct emac_err *err);
+enum emac_status cpu_matmul(struct cpu *cpu, struct cpu_matmul *mm, struct emac_err *err);
 
 /* The same for m = 1 and contiguous A. */
 void cpu_matmul_row(struct cpu *cpu, const struct cpu_matmul *mm);
@@ -66,6 +67,10 @@ const float *cpu_packed_panel(const struct cpu_kernels *k, const float *packed, 
 enum emac_status cpu_qmatmul(struct cpu *cpu, enum quant_format format, const struct tensor *in,
                              struct tensor *out, struct emac_err *err);
 
+/* As device_embed_grad_add. */
+enum emac_status cpu_embed_grad_add(struct cpu *cpu, const struct tensor *ids,
+                                    const struct tensor *dy, struct tensor *table,
+                                    struct emac_err *err);
 enum emac_status cpu_attention(struct cpu *cpu, const struct op_attrs *attrs,
                                const struct tensor *in, struct tensor *out, struct emac_err *err);
 enum emac_status cpu_attention_grad(struct cpu *cpu, const struct op_attrs *attrs,

@@ -76,6 +76,17 @@ static enum emac_status decode(struct device *dev, const struct attention_decode
                                 d->head_dim, d->scale, err);
 }
 
+static enum emac_status embed_grad_add(struct device *dev, const struct tensor *ids,
+                                       const struct tensor *dy, struct tensor *table,
+                                       struct emac_err *err)
+{
+    struct cpu *cpu = cpu_of(dev);
+    cpu->ran_finite = false;
+    enum emac_status st = cpu_embed_grad_add(cpu, ids, dy, table, err);
+    dev->ran_finite = cpu->ran_finite;
+    return st;
+}
+
 static const struct device_class cpu_class = {.is_host = true,
                                               .close = close_cpu,
                                               .run = run,
@@ -83,7 +94,8 @@ static const struct device_class cpu_class = {.is_host = true,
                                               .finite = finite,
                                               .widen = widen,
                                               .narrow = narrow,
-                                              .decode = decode};
+                                              .decode = decode,
+                                              .embed_grad_add = embed_grad_add};
 
 /* The program may have been started with subnormals flushed or another rounding; then no bits would
  * agree with anybody's. */

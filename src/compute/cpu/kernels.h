@@ -32,6 +32,7 @@ struct cpu_panel {
     float *c;       /* element (i, j) at c[i * c_row + j] */
     size_t c_row;
     bool first;             /* c = +0 + block sum; else c = c + block sum */
+    bool look;              /* tell whether all that was written is finite */
     struct cpu_ahead ahead; /* fetched into the level-2 cache meanwhile, or not */
 };
 
@@ -54,7 +55,8 @@ struct cpu_dropout {
 
 struct cpu_kernels {
     size_t mr, nr; /* tile of the product */
-    void (*panel)(const struct cpu_panel *p);
+    /* false: `look`, and something written (or in a column beyond) is NaN or infinite */
+    bool (*panel)(const struct cpu_panel *p);
     /* Panels of nr columns one after the other: dst[j / nr][k][j % nr] = b[k * row + j * col], +0
      * for j >= cols. row or col is 1; k <= 256. */
     void (*pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols);

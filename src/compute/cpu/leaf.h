@@ -61,7 +61,7 @@ INLINE float block_sum(const float *x, size_t n)
     return lanes_tree(lanes);
 }
 
-void LEAF(panel)(const struct cpu_panel *p);
+bool LEAF(panel)(const struct cpu_panel *p);
 void LEAF(pack_b)(float *, const float *, size_t, size_t, size_t, size_t);
 /* One panel of pack_b from columns that are contiguous in k, `col` apart. */
 void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols);

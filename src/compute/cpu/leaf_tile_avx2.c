@@ -38,32 +38,48 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
     return acc;
 }
 
-INLINE void store(float *c, __m256i mask, __m256 sum, bool first)
+/* Returns what is written. */
+INLINE __m256 store(float *c, __m256i mask, __m256 sum, bool first)
 {
     __m256 old = first ? _mm256_setzero_ps() : _mm256_maskload_ps(c, mask);
-    _mm256_maskstore_ps(c, mask, _mm256_add_ps(old, sum));
+    sum = _mm256_add_ps(old, sum);
+    _mm256_maskstore_ps(c, mask, sum);
+    return sum;
 }
 
+/* 0 x is 0 but for infinities and NaN, which stay NaN in a sum of such. */
+INLINE void look(const int rows, const int vecs, const struct chains *acc, __m256 *odd)
+{
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++)
+            odd[v] = _mm256_fmadd_ps(acc->at[r][v], _mm256_setzero_ps(), odd[v]);
+}
+
+/* odd: NaN where something not finite was written. */
 INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, const float *a,
-                 float *c, __m256i last)
+                 float *c, __m256i last, __m256 *odd)
 {
     struct chains acc = multiply(rows, vecs, p, a);
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         float *to = c + (size_t)r * p->c_row;
         if (vecs > 1)
-            store(to, _mm256_set1_epi32(-1), acc.at[r][0], p->first);
-        store(to + (vecs - 1) * VEC, last, acc.at[r][vecs - 1], p->first);
+            acc.at[r][0] = store(to, _mm256_set1_epi32(-1), acc.at[r][0], p->first);
+        acc.at[r][vecs - 1] = store(to + (vecs - 1) * VEC, last, acc.at[r][vecs - 1], p->first);
     }
+    if (p->look)
+        look(rows, vecs, &acc, odd);
 }
 
 #define TILE(n)                                                                                    \
-    static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __m256i last)        \
+    static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __m256i last,        \
+                         __m256 *odd)                                                              \
     {                                                                                              \
         if (p->cols > VEC)                                                                         \
-            tile(n, 2, p, a, c, last);                                                             \
+            tile(n, 2, p, a, c, last, odd);                                                        \
         else                                                                                       \
-            tile(n, 1, p, a, c, last);                                                             \
+            tile(n, 1, p, a, c, last, odd);                                                        \
     }
 TILE(1)
 TILE(2)
@@ -72,17 +88,19 @@ TILE(4)
 TILE(5)
 TILE(6)
 
-void LEAF(panel)(const struct cpu_panel *p)
+bool LEAF(panel)(const struct cpu_panel *p)
 {
-    static void (*const by_rows[ROWS])(const struct cpu_panel *, const float *, float *,
-                                       __m256i) = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
+    static void (*const by_rows[ROWS])(const struct cpu_panel *, const float *, float *, __m256i,
+                                       __m256 *) = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
     int last_cols = (int)(p->cols > VEC ? p->cols - VEC : p->cols);
     __m256i last =
         _mm256_cmpgt_epi32(_mm256_set1_epi32(last_cols), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    __m256 odd[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     const float *a = p->a;
     float *c = p->c;
     for (size_t i = 0; i < p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row)
-        by_rows[(p->rows - i < ROWS ? p->rows - i : ROWS) - 1](p, a, c, last);
+        by_rows[(p->rows - i < ROWS ? p->rows - i : ROWS) - 1](p, a, c, last, odd);
+    return _mm256_movemask_ps(_mm256_cmp_ps(odd[0], odd[1], _CMP_UNORD_Q)) == 0;
 }
 
 /* 8 x 8 block: pairs, fours, then halves. */

@@ -25,6 +25,12 @@ struct ahead {
 #define LINE   64
 #define EACH_K 16
 
+/* From tile to tile of a panel. */
+struct state {
+    struct ahead ahead;
+    __m512 odd[2]; /* NaN where something not finite was written */
+};
+
 static struct ahead ahead_begin(const struct cpu_panel *p)
 {
     size_t turns = (p->rows + ROWS - 1) / ROWS * ((p->k + EACH_K - 1) / EACH_K);
@@ -90,12 +96,24 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
     return acc;
 }
 
+/* 0 x is 0 but for infinities and NaN, which stay NaN in a sum of such. */
+INLINE void look(const int rows, const int vecs, const struct chains *acc, struct state *s)
+{
+    __m512 zero = _mm512_setzero_ps(), odd[2] = {s->odd[0], s->odd[1]};
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vecs; v++)
+            odd[r % 2] = _mm512_fmadd_ps(acc->at[r][v], zero, odd[r % 2]);
+    s->odd[0] = odd[0];
+    s->odd[1] = odd[1];
+}
+
 /* All of C is read before any of it is written: where rows are 4096 bytes apart a read would
  * otherwise wait for the write before it, whose address looks the same in its low bits. */
 INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, const float *a,
-                 float *c, __mmask16 last, struct ahead *h)
+                 float *c, __mmask16 last, struct state *s)
 {
-    struct chains acc = multiply(rows, vecs, p, a, c, h);
+    struct chains acc = multiply(rows, vecs, p, a, c, &s->ahead);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vecs; v++) {
@@ -109,21 +127,23 @@ INLINE void tile(const int rows, const int vecs, const struct cpu_panel *p, cons
         for (int v = 0; v < vecs; v++)
             _mm512_mask_storeu_ps(c + (size_t)r * p->c_row + v * VEC, v == vecs - 1 ? last : 0xffff,
                                   acc.at[r][v]);
+    if (p->look)
+        look(rows, vecs, &acc, s);
 }
 
-static void tile_full(const struct cpu_panel *p, const float *a, float *c, struct ahead *h)
+static void tile_full(const struct cpu_panel *p, const float *a, float *c, struct state *s)
 {
-    tile(ROWS, 2, p, a, c, 0xffff, h);
+    tile(ROWS, 2, p, a, c, 0xffff, s);
 }
 
 #define TILE(n)                                                                                    \
     static void tile_##n(const struct cpu_panel *p, const float *a, float *c, __mmask16 last,      \
-                         struct ahead *h)                                                          \
+                         struct state *s)                                                          \
     {                                                                                              \
         if (p->cols > VEC)                                                                         \
-            tile(n, 2, p, a, c, last, h);                                                          \
+            tile(n, 2, p, a, c, last, s);                                                          \
         else                                                                                       \
-            tile(n, 1, p, a, c, last, h);                                                          \
+            tile(n, 1, p, a, c, last, s);                                                          \
     }
 TILE(1)
 TILE(2)
@@ -138,24 +158,25 @@ TILE(10)
 TILE(11)
 TILE(12)
 
-void LEAF(panel)(const struct cpu_panel *p)
+bool LEAF(panel)(const struct cpu_panel *p)
 {
     static void (*const edge[ROWS])(const struct cpu_panel *, const float *, float *, __mmask16,
-                                    struct ahead *) = {tile_1, tile_2,  tile_3,  tile_4,
+                                    struct state *) = {tile_1, tile_2,  tile_3,  tile_4,
                                                        tile_5, tile_6,  tile_7,  tile_8,
                                                        tile_9, tile_10, tile_11, tile_12};
     size_t last_cols = p->cols > VEC ? p->cols - VEC : p->cols;
     __mmask16 last = (__mmask16)((1u << last_cols) - 1);
-    struct ahead h = ahead_begin(p);
+    struct state s = {ahead_begin(p), {_mm512_setzero_ps(), _mm512_setzero_ps()}};
     const float *a = p->a;
     float *c = p->c;
     for (size_t i = 0; i < p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row) {
         size_t rows = p->rows - i < ROWS ? p->rows - i : ROWS;
         if (rows == ROWS && p->cols == 2 * VEC)
-            tile_full(p, a, c, &h);
+            tile_full(p, a, c, &s);
         else
-            edge[rows - 1](p, a, c, last, &h);
+            edge[rows - 1](p, a, c, last, &s);
     }
+    return _mm512_cmp_ps_mask(s.odd[0], s.odd[1], _CMP_UNORD_Q) == 0;
 }
 
 /* In place transpose of a 16 x 16 block: pairs, fours, then quarters of 4. */

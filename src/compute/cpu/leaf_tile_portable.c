@@ -5,33 +5,40 @@
 #define ROWS CPU_TILE_ROWS
 #define COLS CPU_TILE_COLS
 
-static void store(float *c, const float *sum, size_t cols, bool first)
+/* Returns 0, or NaN if something not finite is written: 0 x is NaN for such. */
+static float store(float *c, const float *sum, size_t cols, bool first)
 {
-    for (size_t j = 0; j < cols; j++)
+    float odd = 0.0f;
+    for (size_t j = 0; j < cols; j++) {
         c[j] = (first ? 0.0f : c[j]) + sum[j];
+        odd = odd + c[j] * 0.0f;
+    }
+    return odd;
 }
 
-INLINE void tile(const int rows, const struct cpu_panel *p, const float *a, float *c)
+INLINE float tile(const int rows, const struct cpu_panel *p, const float *a, float *c)
 {
-    float acc[ROWS][COLS] = {{0}};
+    float acc[ROWS][COLS] = {{0}}, odd = 0.0f;
     const float *b = p->b;
     for (size_t k = p->k; k > 0; k--, b += COLS, a += p->a_col)
         for (int r = 0; r < rows; r++)
             for (int j = 0; j < COLS; j++)
                 acc[r][j] = fn_fma(a[(size_t)r * p->a_row], b[j], acc[r][j]);
     for (int r = 0; r < rows; r++)
-        store(c + (size_t)r * p->c_row, acc[r], p->cols, p->first);
+        odd = odd + store(c + (size_t)r * p->c_row, acc[r], p->cols, p->first);
+    return odd;
 }
 
-void LEAF(panel)(const struct cpu_panel *p)
+bool LEAF(panel)(const struct cpu_panel *p)
 {
     const float *a = p->a;
-    float *c = p->c;
+    float *c = p->c, odd = 0.0f;
     size_t i = 0;
     for (; i + ROWS <= p->rows; i += ROWS, a += p->a_tile, c += ROWS * p->c_row)
-        tile(ROWS, p, a, c);
+        odd = odd + tile(ROWS, p, a, c);
     for (; i < p->rows; i++, a += p->a_row, c += p->c_row)
-        tile(1, p, a, c);
+        odd = odd + tile(1, p, a, c);
+    return !p->look || odd == 0.0f;
 }
 
 void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols)

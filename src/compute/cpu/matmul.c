@@ -29,6 +29,7 @@ struct work {
     size_t local_floats;
     bool copied; /* A is copied to `local` */
     atomic_size_t next;
+    atomic_bool not_finite; /* something in C is NaN or infinite */
 };
 
 static size_t min_size(size_t a, size_t b)
@@ -128,9 +129,10 @@ static struct cpu_ahead ahead_b(const struct work *w, size_t k0, size_t j)
                           : (struct cpu_ahead){at, cols, k, mm->b_col};
 }
 
-/* One panel of columns and the k's of a group; j_next: the column that comes after. */
-static void run_panel(const struct work *w, float *local, size_t i, size_t rows, size_t k0,
-                      size_t k1, size_t j, size_t cols, size_t j_next)
+/* One panel of columns and the k's of a group; j_next: the column that comes after. What the last
+ * block gives is looked at while it is in registers. */
+static void run_panel(struct work *w, float *local, size_t i, size_t rows, size_t k0, size_t k1,
+                      size_t j, size_t cols, size_t j_next)
 {
     const struct cpu_matmul *mm = w->mm;
     float *packed = local, *copy = local + CPU_BLOCK * w->k->nr;
@@ -145,11 +147,13 @@ static void run_panel(const struct work *w, float *local, size_t i, size_t rows,
             p.ahead = ahead_b(w, k + CPU_BLOCK, j);
         else if (j_next < mm->n)
             p.ahead = ahead_b(w, k0, j_next);
-        w->k->panel(&p);
+        p.look = k + CPU_BLOCK >= mm->k;
+        if (!w->k->panel(&p))
+            atomic_store(&w->not_finite, true);
     }
 }
 
-static void run_unit(const struct work *w, size_t u, float *local)
+static void run_unit(struct work *w, size_t u, float *local)
 {
     const struct cpu_matmul *mm = w->mm;
     size_t nr = w->k->nr, i = u % w->row_units * w->unit_tiles * w->k->mr;
@@ -219,7 +223,7 @@ static void choose_units(struct work *w, uint32_t threads, size_t tiles_max)
     w->units = w->row_units * div_up(w->panels, w->unit_panels);
 }
 
-enum emac_status cpu_matmul(struct cpu *cpu, const struct cpu_matmul *mm, struct emac_err *err)
+enum emac_status cpu_matmul(struct cpu *cpu, struct cpu_matmul *mm, struct emac_err *err)
 {
     struct work w = {.k = cpu->k, .mm = mm};
     bool worth = 2.0 * (double)mm->m * (double)mm->n * (double)mm->k >= PARALLEL_FLOPS;
@@ -236,8 +240,10 @@ enum emac_status cpu_matmul(struct cpu *cpu, const struct cpu_matmul *mm, struct
     if (w.copied)
         w.local_floats += A_ROW * w.unit_tiles * cpu->k->mr * div_up(w.group, CPU_BLOCK);
     atomic_init(&w.next, 0);
+    atomic_init(&w.not_finite, false);
     st = cpu_scratch(cpu, w.local_floats, cpu->threads * sizeof(float), &w.local, err);
     if (st == EMAC_OK)
         cpu_parallel(cpu, worth && w.units > 1, run_part, &w);
+    mm->finite = st == EMAC_OK && !atomic_load(&w.not_finite);
     return st;
 }

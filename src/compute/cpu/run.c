@@ -360,11 +360,14 @@ static enum emac_status run_matmul(struct cpu *cpu, const struct op_attrs *attrs
                             .a = in[0].data,
                             .b = in[1].data,
                             .c = out[0].data};
+    enum emac_status st;
     mm.a_row = trans_a ? 1 : mm.k;
     mm.a_col = trans_a ? mm.m : 1;
     mm.b_row = trans_b ? 1 : mm.n;
     mm.b_col = trans_b ? mm.k : 1;
-    return cpu_matmul(cpu, &mm, err);
+    st = cpu_matmul(cpu, &mm, err);
+    cpu->ran_finite = mm.finite;
+    return st;
 }
 
 /* Blocks of 256 terms (or rows), each summed to its own place, so that the places can be added in

@@ -453,18 +453,98 @@ static void ids_are_checked(void **state)
     }
 }
 
+/* A device that says a product is finite has looked at every element of it: A or B is spoilt at one
+ * place, and a row or a column of the product with it. */
+static void product_is_looked_at(void **state)
+{
+    static const size_t shape[][3] = {{12, 32, 256}, {37, 45, 300}, {2, 1, 1}, {7, 9, 512}};
+    static const uint32_t bad[] = {FN_NAN, FN_INF, FN_INF | 0x80000000u};
+    for (size_t s = 0; s < EMAC_COUNT(shape); s++) {
+        size_t m = shape[s][0], n = shape[s][1], k = shape[s][2];
+        struct op_attrs attrs = {{{0}}};
+        struct tensor in[2] = {test_normal_tensor(SHAPE2(m, k), 150),
+                               test_normal_tensor(SHAPE2(k, n), 151)};
+        struct tensor out = test_tensor(DTYPE_F32, SHAPE2(m, n));
+        struct device *dev;
+        for (size_t d = 0; (dev = test_device(&devices, OP_MATMUL, d)) != NULL; d++) {
+            if (!device_is_host(dev))
+                continue;
+            assert_int_equal(device_run(dev, OP_MATMUL, &attrs, in, &out, NULL), EMAC_OK);
+            assert_true(device_ran_finite(dev));
+            for (uint32_t i = 0; i < 2; i++)
+                for (size_t at = 0; at < test_count(&in[i]); at += 1 + at / 5) {
+                    float *x = (float *)in[i].data + at, old = *x;
+                    memcpy(x, &bad[at % EMAC_COUNT(bad)], sizeof *x);
+                    assert_int_equal(device_run(dev, OP_MATMUL, &attrs, in, &out, NULL), EMAC_OK);
+                    if (device_ran_finite(dev))
+                        fail_msg("%s on %s: input %u[%zu] was not noticed", sizes(m, n, k),
+                                 device_name(dev), i, at);
+                    *x = old;
+                }
+        }
+        tensors_free(in, 2);
+        free(out.data);
+    }
+}
+
+/* On a device that can: the table's rows as the two operators make them. */
+static void embed_grad_added_case(struct device *dev, size_t tokens, size_t vocab, size_t d)
+{
+    struct op_attrs attrs = {{{.i = (int64_t)vocab}}};
+    struct tensor grad[2] = {test_ids(tokens, vocab, 160),
+                             test_normal_tensor(SHAPE2(tokens, d), 161)};
+    struct tensor sum[2], want;
+    ((float *)grad[1].data)[0] = -0.0f;
+    test_run(devices.ref, OP_EMBED_GRAD, &attrs, grad, &sum[0]);
+    sum[1] = test_normal_tensor(SHAPE2(vocab, d), 162);
+    ((float *)sum[1].data)[1] = 0.0f;
+    test_run(devices.ref, OP_ADD, &attrs, sum, &want);
+    assert_int_equal(device_embed_grad_add(dev, &grad[0], &grad[1], &sum[1], NULL), EMAC_OK);
+    assert_int_equal(test_differ(want.data, sum[1].data, vocab * d), vocab * d);
+    assert_true(device_ran_finite(dev));
+    ((float *)grad[1].data)[tokens * d - 1] = fn_float(FN_INF);
+    assert_int_equal(device_embed_grad_add(dev, &grad[0], &grad[1], &sum[1], NULL), EMAC_OK);
+    assert_false(device_ran_finite(dev));
+    ((int32_t *)grad[0].data)[tokens - 1] = (int32_t)vocab;
+    assert_int_equal(device_embed_grad_add(dev, &grad[0], &grad[1], &sum[1], NULL), EMAC_INVALID);
+    tensors_free(grad, 2);
+    tensors_free(sum, 2);
+    free(want.data);
+}
+
+static void embed_grad_added(void **state)
+{
+    static const size_t shape[][3] = {{1, 1, 1}, {5, 9, 3}, {300, 7, 20}, {700, 1000, 257}};
+    struct device *dev;
+    for (size_t i = 0; (dev = test_device(&devices, OP_EMBED_GRAD, i)) != NULL; i++)
+        for (size_t s = 0; device_adds_embed_grad(dev) && s < EMAC_COUNT(shape); s++)
+            embed_grad_added_case(dev, shape[s][0], shape[s][1], shape[s][2]);
+    assert_true(device_adds_embed_grad(devices.fast[ISA_PORTABLE][0]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matmul),         cmocka_unit_test(matmul_phases),
-        cmocka_unit_test(elementwise),    cmocka_unit_test(in_place),
-        cmocka_unit_test(adamw),          cmocka_unit_test(sums),
-        cmocka_unit_test(norm),           cmocka_unit_test(xent),
-        cmocka_unit_test(embedding),      cmocka_unit_test(rope),
-        cmocka_unit_test(attention),      cmocka_unit_test(decode),
-        cmocka_unit_test(generators),     cmocka_unit_test(randn_is_normal),
-        cmocka_unit_test(reshape),        cmocka_unit_test(scalars),
-        cmocka_unit_test(add_and_finite), cmocka_unit_test(ids_are_checked),
+        cmocka_unit_test(matmul),
+        cmocka_unit_test(matmul_phases),
+        cmocka_unit_test(elementwise),
+        cmocka_unit_test(in_place),
+        cmocka_unit_test(adamw),
+        cmocka_unit_test(sums),
+        cmocka_unit_test(norm),
+        cmocka_unit_test(xent),
+        cmocka_unit_test(embedding),
+        cmocka_unit_test(rope),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(decode),
+        cmocka_unit_test(generators),
+        cmocka_unit_test(randn_is_normal),
+        cmocka_unit_test(reshape),
+        cmocka_unit_test(scalars),
+        cmocka_unit_test(add_and_finite),
+        cmocka_unit_test(ids_are_checked),
+        cmocka_unit_test(product_is_looked_at),
+        cmocka_unit_test(embed_grad_added),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -113,6 +113,19 @@ static struct llama_config tiny(bool tie)
                                  .tie_embeddings = tie};
 }
 
+/* A tied table has two gradients: those of its rows are added to the other one at once. */
+static uint32_t merges(const struct graph *g)
+{
+    struct graph_plan *p;
+    uint32_t n = 0;
+
+    ASSERT_OK(graph_plan_new(g, &p, err));
+    for (uint32_t s = 0; s < p->steps; s++)
+        n += p->merged[s];
+    graph_plan_free(p);
+    return n;
+}
+
 static void test_llama_equals_separate_buffers(void **state)
 {
     for (int tie = 0; tie < 2; tie++) {
@@ -121,6 +134,7 @@ static void test_llama_equals_separate_buffers(void **state)
         struct ends e;
 
         ASSERT_OK(llama_graph_train(&c, 2, 7, &g, err));
+        assert_int_equal(merges(g), tie);
         e = ends_new(g, 5, 0.5f, c.vocab_size);
         check_against_oracle(g, 5, &e);
         check_no_overlap(g, 5);
