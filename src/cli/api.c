@@ -135,15 +135,23 @@ static enum emac_status take_data(struct cli *c, struct store *s, const char *pa
     return st;
 }
 
+enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out)
+{
+    struct emac_buf text;
+    emac_buf_init(&text, max);
+    *out = NULL;
+    enum emac_status st = c->os->file_read(c->os, path, &text, &c->err);
+    if (st == EMAC_OK)
+        st = yaml_to_json(emac_buf_str(&text), text.len, out, &c->err);
+    emac_buf_release(&text);
+    return st;
+}
+
 enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
 {
     char file[OS_PATH_MAX];
     json_t *root = NULL;
-    struct emac_buf text;
-    emac_buf_init(&text, JOB_FILE_MAX);
-    enum emac_status st;
-    EMAC_TRY(st, c->os->file_read(c->os, path, &text, &c->err));
-    st = yaml_to_json(emac_buf_str(&text), text.len, &root, &c->err);
+    enum emac_status st = cli_yaml_file(c, path, JOB_FILE_MAX, &root);
     if (st == EMAC_OK)
         st = job_from_json(out, root, file, sizeof(file), &c->err);
     if (st != EMAC_OK) {
@@ -156,6 +164,5 @@ enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, 
         emac_wrap(&c->err, "job file '%s'", path);
 out:
     json_decref(root);
-    emac_buf_release(&text);
     return st;
 }

@@ -33,6 +33,7 @@
     X(classify, "let a model sort records into classes")                                           \
     X(node, "run one rig: earn by computing")                                                      \
     X(coordinator, "run a coordinator")                                                            \
+    X(asset, "publish, buy and trace models and data under licences")                              \
     X(doctor, "is this machine fit to join, and what would it earn")                               \
     X(wallet, "make and show your key and balance")                                                \
     X(ledger, "balances, journal and audit of the ledger")                                         \
@@ -98,6 +99,8 @@ enum emac_status cli_call(struct cli *c, const char *method, const char *path, j
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid);
 /* Upload it to the coordinator's depot, signed with the user's key. */
 enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid);
+/* A YAML file of at most `max` bytes as JSON; *out is owned. */
+enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out);
 /* Read and parse a job file; its data come into the store and what follows
  * from them into the job. */
 struct job;

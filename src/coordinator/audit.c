@@ -15,8 +15,11 @@ struct rule {
 static const struct rule RULES[] = {
     {"SELECT COUNT(*) FROM jobs j WHERE j.state IN ('running', 'paused') AND"
      " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || j.id), 0) <"
-     " (SELECT COALESCE(SUM(l.units), 0) FROM leases l WHERE l.job = j.id AND l.state = 'open')",
-     "open jobs have less in escrow than their open leases may cost (INV-6)"},
+     " (SELECT COALESCE(SUM(l.units), 0) FROM leases l WHERE l.job = j.id AND l.state = 'open') +"
+     " (SELECT COALESCE(SUM(r.reserve_units), 0) FROM job_assets r WHERE r.job = j.id)",
+     "open jobs have less in escrow than their open leases and royalties may cost (INV-6)"},
+    {"SELECT COUNT(*) FROM audit_balances WHERE account LIKE 'royalty:%' AND units <> 0",
+     "pools of royalties hold money that was not shared out (ASSET-4)"},
     {"SELECT COUNT(*) FROM jobs j WHERE j.state NOT IN ('running', 'paused') AND"
      " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || j.id), 0) <> "
      "0",

@@ -17,8 +17,9 @@
  *     fewer paid receipts than executions wanted. Executions wanted: state_copies
  *     for init and step; 2 when the task is checked, else 1; one more for each
  *     referee a dispute calls.
- *  4  A lease is granted only while balance(escrow:job) - units of open leases
- *     >= its price (ledger INV-6); else the job is paused with the reason.
+ *  4  A lease is granted only while balance(escrow:job) - units of open leases -
+ *     what is kept for royalties >= its price (ledger INV-6, ASSET-3); else the job
+ *     is paused with the reason.
  *  5  The planner's state is the fold of accepted results over their lineage:
  *     a result counts for step s only if it was computed from the parameters
  *     that the accepted results before it lead to.
@@ -39,7 +40,7 @@
  *   running, paused -> failed     a task fails by itself on two rigs (numeric, invalid, ...)
  *   running, paused -> cancelled  by the owner
  * On leaving running/paused: open leases are cancelled, held money of rigs not in dispute is
- * settled, the rest of the escrow is refunded. */
+ * settled, royalties are paid (ASSET-4), the rest of the escrow is refunded. */
 #ifndef EMAC_COORDINATOR_COORDINATOR_H
 #define EMAC_COORDINATOR_COORDINATOR_H
 

@@ -241,7 +241,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     node_round(n, j, t->step);
     j->owed_units += l->units;
     j->vtime += (double)t->flops;
-    EMAC_ASSERT(j->owed_units <= j->escrow_units); /* COORD-4 */
+    EMAC_ASSERT(cjob_free_units(j) >= 0); /* COORD-4 */
     *out = l;
     return EMAC_OK;
 }
@@ -250,7 +250,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
 static enum emac_status grant_paid(struct coordinator *c, struct node *n, const struct candidate *w,
                                    struct lease **out, struct emac_err *err)
 {
-    if (w->job->escrow_units - w->job->owed_units >= w->task->units)
+    if (cjob_free_units(w->job) >= w->task->units)
         return grant(c, n, w, out, err);
     job_pause(c, w->job, w->task);
     return EMAC_OK;

@@ -214,7 +214,7 @@ void job_pause(struct coordinator *c, struct cjob *j, const struct ctask *t)
     char reason[REASON_MAX], free_text[32], price[32];
     struct emac_err err = {0};
     EMAC_ASSERT(j->state == JOB_RUNNING);
-    ledger_amount_text(free_text, j->escrow_units - j->owed_units);
+    ledger_amount_text(free_text, cjob_free_units(j));
     ledger_amount_text(price, t->units);
     snprintf(reason, sizeof(reason),
              "escrow too small: %s EMAC are free and '%s' costs %s EMAC; add money to go on",
@@ -232,8 +232,7 @@ void job_pause(struct coordinator *c, struct cjob *j, const struct ctask *t)
 static void resume_if_it_fits(struct coordinator *c, struct cjob *j)
 {
     struct emac_err err = {0};
-    if (j->state != JOB_PAUSED || j->escrow_units - j->owed_units < j->pause_units ||
-        j->escrow_units <= j->owed_units)
+    if (j->state != JOB_PAUSED || cjob_free_units(j) < j->pause_units || cjob_free_units(j) <= 0)
         return;
     if (state_write(c, j, JOB_RUNNING, "", &err) != EMAC_OK) {
         LOG_W("coordinator", "cannot resume '%s': %s", j->id, err.text);
@@ -297,6 +296,7 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
                          "UPDATE leases SET state = 'cancelled', ended_ms = ?"
                          " WHERE job = ? AND state = 'open'",
                          "it", (int64_t)wall_ms(c), j->id));
+    EMAC_TRY(st, assets_pay(c, j->id, &j->plan->job, j->st.step, err));
     EMAC_TRY(st, money_settle(c, j->id, j->owner, refunded, err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
     st =
@@ -419,6 +419,26 @@ static enum emac_status customer_check(struct coordinator *c, const struct job *
     return st;
 }
 
+/* A budget that is not given is what the work usually takes, and the royalties. */
+static enum emac_status budget_fill(struct submission *s, struct emac_err *err)
+{
+    int64_t *budget = &s->job.budget_units, royalty = s->terms.reserve_units;
+    char text[32];
+    ledger_amount_text(text, royalty);
+    if (*budget > 0 && *budget <= royalty)
+        return emac_fail(err, EMAC_PAYMENT,
+                         "the budget does not cover the royalties of what the job trains with, %s "
+                         "EMAC: raise it",
+                         text);
+    if (*budget > 0)
+        return EMAC_OK;
+    enum emac_status st = plan_budget_default(s->plan, budget, err);
+    if (st == EMAC_OK && __builtin_add_overflow(*budget, royalty, budget))
+        st = emac_fail(err, EMAC_TOO_LARGE, "royalties of %s EMAC are too large to be paid", text);
+    s->plan->job.budget_units = *budget;
+    return st;
+}
+
 void submission_init(struct submission *s)
 {
     *s = (struct submission){0};
@@ -445,11 +465,9 @@ enum emac_status submission_take(struct coordinator *c, const char *did, json_t 
     emac_strcpy(s->job.owner, sizeof(s->job.owner), did);
     EMAC_TRY(st, customer_check(c, &s->job, err));
     EMAC_TRY(st, data_check(c, &s->job, err));
+    EMAC_TRY(st, assets_terms(c, &s->job, &s->terms, err));
     EMAC_TRY(st, job_plan_new(&s->job, c->depot, &s->plan, err));
-    if (s->job.budget_units == 0) {
-        EMAC_TRY(st, plan_budget_default(s->plan, &s->job.budget_units, err));
-        s->plan->job.budget_units = s->job.budget_units;
-    }
+    EMAC_TRY(st, budget_fill(s, err));
     EMAC_TRY(st, job_encode(&s->job, &s->object, &s->cid, err));
     job_id(s->id, &s->cid);
 out:
@@ -506,6 +524,8 @@ enum emac_status submission_insert(struct coordinator *c, const struct submissio
 {
     enum emac_status st = job_insert(c, s, err);
     c->job_seq++;
+    if (st == EMAC_OK)
+        st = assets_terms_write(c, s->id, &s->terms, err);
     if (st == EMAC_OK)
         st = money_escrow(c, s->id, s->job.owner, s->job.budget_units, NULL, NULL, err);
     if (st == EMAC_OK)

@@ -86,10 +86,27 @@ static const char METRICS[] =
 static const char VALUES[] = "ALTER TABLE checkpoints ADD COLUMN kept TEXT NOT NULL DEFAULT '';"
                              "UPDATE checkpoints SET kept = 'opt=' || opt || ' params=' || params;";
 
+/* assets.h */
+static const char ASSETS[] =
+    "CREATE TABLE assets ("
+    " cid TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL,"
+    " licence TEXT NOT NULL, object BLOB NOT NULL, signature BLOB NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('active', 'revoked')), created_ms BIGINT NOT NULL,"
+    " income BIGINT NOT NULL);"
+    "CREATE TABLE asset_sales ("
+    " asset TEXT NOT NULL REFERENCES assets (cid), buyer TEXT NOT NULL, licence TEXT NOT NULL,"
+    " units BIGINT NOT NULL, at_ms BIGINT NOT NULL, PRIMARY KEY (asset, buyer));"
+    "CREATE TABLE job_assets ("
+    " job TEXT NOT NULL REFERENCES jobs (id), asset TEXT NOT NULL REFERENCES assets (cid),"
+    " licence TEXT NOT NULL, train_units BIGINT NOT NULL, share_ppm BIGINT NOT NULL,"
+    " reserve_units BIGINT NOT NULL, PRIMARY KEY (job, asset));"
+    "CREATE INDEX jobs_by_model ON jobs (model, seq);";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
-                                                      {"104_values", VALUES}};
+                                                      {"104_values", VALUES},
+                                                      {"105_assets", ASSETS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -5,7 +5,7 @@
  * led to, and as long as PLAN-1 holds of its task. So withdrawing a row takes everything that came
  * of it out of the state, and accepting it again brings it back, without a word about either in the
  * rows that follow. */
-#include "coordinator/internal.h"
+#include "coordinator/assets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +161,8 @@ void job_unload(struct coordinator *c, struct cjob *j)
 static enum emac_status money_load(struct coordinator *c, struct cjob *j, struct emac_err *err)
 {
     enum emac_status st = money_escrow_balance(c, j->id, &j->escrow_units, err);
+    if (st == EMAC_OK)
+        st = assets_reserve(c, j->id, &j->royalty_units, err);
     if (st == EMAC_OK)
         st = db_one_i64(c->db, &j->owed_units, err,
                         "SELECT COALESCE(SUM(units), 0) FROM leases"

@@ -1,6 +1,6 @@
 /* The table of routes: dispatch is driven by it, and a test holds docs/api/openapi.yaml against
  * it. */
-#include "coordinator/internal.h"
+#include "coordinator/assets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +48,12 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/jobs/{id}/logs", 0, logs_get},
     {"GET", "/v1/jobs/{id}/metrics", 0, metrics_get},
     {"GET", "/v1/jobs/{id}/rigs", 0, job_rigs_get},
+    /* assets */
+    {"POST", "/v1/assets", API_BODY_SMALL, assets_post},
+    {"GET", "/v1/assets", 0, assets_get},
+    {"GET", "/v1/assets/{cid}", 0, asset_get},
+    {"POST", "/v1/assets/{cid}/buy", API_BODY_SMALL, asset_buy_post},
+    {"POST", "/v1/assets/{cid}/revoke", API_BODY_SMALL, asset_revoke_post},
     /* ledger */
     {"GET", "/v1/ledger/balances", 0, ledger_balances_get},
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},

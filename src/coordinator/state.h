@@ -173,6 +173,7 @@ struct cjob {
     bool laid;                        /* the round's tasks are in task[] */
     bool stale;                       /* memory must be built again before use */
     int64_t escrow_units, owed_units; /* mirrors of the ledger and of open leases */
+    int64_t royalty_units;            /* of the escrow, kept for royalties (assets.h) */
     int64_t pause_units;              /* what the next lease needs */
     double vtime;
     struct figures figures;
@@ -237,6 +238,11 @@ struct coordinator {
     uint32_t challenges_waiting;    /* guarded by `lock` */
 };
 
+/* What the next lease of the job may cost. */
+static inline int64_t cjob_free_units(const struct cjob *j)
+{
+    return j->escrow_units - j->owed_units - j->royalty_units;
+}
 static inline uint64_t now_ms(struct coordinator *c)
 {
     return c->os->mono_ns(c->os) / 1000000;

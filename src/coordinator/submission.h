@@ -3,11 +3,12 @@
 #ifndef EMAC_COORDINATOR_SUBMISSION_H
 #define EMAC_COORDINATOR_SUBMISSION_H
 
-#include "coordinator/internal.h"
+#include "coordinator/assets.h"
 
 struct submission {
     struct job job;
     struct job_plan *plan;
+    struct job_terms terms;
     struct emac_buf object;
     struct cid cid;
     char id[JOB_ID_MAX];

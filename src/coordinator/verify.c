@@ -78,7 +78,7 @@ enum emac_status verify_pay(struct coordinator *c, struct cjob *j, struct ctask 
     for (uint32_t i = 0; i < t->vote_count; i++) {
         struct vote *v = &t->vote[i];
         if (v->paid || !outputs_equal(&v->outputs, &t->outputs) || paid_count(t) >= t->need ||
-            j->escrow_units - j->owed_units < t->units)
+            cjob_free_units(j) < t->units)
             continue;
         enum emac_status st = pay_one(c, j, t, v, err);
         if (st != EMAC_OK)

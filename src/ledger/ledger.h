@@ -14,7 +14,7 @@
  *        ledger_head holds the last number and hash. The canonical bytes are
  *        dag-cbor: {"at": ms, "id": n, "job", "key", "cause", "detail",
  *        "entries": [[account, units], ...]}, entries by account, then amount.
- * INV-6  For each open job: balance(escrow:job) >= what is owed to open leases;
+ * INV-6  For each open job: balance(escrow:job) >= what is owed to open leases and royalties;
  *        a closed job's escrow is 0.
  * INV-7  A receipt (task, rig) is paid at most once.
  * ledger_post asserts 1, 2 after writing; ledger_audit proves all.

@@ -21,7 +21,7 @@
  *           eval_batches}  # another optimiser or schedule has other fields
  *   spread: {kind: sync}          # how the work is spread over rigs (work/planner.h)
  *       or {kind: pipeline, stages: 3, activations: f32, replicas: 1}
- *   policy: {check: 0.1, state_copies: 2}
+ *   policy: {check: 0.1, state_copies: 2, purpose: commercial}
  *   price: {per_tflop: "0.0001"}  # EMAC a 10^12 flops
  *   budget: "5"                   # EMAC
  */
@@ -51,6 +51,9 @@
 
 /* What is trained; work/family.h says what each means. */
 enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
+
+/* What the model is for, as licences ask (work/licence.h). */
+enum job_purpose { PURPOSE_COMMERCIAL, PURPOSE_RESEARCH };
 
 /* How training is spread; each has its planner (work/planner.h). */
 enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREADS_COUNT };
@@ -82,6 +85,7 @@ struct job {
         enum stage_form form; /* of what goes between them */
         uint32_t replicas;    /* rigs that may hold a stage; changes no bit */
     } pipeline;
+    enum job_purpose purpose;
     double check;          /* share of gradient tasks executed by a second rig */
     uint32_t state_copies; /* rigs that run each optimiser step (>= 1) */
     int64_t price_units_per_tflop;

@@ -22,6 +22,8 @@ _Static_assert(sizeof(enum job_architecture) == sizeof(uint32_t) &&
 
 static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
 
+static const char *const PURPOSES[] = {
+    [PURPOSE_COMMERCIAL] = "commercial", [PURPOSE_RESEARCH] = "research"};
 static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync", [SPREAD_PIPELINE] = "pipeline"};
 static const char *const FORMS[] = {
     [STAGE_F32] = "f32", [STAGE_BF16] = "bf16", [STAGE_INT8] = "int8"};
@@ -155,6 +157,8 @@ const struct job_field JOB_FIELDS[] = {
      .when = IN_PIPELINE},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
+    {"policy", "purpose", FIELD_CHOICE, NEED_DEFAULT, AT(purpose), CHOICE(PURPOSES),
+     .joined = true},
     {"price", "per_tflop", FIELD_AMOUNT, NEED_DEFAULT, AT(price_units_per_tflop), 1, 1e6 * BILLION,
      100000},
     {NULL, "budget", FIELD_AMOUNT, NEED_LATER, AT(budget_units), 0, 1e9 * BILLION},

@@ -224,9 +224,8 @@ static struct plan_want *want_add(struct round *r, enum task_kind kind, uint32_t
         return NULL;
     for (uint32_t i = 0; i < count; i++)
         task_input_add(&w->task, input[i].name,
-                       strcmp(input[i].name, "data") == 0
-                           ? &r->g->p->job.data
-                           : input_of(r, kind, input[i].name, m));
+                       strcmp(input[i].name, "data") == 0 ? &r->g->p->job.data
+                                                          : input_of(r, kind, input[i].name, m));
     w->range = (struct tree_range){m, s};
     w->holders = replicas;
     w->copies = kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
@@ -266,8 +265,8 @@ static enum emac_status want_reduce(struct round *r, uint32_t s, struct emac_err
         return EMAC_OK;
     enum emac_status st = parts_give(w, r->batches, r->batches, err);
     for (uint32_t m = 0; m < r->batches && st == EMAC_OK; m++)
-        w->task.part[m] = (struct task_part){
-            m, 1, *plan_output(r->backward[(size_t)s * r->batches + m], "sum")};
+        w->task.part[m] =
+            (struct task_part){m, 1, *plan_output(r->backward[(size_t)s * r->batches + m], "sum")};
     return st;
 }
 

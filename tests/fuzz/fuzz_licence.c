@@ -1,0 +1,24 @@
+/* A licence from a stranger: any bytes. What decodes is sound, and has this one encoding. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "work/licence.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct emac_buf again;
+    struct emac_err err = {0};
+    struct licence l;
+
+    if (licence_decode(&l, data, n, &err) != EMAC_OK) {
+        EMAC_ASSERT(err.text[0] != '\0');
+        return 0;
+    }
+    emac_buf_init(&again, LICENCE_BYTES_MAX);
+    EMAC_ASSERT(licence_encode(&l, &again, NULL, NULL) == EMAC_OK);
+    EMAC_ASSERT(again.len == n && memcmp(again.data, data, n) == 0);
+    emac_buf_release(&again);
+    return 0;
+}
