@@ -65,8 +65,8 @@ enum emac_status cpu_embed_grad_add(struct cpu *cpu, const struct tensor *ids,
                           .table = table->data};
     const int32_t *id = ids->data;
     uint64_t *token;
-    enum emac_status st = cpu_scratch(cpu, 2 * e.tokens + cpu->threads * e.d, sizeof(float), &token,
-                                      err);
+    enum emac_status st =
+        cpu_scratch(cpu, 2 * e.tokens + cpu->threads * e.d, sizeof(float), &token, err);
     if (st != EMAC_OK)
         return st;
     for (size_t i = 0; i < e.tokens; i++)

@@ -69,13 +69,28 @@ INLINE float block_dot(const float *a, const float *b, size_t n)
     return lanes_tree(lanes);
 }
 
+#define AHEAD 128 /* how far before their use numbers in far memory are asked for */
+
+/* A whole block that lies in far memory. */
+INLINE float far_block(const float *x, bool squares)
+{
+    v16 lanes = {0};
+    for (size_t i = 0; i < CPU_BLOCK; i += CPU_LANES) {
+        v16 v = *(const v16 *)(x + i);
+        __builtin_prefetch(x + AHEAD + i);
+        if (squares)
+            v = v * v;
+        lanes = lanes + v;
+    }
+    return lanes_tree(lanes);
+}
+
 void LEAF(block_sums)(float *sums, const float *x, size_t n, bool squares)
 {
-    for (; n > 0; x += CPU_BLOCK) {
-        size_t len = n < CPU_BLOCK ? n : CPU_BLOCK;
-        *sums++ = squares ? block_dot(x, x, len) : block_sum(x, len);
-        n -= len;
-    }
+    for (; n >= CPU_BLOCK; x += CPU_BLOCK, n -= CPU_BLOCK)
+        *sums++ = squares ? far_block(x, true) : far_block(x, false);
+    if (n > 0)
+        *sums = squares ? block_dot(x, x, n) : block_sum(x, n);
 }
 
 float LEAF(dot)(const float *a, const float *b, size_t n)
