@@ -55,97 +55,17 @@ static const struct cid *state_input(const struct ctask *t)
     return NULL;
 }
 
-/* When the rig is expected to be free, 0 when it is idle. */
-static uint64_t busy_until(const struct node *n)
+/* What keeps the rig busy longest, NULL when it is idle. */
+static const struct lease *busy_with(const struct node *n)
 {
-    uint64_t until = 0;
+    const struct lease *last = NULL;
     for (uint32_t i = 0; i < NODE_LEASES_MAX; i++) {
         const struct lease *l = n->lease[i];
-        if (l && l->granted_ms + l->expected_ms > until)
-            until = l->granted_ms + l->expected_ms;
+        if (l && (!last || l->granted_ms + l->expected_ms > last->granted_ms + last->expected_ms))
+            last = l;
     }
-    return until;
+    return last;
 }
-
-/* Who holds the stage: how many, and when the first of them will be free. */
-static void holders_note(struct coordinator *c, const struct ctask *t, const struct cid *state,
-                         uint64_t now, struct sched_offer *o)
-{
-    struct map_entry e;
-    uint32_t count = 0;
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *n = e.value;
-        if (!node_is_live(c, n, now) || !node_holds(n, state))
-            continue;
-        uint64_t until = busy_until(n);
-        if (count++ == 0 || until < o->holder_busy_until_ms)
-            o->holder_busy_until_ms = until;
-    }
-    o->staged = true;
-    o->any_holder = count > 0;
-    o->more_holders = count < t->holders;
-}
-
-static void owner_note(struct coordinator *c, const struct ctask *t, const struct node *n,
-                       uint64_t now, struct sched_offer *o)
-{
-    o->has_owner = true;
-    o->is_owner = t->owner == n;
-    o->owner_live = node_is_live(c, t->owner, now);
-    o->owner_busy_until_ms = busy_until(t->owner);
-}
-
-static struct sched_offer offer_of(struct coordinator *c, const struct ctask *t,
-                                   const struct node *n, uint64_t now)
-{
-    struct sched_offer o = {.born_ms = t->born_ms, .expected_ms = t->expected_ms};
-    const struct cid *state = state_input(t);
-    if (state) {
-        o.for_state = true;
-        o.holds_state = node_holds(n, state);
-        if (task_kind_info(t->kind)->staged && !is_check(t))
-            holders_note(c, t, state, now, &o);
-        else
-            o.any_holder = o.holds_state || holder_exists(c, state, NULL);
-        if (o.staged && t->owner && node_holds(t->owner, state))
-            owner_note(c, t, n, now, &o);
-    } else if (t->owner && !is_check(t)) {
-        owner_note(c, t, n, now, &o);
-    }
-    return o;
-}
-
-struct candidate {
-    struct cjob *job;
-    struct ctask *task;
-    struct sched_offer offer;
-};
-
-static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
-                     uint64_t now, struct candidate *best, uint64_t *wake_ms)
-{
-    struct cid gone;
-    uint64_t wait;
-    if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) || !eligible(t, n, &wait))
-        return;
-    if (wait > now) {
-        *wake_ms = wait < *wake_ms ? wait : *wake_ms;
-        return;
-    }
-    if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
-        return; /* an old check whose inputs went: verify_tick lets it lapse */
-    struct sched_offer o = offer_of(c, t, n, now);
-    uint64_t wake = UINT64_MAX;
-    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER) {
-        if (wake < *wake_ms)
-            *wake_ms = wake;
-        return;
-    }
-    if (best->task == NULL || sched_offer_before(&o, &best->offer))
-        *best = (struct candidate){j, t, o};
-}
-
-/* ---- granting ---- */
 
 static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const struct node *n)
 {
@@ -169,6 +89,180 @@ enum sched_work work_of(enum task_kind kind)
 {
     return task_kind_info(kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
 }
+
+/* How long the rig would take. State stays where it was fetched to: only a share of that counts. */
+static uint64_t takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n)
+{
+    uint64_t bytes = fetch_bytes(j, t, n);
+    if (!task_kind_info(t->kind)->shared)
+        bytes /= SCHED_STATE_ROUNDS;
+    return sched_expected_ms(&n->speed, work_of(t->kind), t->flops, bytes);
+}
+
+static bool at_work_on(const struct ctask *t, const struct node *n)
+{
+    for (uint32_t i = 0; i < t->lease_count; i++)
+        if (t->lease[i]->node == n)
+            return true;
+    return ctask_vote(t, n->did) != NULL;
+}
+
+/* Which rigs would be done with it before `n`, and how long do they have the first word? */
+static void state_facts(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                        const struct node *n, uint64_t now, struct sched_offer *o)
+{
+    struct map_entry e;
+    o->kind = SCHED_STATE;
+    o->state.wanted = is_check(t) ? 1 : j->state_wanted;
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
+        struct node *other = e.value;
+        if (other == n || !node_is_live(c, other, now) || at_work_on(t, other))
+            continue;
+        const struct lease *l = busy_with(other);
+        uint64_t busy = l ? sched_end_ms(l->granted_ms, l->expected_ms, now) : 0;
+        uint64_t until = (busy > t->born_ms ? busy : t->born_ms) + SCHED_STATE_MS;
+        uint64_t done = (busy > now ? busy : now) + takes_ms(j, t, other);
+        uint64_t mine = now + o->mine_ms;
+        if (until <= now || done > mine || (done == mine && strcmp(other->did, n->did) > 0))
+            continue;
+        o->state.ahead++;
+        if (until > o->state.ahead_until_ms)
+            o->state.ahead_until_ms = until;
+    }
+}
+
+static void range_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
+                        uint64_t now, struct sched_offer *o)
+{
+    const struct node *owner = t->owner;
+    o->range.has_owner = true;
+    o->range.is_owner = owner == n;
+    o->range.owner_live = node_is_live(c, owner, now);
+    o->range.expected_ms = t->expected_ms;
+    const struct lease *l = busy_with(owner);
+    o->range.since_ms = l ? l->granted_ms : 0;
+    o->range.until_ms = l ? l->granted_ms + l->expected_ms : 0;
+    o->range.queue_ms = owner->queue_ms;
+}
+
+/* Who holds the stage: how many, and when the first of them will be free. */
+static void stage_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
+                        uint64_t now, struct sched_offer *o)
+{
+    const struct cid *state = state_input(t);
+    struct map_entry e;
+    uint32_t count = 0;
+    o->kind = SCHED_STAGE;
+    o->stage.mine = state != NULL && node_holds(n, state);
+    for (size_t at = 0; state != NULL && map_next(&c->nodes, &at, &e);) {
+        const struct node *other = e.value;
+        if (!node_is_live(c, other, now) || !node_holds(other, state))
+            continue;
+        const struct lease *l = busy_with(other);
+        uint64_t until = l ? l->granted_ms + l->expected_ms : 0;
+        if (count++ == 0 || until < o->stage.until_ms)
+            o->stage.until_ms = until;
+    }
+    o->range.expected_ms = t->expected_ms;
+    o->stage.any = count > 0;
+    o->stage.more = count < t->holders;
+    if (t->owner && state != NULL && node_holds(t->owner, state))
+        range_facts(c, t, n, now, o);
+}
+
+static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
+                                   const struct ctask *t, const struct node *n, uint64_t now)
+{
+    struct sched_offer o = {
+        .kind = SCHED_RANGE, .born_ms = t->born_ms, .asked_ms = now, .mine_ms = takes_ms(j, t, n)};
+    const struct task_kind_info *kind = task_kind_info(t->kind);
+    if (kind->staged && !is_check(t))
+        stage_facts(c, t, n, now, &o);
+    else if (!kind->shared && t->state != RESULT_DISPUTED)
+        state_facts(c, j, t, n, now, &o);
+    else if (t->owner && !is_check(t))
+        range_facts(c, t, n, now, &o);
+    return o;
+}
+
+struct candidate {
+    struct cjob *job;
+    struct ctask *task;
+    struct sched_offer offer;
+};
+
+static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
+                     uint64_t now, struct candidate *best, uint64_t *wake_ms)
+{
+    struct cid gone;
+    uint64_t wait;
+    if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) || !eligible(t, n, &wait))
+        return;
+    if (wait > now) {
+        *wake_ms = wait < *wake_ms ? wait : *wake_ms;
+        return;
+    }
+    if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
+        return; /* an old check whose inputs went: verify_tick lets it lapse */
+    struct sched_offer o = offer_of(c, j, t, n, now);
+    uint64_t wake = UINT64_MAX;
+    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER) {
+        if (wake < *wake_ms)
+            *wake_ms = wake;
+        return;
+    }
+    if (best->task == NULL || sched_offer_before(&o, &best->offer))
+        *best = (struct candidate){j, t, o};
+}
+
+/* What waits for each rig in this job, and how many executions of tasks that are not shared do. */
+static void waiting_sum(struct cjob *j)
+{
+    j->state_wanted = 0;
+    for (uint32_t k = 0; k < j->task_count; k++)
+        if (j->task[k]->owner)
+            j->task[k]->owner->queue_ms = 0;
+    for (uint32_t k = 0; k < j->task_count; k++) {
+        const struct ctask *t = j->task[k];
+        if (!t->current || is_check(t) || !ctask_wants_lease(t))
+            continue;
+        const struct task_kind_info *kind = task_kind_info(t->kind);
+        if (!kind->shared && !kind->staged)
+            j->state_wanted += (kind->copies ? t->need : 1) - t->lease_count;
+        else if (t->owner)
+            t->owner->queue_ms += t->expected_ms;
+    }
+}
+
+/* A task under way that the rig would be done with well before those that run it: one copy of it,
+ * if the escrow allows. */
+static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
+                          uint64_t now, struct candidate *best, uint64_t *wake_ms)
+{
+    uint64_t wait, wake = UINT64_MAX;
+    const struct task_kind_info *kind = task_kind_info(t->kind);
+    uint32_t most = kind->copies ? t->need : 1;
+    if (kind->staged || !t->current || is_check(t) || !eligible(t, n, &wait) || wait > now)
+        return;
+    if (t->lease_count == 0 || t->lease_count > most || t->lease_count == EMAC_COUNT(t->lease) ||
+        j->escrow_units - j->owed_units < t->units)
+        return;
+    const struct lease *first = t->lease[0];
+    for (uint32_t i = 1; i < t->lease_count; i++)
+        if (t->lease[i]->granted_ms + t->lease[i]->expected_ms <
+            first->granted_ms + first->expected_ms)
+            first = t->lease[i];
+    struct sched_offer o = {.kind = SCHED_COPY,
+                            .born_ms = t->born_ms,
+                            .mine_ms = takes_ms(j, t, n),
+                            .copy = {first->granted_ms, first->granted_ms + first->expected_ms}};
+    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)
+        *wake_ms = wake < *wake_ms ? wake : *wake_ms;
+    else if (best->task == NULL || sched_offer_before(&o, &best->offer))
+        *best = (struct candidate){j, t, o};
+}
+
+/* ---- granting ---- */
 
 static enum emac_status lease_insert(struct coordinator *c, const struct lease *l,
                                      struct emac_err *err)
@@ -196,8 +290,8 @@ static struct lease *lease_make(struct coordinator *c, struct node *n, const str
     emac_hex(l->id, id, sizeof(id));
     bool second = t->lease_count > 0 || t->vote_count > 0;
     l->role = t->state == RESULT_DISPUTED ? ROLE_REFEREE : second ? ROLE_CHECK : ROLE_WORK;
-    l->expected_ms =
-        sched_expected_ms(&n->speed, work_of(t->kind), t->flops, fetch_bytes(w->job, t, n));
+    l->fetch_bytes = fetch_bytes(w->job, t, n);
+    l->expected_ms = sched_expected_ms(&n->speed, work_of(t->kind), t->flops, l->fetch_bytes);
     l->granted_ms = l->beat_ms = now_ms(c);
     uint64_t limit = sched_deadline_ms(l->expected_ms);
     l->deadline_ms = l->granted_ms + limit;
@@ -288,9 +382,13 @@ static enum emac_status try_job(struct coordinator *c, struct cjob *j, struct no
     }
     if (j->stale)
         return EMAC_OK;
+    waiting_sum(j);
     for (uint32_t k = 0; k < j->task_count; k++)
         if (j->task[k]->current && !is_check(j->task[k]))
             consider(c, j, j->task[k], n, now, &best, wake_ms);
+    bool idle = best.task == NULL;
+    for (uint32_t k = 0; k < j->task_count && idle; k++)
+        consider_copy(c, j, j->task[k], n, now, &best, wake_ms);
     return best.task ? grant_paid(c, n, &best, out, err) : EMAC_OK;
 }
 

@@ -224,7 +224,7 @@ static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
             "rig %s works on '%s' for longer than four times the expected %llu ms: it goes to "
             "another rig too",
             did_short(l->node->did), l->task->slot, (unsigned long long)l->expected_ms);
-    sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops,
+    sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops, l->fetch_bytes,
                     now - l->granted_ms); /* so its next share is smaller */
     return lease_end(c, l, "expired");
 }

@@ -28,6 +28,7 @@ struct delivery {
     char job[JOB_ID_MAX], lease_state[16];
     struct cid task;
     uint64_t elapsed_ms; /* 0: unknown */
+    uint64_t fetch_bytes;
 };
 
 struct answer {
@@ -181,10 +182,20 @@ static enum emac_status lease_done(struct coordinator *c, struct cjob *j, struct
     EMAC_ASSERT(l->task == t && l->job == j);
     j->owed_units -= l->units;
     d->elapsed_ms = now_ms(c) - l->granted_ms;
+    d->fetch_bytes = l->fetch_bytes;
     if (d->elapsed_ms == 0)
         d->elapsed_ms = 1;
     lease_detach(l);
     return EMAC_OK;
+}
+
+/* A rig that was outrun is at most this fast: so its next share is smaller. */
+static void outrun_note(struct coordinator *c, struct lease *l)
+{
+    uint64_t elapsed = now_ms(c) - l->granted_ms;
+    if (elapsed > l->expected_ms)
+        sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops, l->fetch_bytes,
+                        elapsed);
 }
 
 /* Leases that nobody would be paid for are taken back. */
@@ -197,6 +208,7 @@ static enum emac_status surplus_cancel(struct coordinator *c, struct cjob *j, st
         if (st != EMAC_OK)
             return st;
         j->owed_units -= l->units;
+        outrun_note(c, l);
         lease_detach(l);
     }
     return EMAC_OK;
@@ -357,7 +369,7 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     if (n) {
         node_made(n, j, t->step, &d->outputs);
         if (d->elapsed_ms)
-            sched_speed_add(&n->speed, work_of(t->kind), t->flops, d->elapsed_ms);
+            sched_speed_add(&n->speed, work_of(t->kind), t->flops, d->fetch_bytes, d->elapsed_ms);
     }
     if (j->stale) {
         verify_after(c);

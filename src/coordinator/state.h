@@ -73,6 +73,7 @@ struct node {
     uint32_t hold_count, made_count, made_next;
     struct cid hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
     struct made made[NODE_MADE_MAX]; /* sums: until it is two rounds further */
+    uint64_t queue_ms; /* grant.c: what waits for it in the job that is looked at */
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
 };
@@ -85,6 +86,7 @@ struct lease {
     enum lease_role role;
     int64_t units;
     uint64_t granted_ms, beat_ms, expected_ms, deadline_ms, deadline_at;
+    uint64_t fetch_bytes; /* that the rig did not hold when it was granted */
 };
 
 /* A rig's answer to a task: a receipt of a rig that is not quarantined. */
@@ -176,6 +178,7 @@ struct cjob {
     int64_t royalty_units;            /* of the escrow, kept for royalties (assets.h) */
     int64_t pause_units;              /* what the next lease needs */
     double vtime;
+    uint32_t state_wanted; /* grant.c: executions of its tasks that are not shared to be begun */
     struct figures figures;
     bool figures_dirty;
     uint64_t created_at;

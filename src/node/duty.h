@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define DUTY_WHOLE       1000 /* the share is given in thousandths */
-#define DUTY_CATCH_UP_NS (500 * UINT64_C(1000000))
+#define DUTY_CATCH_UP_NS (100 * UINT64_C(1000000))
 
 /* "0.25", with spaces around it or a line end behind: 250. False for anything but a number from
  * 0.001 to 1. */

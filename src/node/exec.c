@@ -115,13 +115,10 @@ static enum emac_status rest(struct exec_run *r, struct emac_err *err)
 
 enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
 {
-    enum emac_status st = rest(r, err);
-    if (st != EMAC_OK)
-        return st;
     struct exec_stint stint = exec_stint_begin(r);
-    st = graph_run(r->p->plan, r->x->cfg.dev, err);
+    enum emac_status st = graph_run(r->p->plan, r->x->cfg.dev, err);
     exec_stint_end(r, &stint);
-    return st;
+    return st == EMAC_OK ? rest(r, err) : st;
 }
 
 enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, const float *data,

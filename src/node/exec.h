@@ -35,8 +35,8 @@ struct exec_config {
     bool (*cancelled)(void *ctx);
     void *cancelled_ctx;
     /* Thousandths of the time that the device may work (node/duty.h), 1 to 1000; may change
-     * meanwhile. Rests come before a run of a graph and end when the task is cancelled. NULL: all
-     * of it. */
+     * meanwhile. Rests come after a run of a graph, so that they count to the task that caused
+     * them, and end when the task is cancelled. NULL: all of it. */
     const atomic_uint *duty;
     /* A rig that lies, for tests: called with each output bundle (sorted by name) before it is
      * hashed. NULL in the product. */

@@ -228,7 +228,7 @@ void exec_bundle_free(struct exec *x, uint8_t *file);
 /* The same for output bundle i. */
 enum emac_status exec_output_new(struct exec_run *r, uint32_t i, struct emac_err *err);
 void exec_bind_bundle(struct exec_run *r, const struct bundle *layout, uint8_t *file);
-/* graph_run, timed, after the rest that the owner wants; CANCELLED while it rests. */
+/* graph_run, timed, and then the rest that the owner wants; CANCELLED while it rests. */
 enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err);
 /* NUMERIC when the bundle's numbers are not all finite. Padding-free: the data are one vector. */
 enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, const float *data,

@@ -10,6 +10,12 @@ uint64_t sched_grace_ms(uint64_t expected_ms)
     return half > SCHED_GRACE_MIN_MS ? half : SCHED_GRACE_MIN_MS;
 }
 
+uint64_t sched_end_ms(uint64_t granted_ms, uint64_t expected_ms, uint64_t now_ms)
+{
+    uint64_t end = granted_ms + expected_ms;
+    return end >= now_ms ? end : now_ms + (now_ms - granted_ms) / 2;
+}
+
 static enum sched_verdict not_before(uint64_t at_ms, uint64_t now_ms, uint64_t *wake_ms)
 {
     if (now_ms >= at_ms)
@@ -18,60 +24,114 @@ static enum sched_verdict not_before(uint64_t at_ms, uint64_t now_ms, uint64_t *
     return SCHED_LATER;
 }
 
+/* Something under way is expected to end at until_ms. From when on does that, and after_ms more,
+ * take longer than need_ms from then? Once it is late its expected end moves by half of the time
+ * that passes: so there is such a moment, and it can be told. */
+static enum sched_verdict judge_end(uint64_t since_ms, uint64_t until_ms, uint64_t after_ms,
+                                    uint64_t need_ms, uint64_t now_ms, uint64_t *wake_ms)
+{
+    EMAC_ASSERT(since_ms <= until_ms);
+    if (now_ms + need_ms < sched_end_ms(since_ms, until_ms - since_ms, now_ms) + after_ms)
+        return SCHED_GRANT;
+    uint64_t late = until_ms + 1;
+    uint64_t pays = since_ms + (need_ms > after_ms ? 2 * (need_ms - after_ms) : 0) + 2;
+    return not_before(late > pays ? late : pays, now_ms, wake_ms);
+}
+
 static enum sched_verdict judge_range(const struct sched_offer *o, uint64_t now_ms,
                                       uint64_t *wake_ms)
 {
-    if (!o->has_owner || o->is_owner || !o->owner_live)
+    if (!o->range.has_owner || o->range.is_owner || !o->range.owner_live)
         return SCHED_GRANT;
-    uint64_t until = o->owner_busy_until_ms;
-    if (until != 0 && now_ms > until)
-        return SCHED_GRANT; /* it is late with something else already */
-    uint64_t from = until > o->born_ms ? until : o->born_ms;
-    uint64_t at = from + sched_grace_ms(o->expected_ms);
-    enum sched_verdict v = not_before(at, now_ms, wake_ms);
-    /* Ask again when the owner turns out to be late. */
-    if (v == SCHED_LATER && until != 0)
-        *wake_ms = until + 1;
-    return v;
+    if (o->range.until_ms == 0)
+        return not_before(o->born_ms + sched_grace_ms(o->range.expected_ms), now_ms, wake_ms);
+    return judge_end(o->range.since_ms, o->range.until_ms, o->range.queue_ms, o->mine_ms, now_ms,
+                     wake_ms);
 }
 
-/* A rig that does not hold the stage. */
-static enum sched_verdict judge_stranger(const struct sched_offer *o, uint64_t now_ms,
-                                         uint64_t *wake_ms)
+static enum sched_verdict judge_stage(const struct sched_offer *o, uint64_t now_ms,
+                                      uint64_t *wake_ms)
 {
-    uint64_t until = o->holder_busy_until_ms, from = until > o->born_ms ? until : o->born_ms;
-    if (o->more_holders)
+    uint64_t until = o->stage.until_ms, from = until > o->born_ms ? until : o->born_ms;
+    if (o->stage.mine)
+        return judge_range(o, now_ms, wake_ms);
+    if (!o->stage.any || o->stage.more)
         return SCHED_GRANT;
-    return not_before(from + SCHED_STAGE_GRACE * sched_grace_ms(o->expected_ms), now_ms, wake_ms);
+    return not_before(from + SCHED_STAGE_GRACE * sched_grace_ms(o->range.expected_ms), now_ms,
+                      wake_ms);
 }
 
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
                                      uint64_t *wake_ms)
 {
     EMAC_ASSERT(wake_ms != NULL);
-    EMAC_ASSERT(!o->is_owner || o->has_owner);
-    if (!o->for_state)
+    switch (o->kind) {
+    case SCHED_RANGE:
+        EMAC_ASSERT(!o->range.is_owner || o->range.has_owner);
         return judge_range(o, now_ms, wake_ms);
-    if (o->staged && o->holds_state)
-        return judge_range(o, now_ms, wake_ms);
-    if (o->holds_state || !o->any_holder)
-        return SCHED_GRANT;
-    if (o->staged)
-        return judge_stranger(o, now_ms, wake_ms);
-    return not_before(o->born_ms + SCHED_STATE_MS, now_ms, wake_ms);
+    case SCHED_STATE:
+        return o->state.ahead < o->state.wanted
+                   ? SCHED_GRANT
+                   : not_before(o->state.ahead_until_ms, now_ms, wake_ms);
+    case SCHED_STAGE:
+        return judge_stage(o, now_ms, wake_ms);
+    case SCHED_COPY:
+        return judge_end(o->copy.since_ms, o->copy.until_ms, 0,
+                         o->mine_ms + sched_grace_ms(o->mine_ms), now_ms, wake_ms);
+    }
+    EMAC_ASSERT(!"a kind of offer");
+    return SCHED_LATER;
 }
 
 static int rank(const struct sched_offer *o)
 {
-    if (o->for_state ? o->holds_state && (!o->has_owner || o->is_owner) : o->is_owner)
-        return 0;
-    return o->for_state || !o->has_owner || !o->owner_live ? 1 : 2;
+    switch (o->kind) {
+    case SCHED_RANGE:
+        if (o->range.is_owner)
+            return 0;
+        return !o->range.has_owner || !o->range.owner_live ? 1 : 2;
+    case SCHED_STAGE:
+        return o->stage.mine && (!o->range.has_owner || o->range.is_owner) ? 0 : 1;
+    case SCHED_STATE:
+        return 1;
+    case SCHED_COPY:
+        break;
+    }
+    return 3;
+}
+
+/* When would asker and owner both be done, if the asker takes this one? */
+static uint64_t both_done_ms(const struct sched_offer *o, uint64_t owner_ms)
+{
+    uint64_t mine = o->asked_ms + o->mine_ms;
+    uint64_t rest = owner_ms > o->range.expected_ms ? owner_ms - o->range.expected_ms : 0;
+    return mine > rest ? mine : rest;
+}
+
+static bool theft_before(const struct sched_offer *a, const struct sched_offer *b)
+{
+    uint64_t owner_a = a->range.until_ms + a->range.queue_ms;
+    uint64_t owner_b = b->range.until_ms + b->range.queue_ms;
+    if (owner_a != owner_b)
+        return owner_a > owner_b;
+    return both_done_ms(a, owner_a) < both_done_ms(b, owner_b);
 }
 
 bool sched_offer_before(const struct sched_offer *a, const struct sched_offer *b)
 {
     int ra = rank(a), rb = rank(b);
-    return ra != rb ? ra < rb : a->born_ms < b->born_ms;
+    if (ra != rb)
+        return ra < rb;
+    bool ranges = a->kind == SCHED_RANGE && b->kind == SCHED_RANGE;
+    if (ra == 0 && ranges && a->range.expected_ms != b->range.expected_ms)
+        return a->range.expected_ms > b->range.expected_ms;
+    if (ra == 2)
+        return theft_before(a, b);
+    if (a->kind == SCHED_STATE && b->kind == SCHED_STATE && a->mine_ms != b->mine_ms)
+        return a->mine_ms < b->mine_ms;
+    if (ra == 3)
+        return a->copy.until_ms > b->copy.until_ms;
+    return a->born_ms < b->born_ms;
 }
 
 uint32_t sched_job_next(const double *vtime, const bool *skip, uint32_t count)

@@ -1,15 +1,22 @@
 /* Placement: may this rig have this task now? Pure functions over plain facts;
  * all times are milliseconds on one monotonic clock.
  *
- * Gradients: a range is sized for one rig (its owner) and kept for it while the
- * owner lives; from the moment it could begin (the task's birth, or the expected
- * end of what it does now) it has half the task's expected duration, at least
- * 300 ms; then any idle rig may take the range. An owner that runs past
- * its expected end, or is gone, loses the claim at once.
- * Optimiser steps: rigs that hold the state first; others after 200 ms, or at
- * once when nobody alive holds it.
+ * Ranges: a range is sized for one rig (its owner) and is its owner's first. It goes to another
+ * when its owner is gone; when its owner is idle and does not come for it within half the range's
+ * expected duration, at least 300 ms; and, so that a round ends early, when its owner is busy and
+ * the asking rig would be done with it before the owner is with all that is its own: of the owner
+ * that is the furthest behind, what lets both be done soonest. Owners begin with their largest
+ * range, so that what is left at the end of a round is small.
+ * State (an optimiser step and its like): as many rigs as are wanted for all such tasks, those that
+ * are expected to be done first. What a rig would have to fetch counts only by a share, for state
+ * that moves to a faster rig stays there; so state moves when that pays within SCHED_STATE_ROUNDS
+ * rounds. The others wait for them for 200 ms.
  * Stages: a rig that holds the stage keeps it, the owner first if it is one. Others get the task
- * when nobody alive holds it, fewer do than may, or all who do run past their expected end. */
+ * when nobody alive holds it, fewer do than may, or all who do run past their expected end.
+ * Copies: when nothing else is to be had and the asking rig would be done well before the rigs that
+ * run a task, it runs it too. The first answer counts.
+ * A rig past its expected end is taken to need half as long again as it took so far: who slows down
+ * or stalls is soon overtaken, who is a little late is not. */
 #ifndef EMAC_SCHED_PLACE_H
 #define EMAC_SCHED_PLACE_H
 
@@ -18,6 +25,7 @@
 
 #define SCHED_GRACE_MIN_MS 300
 #define SCHED_STATE_MS     200
+#define SCHED_STATE_ROUNDS 8
 #define SCHED_STAGE_GRACE  10 /* times the grace of a range: a stage is dear to move */
 
 enum sched_verdict {
@@ -25,30 +33,43 @@ enum sched_verdict {
     SCHED_LATER, /* *wake_ms says when to ask again */
 };
 
+enum sched_kind { SCHED_RANGE, SCHED_STATE, SCHED_STAGE, SCHED_COPY };
+
 struct sched_offer {
-    uint64_t born_ms;     /* since when the task can be had */
-    uint64_t expected_ms; /* on its owner (ranges) */
-    bool for_state;       /* an optimiser step or the like: state decides */
-    /* ranges */
-    bool has_owner;
-    bool is_owner; /* the asking rig is the owner */
-    bool owner_live;
-    uint64_t owner_busy_until_ms; /* expected end of its lease on something else; 0: idle */
-    /* state */
-    bool holds_state;              /* the asking rig does */
-    bool any_holder;               /* some live rig does */
-    bool staged;                   /* who holds it keeps it */
-    bool more_holders;             /* staged: fewer rigs hold it than may */
-    uint64_t holder_busy_until_ms; /* staged: when the first of the holders is expected to be free;
-                                      0: one is idle */
+    enum sched_kind kind;
+    uint64_t born_ms;  /* since when the task can be had */
+    uint64_t asked_ms; /* now */
+    uint64_t mine_ms;  /* how long the asking rig would take, transfers included */
+    struct {
+        bool has_owner, is_owner, owner_live; /* is_owner: the asking rig is */
+        uint64_t expected_ms;                 /* with its owner */
+        uint64_t since_ms, until_ms; /* what its owner does now: begun, expected end; 0: idle */
+        uint64_t queue_ms;           /* all that waits for its owner, with it */
+    } range;                         /* of stages, too */
+    struct {
+        uint32_t wanted; /* executions of this and of other such tasks that are to be begun */
+        uint32_t ahead;  /* live rigs that would be done before the asking one */
+        uint64_t ahead_until_ms; /* how long those have the first word */
+    } state;
+    struct {
+        bool mine;         /* the asking rig holds it */
+        bool any, more;    /* some live rig does; fewer do than may */
+        uint64_t until_ms; /* when the first of those is expected to be free; 0: one is idle */
+    } stage;
+    struct {
+        uint64_t since_ms, until_ms; /* of the lease that is expected to end first */
+    } copy;
 };
 
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
                                      uint64_t *wake_ms);
-/* Of two offers that may be granted: does `a` come before `b`? One's own range first, then
- * orphans and state, then what is stolen; among equals the older. */
+/* Of two offers that may be granted: does `a`, which was looked at after `b`, come before it?
+ * One's own ranges first, then orphans and state (what takes this rig least), then what is taken
+ * from others, then copies; among equals the older. */
 bool sched_offer_before(const struct sched_offer *a, const struct sched_offer *b);
 uint64_t sched_grace_ms(uint64_t expected_ms);
+/* When a task that was begun at granted_ms is expected to end, seen from now. */
+uint64_t sched_end_ms(uint64_t granted_ms, uint64_t expected_ms, uint64_t now_ms);
 
 /* Fair shares of rigs among jobs: virtual time (flops granted so far). Index of the job with the
  * least that is not marked in `skip`; `count` when none is left. */

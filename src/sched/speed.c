@@ -7,19 +7,40 @@ void sched_speed_seed(struct sched_speed *s, double flops_per_s)
     s->seed_flops = flops_per_s > SCHED_FLOPS_LEAST ? flops_per_s : SCHED_FLOPS_LEAST;
 }
 
+static double pace_get(const struct sched_speed *s)
+{
+    return s->bytes_ms > 0 ? s->bytes_ms : SCHED_FETCH_BYTES_MS;
+}
+
+static void mean_move(double *mean, bool first, double now)
+{
+    *mean = first ? now : *mean + SCHED_EWMA_WEIGHT * (now - *mean);
+}
+
+/* What is left of `whole` without `part`: a tenth at least, since expectations err. */
+static double rest_of(double whole, double part)
+{
+    return whole - part > whole / 10 ? whole - part : whole / 10;
+}
+
 void sched_speed_add(struct sched_speed *s, enum sched_work work, uint64_t flops,
-                     uint64_t elapsed_ms)
+                     uint64_t fetch_bytes, uint64_t elapsed_ms)
 {
     EMAC_ASSERT((unsigned)work < SCHED_WORK_KINDS);
+    /* The clock ticks in milliseconds: a shorter task counts as half of one. */
+    double ms = elapsed_ms > 0 ? (double)elapsed_ms : 0.5;
+    double fetch_ms = (double)fetch_bytes / pace_get(s);
+    double compute_ms = (double)flops / sched_speed_get(s, work) * 1000.0;
+    if (fetch_bytes > 0 && fetch_ms > compute_ms) {
+        double pace = (double)fetch_bytes / rest_of(ms, compute_ms);
+        pace = pace > SCHED_FETCH_LEAST ? pace : SCHED_FETCH_LEAST;
+        mean_move(&s->bytes_ms, s->bytes_ms <= 0, pace);
+        return;
+    }
     if (flops == 0)
         return;
-    /* The clock ticks in milliseconds: a shorter task counts as half of one. */
-    double seconds = elapsed_ms > 0 ? (double)elapsed_ms / 1000.0 : 0.0005;
-    double now = (double)flops / seconds;
-    if (s->receipts[work] == 0)
-        s->flops[work] = now;
-    else
-        s->flops[work] += SCHED_EWMA_WEIGHT * (now - s->flops[work]);
+    mean_move(&s->flops[work], s->receipts[work] == 0,
+              (double)flops / rest_of(ms, fetch_ms) * 1000.0);
     if (s->receipts[work] < UINT32_MAX)
         s->receipts[work]++;
 }
@@ -36,8 +57,7 @@ uint64_t sched_expected_ms(const struct sched_speed *s, enum sched_work work, ui
                            uint64_t fetch_bytes)
 {
     double compute = (double)flops / sched_speed_get(s, work) * 1000.0;
-    double fetch = (double)(fetch_bytes / SCHED_FETCH_BYTES_MS);
-    double ms = compute + fetch + SCHED_OVERHEAD_MS;
+    double ms = compute + (double)fetch_bytes / pace_get(s) + SCHED_OVERHEAD_MS;
     const double most = 1e12; /* 30 years: keeps sums of times far from overflow */
     return (uint64_t)(ms < most ? ms : most);
 }

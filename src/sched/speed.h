@@ -1,10 +1,12 @@
 /* How fast a rig is, by what it delivered, and how long a task may take.
  *
  * A rig's speed is an exponentially weighted mean of flops/s over its accepted
- * receipts, on the coordinator's clock from lease to receipt (so transfers
- * count), one mean for each kind of work: a gradient is bound by arithmetic, an
- * optimiser step by memory. Until a kind was measured the admission challenge
- * stands in. Pure functions; times are milliseconds. */
+ * receipts, on the coordinator's clock from lease to receipt, one mean for each
+ * kind of work: a gradient is bound by arithmetic, an optimiser step by memory.
+ * Until a kind was measured the admission challenge stands in. So is the pace of
+ * its transfers, in bytes/ms. A receipt tells one time for both: it teaches the
+ * one that was expected to take longer, with the other's expected time taken off.
+ * Pure functions; times are milliseconds. */
 #ifndef EMAC_SCHED_SPEED_H
 #define EMAC_SCHED_SPEED_H
 
@@ -18,7 +20,8 @@ enum sched_work { SCHED_WORK_MATH, SCHED_WORK_STATE, SCHED_WORK_KINDS };
 #define SCHED_MATH_SHARE      0.5  /* of a whole model's gradient against GEMM's, until measured */
 #define SCHED_FLOPS_LEAST     1e6  /* no rig is taken for slower */
 #define SCHED_OVERHEAD_MS     20   /* asking, answering, hashing */
-#define SCHED_FETCH_BYTES_MS  10000 /* bytes a millisecond a home line brings: 80 Mbit/s */
+#define SCHED_FETCH_BYTES_MS  10000 /* until measured: a home line of 80 Mbit/s */
+#define SCHED_FETCH_LEAST     10    /* bytes a millisecond; no line is taken for slower */
 #define SCHED_DEADLINE_MIN_MS 5000
 #define SCHED_DEADLINE_TIMES  4
 
@@ -26,11 +29,13 @@ struct sched_speed {
     double seed_flops;                   /* flops/s of the admission challenge */
     double flops[SCHED_WORK_KINDS];      /* mean; 0: not measured */
     uint32_t receipts[SCHED_WORK_KINDS]; /* how many went in */
+    double bytes_ms;                     /* mean pace of transfers; 0: not measured */
 };
 
 void sched_speed_seed(struct sched_speed *s, double flops_per_s);
+/* A task of so many flops, for which fetch_bytes had to be fetched, took elapsed_ms. */
 void sched_speed_add(struct sched_speed *s, enum sched_work work, uint64_t flops,
-                     uint64_t elapsed_ms);
+                     uint64_t fetch_bytes, uint64_t elapsed_ms);
 /* flops/s to plan with; at least SCHED_FLOPS_LEAST */
 double sched_speed_get(const struct sched_speed *s, enum sched_work work);
 /* Expected duration; fetch_bytes: inputs that the rig does not hold yet. */

@@ -8,15 +8,28 @@
 #include "base/philox.h"
 #include "sched/place.h"
 
+/* A range of another rig, which is idle. */
+static const struct sched_offer FOREIGN = {
+    .kind = SCHED_RANGE,
+    .born_ms = 1000,
+    .mine_ms = 4000,
+    .range = {.has_owner = true, .owner_live = true, .expected_ms = 4000, .queue_ms = 4000}};
+
+static struct sched_offer busy_owner(uint64_t since_ms, uint64_t until_ms, uint64_t queue_ms)
+{
+    struct sched_offer o = FOREIGN;
+    o.range.since_ms = since_ms;
+    o.range.until_ms = until_ms;
+    o.range.queue_ms = queue_ms;
+    return o;
+}
+
 static void owner_gets_its_range_at_once(void **state)
 {
     (void)state;
     uint64_t wake = 0;
-    struct sched_offer o = {.born_ms = 1000,
-                            .expected_ms = 4000,
-                            .has_owner = true,
-                            .is_owner = true,
-                            .owner_live = true};
+    struct sched_offer o = FOREIGN;
+    o.range.is_owner = true;
     assert_int_equal(sched_offer_judge(&o, 1000, &wake), SCHED_GRANT);
 }
 
@@ -24,8 +37,7 @@ static void range_is_kept_for_half_the_expected_duration(void **state)
 {
     (void)state;
     uint64_t wake = 0;
-    struct sched_offer o = {
-        .born_ms = 1000, .expected_ms = 4000, .has_owner = true, .owner_live = true};
+    struct sched_offer o = FOREIGN;
     assert_int_equal(sched_offer_judge(&o, 1000, &wake), SCHED_LATER);
     assert_int_equal(wake, 3000);
     assert_int_equal(sched_offer_judge(&o, 2999, &wake), SCHED_LATER);
@@ -36,7 +48,9 @@ static void short_ranges_are_kept_at_least_300_ms(void **state)
 {
     (void)state;
     uint64_t wake = 0;
-    struct sched_offer o = {.born_ms = 50, .expected_ms = 2, .has_owner = true, .owner_live = true};
+    struct sched_offer o = FOREIGN;
+    o.born_ms = 50;
+    o.range.expected_ms = 2;
     assert_int_equal(sched_offer_judge(&o, 349, &wake), SCHED_LATER);
     assert_int_equal(wake, 350);
     assert_int_equal(sched_offer_judge(&o, 350, &wake), SCHED_GRANT);
@@ -46,49 +60,100 @@ static void dead_owner_keeps_nothing(void **state)
 {
     (void)state;
     uint64_t wake = 0;
-    struct sched_offer o = {.born_ms = 1000, .expected_ms = 4000, .has_owner = true};
+    struct sched_offer o = FOREIGN;
+    o.range.owner_live = false;
     assert_int_equal(sched_offer_judge(&o, 1000, &wake), SCHED_GRANT);
 }
 
-static void busy_owner_is_waited_for_until_it_is_late(void **state)
+static void busy_owner_is_waited_for_until_it_is_late_by_what_it_would_cost(void **state)
 {
     (void)state;
     uint64_t wake = 0;
-    struct sched_offer o = {.born_ms = 1000,
-                            .expected_ms = 2000,
-                            .has_owner = true,
-                            .owner_live = true,
-                            .owner_busy_until_ms = 5000};
-    assert_int_equal(sched_offer_judge(&o, 4000, &wake), SCHED_LATER);
-    assert_int_equal(wake, 5001);
-    assert_int_equal(sched_offer_judge(&o, 5000, &wake), SCHED_LATER);
-    assert_int_equal(sched_offer_judge(&o, 5001, &wake), SCHED_GRANT);
+    struct sched_offer o = busy_owner(4000, 5000, 2000);
+    assert_int_equal(sched_offer_judge(&o, 4500, &wake), SCHED_LATER);
+    assert_int_equal(wake, 8002);
+    assert_int_equal(sched_offer_judge(&o, 5001, &wake), SCHED_LATER);
+    assert_int_equal(sched_offer_judge(&o, 8001, &wake), SCHED_LATER);
+    assert_int_equal(sched_offer_judge(&o, 8002, &wake), SCHED_GRANT);
 }
 
-static void state_goes_to_holders_first(void **state)
+static void who_would_be_done_sooner_takes_what_has_not_begun(void **state)
 {
     (void)state;
     uint64_t wake = 0;
-    struct sched_offer o = {.born_ms = 100, .for_state = true, .any_holder = true};
+    struct sched_offer o = busy_owner(4000, 5000, 4000);
+    assert_int_equal(sched_offer_judge(&o, 4999, &wake), SCHED_GRANT);
+    o.mine_ms = 4001;
+    assert_int_equal(sched_offer_judge(&o, 4999, &wake), SCHED_LATER);
+    /* Of what two others wait with: that of the one that is further behind. */
+    struct sched_offer further = busy_owner(4000, 5000, 4500);
+    assert_true(sched_offer_before(&further, &o));
+    assert_false(sched_offer_before(&o, &further));
+    /* Of what one waits with, 4000 ms in all from 5000 on: neither what leaves it nearly all, nor
+     * what would keep the asking rig, half as fast, for longer. */
+    static const uint64_t EXPECTED[] = {100, 1500, 2400};
+    struct sched_offer part[3];
+    for (int i = 0; i < 3; i++) {
+        part[i] = busy_owner(4000, 5000, 4000);
+        part[i].asked_ms = 4999;
+        part[i].range.expected_ms = EXPECTED[i];
+        part[i].mine_ms = 2 * EXPECTED[i];
+    }
+    assert_true(sched_offer_before(&part[1], &part[0]));
+    assert_true(sched_offer_before(&part[1], &part[2]));
+}
+
+static void state_goes_to_who_is_done_first(void **state)
+{
+    (void)state;
+    uint64_t wake = 0;
+    struct sched_offer o = {.kind = SCHED_STATE,
+                            .born_ms = 100,
+                            .state = {.wanted = 2, .ahead = 2, .ahead_until_ms = 300}};
     assert_int_equal(sched_offer_judge(&o, 100, &wake), SCHED_LATER);
     assert_int_equal(wake, 300);
     assert_int_equal(sched_offer_judge(&o, 300, &wake), SCHED_GRANT);
-    o.holds_state = true;
+    o.state.ahead = 1;
     assert_int_equal(sched_offer_judge(&o, 100, &wake), SCHED_GRANT);
-    o.holds_state = o.any_holder = false;
-    assert_int_equal(sched_offer_judge(&o, 100, &wake), SCHED_GRANT);
+    o.state.wanted = 1;
+    assert_int_equal(sched_offer_judge(&o, 100, &wake), SCHED_LATER);
+}
+
+static void a_copy_must_pay(void **state)
+{
+    (void)state;
+    uint64_t wake = 0;
+    struct sched_offer o = {
+        .kind = SCHED_COPY, .born_ms = 900, .mine_ms = 1000, .copy = {1000, 9000}};
+    /* 1000 ms and half of them: done long before 9000. */
+    assert_int_equal(sched_offer_judge(&o, 7499, &wake), SCHED_GRANT);
+    assert_int_equal(sched_offer_judge(&o, 7500, &wake), SCHED_LATER);
+    assert_int_equal(wake, 9001);
+    assert_int_equal(sched_offer_judge(&o, 9001, &wake), SCHED_GRANT);
+    /* A rig as fast as the one that runs it waits until that is late by what a copy takes. */
+    o.mine_ms = 8000;
+    assert_int_equal(sched_offer_judge(&o, 1000, &wake), SCHED_LATER);
+    assert_int_equal(sched_offer_judge(&o, 9001, &wake), SCHED_LATER);
+    assert_int_equal(wake, 25002);
+    assert_int_equal(sched_offer_judge(&o, 25002, &wake), SCHED_GRANT);
 }
 
 static void own_range_comes_before_orphans_and_theft(void **state)
 {
     (void)state;
-    struct sched_offer own = {
-        .born_ms = 9, .has_owner = true, .is_owner = true, .owner_live = true};
-    struct sched_offer orphan = {.born_ms = 5, .has_owner = true};
-    struct sched_offer theft = {.born_ms = 1, .has_owner = true, .owner_live = true};
+    struct sched_offer own = FOREIGN, orphan = FOREIGN, theft = FOREIGN;
+    own.range.is_owner = true;
+    orphan.range.owner_live = false;
+    const struct sched_offer copy = {.kind = SCHED_COPY}, step = {.kind = SCHED_STATE};
     assert_true(sched_offer_before(&own, &orphan));
+    struct sched_offer larger = own;
+    larger.range.expected_ms++;
+    assert_true(sched_offer_before(&larger, &own));
+    assert_false(sched_offer_before(&own, &larger));
     assert_true(sched_offer_before(&orphan, &theft));
     assert_false(sched_offer_before(&theft, &own));
+    assert_true(sched_offer_before(&step, &theft));
+    assert_true(sched_offer_before(&theft, &copy));
     struct sched_offer older = orphan;
     older.born_ms = 4;
     assert_true(sched_offer_before(&older, &orphan));
@@ -103,16 +168,21 @@ static void waiting_always_ends(void **state)
     for (uint32_t i = 0; i < 20000; i++) {
         uint32_t r[4];
         philox_at(seed, PHILOX_TEST, 1, i, r);
-        struct sched_offer o = {.born_ms = r[0] % 5000,
-                                .expected_ms = r[1] % 20000,
-                                .for_state = r[2] & 1,
-                                .has_owner = r[2] & 2,
-                                .owner_live = r[2] & 4,
-                                .holds_state = r[2] & 8,
-                                .any_holder = r[2] & 16};
-        o.is_owner = o.has_owner && (r[2] & 32);
-        o.owner_busy_until_ms = r[2] & 64 ? r[3] % 9000 : 0;
-        uint64_t now = r[3] % 6000;
+        struct sched_offer o = {
+            .kind = (enum sched_kind)(r[2] % 3), .born_ms = r[0] % 5000, .mine_ms = r[1] % 19000};
+        o.range.has_owner = r[2] & 4;
+        o.range.owner_live = r[2] & 8;
+        o.range.is_owner = o.range.has_owner && (r[2] & 16);
+        o.range.expected_ms = r[1] % 20000;
+        o.range.since_ms = r[3] % 6000;
+        o.range.until_ms = r[2] & 32 ? o.range.since_ms + r[3] % 9000 : 0;
+        o.range.queue_ms = r[0] % 7000;
+        o.state.wanted = 1 + r[0] % 3;
+        o.state.ahead = r[1] % 5;
+        o.state.ahead_until_ms = r[3] % 9000;
+        o.copy.since_ms = r[3] % 6000;
+        o.copy.until_ms = o.copy.since_ms + r[0] % 9000;
+        uint64_t now = o.copy.since_ms + r[1] % 6000;
         int rounds = 0;
         uint64_t wake = 0;
         while (sched_offer_judge(&o, now, &wake) == SCHED_LATER) {
@@ -143,8 +213,10 @@ int main(void)
         cmocka_unit_test(range_is_kept_for_half_the_expected_duration),
         cmocka_unit_test(short_ranges_are_kept_at_least_300_ms),
         cmocka_unit_test(dead_owner_keeps_nothing),
-        cmocka_unit_test(busy_owner_is_waited_for_until_it_is_late),
-        cmocka_unit_test(state_goes_to_holders_first),
+        cmocka_unit_test(busy_owner_is_waited_for_until_it_is_late_by_what_it_would_cost),
+        cmocka_unit_test(who_would_be_done_sooner_takes_what_has_not_begun),
+        cmocka_unit_test(state_goes_to_who_is_done_first),
+        cmocka_unit_test(a_copy_must_pay),
         cmocka_unit_test(own_range_comes_before_orphans_and_theft),
         cmocka_unit_test(waiting_always_ends),
         cmocka_unit_test(jobs_take_turns_by_virtual_time),

@@ -13,7 +13,7 @@ static void seed_stands_in_until_measured(void **state)
     struct sched_speed s = {0};
     sched_speed_seed(&s, 100e9);
     assert_true(sched_speed_get(&s, SCHED_WORK_MATH) == 100e9 * SCHED_MATH_SHARE);
-    sched_speed_add(&s, SCHED_WORK_MATH, 30000000000u, 1000);
+    sched_speed_add(&s, SCHED_WORK_MATH, 30000000000u, 0, 1000);
     assert_true(sched_speed_get(&s, SCHED_WORK_MATH) == 30e9);
     assert_true(sched_speed_get(&s, SCHED_WORK_STATE) == 100e9 * SCHED_STATE_SHARE);
 }
@@ -23,9 +23,9 @@ static void mean_follows_receipts(void **state)
     (void)state;
     struct sched_speed s = {0};
     for (int i = 0; i < 30; i++)
-        sched_speed_add(&s, SCHED_WORK_MATH, 10000000000u, 1000);
+        sched_speed_add(&s, SCHED_WORK_MATH, 10000000000u, 0, 1000);
     for (int i = 0; i < 30; i++)
-        sched_speed_add(&s, SCHED_WORK_MATH, 20000000000u, 1000);
+        sched_speed_add(&s, SCHED_WORK_MATH, 20000000000u, 0, 1000);
     double f = sched_speed_get(&s, SCHED_WORK_MATH);
     assert_true(f > 19.9e9 && f <= 20e9);
 }
@@ -35,7 +35,7 @@ static void no_speed_is_zero_or_endless(void **state)
     (void)state;
     struct sched_speed s = {0};
     assert_true(sched_speed_get(&s, SCHED_WORK_STATE) == SCHED_FLOPS_LEAST);
-    sched_speed_add(&s, SCHED_WORK_STATE, 1000, 0);
+    sched_speed_add(&s, SCHED_WORK_STATE, 1000, 0, 0);
     assert_true(sched_speed_get(&s, SCHED_WORK_STATE) >= SCHED_FLOPS_LEAST);
     uint64_t ms = sched_expected_ms(&s, SCHED_WORK_STATE, UINT64_MAX, UINT64_MAX);
     assert_true(ms <= 1000000000000u);
@@ -48,9 +48,32 @@ static void deadlines_are_four_times_expected(void **state)
     assert_int_equal(sched_deadline_ms(10), 5000);
     assert_int_equal(sched_deadline_ms(2000), 8000);
     struct sched_speed s = {0};
-    sched_speed_add(&s, SCHED_WORK_MATH, 10000000000u, 1000);
+    sched_speed_add(&s, SCHED_WORK_MATH, 10000000000u, 0, 1000);
     assert_int_equal(sched_expected_ms(&s, SCHED_WORK_MATH, 20000000000u, 0), 2020);
     assert_int_equal(sched_expected_ms(&s, SCHED_WORK_MATH, 0, 50000000), 5020);
+}
+
+static void one_time_teaches_two_paces(void **state)
+{
+    (void)state;
+    struct sched_speed s = {0};
+    /* A rig of 20 GFLOP/s on a line of 1000 bytes/ms, known for half as fast and ten times slower:
+     * what its receipts say in the end. */
+    sched_speed_seed(&s, 20e9);
+    for (int i = 0; i < 40; i++) {
+        sched_speed_add(&s, SCHED_WORK_MATH, 40000000000u, 100000, 2000 + 100);
+        sched_speed_add(&s, SCHED_WORK_MATH, 1000000000u, 2000000, 50 + 2000);
+    }
+    assert_in_range(sched_expected_ms(&s, SCHED_WORK_MATH, 40000000000u, 0), 1980, 2060);
+    assert_in_range(sched_expected_ms(&s, SCHED_WORK_MATH, 0, 2000000), 1980, 2060);
+    /* Nonsense does not end in nonsense. */
+    for (int i = 0; i < 40; i++) {
+        sched_speed_add(&s, SCHED_WORK_MATH, 1, UINT64_MAX, 1);
+        sched_speed_add(&s, SCHED_WORK_MATH, UINT64_MAX, 1, UINT64_MAX);
+        sched_speed_add(&s, SCHED_WORK_STATE, 0, 0, 0);
+    }
+    uint64_t ms = sched_expected_ms(&s, SCHED_WORK_MATH, 1000, 1000);
+    assert_true(ms <= 1000000000000u);
 }
 
 static void bucket_lets_a_burst_and_then_the_rate(void **state)
@@ -78,6 +101,7 @@ int main(void)
         cmocka_unit_test(mean_follows_receipts),
         cmocka_unit_test(no_speed_is_zero_or_endless),
         cmocka_unit_test(deadlines_are_four_times_expected),
+        cmocka_unit_test(one_time_teaches_two_paces),
         cmocka_unit_test(bucket_lets_a_burst_and_then_the_rate),
     };
     return cmocka_run_group_tests_name("speed", tests, NULL, NULL);
