@@ -57,6 +57,16 @@ same "the child's parent" "$text 0.2" "$(json '.lineage.parents[0] | "\(.asset) 
 check "show" "$EMAC" asset show "$text" --json
 same "income of the text" 17288000000 "$(json .income_units)"
 
+# ---- a job that is cancelled pays for what it trained on ----
+sed 's/steps: .*/steps: 600/; s/^budget: .*/budget: "700"/' "$WORK/paid.yaml" >"$WORK/long.yaml"
+before=$(units "$owner")
+check "a long job" "$EMAC" job submit "$WORK/long.yaml" --json --home "$user"
+long=$(json .id)
+for _ in $(seq 1 300); do [ "$("$EMAC" job show "$long" --json | jq .step)" -ge 3 ] && break; sleep 0.1; done
+check "cancel" "$EMAC" job cancel "$long" --home "$user"
+check "show it" "$EMAC" job show "$long" --json
+same "1.024 EMAC a step" "$(($(json .step) * 1024000000))" "$(($(units "$owner") - before))"
+
 # ---- revoked ----
 expect "by a stranger" 3 'belongs to' "$EMAC" asset revoke "$text" --home "$user"
 check "by its owner" "$EMAC" asset revoke "$text" --home "$owner"
