@@ -90,6 +90,17 @@ static void line_show(struct train_watch *w, const struct local_progress *p)
                      p->checkpoint ? "  kept" : "");
 }
 
+static void score_add(struct train_watch *w, const struct plan_score *s)
+{
+    if (s->loss < 0 || (w->scored && s->step == w->scored_step))
+        return;
+    w->scored = true;
+    w->scored_step = s->step;
+    point_add(w, "heldout_loss", s->step, s->loss);
+    if (s->accuracy >= 0)
+        point_add(w, "heldout_accuracy", s->step, s->accuracy);
+}
+
 void train_watch_progress(void *ctx, const struct local_progress *p)
 {
     struct train_watch *w = ctx;
@@ -102,6 +113,8 @@ void train_watch_progress(void *ctx, const struct local_progress *p)
         w->view.units += (p->step - before) * w->units_per_step;
         step_add(w, p);
     }
+    if (!p->resumed)
+        score_add(w, &p->score);
     if (w->live)
         picture_draw(w, p->phase == PLAN_DONE);
     else
@@ -113,10 +126,6 @@ enum emac_status train_watch_finish(struct train_watch *w, const struct local_re
     struct cli *c = w->c;
     struct watch_size size = screen_size(&w->screen);
     struct emac_buf curve;
-    if (r->has_heldout)
-        point_add(w, "heldout_loss", w->view.steps, r->heldout_loss);
-    if (r->has_accuracy)
-        point_add(w, "heldout_accuracy", w->view.steps, r->accuracy);
     if (w->st == EMAC_OK)
         w->st = tensorboard_flush(&w->events, &w->err);
     if (w->st != EMAC_OK)

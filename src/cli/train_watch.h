@@ -14,6 +14,8 @@ struct train_watch {
     double units_per_second; /* of the optimiser steps */
     uint64_t units_per_step;
     uint64_t began_ns, drawn_ns;
+    bool scored; /* an evaluation was told, of the state after scored_step steps */
+    uint32_t scored_step;
     enum emac_status st; /* the first failure, told by train_watch_finish */
     struct emac_err err;
     struct watch_view view;

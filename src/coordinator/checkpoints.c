@@ -51,11 +51,19 @@ const struct kept *checkpoint_kept(const struct checkpoint *k, const char *name)
     return NULL;
 }
 
-static const struct cid *params_of(const struct checkpoint *k)
+const struct kept *checkpoint_params(const struct checkpoint *k)
 {
-    const struct kept *params = checkpoint_kept(k, "params");
+    const struct kept *best = checkpoint_kept(k, "best"), *params = checkpoint_kept(k, "params");
     EMAC_ASSERT(params != NULL); /* planners keep no state without them */
-    return &params->value.cid;
+    return best != NULL ? best : params;
+}
+
+static bool keeps(const struct checkpoint *k, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < k->kept_count; i++)
+        if (cid_equal(&k->kept[i].value.cid, cid))
+            return true;
+    return false;
 }
 
 static bool same_values(const struct checkpoint *a, const struct checkpoint *b)
@@ -84,10 +92,38 @@ static bool is_whole(const struct checkpoint *k)
     return k->model_stored;
 }
 
+/* The values, as far as they are known to be there from before. */
+static void values_note(struct cjob *j, struct checkpoint *k, const struct plan_state *st)
+{
+    const struct checkpoint was = *k;
+    *k = (struct checkpoint){.step = st->step, .kept_count = st->value_count};
+    for (uint32_t i = 0; i < st->value_count; i++) {
+        k->kept[i].value = st->value[i];
+        for (uint32_t n = 0; n < was.kept_count; n++)
+            if (cid_equal(&was.kept[n].value.cid, &st->value[i].cid))
+                k->kept[i].stored |= was.kept[n].stored;
+    }
+    k->model = model_cid(j, &checkpoint_params(k)->value.cid);
+}
+
+static bool has_values(const struct checkpoint *k, const struct plan_state *st)
+{
+    bool same = k->kept_count == st->value_count;
+    for (uint32_t i = 0; same && i < k->kept_count; i++)
+        same = strcmp(k->kept[i].value.name, st->value[i].name) == 0 &&
+               cid_equal(&k->kept[i].value.cid, &st->value[i].cid);
+    return same;
+}
+
 void checkpoint_note(struct cjob *j, const struct plan_state *st)
 {
-    if (find_step(j, st->step))
+    struct checkpoint *there = find_step(j, st->step);
+    if (there != NULL && has_values(there, st))
         return;
+    if (there != NULL) { /* the last evaluation found another best */
+        values_note(j, there, st);
+        return;
+    }
     if (j->checkpoint_count == j->checkpoint_cap) {
         uint32_t cap = j->checkpoint_cap ? j->checkpoint_cap * 2 : 16;
         struct checkpoint *grown;
@@ -100,15 +136,13 @@ void checkpoint_note(struct cjob *j, const struct plan_state *st)
         j->checkpoint_cap = cap;
     }
     struct checkpoint *k = &j->checkpoint[j->checkpoint_count++];
-    *k = (struct checkpoint){.step = st->step, .kept_count = st->value_count};
-    for (uint32_t i = 0; i < st->value_count; i++)
-        k->kept[i].value = st->value[i];
-    k->model = model_cid(j, params_of(k));
+    *k = (struct checkpoint){0};
+    values_note(j, k, st);
 }
 
 struct checkpoint *checkpoint_final(struct cjob *j)
 {
-    return find_step(j, plan_rounds(&j->plan->job));
+    return plan_phase_of(j->plan, &j->st) > PLAN_TRAIN ? find_step(j, j->st.step) : NULL;
 }
 
 /* ---- rows ---- */
@@ -196,11 +230,26 @@ static enum emac_status state_write(struct coordinator *c, const struct cjob *j,
                    STATE_NAMES[k->state], cid_or_empty(model, &k->model), j->id, (int64_t)k->step);
 }
 
+/* Does another checkpoint that stays need it? The best parameters are in many. */
+static bool is_shared(const struct cjob *j, const struct checkpoint *k, const struct cid *cid)
+{
+    for (uint32_t i = 0; i < j->checkpoint_count; i++) {
+        const struct checkpoint *other = &j->checkpoint[i];
+        if (other->step == k->step || other->state > CHECKPOINT_COMPLETE)
+            continue;
+        if (keeps(other, cid) || cid_equal(&other->model, cid))
+            return true;
+    }
+    return false;
+}
+
 static void unpin_all(struct coordinator *c, struct cjob *j, const struct checkpoint *k)
 {
     for (uint32_t i = 0; i < k->kept_count; i++)
-        unpin_later(c, j->id, &k->kept[i].value.cid);
-    unpin_later(c, j->id, &k->model);
+        if (!is_shared(j, k, &k->kept[i].value.cid))
+            unpin_later(c, j->id, &k->kept[i].value.cid);
+    if (!is_shared(j, k, &k->model))
+        unpin_later(c, j->id, &k->model);
 }
 
 /* The row's pins go, and the row with them. */
@@ -255,14 +304,17 @@ enum emac_status checkpoints_load(struct coordinator *c, struct cjob *j, struct 
     size_t count = rows.len / sizeof(*r);
     for (uint32_t i = 0; i < j->checkpoint_count; i++)
         j->checkpoint[i].state = CHECKPOINT_STALE; /* until its row is seen */
-    for (size_t i = 0; st == EMAC_OK && i < count; i++) {
+    for (size_t i = 0; i < count && st == EMAC_OK; i++) {
         struct checkpoint *k = find_step(j, r[i].step);
-        if (k == NULL || !same_values(k, &r[i])) {
-            st = row_drop(c, j, &r[i], err);
+        if (k == NULL || !same_values(k, &r[i]))
             continue;
-        }
         *k = r[i];
         known_add(c, k);
+    }
+    for (size_t i = 0; st == EMAC_OK && i < count; i++) {
+        struct checkpoint *k = find_step(j, r[i].step);
+        if (k == NULL || !same_values(k, &r[i]))
+            st = row_drop(c, j, &r[i], err);
     }
     for (uint32_t i = 0; st == EMAC_OK && i < j->checkpoint_count; i++) {
         struct checkpoint *k = &j->checkpoint[i];
@@ -325,14 +377,6 @@ void deposits_for(struct coordinator *c, struct node *n, json_t *list)
     }
 }
 
-static bool keeps(const struct checkpoint *k, const struct cid *cid)
-{
-    for (uint32_t i = 0; i < k->kept_count; i++)
-        if (cid_equal(&k->kept[i].value.cid, cid))
-            return true;
-    return false;
-}
-
 bool deposit_wanted(struct coordinator *c, const struct cid *cid, char job[JOB_ID_MAX])
 {
     for (uint32_t i = 0; i < c->job_count; i++) {
@@ -370,8 +414,8 @@ static uint32_t work_gather(struct coordinator *c, struct work *w)
             w[n] = (struct work){.k = *p};
             emac_strcpy(w[n].job, sizeof(w[n].job), j->id);
             struct emac_err err = {0};
-            if (plan_model(j->plan, params_of(p), &w[n].k.model, &w[n].block, &w[n].block_count,
-                           &err) == EMAC_OK)
+            if (plan_model(j->plan, &checkpoint_params(p)->value.cid, &w[n].k.model, &w[n].block,
+                           &w[n].block_count, &err) == EMAC_OK)
                 n++;
             else
                 LOG_W("coordinator", "cannot lay out the model of '%s': %s", j->id, err.text);
@@ -412,7 +456,7 @@ static void work_do(struct coordinator *c, struct work *w)
         const struct cid *cid = &w->k.kept[i].value.cid;
         w->k.kept[i].stored = is_stored(c, cid) && pin(c, w->job, cid);
     }
-    bool params = checkpoint_kept(&w->k, "params")->stored;
+    bool params = checkpoint_params(&w->k)->stored;
     w->k.model_stored = st == EMAC_OK && (!params || pin(c, w->job, &w->k.model));
     store_building_end(c->depot, &building);
     job_blocks_free(w->block, w->block_count);

@@ -153,8 +153,9 @@ enum emac_status ctask_insert(struct coordinator *c, struct cjob *j, struct ctas
 enum emac_status ctask_update(struct coordinator *c, struct cjob *j, const struct ctask *t,
                               struct emac_err *err);
 const struct vote *ctask_vote(const struct ctask *t, const char *did);
-enum emac_status ctask_vote_add(struct ctask *t, const char *did, const struct outputs *o,
-                                bool paid, struct emac_err *err);
+enum emac_status ctask_vote_add(struct ctask *t, const struct vote *v, struct emac_err *err);
+/* What that vote says becomes the result. */
+void ctask_result_set(struct ctask *t, const struct vote *v);
 uint32_t ctask_need(struct coordinator *c, const struct cjob *j, const struct ctask *t);
 /* Executions that should be under way now beyond votes and open leases. */
 bool ctask_wants_lease(const struct ctask *t);
@@ -254,7 +255,10 @@ void plan_unpin(struct coordinator *c, const char *job, const struct job_plan *p
 const struct kept *checkpoint_kept(const struct checkpoint *k, const char *name); /* NULL: none */
 /* The values that column `kept` of a row names. */
 void checkpoint_parse(struct checkpoint *k, const char *text);
-struct checkpoint *checkpoint_final(struct cjob *j); /* of the last round; NULL */
+/* The model's parameters (plan_model_params). */
+const struct kept *checkpoint_params(const struct checkpoint *k);
+/* Of the state that training ended with; NULL while it goes on. */
+struct checkpoint *checkpoint_final(struct cjob *j);
 /* Is every input of the task with a live rig or in the depot? *gone = the first that is not. */
 bool inputs_present(struct coordinator *c, const struct ctask *t, struct cid *gone);
 json_t *sources_json(struct coordinator *c, const struct task *t, const struct node *asker,

@@ -193,13 +193,14 @@ void jobs_close(struct coordinator *c)
 enum emac_status job_figures_write(struct coordinator *c, const struct cjob *j,
                                    const struct figures *f, struct emac_err *err)
 {
+    const struct plan_score *score = plan_model_score(j->plan, &j->st);
     return db_exec(
         c->db, err,
         "UPDATE jobs SET step = ?, loss = ?, score = ?, accuracy = ?, tasks = ?, checked = ?,"
         " mismatches = ?, retries = ?, lapsed = ?, busy_us = ?, bytes_moved = ?"
         " WHERE id = ?",
-        "idddiiiiiiit", (int64_t)j->st.step, j->loss, j->score, j->accuracy, f->tasks, f->checked,
-        f->mismatches, f->retries, f->lapsed, f->busy_us, f->bytes_moved, j->id);
+        "idddiiiiiiit", (int64_t)j->st.step, j->loss, score->loss, score->accuracy, f->tasks,
+        f->checked, f->mismatches, f->retries, f->lapsed, f->busy_us, f->bytes_moved, j->id);
 }
 
 static enum emac_status state_write(struct coordinator *c, const struct cjob *j,
@@ -288,7 +289,7 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
     enum emac_status st;
     if (state == JOB_SUCCEEDED) {
         EMAC_ASSERT(last != NULL);
-        cid_text(params, &checkpoint_kept(last, "params")->value.cid);
+        cid_text(params, &checkpoint_params(last)->value.cid);
         cid_text(model, &last->model);
     }
     EMAC_TRY(st, disputes_void(c, j, err));
@@ -342,7 +343,7 @@ static bool is_done(struct cjob *j)
         if (j->task[i]->state == RESULT_DISPUTED || j->task[i]->vote_count < j->task[i]->need)
             return false;
     const struct checkpoint *last = checkpoint_final(j);
-    return last && checkpoint_kept(last, "params")->stored && last->model_stored;
+    return last && checkpoint_params(last)->stored && last->model_stored;
 }
 
 void job_tick(struct coordinator *c, struct cjob *j, bool flush)

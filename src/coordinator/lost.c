@@ -131,13 +131,12 @@ static void suspect_add(struct coordinator *c, const struct cjob *j, const struc
 static uint32_t suspects_of(struct coordinator *c, struct cjob *j, struct suspect *s)
 {
     uint32_t count = 0;
-    enum plan_phase phase = plan_phase_of(j->plan, &j->st);
-    if (phase == PLAN_INIT)
+    if (plan_phase_of(j->plan, &j->st) == PLAN_INIT)
         return 0;
     const struct checkpoint *last = checkpoint_final(j);
-    bool deposited = phase != PLAN_TRAIN && last != NULL && checkpoint_kept(last, "params")->stored;
-    for (uint32_t i = 0; i < j->st.value_count && !deposited; i++)
-        if (plan_needs_value(j->plan, &j->st, &j->st.value[i]))
+    for (uint32_t i = 0; i < j->st.value_count; i++)
+        if (plan_needs_value(j->plan, &j->st, &j->st.value[i]) &&
+            (last == NULL || !checkpoint_kept(last, j->st.value[i].name)->stored))
             suspect_add(c, j, &j->st.value[i].cid, "", s, &count);
     for (uint32_t i = 0; i < j->st.result_count; i++) {
         const struct plan_result *r = &j->st.result[i];

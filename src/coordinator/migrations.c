@@ -102,11 +102,17 @@ static const char ASSETS[] =
     " reserve_units BIGINT NOT NULL, PRIMARY KEY (job, asset));"
     "CREATE INDEX jobs_by_model ON jobs (model, seq);";
 
+/* What each receipt's metrics tell: a dispute may be decided for another than the last. */
+static const char VOTES[] =
+    "ALTER TABLE receipts ADD COLUMN loss DOUBLE PRECISION NOT NULL DEFAULT -1;" /* < 0: none */
+    "ALTER TABLE receipts ADD COLUMN accuracy DOUBLE PRECISION NOT NULL DEFAULT -1;";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
                                                       {"104_values", VALUES},
-                                                      {"105_assets", ASSETS}};
+                                                      {"105_assets", ASSETS},
+                                                      {"106_votes", VOTES}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -158,18 +158,22 @@ static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const
     outputs_text(outputs, &d->outputs);
     if (ctask_vote(t, d->did)) /* made again after its result was withdrawn */
         return db_exec(c->db, err,
-                       "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?"
-                       " WHERE job = ? AND task = ? AND node = ?",
-                       "tbbittt", d->receipt.lease, (const void *)d->object.data, d->object.len,
+                       "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?,"
+                       " loss = ?, accuracy = ? WHERE job = ? AND task = ? AND node = ?",
+                       "tbbiddttt", d->receipt.lease, (const void *)d->object.data, d->object.len,
                        (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c),
-                       d->job, task, d->did);
-    enum emac_status st = db_exec(
-        c->db, err,
-        "INSERT INTO receipts (job, task, node, lease, outputs, object, signature, units,"
-        " state, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'unpaid', ?)",
-        "tttttbbi", d->job, task, d->did, d->receipt.lease, outputs, (const void *)d->object.data,
-        d->object.len, (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c));
-    return st == EMAC_OK ? ctask_vote_add(t, d->did, &d->outputs, false, err) : st;
+                       d->loss, d->accuracy, d->job, task, d->did);
+    enum emac_status st =
+        db_exec(c->db, err,
+                "INSERT INTO receipts (job, task, node, lease, outputs, object, signature, units,"
+                " state, at_ms, loss, accuracy) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'unpaid', ?, ?, ?)",
+                "tttttbbidd", d->job, task, d->did, d->receipt.lease, outputs,
+                (const void *)d->object.data, d->object.len, (const void *)d->signature.data,
+                d->signature.len, (int64_t)wall_ms(c), d->loss, d->accuracy);
+    struct vote v = {.outputs = d->outputs, .loss = d->loss, .accuracy = d->accuracy};
+    bool fits = emac_strcpy(v.did, sizeof(v.did), d->did);
+    EMAC_ASSERT(fits);
+    return st == EMAC_OK ? ctask_vote_add(t, &v, err) : st;
 }
 
 static enum emac_status lease_done(struct coordinator *c, struct cjob *j, struct ctask *t,
@@ -219,10 +223,12 @@ static void log_accepted(struct coordinator *c, const struct cjob *j, const stru
     if (t->kind == TASK_INIT)
         job_log(c, j->id, LOG_INFO, "the model's first weights are made");
     else if (t->kind == TASK_SCORE && t->accuracy >= 0)
-        job_log(c, j->id, LOG_INFO, "%.2f %% of the test records right, loss %.4f nats",
+        job_log(c, j->id, LOG_INFO,
+                "after step %u %.2f %% of the test records right, loss %.4f nats", t->step,
                 100 * t->accuracy, t->loss);
     else if (t->kind == TASK_SCORE)
-        job_log(c, j->id, LOG_INFO, "held-out loss %.4f nats per token", t->loss);
+        job_log(c, j->id, LOG_INFO, "after step %u held-out loss %.4f nats per token", t->step,
+                t->loss);
 }
 
 static enum emac_status accept(struct coordinator *c, struct cjob *j, struct ctask *t,
@@ -292,13 +298,9 @@ static enum emac_status resolve(struct coordinator *c, struct cjob *j, struct ct
     enum emac_status st;
     j->stale = true; /* so leases that are no longer wanted and checkpoints follow from the rows */
     t->state = RESULT_ACCEPTED;
-    t->outputs = t->vote[winner].outputs;
-    if (outputs_equal(&t->outputs, &d->outputs)) {
-        t->loss = d->loss;
-        t->accuracy = d->accuracy;
-        if (t->current)
-            EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
-    }
+    ctask_result_set(t, &t->vote[winner]);
+    if (t->current && outputs_equal(&t->outputs, &d->outputs))
+        EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
     j->figures.tasks++;
     j->figures.checked++;
     job_log(c, j->id, LOG_WARN, "the dispute about '%s' is decided by a majority of %u rigs",

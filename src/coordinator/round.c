@@ -19,15 +19,14 @@
 
 static enum emac_status result_take(struct cjob *j, const struct ctask *t, struct emac_err *err)
 {
-    struct plan_result r = {
-        .kind = t->kind, .range = t->range, .loss = t->loss, .output_count = t->outputs.count};
+    struct plan_result r = {.kind = t->kind,
+                            .range = t->range,
+                            .loss = t->loss,
+                            .accuracy = t->accuracy,
+                            .output_count = t->outputs.count};
     bool fits = emac_strcpy(r.slot, sizeof(r.slot), t->slot);
     EMAC_ASSERT(fits);
     memcpy(r.output, t->outputs.at, sizeof(r.output));
-    if (t->kind == TASK_SCORE) {
-        j->score = t->loss;
-        j->accuracy = t->accuracy;
-    }
     return plan_take(&j->st, &r, err);
 }
 
@@ -54,7 +53,7 @@ static bool turn(struct cjob *j)
     if (!plan_turn(j->plan, &j->st))
         return false;
     j->loss = j->st.loss;
-    if (plan_is_checkpoint(&j->plan->job, j->st.step) && !j->st.scored)
+    if (plan_is_checkpoint(j->plan, &j->st))
         checkpoint_note(j, &j->st);
     return true;
 }
@@ -154,7 +153,7 @@ void job_unload(struct coordinator *c, struct cjob *j)
     j->checkpoint = NULL;
     j->task_count = j->task_cap = j->checkpoint_count = j->checkpoint_cap = 0;
     plan_state_release(&j->st);
-    j->loss = j->score = j->accuracy = -1;
+    j->loss = -1;
     j->laid = false;
 }
 
@@ -199,10 +198,10 @@ void jobs_refresh(struct coordinator *c)
 
 /* ---- accepting ---- */
 
-static bool round_has_open(const struct cjob *j)
+static bool round_has_open(const struct cjob *j, enum task_kind kind)
 {
     for (uint32_t i = 0; i < j->task_count; i++)
-        if (j->task[i]->current && j->task[i]->state != RESULT_ACCEPTED)
+        if (j->task[i]->current && j->task[i]->kind == kind && j->task[i]->state != RESULT_ACCEPTED)
             return true;
     return false;
 }
@@ -211,8 +210,13 @@ static void log_round(struct coordinator *c, const struct cjob *j)
 {
     uint32_t rounds = plan_rounds(&j->plan->job), done = j->st.step;
     uint32_t every = rounds / ROUNDS_LOGGED + 1;
-    if (done % every == 0 || plan_is_checkpoint(&j->plan->job, done))
+    if (done % every == 0 || plan_is_checkpoint(j->plan, &j->st))
         job_log(c, j->id, LOG_INFO, "step %u of %u: loss %.4f", done, rounds, j->loss);
+    if (plan_stopped(j->plan, &j->st))
+        job_log(c, j->id, LOG_INFO,
+                "training ends after step %u: %u evaluations were no better than the held-out "
+                "loss %.4f after step %u",
+                done, j->st.worse, j->st.best.loss, j->st.best.step);
 }
 
 /* After an accepted result led to the next round. */
@@ -221,11 +225,10 @@ static enum emac_status moved_on(struct coordinator *c, struct cjob *j, uint32_t
 {
     enum emac_status st = EMAC_OK;
     round_retire(j);
-    if (j->st.step > was) {
+    if (j->st.step > was)
         log_round(c, j);
-        if (plan_is_checkpoint(&j->plan->job, j->st.step))
-            st = checkpoint_write(c, j, j->st.step, err);
-    }
+    if (plan_is_checkpoint(j->plan, &j->st))
+        st = checkpoint_write(c, j, j->st.step, err);
     if (!j->st.scored)
         rate_note(c, j);
     return st == EMAC_OK ? fold_all(c, j, err) : st;
@@ -235,7 +238,7 @@ void round_accept(struct coordinator *c, struct cjob *j, struct ctask *t)
 {
     struct emac_err err = {0};
     uint32_t was = j->st.step;
-    bool shared = task_kind_info(t->kind)->shared;
+    enum task_kind kind = t->kind;
     EMAC_ASSERT(t->state == RESULT_ACCEPTED);
     if (!t->current)
         return;
@@ -244,7 +247,7 @@ void round_accept(struct coordinator *c, struct cjob *j, struct ctask *t)
     if (st == EMAC_OK && turn(j))
         st = moved_on(c, j, was, &err);
     /* Other ranges of a sum that are out still are what is wanted. */
-    if (!shared || !round_has_open(j))
+    if (!task_kind_info(kind)->shared || !round_has_open(j, kind))
         j->laid = false;
     if (st != EMAC_OK) {
         LOG_W("coordinator", "job '%s' must be read again: %s", j->id, err.text);
@@ -281,7 +284,7 @@ static void crew_gather(struct coordinator *c, struct crew *crew)
 
 /* A want becomes a task in memory: the one that is there, or its row, or a new one. */
 static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct plan_want *w,
-                                  const struct crew *crew, bool was_open, struct emac_err *err)
+                                  const struct crew *crew, bool open, struct emac_err *err)
 {
     struct ctask *fresh, *t;
     enum emac_status st = ctask_from_want(c, j, w, &fresh, err);
@@ -302,7 +305,7 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
         return st;
     }
     t->holders = w->holders;
-    if (w->placed || (task_kind_info(t->kind)->shared && !was_open)) {
+    if (w->placed || (task_kind_info(t->kind)->shared && !open)) {
         t->owner = crew->node[w->owner];
         t->expected_ms = sched_expected_ms(&t->owner->speed, SCHED_WORK_MATH, t->flops, 0);
     }
@@ -315,21 +318,22 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
     return st;
 }
 
-static uint32_t open_gather(const struct cjob *j, struct tree_range *open)
+static uint32_t open_gather(const struct cjob *j, struct plan_open *open)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < j->task_count; i++) {
         const struct ctask *t = j->task[i];
         if (t->current && t->state != RESULT_ACCEPTED && task_kind_info(t->kind)->shared)
-            open[n++] = t->range;
+            open[n++] = (struct plan_open){t->kind, t->range};
     }
     return n;
 }
 
-static bool range_in(const struct tree_range *open, uint32_t n, struct tree_range r)
+static bool was_open(const struct plan_open *open, uint32_t n, const struct plan_want *w)
 {
     for (uint32_t i = 0; i < n; i++)
-        if (open[i].first == r.first && open[i].count == r.count)
+        if (open[i].kind == w->kind && open[i].range.first == w->range.first &&
+            open[i].range.count == w->range.count)
             return true;
     return false;
 }
@@ -338,7 +342,7 @@ static enum emac_status lay_with(struct coordinator *c, struct cjob *j, const st
                                  struct emac_err *err)
 {
     struct plan_want *want = NULL;
-    struct tree_range *open = NULL;
+    struct plan_open *open = NULL;
     uint32_t cap = crew->count * WANTS_PER_WORKER + WANTS_MORE, count = 0, done = 0, open_count;
     enum emac_status st;
     if (cap > WANTS_MAX)
@@ -349,8 +353,8 @@ static enum emac_status lay_with(struct coordinator *c, struct cjob *j, const st
     EMAC_TRY(st, plan_next(j->plan, &j->st, open, open_count, crew->speed, crew->count, want, cap,
                            &count, err));
     for (; done < count; done++)
-        EMAC_TRY(st, want_take(c, j, &want[done], crew,
-                               range_in(open, open_count, want[done].range), err));
+        EMAC_TRY(st,
+                 want_take(c, j, &want[done], crew, was_open(open, open_count, &want[done]), err));
     j->laid = count < cap;
 out:
     if (want)

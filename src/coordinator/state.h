@@ -93,6 +93,7 @@ struct lease {
 struct vote {
     char did[DID_KEY_MAX];
     struct outputs outputs;
+    double loss, accuracy; /* of its metrics; < 0: none */
     bool paid;
 };
 
@@ -168,8 +169,7 @@ struct cjob {
     char reason[REASON_MAX];
     struct job_plan *plan;
     struct plan_state st;
-    double loss, score; /* nats; < 0: none yet */
-    double accuracy;    /* share of test records classified right; < 0: none */
+    double loss; /* of the last round, nats; < 0: none yet */
     struct ctask **task;
     uint32_t task_count, task_cap;
     bool laid;                        /* the round's tasks are in task[] */

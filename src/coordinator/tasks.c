@@ -68,11 +68,10 @@ const struct vote *ctask_vote(const struct ctask *t, const char *did)
     return NULL;
 }
 
-enum emac_status ctask_vote_add(struct ctask *t, const char *did, const struct outputs *o,
-                                bool paid, struct emac_err *err)
+enum emac_status ctask_vote_add(struct ctask *t, const struct vote *v, struct emac_err *err)
 {
     struct vote *grown;
-    EMAC_ASSERT(ctask_vote(t, did) == NULL);
+    EMAC_ASSERT(ctask_vote(t, v->did) == NULL);
     enum emac_status st = emac_alloc(&grown, t->vote_count + 1, sizeof(*grown), err);
     if (st != EMAC_OK)
         return st;
@@ -80,12 +79,15 @@ enum emac_status ctask_vote_add(struct ctask *t, const char *did, const struct o
         memcpy(grown, t->vote, t->vote_count * sizeof(*grown));
     free(t->vote);
     t->vote = grown;
-    struct vote *v = &t->vote[t->vote_count++];
-    v->outputs = *o;
-    v->paid = paid;
-    bool fits = emac_strcpy(v->did, sizeof(v->did), did);
-    EMAC_ASSERT(fits);
+    t->vote[t->vote_count++] = *v;
     return EMAC_OK;
+}
+
+void ctask_result_set(struct ctask *t, const struct vote *v)
+{
+    t->outputs = v->outputs;
+    t->loss = v->loss;
+    t->accuracy = v->accuracy;
 }
 
 /* Executions wanted of a fresh task (COORD-3). */
@@ -216,14 +218,17 @@ static enum emac_status votes_load(struct coordinator *c, struct cjob *j, struct
     bool row = false;
     cid_text(cid, &t->cid);
     enum emac_status st = db_query(c->db, &q, err,
-                                   "SELECT node, outputs, state FROM receipts"
+                                   "SELECT node, outputs, state, loss, accuracy FROM receipts"
                                    " WHERE job = ? AND task = ? AND state <> 'void' ORDER BY at_ms",
                                    "tt", j->id, cid);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
-        struct outputs o;
-        bool sound = outputs_parse(&o, db_text(q, 1));
+        struct vote v = {.paid = strcmp(db_text(q, 2), "unpaid") != 0,
+                         .loss = db_f64(q, 3),
+                         .accuracy = db_f64(q, 4)};
+        bool sound = outputs_parse(&v.outputs, db_text(q, 1)) &&
+                     emac_strcpy(v.did, sizeof(v.did), db_text(q, 0));
         EMAC_ASSERT(sound);
-        st = ctask_vote_add(t, db_text(q, 0), &o, strcmp(db_text(q, 2), "unpaid") != 0, err);
+        st = ctask_vote_add(t, &v, err);
         if (st != EMAC_OK)
             db_done(q);
     }

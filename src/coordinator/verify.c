@@ -183,7 +183,7 @@ static enum emac_status dispute_review(struct coordinator *c, struct cjob *j, co
         t->state = RESULT_ACCEPTED;
         if (!outputs_equal(&t->outputs, &t->vote[winner].outputs))
             EMAC_TRY(st, metrics_forget(c, j, t, err));
-        t->outputs = t->vote[winner].outputs;
+        ctask_result_set(t, &t->vote[winner]);
         EMAC_TRY(st, ctask_update(c, j, t, err));
         EMAC_TRY(st, verify_losers(c, t, err));
         st = verify_pay(c, j, t, "", &paid, err); /* last: the losers' money is back by now */

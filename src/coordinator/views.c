@@ -178,8 +178,8 @@ static void overlay(struct coordinator *c, const char *id, json_t *o, bool detai
     json_object_set_new(o, "phase", json_string(phase_name(plan_phase_of(j->plan, &j->st))));
     json_object_set_new(o, "step", json_integer(j->st.step));
     json_object_set_new(o, "loss", loss_json(j->loss));
-    json_object_set_new(o, "loss_bits_per_byte",
-                        loss_json(j->score < 0 ? j->score : j->score / LN2));
+    const struct plan_score *score = plan_model_score(j->plan, &j->st);
+    score_set(o, &j->plan->job, score->loss, score->accuracy);
     json_object_set_new(o, "tokens",
                         json_integer((json_int_t)(j->st.step * job_units_per_step(&j->plan->job))));
     json_object_set_new(o, "rigs", json_integer(rigs_of(c, j)));

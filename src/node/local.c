@@ -71,7 +71,7 @@ static enum emac_status model_put(struct engine *e, struct cid *model, struct em
     struct job_block *block;
     size_t count;
     enum emac_status st =
-        plan_model(e->plan, plan_value(&e->st, "params"), model, &block, &count, err);
+        plan_model(e->plan, plan_model_params(&e->st), model, &block, &count, err);
     if (st != EMAC_OK)
         return st;
     st = blocks_put(e, block, count, err);
@@ -95,15 +95,16 @@ static enum emac_status unpin(struct engine *e, const struct cid *cid, struct em
 
 /* ---- keeping state ---- */
 
-/* A checkpoint's parameters are pinned with the model that they are part of. */
+/* A checkpoint's model pins the parameters that are part of it. */
 static enum emac_status values_pin(struct engine *e, bool checkpoint, struct emac_err *err)
 {
     struct store *s = e->cfg->store;
     enum emac_status st = EMAC_OK;
     for (uint32_t i = 0; i < e->st.value_count && st == EMAC_OK; i++) {
         const struct plan_value *v = &e->st.value[i];
+        bool in_model = checkpoint && cid_equal(&v->cid, plan_model_params(&e->st));
         st = store_value_persist(s, &v->cid, err);
-        if (st == EMAC_OK && !(checkpoint && strcmp(v->name, "params") == 0))
+        if (st == EMAC_OK && !in_model)
             st = store_pin(s, e->out->id, &v->cid, err);
     }
     return st;
@@ -147,6 +148,9 @@ static enum emac_status state_save(struct engine *e, bool checkpoint, struct ema
     }
     e->saved.job = e->out->job;
     e->saved.step = e->st.step;
+    e->saved.score = e->st.score;
+    e->saved.best = e->st.best;
+    e->saved.worse = e->st.worse;
     values_copy(e->saved.value, &e->saved.value_count, e->st.value, e->st.value_count);
     if (e->path[0] != '\0')
         EMAC_TRY(st, local_state_write(e->cfg->os, e->path, &e->saved, err));
@@ -195,6 +199,9 @@ static enum emac_status resume(struct engine *e, struct emac_err *err)
     e->saved = s;
     e->has_saved = true;
     e->st.step = s.step;
+    e->st.score = s.score;
+    e->st.best = s.best;
+    e->st.worse = s.worse;
     values_copy(e->st.value, &e->st.value_count, s.value, s.value_count);
     e->out->resumed_at = s.step;
     e->last.resumed = true;
@@ -254,6 +261,7 @@ static void report(struct engine *e, bool checkpoint)
     p->step = e->st.step;
     p->steps = plan_rounds(&e->plan->job);
     p->checkpoint = checkpoint;
+    p->score = e->st.score;
     if (done > 0) {
         double seconds = (double)(now_ns(e) - e->train_ns) * 1e-9;
         double each = seconds / (double)done;
@@ -278,17 +286,11 @@ static enum emac_status metrics_take(struct engine *e, const struct store_value 
 }
 
 static enum emac_status score_take(struct engine *e, const struct store_value *m,
-                                   struct emac_err *err)
+                                   struct plan_result *r, struct emac_err *err)
 {
-    enum emac_status st = metrics_read(m->data, m->size, "loss", &e->out->heldout_loss, err);
-    if (st != EMAC_OK)
-        return st;
-    e->out->has_accuracy = job_on_records(&e->plan->job);
-    if (e->out->has_accuracy)
-        st = metrics_read(m->data, m->size, "accuracy", &e->out->accuracy, err);
-    else
-        e->out->heldout_bits_per_byte = e->out->heldout_loss * LOG2_E; /* a token is a byte */
-    e->out->has_heldout = st == EMAC_OK;
+    enum emac_status st = metrics_read(m->data, m->size, "loss", &r->loss, err);
+    if (st == EMAC_OK && job_on_records(&e->plan->job))
+        st = metrics_read(m->data, m->size, "accuracy", &r->accuracy, err);
     return st;
 }
 
@@ -296,17 +298,26 @@ static enum emac_status result_take(struct engine *e, const struct plan_want *w,
                                     const struct exec_result *r, struct emac_err *err)
 {
     const struct store_value *metrics = output_of(r, "metrics");
-    struct plan_result result = {
-        .kind = w->kind, .range = w->range, .loss = -1, .output_count = r->output_count};
+    struct plan_result result = {.kind = w->kind,
+                                 .range = w->range,
+                                 .loss = -1,
+                                 .accuracy = -1,
+                                 .output_count = r->output_count};
     enum emac_status st = EMAC_OK;
     emac_strcpy(result.slot, sizeof result.slot, w->slot);
     memcpy(result.output, r->output, r->output_count * sizeof r->output[0]);
     for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
         st = held_add(e, r->value[i], err);
     if (st == EMAC_OK && metrics != NULL)
-        st = w->kind == TASK_SCORE ? score_take(e, metrics, err)
+        st = w->kind == TASK_SCORE ? score_take(e, metrics, &result, err)
                                    : metrics_take(e, metrics, &result.loss, err);
     return st == EMAC_OK ? plan_take(&e->st, &result, err) : st;
+}
+
+/* Did the evaluation after training find that its parameters are the best? */
+static bool is_new_best(const struct engine *e)
+{
+    return e->plan->job.keep == KEEP_BEST && e->st.best.step == e->st.step;
 }
 
 /* The results led to the next round. */
@@ -319,8 +330,10 @@ static enum emac_status turned(struct engine *e, enum plan_phase was, struct ema
         e->last.loss = e->out->loss = e->st.loss;
         e->last.lr = optimiser_lr(&e->plan->job.optimiser, e->st.step - 1);
         e->out->units += job_units_per_step(&e->plan->job);
-        checkpoint = plan_is_checkpoint(&e->plan->job, e->st.step);
+        checkpoint = plan_is_checkpoint(e->plan, &e->st);
     }
+    if (was == PLAN_EVAL)
+        checkpoint = is_new_best(e);
     if (checkpoint)
         st = state_save(e, true, err);
     if (st == EMAC_OK)
@@ -431,7 +444,10 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
     job_id(e->out->id, &e->out->job);
     EMAC_TRY(st, job_plan_new(cfg->job, cfg->store, &e->plan, err));
-    if (plan_rounds(cfg->job) / cfg->job->checkpoint_every >= LOCAL_CHECKPOINTS_MAX) {
+    uint32_t kept = plan_rounds(cfg->job) / cfg->job->checkpoint_every;
+    if (cfg->job->keep == KEEP_BEST)
+        kept += plan_rounds(cfg->job) / cfg->job->eval_every;
+    if (kept >= LOCAL_CHECKPOINTS_MAX) {
         st = emac_fail(err, EMAC_INVALID,
                        "recipe.checkpoint_every %u makes more than %d checkpoints; "
                        "raise it",
@@ -475,7 +491,15 @@ static enum emac_status stop(struct engine *e, struct emac_err *err)
 static void finish(struct engine *e)
 {
     struct local_result *out = e->out;
-    out->params = *plan_value(&e->st, "params");
+    const struct plan_score *score = plan_model_score(e->plan, &e->st);
+    out->params = *plan_model_params(&e->st);
+    out->steps = e->st.step;
+    out->has_heldout = e->st.scored;
+    out->has_accuracy = score->accuracy >= 0;
+    out->heldout_loss = score->loss;
+    out->accuracy = score->accuracy;
+    if (!job_on_records(&e->plan->job))
+        out->heldout_bits_per_byte = score->loss * LOG2_E; /* a token is a byte */
     out->checkpoint = e->saved.checkpoint;
     out->checkpoint_count = e->saved.count;
     e->saved.checkpoint = NULL;

@@ -24,6 +24,7 @@ struct local_progress {
     double units_per_second; /* of job_unit, since this process began */
     double eta_seconds;      /* until the end; 0 when not known yet */
     bool checkpoint;         /* this step was kept */
+    struct plan_score score; /* of the last evaluation; loss < 0: none yet */
     bool resumed;            /* first report of a run that goes on from a saved state */
 };
 
@@ -42,18 +43,19 @@ struct local_config {
 
 struct local_checkpoint {
     uint32_t step;
-    struct cid params, model;
-    struct cid opt; /* the value of that name; none where the planner has no such value */
+    struct cid params, model; /* params: the step's; the model's are others with keep "best" */
+    struct cid opt;           /* the value of that name; none where the planner has no such value */
 };
 
 struct local_result {
     char id[JOB_ID_MAX];
-    struct cid job, params, opt, model; /* opt as in a checkpoint */
+    struct cid job, params, opt, model; /* params: the model's; opt as in a checkpoint */
     uint32_t checkpoint_count;
-    struct local_checkpoint *checkpoint; /* in order of step, earlier runs' included */
-    uint32_t resumed_at;                 /* step this run began with */
-    double loss;                         /* of the last optimiser step run; 0 if none was */
-    bool has_heldout;
+    struct local_checkpoint *checkpoint;        /* in order of step, earlier runs' included */
+    uint32_t resumed_at;                        /* step this run began with */
+    uint32_t steps;                             /* optimiser steps of the job, done */
+    double loss;                                /* of the last optimiser step run; 0 if none was */
+    bool has_heldout;                           /* the model's */
     double heldout_loss, heldout_bits_per_byte; /* nats a token, bits a byte */
     bool has_accuracy;                          /* then heldout_loss is nats a record */
     double accuracy;                            /* share of test records classified right */

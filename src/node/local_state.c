@@ -18,6 +18,10 @@ void local_state_release(struct local_state *s)
 enum emac_status local_state_add(struct local_state *s, const struct local_checkpoint *c,
                                  struct emac_err *err)
 {
+    if (s->count > 0 && s->checkpoint[s->count - 1].step == c->step) {
+        s->checkpoint[s->count - 1] = *c;
+        return EMAC_OK;
+    }
     if (s->count == LOCAL_CHECKPOINTS_MAX)
         return emac_fail(err, EMAC_TOO_LARGE, "more than %d checkpoints; raise checkpoint_every",
                          LOCAL_CHECKPOINTS_MAX);
@@ -33,6 +37,25 @@ enum emac_status local_state_add(struct local_state *s, const struct local_check
     return EMAC_OK;
 }
 
+static void score_write(struct dagcbor_writer *w, const struct plan_score *s)
+{
+    dagcbor_map(w, 3);
+    dagcbor_key(w, "loss");
+    dagcbor_f64(w, s->loss);
+    dagcbor_key(w, "step");
+    dagcbor_u64(w, s->step);
+    dagcbor_key(w, "accuracy");
+    dagcbor_f64(w, s->accuracy);
+}
+
+static void scores_write(struct dagcbor_writer *w, const struct local_state *s)
+{
+    dagcbor_key(w, "scores");
+    dagcbor_list(w, 2);
+    score_write(w, &s->score);
+    score_write(w, &s->best);
+}
+
 enum emac_status local_state_write(struct os *os, const char *path, const struct local_state *s,
                                    struct emac_err *err)
 {
@@ -40,11 +63,17 @@ enum emac_status local_state_write(struct os *os, const char *path, const struct
     struct dagcbor_writer w;
     emac_buf_init(&buf, STATE_BYTES_MAX);
     dagcbor_writer_init(&w, &buf);
-    dagcbor_map(&w, 4);
+    bool scored = s->score.loss >= 0;
+    dagcbor_map(&w, scored ? 6 : 4);
     dagcbor_key(&w, "job");
     dagcbor_cid(&w, &s->job);
     dagcbor_key(&w, "step");
     dagcbor_u64(&w, s->step);
+    if (scored) {
+        dagcbor_key(&w, "worse");
+        dagcbor_u64(&w, s->worse);
+        scores_write(&w, s);
+    }
     dagcbor_key(&w, "values");
     dagcbor_list(&w, s->value_count);
     for (uint32_t i = 0; i < s->value_count; i++) {
@@ -124,10 +153,47 @@ static enum emac_status values_read(struct local_state *s, const struct dagcbor_
     return EMAC_OK;
 }
 
+static enum emac_status score_read(struct plan_score *s, const struct dagcbor_node *map,
+                                   struct emac_err *err)
+{
+    static const char *const KEYS[] = {"loss", "step", "accuracy", NULL};
+    uint64_t step;
+    enum emac_status st;
+    if (map->type != DAGCBOR_MAP)
+        return emac_fail(err, EMAC_INVALID, "a score must be a map");
+    EMAC_TRY(st, dagcbor_only(map, KEYS, err));
+    EMAC_TRY(st, dagcbor_get_f64(map, "loss", &s->loss, err));
+    EMAC_TRY(st, dagcbor_get_f64(map, "accuracy", &s->accuracy, err));
+    EMAC_TRY(st, dagcbor_get_u64(map, "step", JOB_STEPS_MAX, &step, err));
+    s->step = (uint32_t)step;
+out:
+    return st;
+}
+
+static enum emac_status scores_read(struct local_state *s, const struct dagcbor_node *root,
+                                    struct emac_err *err)
+{
+    const struct dagcbor_node *list;
+    uint64_t worse;
+    enum emac_status st;
+    if (dagcbor_find(root, "scores") == NULL)
+        return EMAC_OK;
+    EMAC_TRY(st, dagcbor_get(root, "scores", DAGCBOR_LIST, &list, err));
+    if (list->seq.count != 2)
+        return emac_fail(err, EMAC_INVALID, "a state has two scores, not %zu", list->seq.count);
+    EMAC_TRY(st, score_read(&s->score, &list->seq.items[0], err));
+    EMAC_TRY(st, score_read(&s->best, &list->seq.items[1], err));
+    EMAC_TRY(st, dagcbor_get_u64(root, "worse", JOB_STEPS_MAX, &worse, err));
+    s->worse = (uint32_t)worse;
+out:
+    return st;
+}
+
 static enum emac_status state_parse(struct local_state *s, const struct dagcbor_node *root,
                                     struct emac_err *err)
 {
-    static const char *const KEYS[] = {"job", "step", "values", "checkpoints", NULL};
+    static const char *const KEYS[] = {"job",    "step",        "worse", "scores",
+                                       "values", "checkpoints", NULL};
     const struct dagcbor_node *list, *values;
     uint64_t step;
     enum emac_status st;
@@ -137,6 +203,7 @@ static enum emac_status state_parse(struct local_state *s, const struct dagcbor_
     EMAC_TRY(st, dagcbor_get_cid(root, "job", &s->job, err));
     EMAC_TRY(st, dagcbor_get(root, "values", DAGCBOR_LIST, &values, err));
     EMAC_TRY(st, values_read(s, values, err));
+    EMAC_TRY(st, scores_read(s, root, err));
     EMAC_TRY(st, dagcbor_get_u64(root, "step", JOB_STEPS_MAX, &step, err));
     EMAC_TRY(st, dagcbor_get(root, "checkpoints", DAGCBOR_LIST, &list, err));
     s->step = (uint32_t)step;
@@ -153,7 +220,7 @@ enum emac_status local_state_read(struct os *os, const char *path, struct local_
     struct arena a;
     const struct dagcbor_node *root;
     enum emac_status st;
-    *out = (struct local_state){0};
+    *out = (struct local_state){.score = PLAN_NO_SCORE, .best = PLAN_NO_SCORE};
     emac_buf_init(&buf, STATE_BYTES_MAX);
     arena_init(&a, STATE_ARENA_MAX);
     EMAC_TRY(st, os->file_read(os, path, &buf, err));

@@ -58,6 +58,9 @@ enum job_purpose { PURPOSE_COMMERCIAL, PURPOSE_RESEARCH };
 /* How training is spread; each has its planner (work/planner.h). */
 enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREADS_COUNT };
 
+/* Which state's parameters become the model: the last, or those of the least held-out loss. */
+enum job_keep { KEEP_LAST, KEEP_BEST };
+
 /* A field that the job's architecture does not have is 0. */
 struct job {
     char name[JOB_NAME_MAX + 1];
@@ -85,6 +88,9 @@ struct job {
         enum stage_form form; /* of what goes between them */
         uint32_t replicas;    /* rigs that may hold a stage; changes no bit */
     } pipeline;
+    uint32_t eval_every; /* rounds between evaluations during training; 0: only at the end */
+    uint32_t patience;   /* evaluations without a better one that end training; 0: never */
+    enum job_keep keep;
     enum job_purpose purpose;
     double check;          /* share of gradient tasks executed by a second rig */
     uint32_t state_copies; /* rigs that run each optimiser step (>= 1) */

@@ -43,6 +43,8 @@ static const char *const SCHEDULES[] = {[SCHEDULE_COSINE] = "cosine",
                                         [SCHEDULE_CONSTANT] = "constant"};
 static const char *const DECAY_SHAPES[] = {[DECAY_ROOT] = "1-sqrt", [DECAY_LINEAR] = "linear"};
 
+static const char *const KEEPS[] = {[KEEP_LAST] = "last", [KEEP_BEST] = "best"};
+
 /* Jobs with an optimiser, or a schedule, of a set. */
 enum {
     ADAMW = 1 << OPTIMISER_ADAMW,
@@ -148,6 +150,11 @@ const struct job_field JOB_FIELDS[] = {
      16, .of = OF_TEXT},
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
      JOB_MICRO_BATCHES_MAX, .of = OF_RECORDS},
+    {"recipe", "eval_every", FIELD_U32, NEED_DEFAULT, AT(eval_every), 0, JOB_STEPS_MAX, 0,
+     .joined = true},
+    {"recipe", "patience", FIELD_U32, NEED_DEFAULT, AT(patience), 0, JOB_STEPS_MAX, 0,
+     .joined = true},
+    {"recipe", "keep", FIELD_CHOICE, NEED_DEFAULT, AT(keep), CHOICE(KEEPS), .joined = true},
     {"spread", "kind", FIELD_CHOICE, NEED_DEFAULT, AT(spread), CHOICE(SPREADS), .joined = true},
     {"spread", "stages", FIELD_U32, NEED_MUST, AT(pipeline.stages), 2, STAGES_MAX,
      .when = IN_PIPELINE},
@@ -457,6 +464,15 @@ void job_fill_derived(struct job *job, const bool *given)
     m->max_positions = job->seq_len;
 }
 
+static enum emac_status evaluation_check(const struct job *job, struct emac_err *err)
+{
+    if (job->eval_every > 0 || (job->patience == 0 && job->keep == KEEP_LAST))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "%s needs evaluations during training: give recipe.eval_every",
+                     job->patience > 0 ? "recipe.patience" : "recipe.keep 'best'");
+}
+
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
 {
     const struct optimiser_recipe *r = &job->optimiser;
@@ -490,6 +506,7 @@ enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
             EMAC_TRY(st, job_field_check(job, &JOB_FIELDS[i], err));
     }
     EMAC_TRY(st, job_family_of(job)->check(job, err));
+    EMAC_TRY(st, evaluation_check(job, err));
     st = recipe_check(job, err);
 out:
     return st;

@@ -222,6 +222,16 @@ static struct sampler eval_sampler(const struct job *j)
     return s;
 }
 
+static enum emac_status eval_check(const struct job_plan *p, struct emac_err *err)
+{
+    if (p->job.eval_every == 0 || job_eval_batches(&p->job) > 0)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID, "recipe.eval_every needs something to evaluate on: %s",
+                     job_on_records(&p->job)
+                         ? "a data set with a test split, and recipe.eval_batches above 0"
+                         : "data.heldout and recipe.eval_batches above 0");
+}
+
 /* Without a held-out part there is nothing to sample from, and no program. */
 static enum emac_status add_eval(struct plan_building *m, struct emac_err *err)
 {
@@ -307,6 +317,7 @@ enum emac_status job_plan_new(const struct job *job, struct store *s, struct job
     EMAC_TRY(st, add_config(&m, s, err));
     EMAC_TRY(st, plan_constant_add(m.p, &m.p->job.data, err));
     EMAC_TRY(st, m.p->planner->build(&m, err));
+    EMAC_TRY(st, eval_check(m.p, err));
     EMAC_TRY(st, add_eval(&m, err));
     EMAC_TRY(st, add_tables(&m, err));
     sizes_note(m.p);

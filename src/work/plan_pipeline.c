@@ -5,7 +5,7 @@
  *   bwd r/s.m    -> sum, back.s.t       and back; the last stage goes forward and back at once
  *   reduce r/s   -> sum, squares.s      the stage's gradients over all micro-batches
  *   update r/s   -> params.s, shared.s, opt.s, of the last stage metrics
- *   join r       -> params              before a checkpoint: the whole model's weights
+ *   join r       -> params              the whole model's weights, when they are needed
  *
  * Every task takes what is there by name, so there is no order but that of the data; that a stage
  * goes forward with no more than WINDOW micro-batches that it has not brought back bounds what lies
@@ -299,7 +299,7 @@ static enum emac_status want_step(struct round *r, uint32_t s, struct emac_err *
 static void want_join(struct round *r)
 {
     char slot[SLOT_MAX];
-    if (r->join != NULL || !plan_is_checkpoint(&r->g->p->job, r->g->st->step + 1))
+    if (r->join != NULL || !plan_whole_after(r->g->p, r->g->st))
         return;
     snprintf(slot, sizeof slot, "join/%06u", r->g->st->step);
     want_add(r, TASK_JOIN, 0, 0, slot);
@@ -341,7 +341,7 @@ out:
 static bool turn(const struct job_plan *p, struct plan_state *st)
 {
     const struct plan_result *step[STAGES_MAX], *join = result_of(st, TASK_JOIN, 0, 0);
-    bool joins = plan_is_checkpoint(&p->job, st->step + 1);
+    bool joins = plan_whole_after(p, st);
     if (joins && join == NULL)
         return false;
     for (uint32_t s = 0; s < p->job.pipeline.stages; s++) {
@@ -384,6 +384,8 @@ static bool needs(const struct job_plan *p, const struct plan_state *st,
 static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, struct emac_err *err)
 {
     uint64_t steps = rounds(&p->job), joins = steps / p->job.checkpoint_every + 1;
+    if (p->job.eval_every > 0)
+        joins += 2 * (steps / p->job.eval_every);
     enum emac_status st = plan_bill_add(b, plan_program(p, TASK_JOIN), joins, err);
     for (uint32_t s = 0; s < p->job.pipeline.stages && st == EMAC_OK; s++) {
         uint64_t passes = steps * p->job.micro_batches;

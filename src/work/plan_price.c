@@ -55,8 +55,7 @@ enum emac_status plan_total(const struct job_plan *p, uint64_t *flops, int64_t *
         if (p->program[i].kind == TASK_INIT)
             EMAC_TRY(st, plan_bill_add(&b, &p->program[i], 1, err));
     EMAC_TRY(st, p->planner->bill(p, &b, err));
-    EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_EVAL), job_eval_batches(&p->job), err));
-    EMAC_TRY(st, plan_bill_add(&b, plan_program(p, TASK_SCORE), 1, err));
+    EMAC_TRY(st, plan_eval_bill(p, &b, err));
     *flops = b.flops;
     *units = b.units;
 out:

@@ -22,7 +22,8 @@ static void want_range(struct sharing *s, struct tree_range r, uint32_t owner)
     if (g->count == g->cap)
         return;
     for (uint32_t i = 0; i < g->count; i++) {
-        if (g->out[i].range.first == r.first && g->out[i].range.count == r.count)
+        if (g->out[i].kind == s->share->map && g->out[i].range.first == r.first &&
+            g->out[i].range.count == r.count)
             return;
     }
     const struct plan_program *program = plan_program(g->p, s->share->map);
@@ -66,9 +67,10 @@ static enum emac_status want_open(struct sharing *s, struct emac_err *err)
         return st;
     memcpy(done, s->taken, s->share->total * sizeof *done);
     for (uint32_t i = 0; i < g->open_count; i++) {
-        if (is_open(s, done, g->open[i])) {
-            take(s, g->open[i]);
-            want_range(s, g->open[i], 0);
+        struct tree_range r = g->open[i].range;
+        if (g->open[i].kind == s->share->map && is_open(s, done, r)) {
+            take(s, r);
+            want_range(s, r, 0);
         }
     }
     free(done);
@@ -120,6 +122,10 @@ static enum emac_status want_sum(struct sharing *s, const uint32_t *pick, uint32
         .task = {
             .program = program->cid, .total = s->share->total, .part = part, .part_count = picked}};
     s->share->fill_sum(g, w);
+    if (plan_result_find(g->st, w->slot) != NULL) { /* another part of the round is not done */
+        task_release(&w->task);
+        g->count--;
+    }
     return EMAC_OK;
 }
 

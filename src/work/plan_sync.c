@@ -77,4 +77,16 @@ static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, stru
     return st == EMAC_OK ? plan_bill_add(b, plan_program(p, TASK_STEP), steps, err) : st;
 }
 
-const struct planner PLANNER_SYNC = {build, rounds, wants, NULL, turn, NULL, bill};
+/* What was summed is done with once the sum is taken. */
+static bool needs(const struct job_plan *p, const struct plan_state *st,
+                  const struct plan_result *r, const struct task_output *output)
+{
+    if (r->kind != TASK_GRAD)
+        return true;
+    for (uint32_t i = 0; i < st->result_count; i++)
+        if (st->result[i].kind == TASK_STEP)
+            return false;
+    return true;
+}
+
+const struct planner PLANNER_SYNC = {build, rounds, wants, NULL, turn, needs, bill};

@@ -72,7 +72,7 @@ const struct plan_program *plan_program_find(const struct job_plan *p, const str
 
 void plan_state_init(struct plan_state *st)
 {
-    *st = (struct plan_state){.loss = -1};
+    *st = (struct plan_state){.loss = -1, .score = PLAN_NO_SCORE, .best = PLAN_NO_SCORE};
 }
 
 void plan_state_release(struct plan_state *st)
@@ -147,19 +147,11 @@ enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state 
 {
     if (st->value_count == 0)
         return PLAN_INIT;
-    if (st->step < plan_rounds(&p->job))
+    if (st->step < plan_rounds(&p->job) && !plan_stopped(p, st))
         return PLAN_TRAIN;
     if (!st->scored && job_eval_batches(&p->job) > 0)
         return PLAN_EVAL;
     return PLAN_DONE;
-}
-
-bool plan_is_checkpoint(const struct job *job, uint32_t round)
-{
-    uint32_t rounds = plan_rounds(job);
-    if (round == 0 || round > rounds)
-        return false;
-    return round == rounds || round % job->checkpoint_every == 0;
 }
 
 /* ---- results ---- */
@@ -273,23 +265,41 @@ static bool turn_init(const struct job_plan *p, struct plan_state *st)
     return true;
 }
 
+/* Training and, where one is due, the evaluation beside it. */
+static bool turn_round(const struct job_plan *p, struct plan_state *st)
+{
+    bool due = plan_eval_due(p, st);
+    const struct plan_result *score = plan_score_find(st);
+    double loss = loss_of(st);
+    struct cid params = {0};
+    if (due && score == NULL)
+        return false;
+    if (due)
+        params = *plan_value(st, "params");
+    if (!p->planner->turn(p, st))
+        return false;
+    if (due)
+        plan_score_take(p, st, score, st->step, &params);
+    st->step++;
+    st->loss = loss;
+    return true;
+}
+
 bool plan_turn(const struct job_plan *p, struct plan_state *st)
 {
-    double loss = loss_of(st);
     switch (plan_phase_of(p, st)) {
     case PLAN_INIT:
         if (!turn_init(p, st))
             return false;
         break;
     case PLAN_TRAIN:
-        if (!p->planner->turn(p, st))
+        if (!turn_round(p, st))
             return false;
-        st->step++;
-        st->loss = loss;
         break;
     case PLAN_EVAL:
-        if (plan_result_find(st, "score") == NULL)
+        if (plan_score_find(st) == NULL)
             return false;
+        plan_score_take(p, st, plan_score_find(st), st->step, plan_value(st, "params"));
         st->scored = true;
         break;
     case PLAN_DONE:
@@ -304,6 +314,8 @@ bool plan_needs(const struct job_plan *p, const struct plan_state *st, const str
 {
     if (strcmp(output->name, "metrics") == 0)
         return false;
+    if (r->kind == TASK_EVAL)
+        return plan_score_find(st) == NULL;
     if (plan_phase_of(p, st) == PLAN_TRAIN && p->planner->needs != NULL)
         return p->planner->needs(p, st, r, output);
     return true;
@@ -312,7 +324,8 @@ bool plan_needs(const struct job_plan *p, const struct plan_state *st, const str
 bool plan_needs_value(const struct job_plan *p, const struct plan_state *st,
                       const struct plan_value *v)
 {
-    return plan_phase_of(p, st) == PLAN_TRAIN || strcmp(v->name, "params") == 0;
+    return plan_phase_of(p, st) == PLAN_TRAIN || strcmp(v->name, "params") == 0 ||
+           strcmp(v->name, "best") == 0;
 }
 
 /* ---- tasks ---- */
@@ -388,33 +401,14 @@ void plan_wants_release(struct plan_want *w, uint32_t count)
         task_release(&w[i].task);
 }
 
-/* ---- the evaluation ---- */
-
-static void fill_eval(struct planning *g, struct tree_range r, struct plan_want *w)
-{
-    const struct job_plan *p = g->p;
-    snprintf(w->slot, sizeof w->slot, "eval/%u+%u", r.first, r.count);
-    task_input_add(&w->task, "data", &p->job.data);
-    task_input_add(&w->task, "params", plan_value(g->st, "params"));
-    if (!cid_is_none(&p->tables))
-        task_input_add(&w->task, "tables", &p->tables);
-}
-
-static void fill_score(struct planning *g, struct plan_want *w)
-{
-    double count = job_eval_batches(&g->p->job);
-    task_arg_add(&w->task, "count_inv", 1)->value[0] = (float)(1.0 / count);
-    snprintf(w->slot, sizeof w->slot, "score");
-}
+/* ---- what comes next ---- */
 
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
-                           const struct tree_range *open, uint32_t open_count, const double *speed,
+                           const struct plan_open *open, uint32_t open_count, const double *speed,
                            uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
                            struct emac_err *err)
 {
     struct planning g = {p, st, open, open_count, speed, workers, out, 0, cap};
-    const struct plan_share eval = {TASK_EVAL, TASK_SCORE, job_eval_batches(&p->job), fill_eval,
-                                    fill_score};
     enum emac_status status = EMAC_OK;
     EMAC_ASSERT(cap > 0 && workers > 0);
     *count = 0;
@@ -424,9 +418,11 @@ enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st
         break;
     case PLAN_TRAIN:
         status = p->planner->wants(&g, err);
+        if (status == EMAC_OK && plan_eval_due(p, st))
+            status = plan_eval_wants(&g, err);
         break;
     case PLAN_EVAL:
-        status = plan_share_wants(&g, &eval, err);
+        status = plan_eval_wants(&g, err);
         break;
     case PLAN_DONE:
         break;

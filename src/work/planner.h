@@ -12,6 +12,12 @@
  *   eval first+count         -> sum         (held-out windows or test records, covering [0,E))
  *   score                    -> metrics {loss}, on a data set {accuracy, loss}
  *
+ * With recipe.eval_every a round may start from a state that is to be evaluated. Then its
+ * evaluation runs beside the round's training, and the round is over when both are: whether to
+ * stop early, and which parameters are the best, follows from the rounds' results alone.
+ *   eval s/first+count       -> sum
+ *   score s                  -> metrics
+ *
  * spread "sync", synchronous data-parallel training; a round is an optimiser step:
  *   grad s/first+count       -> sum         (aligned ranges covering [0,M))
  *   step s                   -> params, opt, metrics
@@ -19,7 +25,7 @@
  * spread "pipeline": plan_pipeline.c.
  *
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
- * "eval/0+8", "score".
+ * "eval/000100/0+8", "score/000100" during training, "eval/0+8", "score" after it.
  *
  * PLAN-1  A result counts in its round only when each input of its task is a constant of the
  *         job, a value of the state, or an output of a result that counts (plan_task_fits). So to
@@ -130,10 +136,17 @@ struct plan_result {
     char slot[SLOT_MAX];
     enum task_kind kind;
     struct tree_range range;
-    double loss; /* of its metrics; < 0: none */
+    double loss, accuracy; /* of its metrics; < 0: none */
     uint32_t output_count;
     struct task_output output[TASK_OUTPUTS_MAX];
 };
+
+/* Of the state after `step` rounds. loss, accuracy < 0: none. */
+struct plan_score {
+    uint32_t step;
+    double loss, accuracy;
+};
+#define PLAN_NO_SCORE ((struct plan_score){0, -1, -1})
 
 struct plan_state {
     uint32_t step;                            /* rounds done */
@@ -142,7 +155,11 @@ struct plan_state {
     uint32_t result_count, result_cap;
     struct plan_result *result; /* in the order of their acceptance */
     bool scored;
-    double loss; /* mean of the losses of the last round that told one; < 0: none yet */
+    double loss;             /* mean of the losses of the last round that told one; < 0: none yet */
+    struct plan_score score; /* the last evaluation's */
+    struct plan_score best;  /* of the least loss, the first of equals; with recipe.keep "best" its
+                              * parameters are the value "best" */
+    uint32_t worse;          /* evaluations since */
 };
 void plan_state_init(struct plan_state *st);
 void plan_state_release(struct plan_state *st);
@@ -159,8 +176,14 @@ struct cid plan_base(const struct plan_state *st);
 
 enum plan_phase { PLAN_INIT, PLAN_TRAIN, PLAN_EVAL, PLAN_DONE };
 enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st);
-/* Rounds of training. */
+/* Rounds of training, when it does not stop early. */
 uint32_t plan_rounds(const struct job *job);
+/* Did recipe.patience end it? */
+bool plan_stopped(const struct job_plan *p, const struct plan_state *st);
+/* The parameters that the model would have if this were the end. */
+const struct cid *plan_model_params(const struct plan_state *st);
+/* The score to be shown: the last, and at the end that of the model. */
+const struct plan_score *plan_model_score(const struct job_plan *p, const struct plan_state *st);
 /* PLAN-1 for a task of the round that the state is at. */
 bool plan_task_fits(const struct job_plan *p, const struct plan_state *st, const struct task *t);
 /* Take an accepted result (its task fits; `r` is copied). */
@@ -171,7 +194,7 @@ bool plan_turn(const struct job_plan *p, struct plan_state *st);
 /* Is the output still needed: by a task of the round to come, or as part of the next state? */
 bool plan_needs(const struct job_plan *p, const struct plan_state *st, const struct plan_result *r,
                 const struct task_output *output);
-/* Does the state need the value now? After training only the parameters are. */
+/* Does the state need the value now? After training only parameters are needed. */
 bool plan_needs_value(const struct job_plan *p, const struct plan_state *st,
                       const struct plan_value *v);
 
@@ -189,6 +212,11 @@ struct plan_want {
     uint64_t flops;
     struct task task; /* owned */
 };
+/* A range of a shared kind that was handed out. */
+struct plan_open {
+    enum task_kind kind;
+    struct tree_range range;
+};
 /* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` (>= 1)
  * wants; what did not fit is wanted by the next call. Release them with plan_wants_release.
  * For shared kinds it lists the ranges still missing: if nothing of the sum is done or
@@ -196,13 +224,14 @@ struct plan_want {
  * that are not done, and shares of what neither covers. Other tasks are listed whether handed out
  * or not; what has a result is not. */
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
-                           const struct tree_range *open, uint32_t open_count, const double *speed,
+                           const struct plan_open *open, uint32_t open_count, const double *speed,
                            uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
                            struct emac_err *err);
 void plan_wants_release(struct plan_want *w, uint32_t count);
 
-/* Is the state after `round` rounds to be kept? */
-bool plan_is_checkpoint(const struct job *job, uint32_t round);
+/* Is the state to be kept? Every recipe.checkpoint_every rounds, at the end, and where "best" is
+ * new. */
+bool plan_is_checkpoint(const struct job_plan *p, const struct plan_state *st);
 
 /* ---- money ---- */
 

@@ -26,7 +26,7 @@ enum emac_status plan_constant_add(struct job_plan *p, const struct cid *cid, st
 struct planning {
     const struct job_plan *p;
     const struct plan_state *st;
-    const struct tree_range *open;
+    const struct plan_open *open;
     uint32_t open_count;
     const double *speed;
     uint32_t workers;
@@ -61,6 +61,19 @@ struct plan_share {
 enum emac_status plan_share_wants(struct planning *g, const struct plan_share *share,
                                   struct emac_err *err);
 
+/* ---- plan_eval.c: evaluations, and what follows from their scores ---- */
+
+/* Must the state after this round have the whole model's "params"? It is to be kept or evaluated,
+ * or the evaluation beside the round may end training or find the best. */
+bool plan_whole_after(const struct job_plan *p, const struct plan_state *st);
+/* Is the state that the round starts from, or training ended with, to be evaluated? */
+bool plan_eval_due(const struct job_plan *p, const struct plan_state *st);
+enum emac_status plan_eval_wants(struct planning *g, struct emac_err *err);
+const struct plan_result *plan_score_find(const struct plan_state *st); /* NULL: none yet */
+/* Of the state after `step` rounds, whose parameters are `params`. */
+void plan_score_take(const struct job_plan *p, struct plan_state *st, const struct plan_result *r,
+                     uint32_t step, const struct cid *params);
+
 /* ---- plan_price.c ---- */
 
 struct plan_bill {
@@ -72,6 +85,11 @@ struct plan_bill {
 enum emac_status plan_bill_add(struct plan_bill *b, const struct plan_program *program,
                                uint64_t times, struct emac_err *err);
 
+/* plan_eval.c: all evaluations of a job that is not stopped early. */
+enum emac_status plan_eval_bill(const struct job_plan *p, struct plan_bill *b,
+                                struct emac_err *err);
+
+/* A round may have results of kinds EVAL and SCORE too, which are no business of its planner's. */
 struct planner {
     /* Programs of init and of the rounds. */
     enum emac_status (*build)(struct plan_building *b, struct emac_err *err);

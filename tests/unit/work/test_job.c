@@ -108,6 +108,8 @@ static void test_mistakes_are_named(void **state)
         {"data.heldout", "0.5", "data.heldout must be less than 0.5"},
         {"data.heldout", "\"5%\"", "data.heldout must be a number, not text"},
         {"recipe.optimiser", "\"adam\"", "must be 'adamw', 'sgd', 'lion' or 'muon', not 'adam'"},
+        {"recipe.patience", "3", "recipe.patience needs evaluations during training: give recipe"},
+        {"recipe.keep", "\"best\"", "recipe.keep 'best' needs evaluations during training"},
         {"recipe.schedule", "1", "recipe.schedule must be text, not an integer"},
         {"recipe.lrr", "1", "unknown field 'recipe.lrr'"},
         {"recipe.lr", "0", "recipe.lr must be from 1e-12 to 1, not 0"},
@@ -297,6 +299,9 @@ static void test_round_trips(void **state)
         j.optimiser.schedule = (enum schedule_kind)draw_below(&d, SCHEDULE_CONSTANT + 1);
         j.optimiser.decay_shape = (enum decay_shape)draw_below(&d, DECAY_LINEAR + 1);
         j.optimiser.decay_steps = draw_below(&d, j.optimiser.steps - j.optimiser.warmup_steps + 1);
+        j.eval_every = draw_below(&d, 3);
+        j.patience = j.eval_every == 0 ? 0 : draw_below(&d, 3);
+        j.keep = j.eval_every > 0 && draw_below(&d, 2) == 0 ? KEEP_BEST : KEEP_LAST;
         j.optimiser.nesterov = draw_below(&d, 2) == 0;
         j.optimiser.weight_decay = draw_real(&d, 0, 1);
         j.checkpoint_every = 1 + draw_below(&d, j.optimiser.steps);

@@ -283,9 +283,13 @@ static void test_checkpoints(void **state)
 {
     struct job j = small_job(7, 1);
     j.checkpoint_every = 3;
-    const bool want[] = {false, false, false, true, false, false, true, true, false};
-    for (uint32_t s = 0; s < 9; s++)
-        assert_int_equal(plan_is_checkpoint(&j, s), want[s]);
+    const bool want[] = {false, false, false, true, false, false, true, true};
+    struct job_plan *p;
+    struct plan_state st = {.value_count = 1, .best = PLAN_NO_SCORE};
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    for (st.step = 0; st.step < 8; st.step++)
+        assert_int_equal(plan_is_checkpoint(p, &st), want[st.step]);
+    job_plan_free(p);
 }
 
 static void test_metrics(void **state)
@@ -322,10 +326,13 @@ struct fake {
     struct cid params, opt; /* what the next tasks must take */
     struct plan_state st;
     float value[4096]; /* of the round's results */
-    struct tree_range open[4096];
+    struct plan_open open[4096];
     uint32_t open_count;
     struct cid metrics;
-    uint32_t grads, steps; /* done */
+    uint32_t grads, steps, scores; /* done */
+    uint32_t end;                  /* this and what follows: when all is done */
+    struct cid model;
+    struct plan_score score, best;
 };
 
 static float leaf_value(const struct task *t, uint32_t index)
@@ -379,7 +386,10 @@ static float whole_sum(struct fake *f, const struct task *t)
 static void result_take(struct fake *f, const struct plan_want *w, const char *name, struct cid cid,
                         const struct cid *opt)
 {
-    struct plan_result r = {.kind = w->kind, .range = w->range, .loss = -1, .output_count = 1};
+    struct plan_result r = {
+        .kind = w->kind, .range = w->range, .loss = -1, .accuracy = -1, .output_count = 1};
+    if (w->kind == TASK_SCORE)
+        r.loss = cid.digest[0];                          /* now better, now worse */
     assert_true(plan_task_fits(f->p, &f->st, &w->task)); /* PLAN-1 */
     strcpy(r.slot, w->slot);
     strcpy(r.output[0].name, name);
@@ -398,37 +408,51 @@ static void fake_map(struct fake *f, const struct plan_want *w)
     bool eval = w->kind == TASK_EVAL;
     assert_true(cid_equal(&t->program, eval ? &plan_program(f->p, TASK_EVAL)->cid
                                             : &plan_program(f->p, TASK_GRAD)->cid));
-    assert_true(cid_equal(task_input_find(t, "params"), &f->params));
+    struct cid params = *plan_value(&f->st, "params");
+    assert_true(cid_equal(task_input_find(t, "params"), &params));
     assert_true(cid_equal(task_input_find(t, "data"), &f->p->job.data));
     assert_true(cid_equal(task_input_find(t, "tables"), &f->p->tables));
-    assert_int_equal(t->step, eval ? 0 : f->st.step);
+    bool beside = plan_phase_of(f->p, &f->st) == PLAN_TRAIN;
+    assert_int_equal(t->step, beside ? f->st.step : 0);
     assert_int_equal(w->flops, t->count * (eval ? plan_program(f->p, TASK_EVAL)->flops
                                                 : plan_program(f->p, TASK_GRAD)->flops));
     float v = range_value(t, t->first, t->count);
     assert_true(f->st.result_count < 4096);
     f->value[f->st.result_count] = v;
-    result_take(f, w, "sum", derived(&f->params, &w->range, sizeof w->range), NULL);
+    const uint32_t what[] = {w->range.first, w->range.count, w->kind};
+    result_take(f, w, "sum", derived(&params, what, sizeof what), NULL);
     f->grads++;
+}
+
+/* The sum is taken: no range of it is out any more. */
+static void open_clear(struct fake *f, enum task_kind kind)
+{
+    for (uint32_t i = 0; i < f->open_count; i++) {
+        if (f->open[i].kind == kind)
+            f->open[i--] = f->open[--f->open_count];
+    }
 }
 
 static void fake_sum(struct fake *f, const struct plan_want *w)
 {
     const struct task *t = &w->task;
     float sum = whole_sum(f, t);
+    struct cid params = *plan_value(&f->st, "params");
     if (w->kind == TASK_SCORE) {
-        f->metrics = derived(&f->params, &sum, sizeof sum);
+        f->metrics = derived(&params, &sum, sizeof sum);
         result_take(f, w, "metrics", f->metrics, NULL);
+        f->scores++;
     } else {
-        assert_true(cid_equal(task_input_find(t, "params"), &f->params));
+        assert_true(cid_equal(task_input_find(t, "params"), &params));
         assert_true(cid_equal(task_input_find(t, "opt"), &f->opt));
         assert_int_equal(t->step, f->st.step);
         float hyper[2] = {sum, task_arg_find(t, "hyper")->value[0]};
-        f->params = derived(&f->params, hyper, sizeof hyper);
+        f->params = derived(&params, hyper, sizeof hyper);
         f->opt = derived(&f->opt, hyper, sizeof hyper);
         result_take(f, w, "params", f->params, &f->opt);
         f->steps++;
     }
-    f->open_count = 0;
+    open_clear(f, w->kind == TASK_SCORE ? TASK_EVAL : TASK_GRAD);
 }
 
 static void fake_run(struct fake *f, const struct plan_want *w)
@@ -456,19 +480,25 @@ static void fake_run(struct fake *f, const struct plan_want *w)
     }
 }
 
-static bool is_open(const struct fake *f, struct tree_range r)
+static bool is_that(const struct plan_open *o, const struct plan_want *w)
+{
+    return o->kind == w->kind && o->range.first == w->range.first &&
+           o->range.count == w->range.count;
+}
+
+static bool is_open(const struct fake *f, const struct plan_want *w)
 {
     for (uint32_t i = 0; i < f->open_count; i++) {
-        if (f->open[i].first == r.first && f->open[i].count == r.count)
+        if (is_that(&f->open[i], w))
             return true;
     }
     return false;
 }
 
-static void open_drop(struct fake *f, struct tree_range r)
+static void open_drop(struct fake *f, const struct plan_want *w)
 {
     for (uint32_t i = 0; i < f->open_count; i++) {
-        if (f->open[i].first == r.first && f->open[i].count == r.count)
+        if (is_that(&f->open[i], w))
             f->open[i--] = f->open[--f->open_count];
     }
 }
@@ -494,15 +524,15 @@ static void fleet_round(struct fake *f, uint32_t loss_percent)
         if (step != f->st.step || scored != f->st.scored || had != (f->st.value_count > 0))
             break; /* what follows was for the state before */
         if (luck < loss_percent) {
-            open_drop(f, w->range); /* its rig is gone */
+            open_drop(f, w); /* its rig is gone */
         } else if (luck < 70) {
             fake_run(f, w);
             if (map && luck % 10 == 0)
                 fake_run(f, w); /* two rigs did the same */
             if (map)
-                open_drop(f, w->range);
-        } else if (map && !is_open(f, w->range)) {
-            f->open[f->open_count++] = w->range;
+                open_drop(f, w);
+        } else if (map && !is_open(f, w)) {
+            f->open[f->open_count++] = (struct plan_open){w->kind, w->range};
         }
     }
     plan_wants_release(want, count);
@@ -518,7 +548,11 @@ static void run_fleet(const struct job_plan *p, uint64_t seed, uint32_t loss_per
             fail_msg("seed %llu: no end", (unsigned long long)seed);
         fleet_round(f, loss_percent);
     }
-    assert_int_equal(f->steps, p->job.optimiser.steps);
+    f->end = f->st.step;
+    assert_int_equal(f->steps, f->end);
+    f->model = *plan_model_params(&f->st);
+    f->score = *plan_model_score(p, &f->st);
+    f->best = f->st.best;
     plan_state_release(&f->st);
 }
 
@@ -533,6 +567,9 @@ static void test_no_fleet_changes_the_result(void **state)
         assert_ok(job_plan_new(&j, NULL, &p, err));
         for (uint64_t seed = 0; seed < 12; seed++) {
             run_fleet(p, 1000 * m + seed, seed % 4 * 15, f);
+            assert_int_equal(f->end, 4);
+            assert_int_equal(f->scores, 1);
+            assert_true(cid_equal(&f->model, &f->params));
             if (seed == 0) {
                 params = f->params;
                 metrics = f->metrics;
@@ -546,12 +583,133 @@ static void test_no_fleet_changes_the_result(void **state)
     free(f);
 }
 
+/* Evaluations beside training: where it stops and what the model is do not depend on the fleet. */
+static void check_evaluations(uint32_t every, uint32_t patience, enum job_keep keep)
+{
+    struct fake *f = malloc(sizeof *f);
+    struct job j = small_job(40, 6);
+    struct job_plan *p;
+    struct cid model = {0};
+    uint32_t end = 0;
+    j.eval_every = every;
+    j.patience = patience;
+    j.keep = keep;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        run_fleet(p, 77000 + seed, seed % 4 * 15, f);
+        assert_int_equal(f->scores, 1 + (f->end - 1) / every);
+        assert_true(f->score.loss == (keep == KEEP_BEST ? f->best.loss : f->score.loss));
+        assert_true(cid_equal(&f->model, &f->params) ==
+                    (keep == KEEP_LAST || f->best.step == f->end));
+        if (seed == 0) {
+            model = f->model;
+            end = f->end;
+        } else if (f->end != end || !cid_equal(&f->model, &model)) {
+            fail_msg("seed %llu: ends after %u, not %u, or with another model",
+                     (unsigned long long)(77000 + seed), f->end, end);
+        }
+    }
+    assert_true(patience == 0 ? end == 40 : end < 40 && (end - 1) % every == 0);
+    job_plan_free(p);
+    free(f);
+}
+
+static void test_no_fleet_changes_when_it_stops(void **state)
+{
+    check_evaluations(1, 0, KEEP_LAST);
+    check_evaluations(7, 0, KEEP_BEST);
+    check_evaluations(3, 2, KEEP_LAST);
+    check_evaluations(2, 3, KEEP_BEST);
+}
+
+static struct plan_state scored_state(const struct job_plan *p)
+{
+    struct plan_state st;
+    const struct cid a = cid_for("a");
+    plan_state_init(&st);
+    plan_value_set(&st, "params", &a);
+    plan_value_set(&st, "opt", &a);
+    return st;
+}
+
+/* A round at `st`: the step, and the score if `loss` >= 0. */
+static bool round_run(const struct job_plan *p, struct plan_state *st, double loss)
+{
+    char text[32];
+    struct plan_result step = {.kind = TASK_STEP, .loss = 1, .output_count = 2};
+    struct plan_result score = {.kind = TASK_SCORE, .loss = loss, .accuracy = -1};
+    snprintf(text, sizeof text, "after %u", st->step + 1);
+    strcpy(step.output[0].name, "opt");
+    strcpy(step.output[1].name, "params");
+    step.output[0].cid = step.output[1].cid = cid_for(text);
+    if (loss >= 0)
+        assert_ok(plan_take(st, &score, err));
+    assert_ok(plan_take(st, &step, err));
+    return plan_turn(p, st);
+}
+
+static void test_patience_and_best(void **state)
+{
+    struct job j = small_job(10, 2);
+    struct job_plan *p;
+    j.eval_every = 2;
+    j.patience = 2;
+    j.keep = KEEP_BEST;
+    j.checkpoint_every = 10;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    struct plan_state st = scored_state(p);
+    assert_true(round_run(p, &st, -1) && round_run(p, &st, -1));
+    assert_false(plan_is_checkpoint(p, &st));
+    assert_false(round_run(p, &st, -1)); /* the state after 2 steps is to be evaluated first */
+    st.result_count = 0;
+    assert_true(round_run(p, &st, 0.5));
+    const struct cid after2 = cid_for("after 2"), after4 = cid_for("after 4");
+    assert_true(cid_equal(plan_model_params(&st), &after2));
+    assert_true(plan_is_checkpoint(p, &st)); /* so that the best is not lost */
+    assert_true(round_run(p, &st, -1) && round_run(p, &st, 0.25) && round_run(p, &st, -1));
+    assert_true(cid_equal(plan_model_params(&st), &after4) && st.best.step == 4);
+    assert_true(round_run(p, &st, 0.25)); /* as good is not better */
+    assert_true(st.worse == 1 && !plan_stopped(p, &st) && st.step == 7);
+    assert_true(round_run(p, &st, -1) && round_run(p, &st, 0.75));
+    assert_true(plan_stopped(p, &st) && plan_phase_of(p, &st) == PLAN_EVAL && st.step == 9);
+    assert_true(plan_is_checkpoint(p, &st));
+    struct plan_result last = {.kind = TASK_SCORE, .slot = "score", .loss = 0.125, .accuracy = -1};
+    assert_ok(plan_take(&st, &last, err));
+    assert_true(plan_turn(p, &st));
+    assert_true(plan_phase_of(p, &st) == PLAN_DONE && plan_model_score(p, &st)->step == 9);
+    assert_true(cid_equal(plan_model_params(&st), plan_value(&st, "params")));
+    plan_state_release(&st);
+    job_plan_free(p);
+}
+
+static void test_evaluations_need_data(void **state)
+{
+    struct job j = small_job(10, 2);
+    struct job_plan *p;
+    uint64_t flops, more;
+    int64_t units;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(plan_total(p, &flops, &units, err));
+    const uint64_t once = plan_program(p, TASK_EVAL)->flops * job_eval_batches(&j) +
+                          plan_program(p, TASK_SCORE)->flops;
+    job_plan_free(p);
+    j.eval_every = 3; /* after 3, 6 and 9 steps */
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(plan_total(p, &more, &units, err));
+    assert_int_equal(more, flops + 3 * once);
+    job_plan_free(p);
+    j.heldout = 0;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID,
+                 "recipe.eval_every needs something to evaluate on: data.heldout");
+}
+
 static void test_open_ranges_are_honoured(void **state)
 {
     struct job j = small_job(4, 16);
     struct job_plan *p;
     const double speed[2] = {1, 1};
-    const struct tree_range open[] = {{0, 8}, {8, 4}, {3, 2}, {0, 8}};
+    const struct plan_open open[] = {
+        {TASK_GRAD, {0, 8}}, {TASK_GRAD, {8, 4}}, {TASK_GRAD, {3, 2}}, {TASK_EVAL, {12, 4}}};
     struct plan_result done = {
         .kind = TASK_GRAD, .range = {8, 4}, .output_count = 1, .output = {{"sum", cid_for("sum")}}};
     struct plan_state st = {.value_count = 2,
@@ -612,6 +770,9 @@ int main(void)
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_no_fleet_changes_the_result),
+        cmocka_unit_test(test_no_fleet_changes_when_it_stops),
+        cmocka_unit_test(test_patience_and_best),
+        cmocka_unit_test(test_evaluations_need_data),
         cmocka_unit_test(test_open_ranges_are_honoured),
         cmocka_unit_test(test_the_first_and_last_tasks),
     };
