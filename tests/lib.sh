@@ -138,19 +138,21 @@ for name, count in (("train", 800), ("test", 200)):
 END
 }
 
-# images_import DIR: those into the store; the data set's CID.
+# images_import DIR [OPTION...]: those into the store; the data set's CID.
 images_import() {
-    "$EMAC" data import --images "$1/train-images" --labels "$1/train-labels" \
-        --test-images "$1/test-images" --test-labels "$1/test-labels"
+    d=$1
+    shift
+    "$EMAC" data import --images "$d/train-images" --labels "$d/train-labels" \
+        --test-images "$d/test-images" --test-labels "$d/test-labels" "$@"
 }
 
 # Fashion-MNIST of Debian's dataset-fashion-mnist into the store; the data set's CID, that of
-# examples/fashion-mnist.yaml.
+# examples/fashion-mnist.yaml. Options are handed on: --only, --per-class.
 fashion_import() {
     d=/usr/share/datasets/fashion-mnist
     "$EMAC" data import --images $d/train-images-idx3-ubyte.gz --labels $d/train-labels-idx1-ubyte.gz \
         --test-images $d/t10k-images-idx3-ubyte.gz --test-labels $d/t10k-labels-idx1-ubyte.gz \
-        --classes 'T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot'
+        --classes 'T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot' "$@"
 }
 
 finish() {

@@ -6,7 +6,7 @@
 #include "codec/yaml.h"
 #include "exchange/exchange.h"
 #include "os/process.h"
-#include "work/job.h"
+#include "work/base.h"
 
 #define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
@@ -147,11 +147,23 @@ enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json
     return st;
 }
 
+/* The base into the store, and what follows from it into the job file. */
+static enum emac_status take_base(struct cli *c, struct store *s, json_t *root)
+{
+    const struct cid cid = base_cid(root);
+    if (cid_is_none(&cid))
+        return EMAC_OK;
+    enum emac_status st = cli_fetch(c, s, &cid);
+    return st == EMAC_OK ? base_complete(root, s, &c->err) : emac_wrap(&c->err, "base.cid");
+}
+
 enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
 {
     char file[OS_PATH_MAX];
     json_t *root = NULL;
     enum emac_status st = cli_yaml_file(c, path, JOB_FILE_MAX, &root);
+    if (st == EMAC_OK)
+        st = take_base(c, s, root);
     if (st == EMAC_OK)
         st = job_from_json(out, root, file, sizeof(file), &c->err);
     if (st != EMAC_OK) {

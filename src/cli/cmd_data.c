@@ -82,6 +82,8 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         {"test-images", 0, OPT_TEXT, &a.test_images},
         {"test-labels", 0, OPT_TEXT, &a.test_labels},
         {"classes", 0, OPT_TEXT, &a.classes},
+        {"only", 0, OPT_TEXT, &a.only},
+        {"per-class", 0, OPT_U64, &a.per_class},
         {"csv", 0, OPT_TEXT, &a.csv},
         {"test-csv", 0, OPT_TEXT, &a.test_csv},
         {"test-share", 0, OPT_F64, &a.test_share},

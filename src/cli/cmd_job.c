@@ -5,7 +5,7 @@
 #include "cli/job_watch.h"
 #include "ledger/ledger.h"
 #include "os/process.h"
-#include "work/job.h"
+#include "work/base.h"
 
 struct job_args {
     bool wait;
@@ -110,6 +110,8 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
     EMAC_TRY(st, cli_push(c, s, &job.data));
+    if (job_has_base(&job))
+        EMAC_TRY(st, cli_push(c, s, &job.base));
     emac_strcpy(job.owner, sizeof(job.owner), c->identity.did);
     c->os->entropy(c->os, &job.nonce, sizeof(job.nonce));
     job.nonce &= INT64_MAX; /* JSON integers are signed */

@@ -11,7 +11,12 @@ static void say_how_to_use(struct cli *c, const char *dir)
     char *path = emac_asprintf("%s/config.json", dir);
     json_t *config = json_load_file(path, 0, NULL);
     const char *type = json_string_value(json_object_get(config, "model_type"));
-    if (type != NULL && strcmp(type, "emac_classifier") == 0)
+    if (config == NULL)
+        cli_say(c,
+                "wrote the adapter to %s and its base to %s/base; load it with "
+                "PeftModel.from_pretrained(base, \"%s\")",
+                dir, dir, dir);
+    else if (type != NULL && strcmp(type, "emac_classifier") == 0)
         cli_say(c,
                 "wrote the model to %s; use it by 'emac classify %s FILE', or in PyTorch as "
                 "docs/data.md shows",
@@ -56,7 +61,8 @@ static enum emac_status convert(struct cli *c, const struct llama_config *config
     return st;
 }
 
-static enum emac_status import(struct cli *c, const char *path, const char *format, const char *dir)
+static enum emac_status import_gguf(struct cli *c, const char *path, const char *format,
+                                    const char *dir)
 {
     struct emac_buf file;
     struct gguf g = {0};
@@ -99,22 +105,114 @@ out:
     return st;
 }
 
-enum emac_status cmd_model(struct cli *c, int argc, char **argv)
+/* A directory into the store; pushed when a coordinator is named. */
+static enum emac_status import_dir(struct cli *c, const char *dir, const char *base_name)
 {
-    const char *pos[CLI_POSITIONALS_MAX], *format = NULL;
-    const struct cli_option options[] = {{"format", 0, OPT_TEXT, &format}};
-    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 3, 3);
+    struct cid cid, base = {0};
+    struct store *s = NULL;
+    char text[CID_TEXT_MAX];
+    enum emac_status st;
+    if (base_name)
+        EMAC_TRY(st, cid_parse(&base, base_name, &c->err));
+    EMAC_TRY(st, cli_store(c, &s));
+    EMAC_TRY(st, model_dir_import(c, s, dir, base_name ? &base : NULL, &cid));
+    if (c->url_given)
+        EMAC_TRY(st, cli_push(c, s, &cid));
+    cid_text(text, &cid);
+    cli_say(c, "%s", text);
+    cli_result(c, json_pack("{s:s,s:b}", "cid", text, "pushed", c->url_given));
+out:
+    store_close(s);
+    return st;
+}
+
+/* The whole model that an adapter or a head stands for, as a directory and in the store. */
+static enum emac_status merge(struct cli *c, const char *base, const char *name, const char *dir)
+{
+    struct model_files m;
+    struct cid cid;
+    struct store *s = NULL;
+    char text[CID_TEXT_MAX];
+    if (!dir)
+        return emac_fail(&c->err, EMAC_INVALID, "where to? add -o DIR");
+    enum emac_status st = model_files_load_on(c, name, base, &m);
     if (st != EMAC_OK)
         return st;
-    if (format && !quant_find(format))
+    EMAC_TRY(st, model_dir_write_whole(c, &m, dir));
+    EMAC_TRY(st, cli_store(c, &s));
+    EMAC_TRY(st, model_dir_import(c, s, dir, NULL, &cid));
+    cid_text(text, &cid);
+    cli_say(c, "wrote the model to %s; its CID is %s", dir, text);
+    cli_result(c, json_pack("{s:s,s:s}", "cid", text, "path", dir));
+out:
+    store_close(s);
+    model_files_release(&m);
+    return st;
+}
+
+struct model_args {
+    const char *format, *base, *out;
+    const char *name[CLI_POSITIONALS_MAX]; /* after the action */
+    int names;
+};
+
+static enum emac_status act_export(struct cli *c, const struct model_args *a)
+{
+    return export(c, a->name[0], a->name[1]);
+}
+
+static enum emac_status act_import(struct cli *c, const struct model_args *a)
+{
+    return a->names == 1 ? import_dir(c, a->name[0], a->base)
+                         : import_gguf(c, a->name[0], a->format, a->name[1]);
+}
+
+static enum emac_status act_quantise(struct cli *c, const struct model_args *a)
+{
+    return quantise(c, a->name[0], a->format, a->name[1]);
+}
+
+static enum emac_status act_merge(struct cli *c, const struct model_args *a)
+{
+    return merge(c, a->names == 2 ? a->name[0] : NULL, a->name[a->names - 1], a->out);
+}
+
+static const struct {
+    const char *name;
+    int least, most; /* names after it */
+    const char *takes;
+    enum emac_status (*act)(struct cli *c, const struct model_args *a);
+} ACTIONS[] = {
+    {"export", 2, 2, "CID DIR", act_export},
+    {"import", 1, 2, "FILE.gguf DIR, or DIR", act_import},
+    {"quantise", 2, 2, "MODEL DIR", act_quantise},
+    {"merge", 1, 2, "MODEL, or BASE ADAPTER", act_merge},
+};
+
+enum emac_status cmd_model(struct cli *c, int argc, char **argv)
+{
+    const char *pos[CLI_POSITIONALS_MAX] = {0};
+    struct model_args a = {0};
+    const struct cli_option options[] = {{"format", 0, OPT_TEXT, &a.format},
+                                         {"base", 0, OPT_TEXT, &a.base},
+                                         {"output", 'o', OPT_TEXT, &a.out}};
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 2, 3);
+    if (st != EMAC_OK)
+        return st;
+    if (a.format && !quant_find(a.format))
         return emac_fail(&c->err, EMAC_INVALID, "unknown format '%s': q4_0, q4_1, q8_0, q6_k",
-                         format);
-    if (strcmp(pos[0], "export") == 0)
-        return export(c, pos[1], pos[2]);
-    if (strcmp(pos[0], "import") == 0)
-        return import(c, pos[1], format, pos[2]);
-    if (strcmp(pos[0], "quantise") == 0)
-        return quantise(c, pos[1], format, pos[2]);
+                         a.format);
+    a.names = pos[2] ? 2 : 1;
+    for (int i = 0; i < a.names; i++)
+        a.name[i] = pos[i + 1];
+    for (size_t i = 0; i < EMAC_COUNT(ACTIONS); i++) {
+        if (strcmp(pos[0], ACTIONS[i].name) != 0)
+            continue;
+        if (a.names >= ACTIONS[i].least && a.names <= ACTIONS[i].most)
+            return ACTIONS[i].act(c, &a);
+        return emac_fail(&c->err, EMAC_INVALID, "'emac model %s' takes %s", pos[0],
+                         ACTIONS[i].takes);
+    }
     return emac_fail(&c->err, EMAC_INVALID,
-                     "unknown action '%s': model knows export, import, quantise", pos[0]);
+                     "unknown action '%s': model knows export, import, quantise, merge", pos[0]);
 }

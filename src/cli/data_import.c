@@ -57,7 +57,8 @@ enum emac_status data_source_read(struct cli *c, const char *path, struct emac_b
 static enum emac_status import_images(struct import *m, const struct import_args *a)
 {
     struct cli *c = m->c;
-    struct dataset_images from = {.classes = a->classes};
+    struct dataset_images from = {
+        .classes = a->classes, .only = a->only, .per_class = a->per_class};
     enum emac_status st;
     EMAC_TRY(st, data_source_read(c, a->images, &m->images[DATASET_TRAIN]));
     EMAC_TRY(st, data_source_read(c, a->labels, &m->labels[DATASET_TRAIN]));
@@ -146,8 +147,9 @@ static enum emac_status args_check(struct cli *c, const struct import_args *a)
     if (images && (a->test_csv != NULL || a->label != NULL || a->skip != NULL || a->test_share > 0))
         return emac_fail(&c->err, EMAC_INVALID,
                          "--test-csv, --test-share, --label and --skip go with --csv");
-    if (table && (a->labels != NULL || a->classes != NULL))
-        return emac_fail(&c->err, EMAC_INVALID, "--labels and --classes go with --images");
+    if (table && (a->labels != NULL || a->classes != NULL || a->only != NULL || a->per_class > 0))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "--labels, --classes, --only and --per-class go with --images");
     return EMAC_OK;
 }
 

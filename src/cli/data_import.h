@@ -8,7 +8,8 @@
 
 /* Paths; NULL where none was given. */
 struct import_args {
-    const char *images, *labels, *test_images, *test_labels, *classes;
+    const char *images, *labels, *test_images, *test_labels, *classes, *only;
+    uint64_t per_class;
     const char *csv, *test_csv, *label, *skip;
     double test_share;
 };

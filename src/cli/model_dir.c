@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/model_config.h"
 #include "model/tokenizer.h"
+#include "work/model_tree.h"
 
-#define CONFIG_MAX  (1u << 20)
-#define WEIGHTS_MAX ((size_t)1 << 36)
+#define CONFIG_MAX (1u << 20)
 
 /* The links of the directory block `cid`. */
 static enum emac_status read_dir(struct cli *c, struct store *s, const struct cid *cid,
@@ -25,8 +26,8 @@ static enum emac_status read_dir(struct cli *c, struct store *s, const struct ci
     return st;
 }
 
-enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
-                                  const char *dir)
+static enum emac_status export_dir(struct cli *c, struct store *s, const struct cid *cid,
+                                   const char *dir, bool is_base)
 {
     struct unixfs_node node;
     struct emac_buf block;
@@ -36,13 +37,22 @@ enum emac_status model_dir_export(struct cli *c, struct store *s, const struct c
         st = c->os->dir_make(c->os, dir, &c->err);
         for (size_t i = 0; st == EMAC_OK && i < node.count; i++) {
             char *path = emac_asprintf("%s/%s", dir, node.link[i].name);
-            st = store_file_export(s, &node.link[i].cid, path, &c->err);
+            if (!is_base && strcmp(node.link[i].name, model_file_name(MODEL_BASE)) == 0)
+                st = export_dir(c, s, &node.link[i].cid, path, true);
+            else
+                st = store_file_export(s, &node.link[i].cid, path, &c->err);
             free(path);
         }
         unixfs_node_release(&node);
     }
     emac_buf_release(&block);
     return st;
+}
+
+enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
+                                  const char *dir)
+{
+    return export_dir(c, s, cid, dir, false);
 }
 
 /* The small files by name; `only_bytes`: those of the byte tokenizer. */
@@ -103,78 +113,17 @@ enum emac_status model_dir_write(struct cli *c, const struct llama_config *confi
     return st;
 }
 
-static enum emac_status load_dir(struct cli *c, const char *dir, struct emac_buf *config,
-                                 struct emac_buf *weights)
+enum emac_status model_dir_write_whole(struct cli *c, const struct model_files *m, const char *dir)
 {
-    char *config_path = emac_asprintf("%s/config.json", dir);
-    char *weights_path = emac_asprintf("%s/model.safetensors", dir);
-    enum emac_status st = c->os->file_read(c->os, config_path, config, &c->err);
-    if (st == EMAC_OK)
-        st = c->os->file_read(c->os, weights_path, weights, &c->err);
-    free(config_path);
-    free(weights_path);
-    return st;
-}
-
-static enum emac_status read_link(struct cli *c, struct store *s, const struct unixfs_node *node,
-                                  const char *name, struct emac_buf *out)
-{
-    for (size_t i = 0; i < node->count; i++) {
-        if (strcmp(node->link[i].name, name) != 0)
-            continue;
-        uint64_t size;
-        enum emac_status st = store_file_size(s, &node->link[i].cid, &size, &c->err);
-        if (st == EMAC_OK && size > out->max)
-            st = emac_fail(&c->err, EMAC_TOO_LARGE, "'%s' of the model is too large", name);
-        if (st == EMAC_OK)
-            st = emac_buf_reserve(out, size, &c->err);
-        if (st == EMAC_OK)
-            st = store_file_read(s, &node->link[i].cid, 0, out->data, size, &c->err);
-        if (st == EMAC_OK)
-            out->len = size;
-        return st;
-    }
-    return emac_fail(&c->err, EMAC_CORRUPT, "the model directory holds no '%s'", name);
-}
-
-static enum emac_status load_cid(struct cli *c, const struct cid *cid, struct emac_buf *config,
-                                 struct emac_buf *weights)
-{
-    struct store *s = NULL;
-    struct unixfs_node node;
-    struct emac_buf block;
-    emac_buf_init(&block, UNIXFS_BLOCK_MAX);
-    enum emac_status st = cli_store(c, &s);
-    if (st == EMAC_OK)
-        st = read_dir(c, s, cid, &node, &block);
-    if (st == EMAC_OK) {
-        st = read_link(c, s, &node, "config.json", config);
-        if (st == EMAC_OK)
-            st = read_link(c, s, &node, "model.safetensors", weights);
-        unixfs_node_release(&node);
-    }
-    store_close(s);
-    emac_buf_release(&block);
-    return st;
-}
-
-enum emac_status model_files_load(struct cli *c, const char *name, struct model_files *out)
-{
-    struct cid cid;
-    emac_buf_init(&out->config, CONFIG_MAX);
-    emac_buf_init(&out->weights, WEIGHTS_MAX);
-    enum emac_status st = cid_parse(&cid, name, NULL) == EMAC_OK
-                              ? load_cid(c, &cid, &out->config, &out->weights)
-                              : load_dir(c, name, &out->config, &out->weights);
-    if (st == EMAC_NOT_FOUND)
-        emac_wrap(&c->err, "'%s' is neither a model CID nor a directory with a model", name);
+    struct model_config config;
+    enum emac_status st = model_config_read(&config, emac_buf_slice(&m->config), &c->err);
     if (st != EMAC_OK)
-        model_files_release(out);
+        return st;
+    if (!config.is_classifier)
+        return model_dir_write(c, &config.llama, &m->weights, dir);
+    EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
+    EMAC_TRY(st, file_put(c, dir, model_file_name(MODEL_CONFIG), &m->config));
+    st = file_put(c, dir, model_file_name(MODEL_WEIGHTS), &m->weights);
+out:
     return st;
-}
-
-void model_files_release(struct model_files *m)
-{
-    emac_buf_release(&m->config);
-    emac_buf_release(&m->weights);
 }

@@ -5,7 +5,8 @@
 #include "cli/cli.h"
 #include "model/llama.h"
 
-/* Write every file of the model directory `cid` into `dir` (made; existing files are replaced). */
+/* Write every file of the model directory `cid` into `dir` (made; existing files are replaced), and
+ * those of its base into `dir`/base. */
 enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
                                   const char *dir);
 
@@ -18,9 +19,21 @@ struct model_files {
     struct emac_buf config;  /* the text of config.json */
     struct emac_buf weights; /* the whole model.safetensors */
 };
-/* From a directory, or from a CID (fetched when not in the store). Release with
- * model_files_release. */
+/* The same for a model of any architecture; its config.json is written anew from what it says. */
+enum emac_status model_dir_write_whole(struct cli *c, const struct model_files *m, const char *dir);
+
+/* Put the files of a directory that model directories may hold (work/model_tree.h) into the store
+ * as one, and pin it. `base` is the CID of an adapter's base, or NULL when it is no adapter's, or
+ * has its base in `dir`/base. */
+enum emac_status model_dir_import(struct cli *c, struct store *s, const char *dir,
+                                  const struct cid *base, struct cid *out);
+
+/* From a directory, or from a CID (fetched when not in the store). An adapter or a head is merged
+ * with its base as it is read: that named `base` (a directory or a CID), or when it is NULL its
+ * own. Release with model_files_release. */
 enum emac_status model_files_load(struct cli *c, const char *name, struct model_files *out);
+enum emac_status model_files_load_on(struct cli *c, const char *name, const char *base,
+                                     struct model_files *out);
 void model_files_release(struct model_files *m);
 
 #endif

@@ -39,6 +39,10 @@ enum emac_status unixfs_tree_from_leaves(const struct cid *leaf, size_t count, u
                                          unixfs_block_fn *emit, void *ctx, struct cid *root,
                                          uint64_t *tree_size, struct emac_err *err);
 
+/* Bytes of all blocks of a file of `size` bytes, which follow from its size: the Tsize of a link.
+ */
+enum emac_status unixfs_tree_size(uint64_t size, uint64_t *out, struct emac_err *err);
+
 struct unixfs_link {
     struct cid cid;
     const char *name; /* "" inside files */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "work/base.h"
+
 #define FUND_KEY_MAX 64
 
 struct cjob *job_find(struct coordinator *c, const char *id)
@@ -383,22 +385,31 @@ static enum emac_status dataset_take(struct coordinator *c, struct job *job, str
     return st;
 }
 
-static enum emac_status data_check(struct coordinator *c, struct job *job, struct emac_err *err)
+static enum emac_status depot_check(struct coordinator *c, const char *what, const struct cid *cid,
+                                    struct emac_err *err)
 {
     struct cid missing;
     size_t count = 0;
     char text[CID_TEXT_MAX];
-    cid_text(text, &job->data);
-    enum emac_status st = store_dag_missing(c->depot, &job->data, &missing, 1, &count, err);
-    if (st != EMAC_OK || count > 0)
-        return emac_fail(err, EMAC_NOT_FOUND,
-                         "the data '%s' are not in the depot: push them with POST /v1/depot/%s "
-                         "first",
-                         text, text);
-    st = job_on_records(job) ? dataset_take(c, job, err) : corpus_take(c, job, err);
-    if (st != EMAC_OK)
-        return st;
-    return job_check(job, err);
+    enum emac_status st = store_dag_missing(c->depot, cid, &missing, 1, &count, err);
+    if (st == EMAC_OK && count == 0)
+        return EMAC_OK;
+    cid_text(text, cid);
+    return emac_fail(err, EMAC_NOT_FOUND,
+                     "the %s '%s' is not in the depot: push it with POST /v1/depot/%s first", what,
+                     text, text);
+}
+
+static enum emac_status data_check(struct coordinator *c, struct job *job, struct emac_err *err)
+{
+    enum emac_status st;
+    EMAC_TRY(st, depot_check(c, "data", &job->data, err));
+    if (job_has_base(job))
+        EMAC_TRY(st, depot_check(c, "base", &job->base, err));
+    EMAC_TRY(st, job_on_records(job) ? dataset_take(c, job, err) : corpus_take(c, job, err));
+    st = job_check(job, err);
+out:
+    return st;
 }
 
 /* Planning costs time: only for those who have money here or had. */
@@ -457,6 +468,7 @@ enum emac_status submission_take(struct coordinator *c, const char *did, json_t 
                                  struct submission *s, struct emac_err *err)
 {
     enum emac_status st;
+    EMAC_TRY(st, base_complete(root, c->depot, err));
     EMAC_TRY(st, job_from_json(&s->job, root, NULL, 0, err));
     if (s->job.owner[0] && strcmp(s->job.owner, did) != 0) {
         st = emac_fail(err, EMAC_FORBIDDEN, "the job's owner '%s' is not who signed, '%s'",

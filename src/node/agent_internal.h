@@ -220,7 +220,9 @@ void agent_serve(struct node *n, const json_t *reply, const char *lease);
 struct agent_model {
     struct cid cid;
     struct llama_config config;
-    const struct store_value *weights; /* held */
+    const struct store_value *whole; /* held; NULL when the model is merged out of two */
+    struct emac_buf merged;          /* else empty */
+    struct emac_slice weights;       /* whichever it is */
 };
 /* From memory, or fetched. Borrowed until the next call. */
 enum emac_status agent_model_get(struct node *n, const struct cid *cid,

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "node/local_state.h"
+#include "work/base.h"
 
 #define LOCAL_WANTS_MAX 32 /* nodes of one worker's share: at most the height of the tree */
 #define LOG2_E          1.4426950408889634
@@ -458,6 +459,8 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     EMAC_TRY(st, exec_new(&xc, &e->exec, err));
     EMAC_TRY(st, job_fits(e, err));
     EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->data, err));
+    if (job_has_base(cfg->job))
+        EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->base, err));
     if (cfg->dir != NULL) {
         int n = snprintf(e->path, sizeof e->path, "%s/%s.state", cfg->dir, e->out->id);
         if (n < 0 || (size_t)n >= sizeof e->path) {
@@ -544,6 +547,8 @@ enum emac_status local_train(const struct local_config *cfg, struct local_result
     if (st == EMAC_OK) {
         finish(e);
         st = unpin(e, &cfg->job->data, err);
+        if (st == EMAC_OK && job_has_base(cfg->job))
+            st = unpin(e, &cfg->job->base, err);
     }
     out->wall_ns = now_ns(e) - e->began_ns;
 out:

@@ -255,7 +255,7 @@ static enum emac_status answer(struct post *p, struct request *q, const char **f
     enum emac_status st;
     EMAC_TRY(st, agent_model_get(n, &q->model, &m, err));
     EMAC_TRY(st, agent_generation_device(n, &dev, err));
-    EMAC_TRY(st, session_open(dev, &m->config, m->weights->data, m->weights->size, &s, err));
+    EMAC_TRY(st, session_open(dev, &m->config, m->weights.data, m->weights.len, &s, err));
     EMAC_TRY(st, generator_open(s, &m->config, q->prompt, q->prompt_len, &q->params, &g, err));
     st = generate(p, q, g, finish, made, text, err);
 out:

@@ -5,54 +5,31 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "node/agent_internal.h"
+#include "work/model_tree.h"
 
-#define CONFIG_BYTES_MAX (1u << 20)
-
-static enum emac_status file_find(const struct unixfs_node *dir, const char *name, struct cid *out,
-                                  struct emac_err *err)
-{
-    for (size_t i = 0; i < dir->count; i++) {
-        if (strcmp(dir->link[i].name, name) == 0) {
-            *out = dir->link[i].cid;
-            return EMAC_OK;
-        }
-    }
-    return emac_fail(err, EMAC_CORRUPT, "the model directory holds no '%s'", name);
-}
-
-static enum emac_status config_load(struct node *n, const struct cid *cid, struct llama_config *out,
-                                    struct emac_err *err)
-{
-    struct emac_buf text;
-    uint64_t size = 0;
-    enum emac_status st;
-    emac_buf_init(&text, CONFIG_BYTES_MAX);
-    EMAC_TRY(st, store_file_size(n->store, cid, &size, err));
-    EMAC_TRY(st, emac_buf_reserve(&text, size, err));
-    EMAC_TRY(st, store_file_read(n->store, cid, 0, text.data, size, err));
-    st = llama_config_read(out, (const char *)text.data, size, err);
-out:
-    emac_buf_release(&text);
-    return st;
-}
-
+/* A whole model is used where the store has it in memory; another is merged with its base. */
 static enum emac_status dir_load(struct node *n, const struct cid *cid, struct agent_model *m,
                                  struct emac_err *err)
 {
-    struct emac_buf block;
-    struct unixfs_node dir = {0};
-    struct cid file;
+    struct emac_buf text;
+    struct model_tree tree;
+    struct device *dev;
     enum emac_status st;
-    emac_buf_init(&block, UNIXFS_BLOCK_MAX);
-    EMAC_TRY(st, store_block_get(n->store, cid, &block, err));
-    EMAC_TRY(st, unixfs_node_parse(&dir, cid->codec, block.data, block.len, err));
-    EMAC_TRY(st, file_find(&dir, "config.json", &file, err));
-    EMAC_TRY(st, config_load(n, &file, &m->config, err));
-    EMAC_TRY(st, file_find(&dir, "model.safetensors", &file, err));
-    st = store_value_get(n->store, &file, n->file_max, &m->weights, err);
+    emac_buf_init(&text, MODEL_TEXT_MAX);
+    EMAC_TRY(st, model_tree_read(n->store, cid, &tree, err));
+    if (model_tree_has(&tree, MODEL_WEIGHTS)) {
+        EMAC_TRY(st, model_tree_file(n->store, &tree, MODEL_CONFIG, &text, err));
+        EMAC_TRY(st,
+                 store_value_get(n->store, &tree.file[MODEL_WEIGHTS], n->file_max, &m->whole, err));
+        m->weights = EMAC_SLICE(m->whole->data, m->whole->size);
+    } else {
+        EMAC_TRY(st, agent_generation_device(n, &dev, err));
+        EMAC_TRY(st, model_tree_load(n->store, cid, dev, &text, &m->merged, err));
+        m->weights = emac_buf_slice(&m->merged);
+    }
+    st = llama_config_read(&m->config, emac_buf_str(&text), text.len, err);
 out:
-    unixfs_node_release(&dir);
-    emac_buf_release(&block);
+    emac_buf_release(&text);
     return st;
 }
 
@@ -60,7 +37,8 @@ static void model_free(struct node *n, struct agent_model *m)
 {
     if (m == NULL)
         return;
-    store_value_forget(n->store, m->weights);
+    store_value_forget(n->store, m->whole);
+    emac_buf_release(&m->merged);
     free(m);
 }
 
@@ -73,6 +51,7 @@ static enum emac_status model_load(struct node *n, const struct cid *cid, struct
     if (st != EMAC_OK)
         return st;
     m->cid = *cid;
+    emac_buf_init(&m->merged, n->file_max);
     st = dir_load(n, cid, m, err);
     if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
         st = agent_fetch(n, cid, false, err);

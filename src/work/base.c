@@ -23,17 +23,32 @@ struct cid base_cid(const json_t *root)
     return cid;
 }
 
-static enum emac_status config_read(struct store *s, const struct model_files *m,
+static enum emac_status config_read(struct store *s, const struct model_tree *m,
                                     struct model_config *out, struct emac_err *err)
 {
     struct emac_buf text;
     enum emac_status st;
     emac_buf_init(&text, MODEL_TEXT_MAX);
-    EMAC_TRY(st, model_file_get(s, m, MODEL_CONFIG, &text, err));
+    EMAC_TRY(st, model_tree_file(s, m, MODEL_CONFIG, &text, err));
     st = model_config_read(out, emac_buf_slice(&text), err);
 out:
     emac_buf_release(&text);
     return st;
+}
+
+static enum emac_status kind_check(const struct model_tree *m, struct emac_err *err)
+{
+    if (model_tree_has(m, MODEL_CONFIG) && model_tree_has(m, MODEL_WEIGHTS))
+        return EMAC_OK;
+    if (model_tree_has(m, MODEL_BASE))
+        return emac_fail(err, EMAC_INVALID,
+                         "the base is %s with a base of its own: make a whole model of it by "
+                         "'emac model merge' first",
+                         model_tree_has(m, MODEL_HEAD) ? "a head" : "an adapter");
+    return emac_fail(err, EMAC_INVALID,
+                     "the base holds no '%s': it must be one directory with config.json and "
+                     "model.safetensors",
+                     model_tree_has(m, MODEL_CONFIG) ? "model.safetensors" : "config.json");
 }
 
 /* ---- completing a job file ---- */
@@ -59,16 +74,15 @@ static bool is_field(const char *key, const struct model_config *c)
 enum emac_status base_complete(json_t *root, struct store *s, struct emac_err *err)
 {
     const struct cid cid = base_cid(root);
-    struct model_files m;
+    struct model_tree m;
     struct model_config config;
     json_t *model = json_object_get(root, "model"), *value, *sizes = NULL;
     const char *key;
     enum emac_status st = EMAC_OK;
     if (cid_is_none(&cid) || (model != NULL && !json_is_object(model)))
         return EMAC_OK;
-    EMAC_TRY(st, model_files_read(s, &cid, &m, err));
-    if (!model_files_have(&m, MODEL_CONFIG)) /* base_take says what it is instead */
-        goto out;
+    EMAC_TRY(st, model_tree_read(s, &cid, &m, err));
+    EMAC_TRY(st, kind_check(&m, err));
     EMAC_TRY(st, config_read(s, &m, &config, err));
     if (model == NULL) {
         model = json_object();
@@ -164,25 +178,10 @@ out:
     return st;
 }
 
-static enum emac_status kind_check(const struct model_files *m, struct emac_err *err)
-{
-    if (model_files_have(m, MODEL_CONFIG) && model_files_have(m, MODEL_WEIGHTS))
-        return EMAC_OK;
-    if (model_files_have(m, MODEL_BASE))
-        return emac_fail(err, EMAC_INVALID,
-                         "the base is %s with a base of its own: make a whole model of it by "
-                         "'emac model merge' first",
-                         model_files_have(m, MODEL_HEAD) ? "a head" : "an adapter");
-    return emac_fail(err, EMAC_INVALID,
-                     "the base holds no '%s': it must be one directory with config.json and "
-                     "model.safetensors",
-                     model_files_have(m, MODEL_CONFIG) ? "model.safetensors" : "config.json");
-}
-
-static enum emac_status licence_check(struct store *s, const struct model_files *m,
+static enum emac_status licence_check(struct store *s, const struct model_tree *m,
                                       struct emac_err *err)
 {
-    char id[LICENCE_MAX];
+    char id[BASE_LICENCE_MAX];
     enum emac_status st = base_licence(s, m, id, err);
     if (st == EMAC_OK && licence_forbids_derivatives(id))
         st = emac_fail(err, EMAC_FORBIDDEN,
@@ -193,13 +192,13 @@ static enum emac_status licence_check(struct store *s, const struct model_files 
 }
 
 static enum emac_status take(struct job *job, struct store *s, struct emac_slice config,
-                             struct model_files *files, struct emac_err *err)
+                             struct model_tree *files, struct emac_err *err)
 {
     struct model_config base, own;
     struct st_index idx = {0};
     struct tuned tuned = {0};
     enum emac_status st;
-    EMAC_TRY(st, model_files_read(s, &job->base, files, err));
+    EMAC_TRY(st, model_tree_read(s, &job->base, files, err));
     EMAC_TRY(st, kind_check(files, err));
     EMAC_TRY(st, licence_check(s, files, err));
     EMAC_TRY(st, config_read(s, files, &base, err));
@@ -217,7 +216,7 @@ out:
 }
 
 enum emac_status base_take(struct job *job, struct store *s, struct emac_slice config,
-                           struct model_files *files, struct emac_err *err)
+                           struct model_tree *files, struct emac_err *err)
 {
     EMAC_ASSERT(job_has_base(job));
     enum emac_status st = take(job, s, config, files, err);
@@ -240,12 +239,12 @@ bool licence_forbids_derivatives(const char *id)
 }
 
 /* The rest of the line after `key`, without space and quotes around it. */
-static void value_take(const char *at, char out[LICENCE_MAX])
+static void value_take(const char *at, char out[BASE_LICENCE_MAX])
 {
     size_t n = 0;
     while (*at == ' ' || *at == '\t' || *at == '"' || *at == '\'')
         at++;
-    while (at[n] != '\0' && strchr("\r\n\"'#", at[n]) == NULL && n + 1 < LICENCE_MAX)
+    while (at[n] != '\0' && strchr("\r\n\"'#", at[n]) == NULL && n + 1 < BASE_LICENCE_MAX)
         n++;
     while (n > 0 && isspace((unsigned char)at[n - 1]))
         n--;
@@ -254,7 +253,8 @@ static void value_take(const char *at, char out[LICENCE_MAX])
 }
 
 /* The first line of `text` that begins with `key`, before a line that is `end` (NULL: any). */
-static bool line_find(const char *text, const char *key, const char *end, char out[LICENCE_MAX])
+static bool line_find(const char *text, const char *key, const char *end,
+                      char out[BASE_LICENCE_MAX])
 {
     for (const char *line = text; line != NULL && *line != '\0';) {
         const char *at = strstr(line, key), *next = strchr(line, '\n');
@@ -270,7 +270,7 @@ static bool line_find(const char *text, const char *key, const char *end, char o
     return false;
 }
 
-static bool of_config(const char *text, char out[LICENCE_MAX])
+static bool of_config(const char *text, char out[BASE_LICENCE_MAX])
 {
     json_t *root = json_loads(text, 0, NULL);
     const char *id = json_string_value(json_object_get(root, "license"));
@@ -280,7 +280,7 @@ static bool of_config(const char *text, char out[LICENCE_MAX])
     return id != NULL;
 }
 
-static bool of_text(enum model_file file, const char *text, char out[LICENCE_MAX])
+static bool of_text(enum model_file file, const char *text, char out[BASE_LICENCE_MAX])
 {
     if (file == MODEL_CONFIG)
         return of_config(text, out);
@@ -289,8 +289,8 @@ static bool of_text(enum model_file file, const char *text, char out[LICENCE_MAX
     return strncmp(text, "---", 3) == 0 && line_find(text, "license:", "---", out);
 }
 
-enum emac_status base_licence(struct store *s, const struct model_files *m, char out[LICENCE_MAX],
-                              struct emac_err *err)
+enum emac_status base_licence(struct store *s, const struct model_tree *m,
+                              char out[BASE_LICENCE_MAX], struct emac_err *err)
 {
     static const enum model_file ORDER[] = {MODEL_README, MODEL_CONFIG, MODEL_LICENCE};
     struct emac_buf text;
@@ -298,9 +298,9 @@ enum emac_status base_licence(struct store *s, const struct model_files *m, char
     out[0] = '\0';
     emac_buf_init(&text, MODEL_TEXT_MAX);
     for (size_t i = 0; i < EMAC_COUNT(ORDER) && out[0] == '\0'; i++) {
-        if (!model_files_have(m, ORDER[i]))
+        if (!model_tree_has(m, ORDER[i]))
             continue;
-        EMAC_TRY(st, model_file_get(s, m, ORDER[i], &text, err));
+        EMAC_TRY(st, model_tree_file(s, m, ORDER[i], &text, err));
         of_text(ORDER[i], emac_buf_str(&text), out);
     }
 out:

@@ -5,7 +5,7 @@
 #define EMAC_WORK_BASE_H
 
 #include "work/job.h"
-#include "work/model_files.h"
+#include "work/model_tree.h"
 
 /* Does the job start from one? */
 bool job_has_base(const struct job *job);
@@ -20,16 +20,16 @@ struct cid base_cid(const json_t *root);
  * that the job's model will have: INVALID naming what differs with both figures, FORBIDDEN by its
  * licence. Sets job->tune.storage; *files is the base's directory. */
 enum emac_status base_take(struct job *job, struct store *s, struct emac_slice config,
-                           struct model_files *files, struct emac_err *err);
+                           struct model_tree *files, struct emac_err *err);
 
 /* ---- the licence ---- */
 
 /* What a directory says of its licence in a way that a program can read: "license:" in the front
  * matter of README.md (a Hugging Face model card), "license" in config.json, or a line
  * "SPDX-License-Identifier:" in LICENSE; in this order. "" when it says nothing. */
-#define LICENCE_MAX 80
-enum emac_status base_licence(struct store *s, const struct model_files *m, char out[LICENCE_MAX],
-                              struct emac_err *err);
+#define BASE_LICENCE_MAX 80
+enum emac_status base_licence(struct store *s, const struct model_tree *m,
+                              char out[BASE_LICENCE_MAX], struct emac_err *err);
 /* Does a licence of this identifier forbid to train further on the work? SPDX's and Hugging Face's
  * identifiers of no-derivatives licences ("cc-by-nd-4.0", "cc-by-nc-nd-4.0"), and
  * "all-rights-reserved". What a text says in prose is not judged. */

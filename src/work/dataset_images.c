@@ -1,5 +1,6 @@
 /* Data sets of images from IDX files; and what both importers share. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -108,35 +109,114 @@ static enum emac_status classes_set(struct dataset *d, const char *names, const 
     return EMAC_OK;
 }
 
-/* Sums of bytes are exact: 2^64 holds the squares of 2^48 of them. */
-static void norm_from(struct dataset *d, const struct idx *images)
+/* ---- which records are taken ---- */
+
+#define LABELS 256 /* of a byte */
+
+struct choice {
+    uint32_t from_count;    /* classes of the files */
+    uint16_t to[LABELS];    /* by label: its number in the data set, LABELS when it is left out */
+    uint64_t most;          /* records of a class; 0: all */
+    uint64_t taken[LABELS]; /* by number in the data set */
+};
+
+/* The classes that `only` lists take the place of all. */
+static enum emac_status choice_set(struct choice *c, struct dataset *d, const char *only,
+                                   struct emac_err *err)
 {
-    uint64_t sum = 0, squares = 0;
-    for (size_t i = 0; i < images->items.len; i++) {
-        uint64_t v = images->items.data[i];
-        sum += v;
-        squares += v * v;
+    const char **number, **name = d->class_name;
+    uint32_t count = 0;
+    *c = (struct choice){.from_count = d->class_count};
+    for (uint32_t i = 0; i < LABELS; i++)
+        c->to[i] = only == NULL ? (uint16_t)i : LABELS;
+    if (only == NULL)
+        return EMAC_OK;
+    enum emac_status st = dataset_names_split(d, only, &number, &count, err);
+    if (st != EMAC_OK)
+        return st;
+    if (count > d->class_count || count > LABELS)
+        return emac_fail(err, EMAC_INVALID, "%u classes are to be taken and there are %u", count,
+                         d->class_count);
+    d->class_name = arena_calloc(&d->arena, count, sizeof *d->class_name);
+    if (d->class_name == NULL)
+        return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u classes", count);
+    for (uint32_t i = 0; i < count; i++) {
+        char *end;
+        unsigned long v = strtoul(number[i], &end, 10);
+        if (number[i][0] < '0' || number[i][0] > '9' || *end != '\0' || v >= d->class_count ||
+            v >= LABELS || c->to[v] != LABELS)
+            return emac_fail(err, EMAC_INVALID,
+                             "'%.40s' is not the number of one of the %u classes, named once",
+                             number[i], d->class_count);
+        c->to[v] = (uint16_t)i;
+        d->class_name[i] = name[v];
     }
-    dataset_norm_set(d, 0, (double)images->items.len, (double)sum, (double)squares);
+    d->class_count = count;
+    return EMAC_OK;
 }
 
-static enum emac_status records_add(struct dataset *d, enum dataset_part part,
+/* Records are asked for in order; most 0 takes any number. */
+static bool choice_takes(struct choice *c, uint8_t label, uint16_t *as)
+{
+    *as = c->to[label];
+    if (*as == LABELS || (c->most > 0 && c->taken[*as] == c->most))
+        return false;
+    c->taken[*as]++;
+    return true;
+}
+
+static void choice_restart(struct choice *c, uint64_t most)
+{
+    memset(c->taken, 0, sizeof c->taken);
+    c->most = most;
+}
+
+/* Sums of bytes are exact: 2^64 holds the squares of 2^48 of them. */
+static enum emac_status norm_from(struct dataset *d, struct choice *c, const struct sheet *s,
+                                  struct emac_err *err)
+{
+    uint64_t sum = 0, squares = 0, count = 0;
+    size_t features = dataset_features(d);
+    for (uint32_t i = 0; i < s->images.dim[0]; i++) {
+        const uint8_t *record = s->images.items.data + i * features;
+        uint16_t as;
+        if (!choice_takes(c, s->labels.items.data[i], &as))
+            continue;
+        for (size_t k = 0; k < features; k++) {
+            sum += record[k];
+            squares += (uint64_t)record[k] * record[k];
+        }
+        count += features;
+    }
+    if (count == 0)
+        return emac_fail(err, EMAC_INVALID, "no record is of the classes to be taken");
+    dataset_norm_set(d, 0, (double)count, (double)sum, (double)squares);
+    return EMAC_OK;
+}
+
+static enum emac_status records_add(struct dataset *d, struct choice *c, enum dataset_part part,
                                     const struct sheet *s, struct emac_buf *out,
                                     struct emac_err *err)
 {
     size_t features = dataset_features(d);
-    enum emac_status st = emac_buf_reserve(out, s->images.dim[0] * dataset_record_bytes(d), err);
-    for (uint32_t i = 0; i < s->images.dim[0] && st == EMAC_OK; i++) {
-        uint8_t label[2] = {s->labels.items.data[i], 0};
-        if (label[0] >= d->class_count)
+    for (uint32_t i = 0; i < s->images.dim[0]; i++) {
+        uint8_t was = s->labels.items.data[i];
+        uint16_t as;
+        if (was >= c->from_count)
             return emac_fail(err, EMAC_INVALID, "label %u (%s) is %u and there are %u classes", i,
-                             dataset_part_name(part), label[0], d->class_count);
-        st = emac_buf_append(out, s->images.items.data + i * features, features, err);
+                             dataset_part_name(part), was, c->from_count);
+        if (!choice_takes(c, was, &as))
+            continue;
+        const uint8_t label[2] = {(uint8_t)as, 0};
+        enum emac_status st =
+            emac_buf_append(out, s->images.items.data + i * features, features, err);
         if (st == EMAC_OK)
             st = emac_buf_append(out, label, sizeof label, err);
+        if (st != EMAC_OK)
+            return st;
+        d->split[part].records++;
     }
-    d->split[part].records = s->images.dim[0];
-    return st;
+    return EMAC_OK;
 }
 
 enum emac_status dataset_from_images(struct dataset *d, const struct dataset_images *from,
@@ -144,6 +224,7 @@ enum emac_status dataset_from_images(struct dataset *d, const struct dataset_ima
 {
     struct emac_err ignored;
     struct sheet train, test;
+    struct choice choice;
     enum emac_status st;
     if (err == NULL)
         err = &ignored; /* what is called adds to the sentence, so there must be one */
@@ -153,9 +234,12 @@ enum emac_status dataset_from_images(struct dataset *d, const struct dataset_ima
     d->width = train.images.dim[2];
     d->channels = channels_of(&train.images);
     EMAC_TRY(st, classes_set(d, from->classes, &train.labels, err));
+    EMAC_TRY(st, choice_set(&choice, d, from->only, err));
     EMAC_TRY(st, dataset_norms_new(d, 1, err));
-    norm_from(d, &train.images);
-    EMAC_TRY(st, records_add(d, DATASET_TRAIN, &train, &records[DATASET_TRAIN], err));
+    choice_restart(&choice, from->per_class);
+    EMAC_TRY(st, norm_from(d, &choice, &train, err));
+    choice_restart(&choice, from->per_class);
+    EMAC_TRY(st, records_add(d, &choice, DATASET_TRAIN, &train, &records[DATASET_TRAIN], err));
     if (from->images[DATASET_TEST].len == 0)
         goto out;
     EMAC_TRY(st, sheet_read(from, DATASET_TEST, &test, err));
@@ -164,7 +248,8 @@ enum emac_status dataset_from_images(struct dataset *d, const struct dataset_ima
         st = emac_fail(err, EMAC_INVALID, "the test images are not of the training images' size");
         goto out;
     }
-    st = records_add(d, DATASET_TEST, &test, &records[DATASET_TEST], err);
+    choice_restart(&choice, 0);
+    st = records_add(d, &choice, DATASET_TEST, &test, &records[DATASET_TEST], err);
 out:
     return st;
 }

@@ -11,10 +11,14 @@
 
 /* Images and their classes as IDX files (codec/idx.h), expanded: images u8[N,H,W] or u8[N,H,W,C],
  * labels u8[N]. Without a test split its slices are empty. `classes`: names separated by commas, in
- * order of the number; NULL: "0", "1", ... up to the highest label of the training split. */
+ * order of the number; NULL: "0", "1", ... up to the highest label of the training split.
+ * `only`: numbers of the classes to take, separated by commas; they are counted anew in this order,
+ * and keep their names. NULL: all. `per_class`: of the training split the first so many of each
+ * class; 0: all. */
 struct dataset_images {
     struct emac_slice images[DATASET_PARTS], labels[DATASET_PARTS];
-    const char *classes;
+    const char *classes, *only;
+    uint64_t per_class;
 };
 enum emac_status dataset_from_images(struct dataset *d, const struct dataset_images *from,
                                      struct emac_buf records[DATASET_PARTS], struct emac_err *err);

@@ -20,6 +20,12 @@ _Static_assert(sizeof(enum job_architecture) == sizeof(uint32_t) &&
                    sizeof(enum dtype) == sizeof(uint32_t),
                "a choice is read as a u32");
 
+static const char *const TRAINS[TUNE_KINDS] = {
+    [TUNE_SCRATCH] = "none", [TUNE_FULL] = "full", [TUNE_HEAD] = "head", [TUNE_LORA] = "lora"};
+static const char *const TEXT_TARGETS[] = {
+    [TUNE_DOWN] = "down_proj", [TUNE_GATE] = "gate_proj", [TUNE_K] = "k_proj", [TUNE_O] = "o_proj",
+    [TUNE_Q] = "q_proj",       [TUNE_UP] = "up_proj",     [TUNE_V] = "v_proj"};
+static const char *const RECORD_TARGETS[] = {[TUNE_DENSE] = "dense"};
 static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
 
 static const char *const PURPOSES[] = {
@@ -55,7 +61,9 @@ enum {
 #define OPTIMISER(set) .when = {AT(optimiser.kind), (set)}
 #define SCHEDULE(set)  .when = {AT(optimiser.schedule), (set)}
 
-#define CHOICE(w) .words = (w), .word_count = EMAC_COUNT(w)
+#define CHOICE(w)       .words = (w), .word_count = EMAC_COUNT(w)
+#define WITH_BASE(bits) .when = {AT(tune.kind), (bits)}
+#define ANY_BASE        (1u << TUNE_FULL | 1u << TUNE_HEAD | 1u << TUNE_LORA)
 
 const struct job_field JOB_FIELDS[] = {
     {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
@@ -63,6 +71,18 @@ const struct job_field JOB_FIELDS[] = {
     {NULL, "seed", FIELD_U64, NEED_DEFAULT, AT(seed), 0, INT_MOST, 1},
     {"model", "architecture", FIELD_CHOICE, NEED_DEFAULT, AT(architecture),
      CHOICE(JOB_ARCHITECTURE_NAMES)},
+    {"base", "train", FIELD_CHOICE, NEED_DEFAULT, AT(tune.kind), CHOICE(TRAINS), .joined = true},
+    {"base", "cid", FIELD_CID, NEED_MUST, AT(base), WITH_BASE(ANY_BASE)},
+    {"base", "layers", FIELD_U32, NEED_DEFAULT, AT(tune.layers), 1, LLAMA_LAYERS_MAX, 1,
+     WITH_BASE(1u << TUNE_HEAD)},
+    {"base", "rank", FIELD_U32, NEED_DEFAULT, AT(tune.rank), 1, TUNE_RANK_MAX, 8,
+     WITH_BASE(1u << TUNE_LORA)},
+    {"base", "alpha", FIELD_F64, NEED_DEFAULT, AT(tune.alpha), 1e-6, 1e6, 16,
+     WITH_BASE(1u << TUNE_LORA)},
+    {"base", "targets", FIELD_SET, NEED_DEFAULT, AT(tune.targets), CHOICE(TEXT_TARGETS),
+     .usual = 1u << TUNE_Q | 1u << TUNE_V, .of = OF_TEXT, WITH_BASE(1u << TUNE_LORA)},
+    {"base", "targets", FIELD_SET, NEED_DEFAULT, AT(tune.targets), CHOICE(RECORD_TARGETS),
+     .usual = 1u << TUNE_DENSE, .of = OF_RECORDS, WITH_BASE(1u << TUNE_LORA)},
     {"model", "vocab_size", FIELD_U32, NEED_DEFAULT, AT(model.vocab_size), 1, 1048576, 256,
      .of = OF_TEXT},
     {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(model.hidden_size), 2, 16384, .of = OF_TEXT},
@@ -175,7 +195,8 @@ const struct job_field JOB_FIELDS[] = {
 const uint32_t JOB_FIELD_COUNT = EMAC_COUNT(JOB_FIELDS);
 _Static_assert(EMAC_COUNT(JOB_FIELDS) <= JOB_FIELDS_MAX, "raise JOB_FIELDS_MAX");
 
-const char *const JOB_SECTIONS[] = {"data", "model", "price", "policy", "recipe", "spread", NULL};
+const char *const JOB_SECTIONS[] = {"base",   "data",   "model",  "price",
+                                    "policy", "recipe", "spread", NULL};
 
 static uint32_t choice_at(const struct job *job, size_t offset)
 {
@@ -358,7 +379,7 @@ enum emac_status job_field_unknown(const struct job *job, const char *section, c
     }
     if (section == NULL)
         return emac_fail(err, EMAC_INVALID,
-                         "unknown field '%.40s'; known are model, data, recipe, "
+                         "unknown field '%.40s'; known are model, base, data, recipe, "
                          "policy, price, spread,%s",
                          key, list);
     return emac_fail(err, EMAC_INVALID, "unknown field '%s.%.40s'; known in '%s' are%s", section,
@@ -497,6 +518,18 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     return EMAC_OK;
 }
 
+/* A stage takes what it is trained of out of its own weights, and has no base beside them. */
+static enum emac_status tune_check(const struct job *job, struct emac_err *err)
+{
+    bool partly = job->tune.kind == TUNE_HEAD || job->tune.kind == TUNE_LORA;
+    if (!partly || job->spread != SPREAD_PIPELINE)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "base.train '%s' does not go with spread.kind 'pipeline': take 'sync', which "
+                     "moves only what is trained, or base.train 'full'",
+                     tune_kind_name(job->tune.kind));
+}
+
 enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
 {
     enum emac_status st;
@@ -507,6 +540,7 @@ enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
     }
     EMAC_TRY(st, job_family_of(job)->check(job, err));
     EMAC_TRY(st, evaluation_check(job, err));
+    EMAC_TRY(st, tune_check(job, err));
     st = recipe_check(job, err);
 out:
     return st;

@@ -3,7 +3,7 @@
 #define EMAC_WORK_PLAN_BLOCKS_H
 
 #include "codec/unixfs.h"
-#include "work/model_files.h"
+#include "work/model_tree.h"
 #include "work/planner.h"
 
 struct block_list {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "work/base.h"
 #include "work/bundle.h"
 #include "work/family.h"
 #include "work/plan_blocks.h"
@@ -267,6 +268,19 @@ static enum emac_status add_tables(struct plan_building *m, struct emac_err *err
     return st;
 }
 
+/* The weights are what tasks take; the whole directory is part of models that are trained on it. */
+static enum emac_status add_base(struct plan_building *m, struct store *s, struct emac_err *err)
+{
+    struct job_plan *p = m->p;
+    enum emac_status st;
+    EMAC_ASSERT(s != NULL);
+    EMAC_TRY(st, base_take(&p->job, s, emac_buf_slice(&p->config), &p->base, err));
+    EMAC_TRY(st, plan_constant_add(p, &p->base.file[MODEL_WEIGHTS], err));
+    st = plan_constant_add(p, &p->base.dir, err);
+out:
+    return st;
+}
+
 /* What the job says of its data set must be what the data set says. */
 static enum emac_status add_config(struct plan_building *m, struct store *s, struct emac_err *err)
 {
@@ -280,7 +294,9 @@ static enum emac_status add_config(struct plan_building *m, struct store *s, str
         EMAC_TRY(st, dataset_load(s, &p->job.data, &data, err));
         EMAC_TRY(st, job_take_dataset(&p->job, &data, err));
     }
-    st = m->family->config(&p->job, &data, &p->config, err);
+    EMAC_TRY(st, m->family->config(&p->job, &data, &p->config, err));
+    if (job_has_base(&p->job))
+        st = add_base(m, s, err);
 out:
     dataset_release(&data);
     return st;

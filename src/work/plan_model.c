@@ -1,40 +1,17 @@
-/* The model directory: the params bundle under the name that Hugging Face tools look for, beside
- * the texts that say how to use it. */
+/* The model directory (work/model_tree.h): the params bundle under the name that Hugging Face tools
+ * look for, beside the texts that say how to use it; what is trained on top of a base, beside the
+ * base. */
 #include "work/planner.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "model/model_config.h"
 #include "work/family.h"
 #include "work/plan_blocks.h"
 
-#define MODEL_FILES 6
-
-static enum emac_status ignore_block(void *ctx, const struct cid *cid, const void *data, size_t n,
-                                     struct emac_err *err)
-{
-    return EMAC_OK;
-}
-
-/* Bytes of all blocks of a file of `size` bytes. Links are of one size whatever the digests are, so
- * made-up leaves give the answer. */
-static enum emac_status tree_size_of(uint64_t size, uint64_t *out, struct emac_err *err)
-{
-    *out = size;
-    if (size <= UNIXFS_CHUNK)
-        return EMAC_OK;
-    size_t leaves = (size_t)((size + UNIXFS_CHUNK - 1) / UNIXFS_CHUNK);
-    struct cid *leaf, root;
-    enum emac_status st = emac_alloc(&leaf, leaves, sizeof *leaf, err);
-    if (st != EMAC_OK)
-        return st;
-    for (size_t i = 0; i < leaves; i++)
-        leaf[i].codec = CID_RAW;
-    st = unixfs_tree_from_leaves(leaf, leaves, size, ignore_block, NULL, &root, out, err);
-    free(leaf);
-    return st;
-}
+#define MODEL_FILES 8
 
 struct model_dir {
     struct block_list blocks;
@@ -66,19 +43,59 @@ enum emac_status model_dir_text(struct model_dir *d, const char *name, struct em
     return made;
 }
 
-static enum emac_status texts_add(struct model_dir *d, const struct job_plan *p,
-                                  struct emac_err *err)
+static enum emac_status config_add(struct model_dir *d, const struct job_plan *p,
+                                   struct emac_err *err)
 {
-    const struct job_family *family = job_family_of(&p->job);
     struct emac_buf text;
-    enum emac_status st;
     emac_buf_init(&text, MODEL_TEXT_MAX);
-    st = emac_buf_append(&text, p->config.data, p->config.len, err);
-    st = model_dir_text(d, "config.json", &text, st, err);
-    if (st == EMAC_OK && family->texts != NULL)
-        st = family->texts(&p->job, d, err);
+    enum emac_status st = emac_buf_append(&text, p->config.data, p->config.len, err);
+    st = model_dir_text(d, model_file_name(MODEL_CONFIG), &text, st, err);
     emac_buf_release(&text);
     return st;
+}
+
+static enum emac_status adapter_config_add(struct model_dir *d, const struct job_plan *p,
+                                           struct emac_err *err)
+{
+    struct emac_buf text;
+    char base[CID_TEXT_MAX];
+    cid_text(base, &p->job.base);
+    emac_buf_init(&text, MODEL_TEXT_MAX);
+    enum emac_status st = peft_config_write(&p->job.tune, base, &text, err);
+    st = model_dir_text(d, model_file_name(MODEL_ADAPTER_CONFIG), &text, st, err);
+    emac_buf_release(&text);
+    return st;
+}
+
+/* The texts; *weights is what the params bundle is called among them. */
+static enum emac_status texts_add(struct model_dir *d, const struct job_plan *p,
+                                  enum model_file *weights, struct emac_err *err)
+{
+    const struct job_family *family = job_family_of(&p->job);
+    enum emac_status st;
+    if (p->job.tune.kind == TUNE_LORA) {
+        *weights = MODEL_ADAPTER;
+        return adapter_config_add(d, p, err);
+    }
+    *weights = p->job.tune.kind == TUNE_HEAD ? MODEL_HEAD : MODEL_WEIGHTS;
+    st = config_add(d, p, err);
+    if (st == EMAC_OK && *weights == MODEL_WEIGHTS && family->texts != NULL)
+        st = family->texts(&p->job, d, err);
+    return st;
+}
+
+/* What is not trained comes with the base; what holds the base's weights keeps its licence. */
+static void base_add(struct model_dir *d, const struct job_plan *p)
+{
+    const struct model_tree *base = &p->base;
+    bool whole = p->job.tune.kind == TUNE_FULL;
+    if (p->job.tune.kind == TUNE_SCRATCH)
+        return;
+    if (!whole)
+        link_add(d, model_file_name(MODEL_BASE), &base->dir, 0, base->tree_size);
+    else if (model_tree_has(base, MODEL_LICENCE))
+        link_add(d, model_file_name(MODEL_LICENCE), &base->file[MODEL_LICENCE], 0,
+                 base->link_size[MODEL_LICENCE]);
 }
 
 enum emac_status plan_model(const struct job_plan *p, const struct cid *params, struct cid *model,
@@ -86,14 +103,16 @@ enum emac_status plan_model(const struct job_plan *p, const struct cid *params, 
 {
     struct model_dir d = {0};
     struct emac_buf dir;
+    enum model_file weights;
     uint64_t tree;
     enum emac_status st;
     emac_buf_init(&dir, UNIXFS_DIR_MAX);
     *block = NULL;
     *count = 0;
-    EMAC_TRY(st, texts_add(&d, p, err));
-    EMAC_TRY(st, tree_size_of(p->params_bytes, &tree, err));
-    link_add(&d, "model.safetensors", params, p->params_bytes, tree);
+    EMAC_TRY(st, texts_add(&d, p, &weights, err));
+    EMAC_TRY(st, unixfs_tree_size(p->params_bytes, &tree, err));
+    link_add(&d, model_file_name(weights), params, p->params_bytes, tree);
+    base_add(&d, p);
     EMAC_TRY(st, unixfs_directory(d.link, d.count, &dir, model, &tree, err));
     EMAC_TRY(st, blocks_add(&d.blocks, model, dir.data, dir.len, err));
     *block = d.blocks.block;

@@ -332,11 +332,24 @@ bool plan_needs_value(const struct job_plan *p, const struct plan_state *st,
 
 void task_input_add(struct task *t, const char *name, const struct cid *cid)
 {
+    uint32_t at = 0;
     EMAC_ASSERT(t->input_count < TASK_INPUTS_MAX && cid != NULL);
-    struct task_input *in = &t->input[t->input_count++];
-    bool fits = emac_strcpy(in->name, sizeof in->name, name);
-    EMAC_ASSERT(fits && (t->input_count == 1 || strcmp(in[-1].name, name) < 0));
-    in->cid = *cid;
+    while (at < t->input_count && strcmp(t->input[at].name, name) < 0)
+        at++;
+    EMAC_ASSERT(at == t->input_count || strcmp(t->input[at].name, name) != 0);
+    memmove(&t->input[at + 1], &t->input[at], (t->input_count++ - at) * sizeof t->input[0]);
+    bool fits = emac_strcpy(t->input[at].name, sizeof t->input[at].name, name);
+    EMAC_ASSERT(fits);
+    t->input[at].cid = *cid;
+}
+
+/* The base's weights, for a program that takes any of them. */
+static void base_input_add(const struct job_plan *p, struct task *t)
+{
+    const struct plan_program *program = plan_program_find(p, &t->program);
+    for (uint32_t i = 0; i < program->input_count; i++)
+        if (strcmp(program->input[i].name, "base") == 0)
+            task_input_add(t, "base", &p->base.file[MODEL_WEIGHTS]);
 }
 
 struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width)
@@ -431,6 +444,8 @@ enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st
         plan_wants_release(out, g.count);
         return status;
     }
+    for (uint32_t i = 0; i < g.count; i++)
+        base_input_add(p, &out[i].task);
     *count = g.count;
     return EMAC_OK;
 }

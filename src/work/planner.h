@@ -34,6 +34,7 @@
 #define EMAC_WORK_PLANNER_H
 
 #include "work/job.h"
+#include "work/model_tree.h"
 #include "work/task.h"
 #include "work/tree.h"
 
@@ -103,6 +104,7 @@ struct job_plan {
     struct job job;
     const struct planner *planner;
     struct emac_buf config; /* text of the model's config.json */
+    struct model_tree base; /* the directory of the job's base; none without one */
     uint32_t program_count;
     struct plan_program program[PLAN_PROGRAMS_MAX];
     struct cid tables; /* constant bundle, none when the family has none */

@@ -34,7 +34,8 @@ struct planning {
     uint32_t count, cap;
 };
 
-/* Task objects: names in strict order. */
+/* Task objects. Inputs are kept in order of their names, each once; "base" is added to what takes
+ * it by plan_next. Args come in strict order. */
 void task_input_add(struct task *t, const char *name, const struct cid *cid);
 struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width);
 /* Those of an optimiser's graph at step `step` (model/optimiser.h). */

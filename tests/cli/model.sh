@@ -26,6 +26,11 @@ expect "no GGUF file" 2 'not a GGUF file' "$EMAC" model import "$WORK/m/config.j
 expect "missing file" 5 . "$EMAC" model import "$WORK/none.gguf" "$WORK/x"
 expect "bad CID" 2 'nonsense' "$EMAC" model export nonsense "$WORK/x"
 expect "unknown model" '(5|13)' . "$EMAC" model export bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354 "$WORK/x" --url http://127.0.0.1:9
+check "import the directory" "$EMAC" model import "$WORK/m" --json
+same "it has the CID that training gave it" "$model" "$(json .cid)"
+expect "no model there" 5 'config.json' "$EMAC" model import "$WORK"
+expect "merge where to" 2 'add -o DIR' "$EMAC" model merge "$model"
+expect "too few names" 2 "'emac model export' takes CID DIR" "$EMAC" model export "$model"
 expect "unknown action" 2 "unknown action 'eat'" "$EMAC" model eat a b
 expect "help" 0 'EMAC MODEL' "$EMAC" model --help
 finish

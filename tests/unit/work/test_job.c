@@ -486,6 +486,102 @@ static void test_jobs_on_records_round_trip(void **state)
     check_round_trip(&j);
 }
 
+/* ---- a base ---- */
+
+static struct job based_job(enum tune_kind kind)
+{
+    struct job j = small_job(10, 4);
+    j.tune.kind = kind;
+    j.base = cid_for("base");
+    if (kind == TUNE_HEAD)
+        j.tune.layers = 2;
+    if (kind == TUNE_LORA)
+        j.tune = (struct tune){.kind = kind, .rank = 4, .alpha = 2.5, .targets = 1u << TUNE_UP};
+    return j;
+}
+
+static void test_a_base_is_said_when_there_is_one(void **state)
+{
+    struct draw d = {.seed = 33};
+    struct emac_buf buf;
+    struct job back;
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    for (int kind = TUNE_FULL; kind < TUNE_KINDS; kind++) {
+        struct job j = based_job((enum tune_kind)kind);
+        for (int round = 0; round < 20; round++) {
+            if (kind == TUNE_LORA)
+                j.tune.targets = 2 * (1 + draw_below(&d, 127));
+            check_round_trip(&j);
+        }
+        encode(&j, &buf, NULL);
+        assert_non_null(memmem(buf.data, buf.len, "dbase", 5));
+        assert_ok(job_decode(&back, buf.data, buf.len, err));
+        assert_memory_equal(&back, &j, sizeof j);
+    }
+    struct job j = small_job(10, 4);
+    encode(&j, &buf, NULL);
+    assert_null(memmem(buf.data, buf.len, "dbase", 5));
+    j = records_job(10, 4);
+    j.tune = (struct tune){.kind = TUNE_LORA, .rank = 1, .alpha = 1, .targets = 1u << TUNE_DENSE};
+    j.base = cid_for("base");
+    check_round_trip(&j);
+    emac_buf_release(&buf);
+}
+
+static void test_sets_have_one_form(void **state)
+{
+    struct job j = based_job(TUNE_LORA), back;
+    struct emac_buf buf;
+    emac_buf_init(&buf, JOB_BYTES_MAX);
+    j.tune.targets = 1u << TUNE_K | 1u << TUNE_O;
+    encode(&j, &buf, NULL);
+    uint8_t *at = memmem(buf.data, buf.len, "fk_projfo_proj", 14);
+    assert_non_null(at);
+    memcpy(at, "fo_projfk_proj", 14);
+    assert_fails(job_decode(&back, buf.data, buf.len, err), EMAC_INVALID, "not known");
+    memcpy(at, "fo_projfo_proj", 14);
+    assert_fails(job_decode(&back, buf.data, buf.len, err), EMAC_INVALID, "not known");
+    emac_buf_release(&buf);
+}
+
+#define SOME_CID "\"bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e\""
+
+static void test_mistakes_in_a_base_are_named(void **state)
+{
+    static const struct {
+        const char *train, *path, *value, *says;
+    } CASES[] = {
+        {"\"full\"", "base.cid", NULL, "base.cid is missing"},
+        {"\"none\"", "seed", "1", "base.cid goes with base.train 'full', 'head' or 'lora'"},
+        {"\"some\"", "seed", "1", "base.train must be 'none', 'full', 'head' or 'lora'"},
+        {"\"full\"", "base.rank", "4", "base.rank goes with base.train 'lora', not with 'full'"},
+        {"\"head\"", "base.layers", "0", "base.layers must be from 1"},
+        {"\"lora\"", "base.targets", "[]", "base.targets must be a list"},
+        {"\"lora\"", "base.targets", "\"q_proj\"", "base.targets must be a list"},
+        {"\"lora\"", "base.targets", "[\"q_proj\", \"q_proj\"]", "each once"},
+        {"\"lora\"", "base.targets", "[\"dense\"]", "must list some of 'down_proj'"},
+        {"\"lora\"", "base.alpha", "0", "base.alpha must be from"},
+        {"\"lora\"", "base.targets", "[\"q_proj\", \"up_proj\"]", NULL},
+        {"\"lora\"", "spread", "{\"kind\": \"pipeline\", \"stages\": 2}",
+         "'lora' does not go with spread.kind"},
+        {"\"full\"", "spread", "{\"kind\": \"pipeline\", \"stages\": 2}", NULL},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct job j;
+        struct emac_err err = {0};
+        char file[64];
+        json_t *root = least();
+        put(root, "base.cid", SOME_CID);
+        put(root, "base.train", CASES[i].train);
+        put(root, CASES[i].path, CASES[i].value);
+        enum emac_status st = job_from_json(&j, root, file, sizeof file, &err);
+        if (CASES[i].says == NULL ? st != EMAC_OK
+                                  : st != EMAC_INVALID || strstr(err.text, CASES[i].says) == NULL)
+            fail_msg("%s: %s: '%s'", CASES[i].path, emac_status_text(st), err.text);
+        json_decref(root);
+    }
+}
+
 static void test_records_are_counted(void **state)
 {
     struct job j = records_job(10, 4);
@@ -650,6 +746,9 @@ int main(void)
         cmocka_unit_test(test_corpus_is_divided),
         cmocka_unit_test(test_fields_follow_the_architecture),
         cmocka_unit_test(test_jobs_on_records_round_trip),
+        cmocka_unit_test(test_a_base_is_said_when_there_is_one),
+        cmocka_unit_test(test_sets_have_one_form),
+        cmocka_unit_test(test_mistakes_in_a_base_are_named),
         cmocka_unit_test(test_records_are_counted),
         cmocka_unit_test(test_facts_come_from_the_data_set),
     };

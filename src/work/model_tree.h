@@ -6,8 +6,8 @@
  *   head    config.json, head.safetensors (what was trained), and `base`
  *
  * LICENSE and README.md may be there. A base is always a whole model. */
-#ifndef EMAC_WORK_MODEL_FILES_H
-#define EMAC_WORK_MODEL_FILES_H
+#ifndef EMAC_WORK_MODEL_TREE_H
+#define EMAC_WORK_MODEL_TREE_H
 
 #include "compute/device.h"
 #include "store/store.h"
@@ -27,26 +27,26 @@ enum model_file {
 };
 const char *model_file_name(enum model_file file); /* "model.safetensors" */
 
-struct model_files {
+struct model_tree {
     struct cid dir;
     struct cid file[MODEL_FILE_COUNT]; /* none: not there */
     uint64_t tree_size;                /* bytes of all blocks below the directory */
     uint64_t link_size[MODEL_FILE_COUNT];
 };
 /* NOT_FOUND when the directory's block is not in the store, INVALID when it is no directory. */
-enum emac_status model_files_read(struct store *s, const struct cid *dir, struct model_files *out,
-                                  struct emac_err *err);
-bool model_files_have(const struct model_files *m, enum model_file file);
+enum emac_status model_tree_read(struct store *s, const struct cid *dir, struct model_tree *out,
+                                 struct emac_err *err);
+bool model_tree_has(const struct model_tree *m, enum model_file file);
 /* Replaces the contents of out; TOO_LARGE over its max. NOT_FOUND naming the file that the
  * directory does not hold. */
-enum emac_status model_file_get(struct store *s, const struct model_files *m, enum model_file file,
-                                struct emac_buf *out, struct emac_err *err);
+enum emac_status model_tree_file(struct store *s, const struct model_tree *m, enum model_file file,
+                                 struct emac_buf *out, struct emac_err *err);
 
 /* The whole model: its config.json and the bytes of its model.safetensors, those of the base merged
  * with what was trained where the directory is an adapter or a head (tune_merge). Both buffers are
  * the caller's, initialised with what they may hold. `dev` is a CPU's. */
-enum emac_status model_files_load(struct store *s, const struct cid *dir, struct device *dev,
-                                  struct emac_buf *config, struct emac_buf *weights,
-                                  struct emac_err *err);
+enum emac_status model_tree_load(struct store *s, const struct cid *dir, struct device *dev,
+                                 struct emac_buf *config, struct emac_buf *weights,
+                                 struct emac_err *err);
 
 #endif

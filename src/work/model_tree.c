@@ -1,4 +1,4 @@
-#include "work/model_files.h"
+#include "work/model_tree.h"
 
 #include <string.h>
 
@@ -21,7 +21,7 @@ const char *model_file_name(enum model_file file)
     return NAMES[file];
 }
 
-static void links_take(struct model_files *m, const struct unixfs_node *node, size_t block_len)
+static void links_take(struct model_tree *m, const struct unixfs_node *node, size_t block_len)
 {
     m->tree_size = block_len;
     for (size_t i = 0; i < node->count; i++) {
@@ -35,13 +35,13 @@ static void links_take(struct model_files *m, const struct unixfs_node *node, si
     }
 }
 
-enum emac_status model_files_read(struct store *s, const struct cid *dir, struct model_files *out,
-                                  struct emac_err *err)
+enum emac_status model_tree_read(struct store *s, const struct cid *dir, struct model_tree *out,
+                                 struct emac_err *err)
 {
     struct emac_buf block;
     struct unixfs_node node = {0};
     enum emac_status st;
-    *out = (struct model_files){.dir = *dir};
+    *out = (struct model_tree){.dir = *dir};
     emac_buf_init(&block, UNIXFS_BLOCK_MAX);
     EMAC_TRY(st, store_block_get(s, dir, &block, err));
     EMAC_TRY(st, unixfs_node_parse(&node, dir->codec, block.data, block.len, err));
@@ -55,17 +55,17 @@ out:
     return st;
 }
 
-bool model_files_have(const struct model_files *m, enum model_file file)
+bool model_tree_has(const struct model_tree *m, enum model_file file)
 {
     return !cid_is_none(&m->file[file]);
 }
 
-enum emac_status model_file_get(struct store *s, const struct model_files *m, enum model_file file,
-                                struct emac_buf *out, struct emac_err *err)
+enum emac_status model_tree_file(struct store *s, const struct model_tree *m, enum model_file file,
+                                 struct emac_buf *out, struct emac_err *err)
 {
     uint64_t size = 0;
     enum emac_status st;
-    if (!model_files_have(m, file))
+    if (!model_tree_has(m, file))
         return emac_fail(err, EMAC_INVALID, "the model directory holds no '%s'", NAMES[file]);
     emac_buf_clear(out);
     EMAC_TRY(st, store_file_size(s, &m->file[file], &size, err));
@@ -81,27 +81,27 @@ out:
 
 /* The files of an adapter or a head, and of its base. */
 struct tuned_files {
-    struct model_files own, base;
+    struct model_tree own, base;
     struct emac_buf adapter_config, trained, base_weights;
 };
 
 static enum emac_status tuned_read(struct store *s, struct tuned_files *t, struct emac_buf *config,
                                    struct emac_err *err)
 {
-    bool adapter = model_files_have(&t->own, MODEL_ADAPTER);
+    bool adapter = model_tree_has(&t->own, MODEL_ADAPTER);
     enum emac_status st;
-    EMAC_TRY(st, model_files_read(s, &t->own.file[MODEL_BASE], &t->base, err));
+    EMAC_TRY(st, model_tree_read(s, &t->own.file[MODEL_BASE], &t->base, err));
     if (adapter)
-        EMAC_TRY(st, model_file_get(s, &t->own, MODEL_ADAPTER_CONFIG, &t->adapter_config, err));
-    EMAC_TRY(st, model_file_get(s, adapter ? &t->base : &t->own, MODEL_CONFIG, config, err));
+        EMAC_TRY(st, model_tree_file(s, &t->own, MODEL_ADAPTER_CONFIG, &t->adapter_config, err));
+    EMAC_TRY(st, model_tree_file(s, adapter ? &t->base : &t->own, MODEL_CONFIG, config, err));
     EMAC_TRY(st,
-             model_file_get(s, &t->own, adapter ? MODEL_ADAPTER : MODEL_HEAD, &t->trained, err));
-    st = model_file_get(s, &t->base, MODEL_WEIGHTS, &t->base_weights, err);
+             model_tree_file(s, &t->own, adapter ? MODEL_ADAPTER : MODEL_HEAD, &t->trained, err));
+    st = model_tree_file(s, &t->base, MODEL_WEIGHTS, &t->base_weights, err);
 out:
     return st;
 }
 
-static enum emac_status tuned_load(struct store *s, const struct model_files *own,
+static enum emac_status tuned_load(struct store *s, const struct model_tree *own,
                                    struct device *dev, struct emac_buf *config,
                                    struct emac_buf *weights, struct emac_err *err)
 {
@@ -123,16 +123,16 @@ out:
     return st;
 }
 
-enum emac_status model_files_load(struct store *s, const struct cid *dir, struct device *dev,
-                                  struct emac_buf *config, struct emac_buf *weights,
-                                  struct emac_err *err)
+enum emac_status model_tree_load(struct store *s, const struct cid *dir, struct device *dev,
+                                 struct emac_buf *config, struct emac_buf *weights,
+                                 struct emac_err *err)
 {
-    struct model_files m;
-    enum emac_status st = model_files_read(s, dir, &m, err);
+    struct model_tree m;
+    enum emac_status st = model_tree_read(s, dir, &m, err);
     if (st != EMAC_OK)
         return st;
-    if (model_files_have(&m, MODEL_BASE) && !model_files_have(&m, MODEL_WEIGHTS))
+    if (model_tree_has(&m, MODEL_BASE) && !model_tree_has(&m, MODEL_WEIGHTS))
         return tuned_load(s, &m, dev, config, weights, err);
-    st = model_file_get(s, &m, MODEL_CONFIG, config, err);
-    return st == EMAC_OK ? model_file_get(s, &m, MODEL_WEIGHTS, weights, err) : st;
+    st = model_tree_file(s, &m, MODEL_CONFIG, config, err);
+    return st == EMAC_OK ? model_tree_file(s, &m, MODEL_WEIGHTS, weights, err) : st;
 }

@@ -1,0 +1,351 @@
+/* The base of a job: what follows from its directory, and what is refused. */
+#include "fixture.h"
+
+#include "../store/fixture.h"
+#include "model/model_config.h"
+#include "work/base.h"
+#include "work/family.h"
+#include "work/plan_blocks.h"
+
+static struct store *s;
+static char dir[64];
+
+static int store_new(void **state)
+{
+    dir_fresh(dir);
+    s = open_store(os_real(), dir, 0, 0, 1);
+    return 0;
+}
+
+static int store_done(void **state)
+{
+    store_close(s);
+    dir_remove(dir);
+    return 0;
+}
+
+/* ---- directories ---- */
+
+struct entry {
+    const char *name;
+    struct emac_slice bytes;
+};
+
+static struct cid dir_put(const struct entry *e, size_t count)
+{
+    struct unixfs_link link[8];
+    struct block_list blocks = {0};
+    struct emac_buf block;
+    struct cid cid;
+    uint64_t tree;
+    emac_buf_init(&block, UNIXFS_DIR_MAX);
+    for (size_t i = 0; i < count; i++) {
+        link[i] = (struct unixfs_link){.name = e[i].name, .size = e[i].bytes.len};
+        assert_ok(blocks_add_file(&blocks, e[i].bytes.data, e[i].bytes.len, &link[i].cid,
+                                  &link[i].tsize, err));
+    }
+    assert_ok(unixfs_directory(link, count, &block, &cid, &tree, err));
+    for (size_t i = 0; i < blocks.count; i++)
+        assert_ok(store_block_put_as(s, &blocks.block[i].cid, blocks.block[i].data,
+                                     blocks.block[i].len, err));
+    assert_ok(store_block_put_as(s, &cid, block.data, block.len, err));
+    job_blocks_free(blocks.block, blocks.count);
+    emac_buf_release(&block);
+    return cid;
+}
+
+/* A safetensors file of zeros. */
+static void weights_write(const struct model_params *params, enum st_dtype dtype,
+                          struct emac_buf *out)
+{
+    struct st_index idx = {0};
+    for (uint32_t i = 0; i < params->count; i++) {
+        struct model_param p;
+        uint64_t dim[TENSOR_RANK_MAX];
+        params->at(params->config, i, &p);
+        for (uint32_t k = 0; k < p.shape.rank; k++)
+            dim[k] = p.shape.dim[k];
+        assert_ok(st_index_add(&idx, p.name, dtype, p.shape.rank, dim, err));
+    }
+    assert_ok(st_bundle_layout(&idx, out, err));
+    uint8_t *zeros = calloc(1, idx.file_size);
+    assert_ok(emac_buf_append(out, zeros, idx.file_size - out->len, err));
+    free(zeros);
+    st_index_release(&idx);
+}
+
+/* The directory of a model of the job's shape; `more` is a file beside, or has no name. */
+static struct cid text_base(const struct llama_config *c, enum st_dtype dtype, struct entry more)
+{
+    const struct llama_model m = {c, NULL};
+    const struct model_params params = llama_params(&m);
+    struct emac_buf config, weights;
+    emac_buf_init(&config, MODEL_TEXT_MAX);
+    emac_buf_init(&weights, 1 << 24);
+    assert_ok(llama_config_write(c, &config, err));
+    weights_write(&params, dtype, &weights);
+    const struct entry e[] = {{"config.json", emac_buf_slice(&config)},
+                              {"model.safetensors", emac_buf_slice(&weights)},
+                              more};
+    struct cid cid = dir_put(e, more.name == NULL ? 2 : 3);
+    emac_buf_release(&config);
+    emac_buf_release(&weights);
+    return cid;
+}
+
+static struct cid records_base(const struct classifier_config *c)
+{
+    const struct model_params params = classifier_params(c);
+    struct emac_buf weights;
+    json_t *root = classifier_config_json(c);
+    json_object_set_new(root, "model_type", json_string(CLASSIFIER_MODEL_TYPE));
+    json_object_set_new(root, "architecture", json_string("cnn"));
+    char *text = json_dumps(root, 0);
+    emac_buf_init(&weights, 1 << 24);
+    weights_write(&params, ST_F32, &weights);
+    const struct entry e[] = {{"config.json", EMAC_SLICE_STR(text)},
+                              {"model.safetensors", emac_buf_slice(&weights)}};
+    struct cid cid = dir_put(e, 2);
+    emac_buf_release(&weights);
+    json_decref(root);
+    free(text);
+    return cid;
+}
+
+static enum emac_status take(struct job *j, struct emac_err *why)
+{
+    struct model_tree files;
+    struct emac_buf config;
+    json_t *root;
+    char *text;
+    emac_buf_init(&config, MODEL_TEXT_MAX);
+    if (j->architecture == JOB_LLAMA) {
+        assert_ok(llama_config_write(&j->model, &config, err));
+    } else {
+        root = classifier_config_json(&j->classifier);
+        json_object_set_new(root, "model_type", json_string(CLASSIFIER_MODEL_TYPE));
+        json_object_set_new(root, "architecture", json_string("cnn"));
+        text = json_dumps(root, 0);
+        assert_ok(emac_buf_append(&config, text, strlen(text), err));
+        free(text);
+        json_decref(root);
+    }
+    enum emac_status st = base_take(j, s, emac_buf_slice(&config), &files, why);
+    emac_buf_release(&config);
+    return st;
+}
+
+static struct job based_job(enum tune_kind kind)
+{
+    struct job j = small_job(4, 4);
+    j.tune =
+        (struct tune){.kind = kind, .layers = 1, .rank = 2, .alpha = 4, .targets = 1u << TUNE_Q};
+    return j;
+}
+
+/* ---- the tests ---- */
+
+static void test_types_come_from_the_weights(void **state)
+{
+    static const struct {
+        enum st_dtype file;
+        enum dtype storage;
+    } CASES[] = {{ST_F32, DTYPE_F32}, {ST_BF16, DTYPE_BF16}};
+    for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
+        for (int kind = TUNE_FULL; kind < TUNE_KINDS; kind++) {
+            struct job j = based_job((enum tune_kind)kind);
+            j.base = text_base(&j.model, CASES[i].file, (struct entry){0});
+            assert_ok(take(&j, err));
+            assert_int_equal(j.tune.storage, CASES[i].storage);
+        }
+    }
+}
+
+static void test_what_differs_is_told_with_both_figures(void **state)
+{
+#define DIFFERS(change, says)                                                                      \
+    do {                                                                                           \
+        struct job j = based_job(TUNE_FULL);                                                       \
+        j.base = text_base(&j.model, ST_F32, (struct entry){0});                                   \
+        change;                                                                                    \
+        assert_fails(take(&j, err), EMAC_INVALID, says);                                           \
+    } while (0)
+    DIFFERS(j.model.hidden_size = 32, "base has hidden_size 16 and the job asks for 32");
+    DIFFERS(j.model.layers = 3, "base has layers 2 and the job asks for 3");
+    DIFFERS(j.model.vocab_size = 300, "base has vocab_size 256 and the job asks for 300");
+    DIFFERS(j.model.tie_embeddings = false, "base has tie_embeddings true and the job asks");
+    DIFFERS(j.model.rope_theta = 5e5, "base has rope_theta 10000.0 and the job asks for 500000");
+    DIFFERS(j.model.max_positions = 17, "sequences of at most 16 and the job asks for 17");
+    DIFFERS((j.tune = based_job(TUNE_HEAD).tune, j.tune.layers = 3),
+            "base.layers is 3 and the model has 2");
+    DIFFERS((j.tune = based_job(TUNE_LORA).tune, j.tune.rank = 17), "rank must be from 1 to 16");
+    struct job j = based_job(TUNE_FULL);
+    j.base = text_base(&j.model, ST_F32, (struct entry){0});
+    j.model.max_positions = 9; /* shorter is no harm */
+    assert_ok(take(&j, err));
+    j.base = text_base(&j.model, ST_F16, (struct entry){0});
+    assert_fails(take(&j, err), EMAC_UNSUPPORTED, "is F16; F32 and BF16");
+}
+
+static void test_classes(void **state)
+{
+    struct job j = records_job(4, 4);
+    j.tune.kind = TUNE_FULL;
+    j.base = records_base(&j.classifier);
+    assert_ok(take(&j, err));
+    j.classifier.classes = 5;
+    assert_fails(take(&j, err), EMAC_INVALID, "base has classes 3 and the job asks for 5");
+    j.tune = (struct tune){.kind = TUNE_HEAD, .layers = 1};
+    assert_ok(take(&j, err));
+    j.tune.layers = 3;
+    assert_fails(take(&j, err), EMAC_INVALID, "base.layers is 3 and the model has 2 dense layers");
+    j.tune.layers = 2;
+    j.classifier.width = 10;
+    assert_fails(take(&j, err), EMAC_INVALID, "base has width 8 and the job asks for 10");
+}
+
+static void test_directories_of_other_kinds(void **state)
+{
+    static const struct {
+        const char *name, *says;
+    } CASES[] = {{"config.json", "holds no 'model.safetensors'"},
+                 {"model.safetensors", "holds no 'config.json'"},
+                 {"readme", "holds no 'config.json'"}};
+    struct job j = based_job(TUNE_FULL);
+    for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
+        const struct entry e = {CASES[i].name, EMAC_SLICE_STR("{}")};
+        j.base = dir_put(&e, 1);
+        assert_fails(take(&j, err), EMAC_INVALID, CASES[i].says);
+    }
+    const struct entry adapter[] = {{"adapter_model.safetensors", EMAC_SLICE_STR("x")},
+                                    {"base", EMAC_SLICE_STR("x")}};
+    j.base = dir_put(adapter, 2);
+    assert_fails(take(&j, err), EMAC_INVALID, "emac model merge");
+    j.base = cid_for("nobody has it");
+    assert_fails(take(&j, err), EMAC_NOT_FOUND, "base.cid");
+}
+
+static void test_licences(void **state)
+{
+    static const struct {
+        const char *id;
+        bool forbids;
+    } IDS[] = {{"", false},
+               {"apache-2.0", false},
+               {"cc-by-nc-4.0", false},
+               {"CC-BY-ND-4.0", true},
+               {"cc-by-nc-nd-3.0", true},
+               {"all-rights-reserved", true},
+               {"bsd-3-clause", false},
+               {"nd", true},
+               {"landmark", false}};
+    static const struct {
+        const char *name, *text, *id;
+    } FILES[] = {
+        {"README.md", "---\ntags: [a]\nlicense: cc-by-nd-4.0\n---\n# x\n", "cc-by-nd-4.0"},
+        {"README.md", "---\nlicense: \"mit\"\n---\n", "mit"},
+        {"README.md", "---\ntags: x\n---\nlicense: cc-by-nd-4.0\n", ""},
+        {"README.md", "license: cc-by-nd-4.0\n", ""},
+        {"LICENSE", "A text\n SPDX-License-Identifier: CC-BY-ND-4.0 \nmore\n", "CC-BY-ND-4.0"},
+        {"LICENSE", "You may not make derivatives.\n", ""},
+    };
+    for (size_t i = 0; i < EMAC_COUNT(IDS); i++)
+        if (licence_forbids_derivatives(IDS[i].id) != IDS[i].forbids)
+            fail_msg("'%s'", IDS[i].id);
+    for (size_t i = 0; i < EMAC_COUNT(FILES); i++) {
+        struct job j = based_job(TUNE_LORA);
+        struct model_tree m;
+        char id[BASE_LICENCE_MAX];
+        const struct entry file = {FILES[i].name, EMAC_SLICE_STR(FILES[i].text)};
+        j.base = text_base(&j.model, ST_F32, file);
+        assert_ok(model_tree_read(s, &j.base, &m, err));
+        assert_ok(base_licence(s, &m, id, err));
+        assert_string_equal(id, FILES[i].id);
+        if (licence_forbids_derivatives(id))
+            assert_fails(take(&j, err), EMAC_FORBIDDEN, "allows no derivatives");
+        else
+            assert_ok(take(&j, err));
+    }
+}
+
+static void test_a_job_file_is_completed(void **state)
+{
+    struct job small = small_job(4, 4), j;
+    char text[CID_TEXT_MAX], file[64];
+    small.model.norm_eps = 1e-6;
+    const struct cid cid = text_base(&small.model, ST_F32, (struct entry){0});
+    cid_text(text, &cid);
+    json_t *root = json_pack("{s:s, s:{s:s, s:s}, s:{s:s}, s:{s:b}, s:{s:i, s:i, s:i, s:i, s:f}}",
+                             "name", "x", "base", "cid", text, "train", "full", "data", "file", "c",
+                             "model", "tie_embeddings", 0, "recipe", "seq_len", 8, "micro_batch", 1,
+                             "micro_batches", 1, "steps", 2, "lr", 0.1);
+    assert_ok(base_complete(root, s, err));
+    assert_ok(job_from_json(&j, root, file, sizeof file, err));
+    assert_int_equal(j.model.hidden_size, 16);
+    assert_int_equal(j.model.kv_heads, 1);
+    assert_true(j.model.norm_eps == 1e-6);
+    assert_false(j.model.tie_embeddings); /* what is said stays, to be refused later */
+    assert_fails(take(&j, err), EMAC_INVALID, "tie_embeddings true");
+    json_decref(root);
+    struct job records = records_job(4, 4);
+    const struct cid k = records_base(&records.classifier);
+    cid_text(text, &k);
+    root = json_pack("{s:s, s:{s:s, s:s}, s:{s:s}, s:{s:i, s:i, s:i, s:f}}", "name", "x", "base",
+                     "cid", text, "train", "head", "data", "cid", text, "recipe", "micro_batch", 1,
+                     "micro_batches", 1, "steps", 2, "lr", 0.1);
+    assert_ok(base_complete(root, s, err));
+    assert_ok(job_from_json(&j, root, NULL, 0, err));
+    assert_int_equal(j.architecture, JOB_CNN);
+    assert_int_equal(j.classifier.filters, 3);
+    assert_int_equal(j.tune.layers, 1);
+    json_decref(root);
+}
+
+/* What a rig is told: programs that take the base get it, others do not. */
+static void test_tasks_take_the_base(void **state)
+{
+    static const double SPEED = 1;
+    for (int kind = TUNE_FULL; kind < TUNE_KINDS; kind++) {
+        struct job j = based_job((enum tune_kind)kind);
+        struct job_plan *p;
+        struct plan_state st;
+        struct plan_want want[4];
+        uint32_t count;
+        j.base = text_base(&j.model, ST_F32, (struct entry){0});
+        assert_ok(job_plan_new(&j, s, &p, err));
+        plan_state_init(&st);
+        assert_ok(plan_next(p, &st, NULL, 0, &SPEED, 1, want, 4, &count, err));
+        assert_int_equal(count, 1);
+        const struct cid *base = task_input_find(&want[0].task, "base");
+        assert_true((base != NULL) == (kind != TUNE_LORA)); /* init */
+        assert_true(plan_task_fits(p, &st, &want[0].task));
+        plan_wants_release(want, count);
+        const struct cid opt = cid_for("opt"), params = cid_for("params");
+        plan_value_set(&st, "opt", &opt);
+        plan_value_set(&st, "params", &params);
+        assert_ok(plan_next(p, &st, NULL, 0, &SPEED, 1, want, 4, &count, err));
+        assert_int_equal(want[0].kind, TASK_GRAD);
+        base = task_input_find(&want[0].task, "base");
+        assert_true((base != NULL) == (kind != TUNE_FULL));
+        if (base != NULL)
+            assert_true(cid_equal(base, &p->base.file[MODEL_WEIGHTS]));
+        assert_ok(task_check(&want[0].task, err));
+        plan_wants_release(want, count);
+        plan_state_release(&st);
+        job_plan_free(p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_types_come_from_the_weights),
+        cmocka_unit_test(test_what_differs_is_told_with_both_figures),
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_directories_of_other_kinds),
+        cmocka_unit_test(test_licences),
+        cmocka_unit_test(test_a_job_file_is_completed),
+        cmocka_unit_test(test_tasks_take_the_base),
+    };
+    return cmocka_run_group_tests(tests, store_new, store_done);
+}
