@@ -1,6 +1,6 @@
 #!/bin/sh
-# Long campaigns, one after the other: 200 random kills, longer fuzzing, exhaustive function checks,
-# random calls to the contracts.
+# Long campaigns, one after the other: 200 random kills, half an hour of rigs that are replaced, longer
+# fuzzing, exhaustive function checks, random calls to the contracts.
 # Their last figures are noted in docs/quality.md.
 set -u
 cd "$(dirname "$0")/.."
@@ -10,6 +10,8 @@ export EMAC BUILD=$(pwd)/$BUILD
 failed=0
 echo "== 200 kills"
 KILLS=${KILLS:-200} SEED=${SEED:-$(date +%j)} sh tests/e2e/crash.sh || failed=$((failed + 1))
+echo "== half of the rigs replaced every minute, half an hour"
+FOR=${FOR:-1800} EVERY=60 STEPS=400 DUTY=0.2 sh tests/e2e/replace.sh || failed=$((failed + 1))
 echo "== an image classifier to its end: alone, every instruction set, 1 and 3 rigs"
 if [ -d /usr/share/datasets/fashion-mnist ]; then
     FASHION=1 sh tests/e2e/vision.sh || failed=$((failed + 1))

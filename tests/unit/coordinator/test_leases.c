@@ -89,6 +89,44 @@ static void the_first_answer_wins_even_when_its_lease_expired(void **state)
     net_close(&n);
 }
 
+/* It is heard of all the time, but does not come to an end. */
+static void a_slow_rig_is_relieved_and_its_late_answer_is_no_fault(void **state)
+{
+    struct net n = {0};
+    (void)state;
+    net_open(&n, "slow");
+    struct rigbot *a = rig_add(&n), *b = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a), *copy = NULL, *reply;
+    for (int i = 0; i < 400 && copy == NULL; i++) {
+        json_decref(beat(&n, a));
+        copy = poll(&n, b, 50);
+    }
+    assert_non_null(copy);
+    assert_string_equal(str_of(copy, "slot"), str_of(lease, "slot"));
+    assert_string_not_equal(str_of(copy, "lease"), str_of(lease, "lease"));
+    assert_false(logged(&n, "longer than four times")); /* long before the time limit */
+    assert_int_equal(answer(&n, b, copy, false, &reply), 200);
+    assert_true(json_is_true(json_object_get(reply, "accepted")));
+    assert_true(units_of(reply, "paid_units") > 0);
+    json_decref(reply);
+    reply = beat(&n, a); /* a is told to stop, and is too late */
+    assert_int_equal(json_array_size(json_object_get(reply, "cancel")), 1);
+    json_decref(reply);
+    assert_int_equal(answer(&n, a, lease, false, &reply), 200);
+    assert_int_equal(units_of(reply, "paid_units"), 0);
+    json_decref(reply);
+    json_decref(lease);
+    json_decref(copy);
+    run_until(&n, "succeeded"); /* with both of them */
+    assert_int_equal(figure(&n, "mismatches"), 0);
+    assert_false(a->unplugged);
+    assert_true(a->done > 0);
+    assert_audit(&n);
+    net_close(&n);
+}
+
 static void heartbeats_keep_a_lease(void **state)
 {
     struct net n = {0};
@@ -337,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lost_rig_gives_its_task_to_another),
         cmocka_unit_test(the_first_answer_wins_even_when_its_lease_expired),
+        cmocka_unit_test(a_slow_rig_is_relieved_and_its_late_answer_is_no_fault),
         cmocka_unit_test(heartbeats_keep_a_lease),
         cmocka_unit_test(receipts_are_held_to_their_lease),
         cmocka_unit_test(metrics_must_come_with_the_receipt),
