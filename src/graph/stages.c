@@ -19,7 +19,7 @@
 struct boundary {
     uint32_t node;     /* the first node after it */
     uint32_t weights;  /* first used before it, and by one stage alone wherever one cuts */
-    uint64_t done;     /* work before it: gradients and forward pass */
+    uint64_t done;     /* work before it: gradients and forward pass, and its weights */
     uint64_t again;    /* forward pass alone: what a stage but the last does twice */
     uint64_t crossing; /* cost of what goes over it */
 };
@@ -123,10 +123,14 @@ static void nodes_weigh(struct planning *p)
             p->at[p->last[v] + 1].crossing -= graph_value_bytes(g, v);
         }
     }
-    for (uint32_t i = 0; i < g->inputs; i++)
-        if (strncmp(g->input[i].name, "params/", 7) == 0 && p->first[i] != NODE_NONE &&
-            p->last[g->input[i].value] == p->first[i])
-            p->at[p->first[i] + 1].weights++;
+    for (uint32_t i = 0; i < g->inputs; i++) {
+        value_id v = g->input[i].value;
+
+        if (strncmp(g->input[i].name, "params/", 7) != 0 || p->first[i] == NODE_NONE)
+            continue;
+        p->at[p->first[i] + 1].weights += p->last[v] == p->first[i];
+        p->at[p->first[i] + 1].done += graph_value_bytes(g, v) * STAGE_WEIGHT_FLOPS;
+    }
     for (uint32_t b = 0; b <= p->forward; b++) {
         struct boundary *at = &p->at[b];
 
@@ -219,7 +223,7 @@ static void boundaries_take(const struct planning *p, struct stages *out)
         uint64_t twice = s + 1 == out->count ? 0 : p->pick[b].again - p->pick[a].again;
 
         out->begin[s] = p->pick[a].node;
-        out->flops[s] = p->pick[b].done - p->pick[a].done + twice;
+        out->cost[s] = p->pick[b].done - p->pick[a].done + twice;
         b = a;
     }
 }

@@ -40,16 +40,18 @@ struct stages {
     uint32_t count;
     enum stage_form form;
     uint32_t begin[STAGES_MAX + 1]; /* first forward node of each; UINT32_MAX past the last */
-    uint64_t flops[STAGES_MAX];     /* of F and B of a micro-batch together */
+    uint64_t cost[STAGES_MAX];      /* of F and B of a micro-batch, as flops */
     uint32_t weights;
     struct stage_weight *weight; /* by name */
 };
 
-/* Cut so that the dearest stage is as cheap as can be, what is handed over counting as
- * STAGE_BYTE_FLOPS a byte. `train` must come from graph_grad as it is, not decoded. Each stage has
- * a weight of its own: INVALID, with how many stages there may be, when there are too few. Release
- * in any case. */
-#define STAGE_BYTE_FLOPS 1000
+/* Cut so that the dearest stage is as cheap as can be: its flops, what is handed over at
+ * STAGE_BYTE_FLOPS a byte, and its weights at STAGE_WEIGHT_FLOPS a byte, for each micro-batch's
+ * gradient is stored and hashed; so small batches are cut by memory, large ones by work. `train`
+ * must come from graph_grad as it is, not decoded. Each stage has a weight of its own: INVALID,
+ * with how many stages there may be, when there are too few. Release in any case. */
+#define STAGE_BYTE_FLOPS   1000
+#define STAGE_WEIGHT_FLOPS 100
 enum emac_status stages_plan(const struct graph *train, uint32_t count, enum stage_form form,
                              struct stages *out, struct emac_err *err);
 void stages_release(struct stages *st);

@@ -19,8 +19,8 @@
  *        peers find them; and for 20 s after their last use in any case, so that
  *        a task can be checked by another rig. Then their memory is given back.
  *        Earlier goes, those used longest ago first: what is two rounds old when
- *        all together pass half of memory_quota, anything but what the task under
- *        way needs when they pass the whole.
+ *        all together pass half of memory_quota; when they pass the whole, sums and
+ *        the like and then states, but nothing that the task under way needs.
  * INV-2  A receipt is sent until the coordinator has answered it, across any
  *        outage; the work is not thrown away because the coordinator is away. It
  *        lives in memory, as the outputs do that it speaks for.

@@ -47,6 +47,8 @@ struct retained {
     uint64_t used_ns;     /* last made or used */
     bool past;            /* two rounds old: kept for checks, while there is room */
     bool state;           /* parameters or optimiser state: told to the coordinator */
+    bool superseded;      /* state: this rig made what took its place */
+    char name[TASK_NAME_MAX];
 };
 
 /* A finished task whose receipt is not answered yet (INV-2). One is enough: the worker takes no
@@ -182,7 +184,13 @@ void agent_retain_begin(struct node *n); /* what is added from here on is of the
 enum emac_status agent_retain_add(struct node *n, const struct store_value *v, const char *job,
                                   uint64_t round, const char *name, struct emac_err *err);
 void agent_retain_round(struct node *n, const char *job, uint64_t round);
+/* v is a job's new `name` ("params.1"): what was that before is superseded. */
+void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
+                            const char *name);
 void agent_retain_idle(struct node *n);
+/* Let go of the next sort of what the task under way does not need: superseded states and past
+ * rounds, then results, then the rest. false when there is nothing. */
+bool agent_retain_spare(struct node *n);
 json_t *agent_retain_holds(struct node *n);
 void agent_retain_release(struct node *n);
 

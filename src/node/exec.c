@@ -18,12 +18,10 @@ enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, stru
         return st;
     (*out)->cfg = *cfg;
     (*out)->memory_max = cfg->memory_max != 0 ? cfg->memory_max : os_memory_bytes() / 2;
-    if (!device_is_host(cfg->dev)) {
-        struct device_memory m;
-        device_memory(cfg->dev, &m);
-        uint64_t most = m.total - m.total / SCRATCH_SHARE;
-        (*out)->memory_max = (*out)->memory_max < most ? (*out)->memory_max : most;
-    }
+    struct device_memory m;
+    device_memory(cfg->dev, &m);
+    uint64_t most = device_is_host(cfg->dev) ? m.total : m.total - m.total / SCRATCH_SHARE;
+    (*out)->memory_max = (*out)->memory_max < most ? (*out)->memory_max : most;
     resident_init(&(*out)->resident, cfg->dev);
     return EMAC_OK;
 }
@@ -244,6 +242,22 @@ enum emac_status exec_program_fits(struct exec *x, const struct cid *program, ui
     struct exec_run r = {.x = x, .task = &t};
     enum emac_status st = exec_program_get(x, program, &r.p, err);
     return st == EMAC_OK ? exec_needs_check(&r, err) : st;
+}
+
+enum emac_status exec_program_need(struct exec *x, const struct cid *program, uint32_t count,
+                                   uint64_t *bytes, struct emac_err *err)
+{
+    const struct task t = {.program = *program, .count = count, .part_count = count};
+    struct exec_run r = {.x = x, .task = &t};
+    enum emac_status st = exec_program_get(x, program, &r.p, err);
+    if (st == EMAC_OK)
+        *bytes = exec_needs(&r);
+    return st;
+}
+
+uint64_t exec_memory_max(const struct exec *x)
+{
+    return x->memory_max;
 }
 
 void exec_result_release(struct exec *x, struct exec_result *r)

@@ -63,6 +63,10 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
  * TOO_LARGE with the figures when not; nothing is computed. */
 enum emac_status exec_program_fits(struct exec *x, const struct cid *program, uint32_t count,
                                    struct emac_err *err);
+/* Bytes that such a task needs, and how many a task may use. */
+enum emac_status exec_program_need(struct exec *x, const struct cid *program, uint32_t count,
+                                   uint64_t *bytes, struct emac_err *err);
+uint64_t exec_memory_max(const struct exec *x);
 void exec_result_release(struct exec *x, struct exec_result *r);
 
 #endif

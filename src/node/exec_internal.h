@@ -150,6 +150,8 @@ enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memor
                             struct emac_err *err);
 
 /* ---- exec_memory.c ---- */
+/* Bytes that a task needs, as far as program and task say. */
+uint64_t exec_needs(const struct exec_run *r);
 /* EXEC-2 for all that program and task say. TOO_LARGE, with the figures. */
 enum emac_status exec_needs_check(struct exec_run *r, struct emac_err *err);
 /* Where the device finds the bytes of a held value: its own data, or a copy that is held until the

@@ -39,6 +39,15 @@ static uint64_t steps_need(const struct exec_program *p)
     return bytes - p->out[p->opt].layout.size;
 }
 
+/* Has each part as many micro-batches as any other? Of a task that is but asked about: yes. */
+static bool parts_alike(const struct task *t)
+{
+    for (uint32_t i = 1; t->part != NULL && i < t->part_count; i++)
+        if (t->part[i].count != t->part[0].count)
+            return false;
+    return true;
+}
+
 /* Partial sums beside the output: one a level of the tree for a map; for an apply one part and one
  * sum a level, and two. */
 static uint64_t sums_need(const struct exec_run *r)
@@ -53,6 +62,8 @@ static uint64_t sums_need(const struct exec_run *r)
         return 0;
     for (uint32_t c = t->part_count; c > 0; c >>= 1)
         pieces += 2;
+    if (parts_alike(t)) /* sums of whole levels, and two parts */
+        pieces = levels(t->part_count - 1) + 1;
     if (r->p->decode != NULL) /* a part as it came, beside what it becomes */
         return add(r->p->decode->in[0].layout.size, times(r->p->sum.size, pieces + 2));
     return times(r->p->sum.size, t->part_count == 1 ? 1 : pieces + 2);
@@ -111,10 +122,21 @@ static struct exec_needs needs_of(const struct exec_run *r)
     return n;
 }
 
+static uint64_t needs_all(const struct exec_needs *n)
+{
+    return add(add(add(n->between, n->inputs), add(n->outputs, n->sums)), n->batch);
+}
+
+uint64_t exec_needs(const struct exec_run *r)
+{
+    const struct exec_needs n = needs_of(r);
+    return needs_all(&n);
+}
+
 enum emac_status exec_needs_check(struct exec_run *r, struct emac_err *err)
 {
     struct exec_needs n = needs_of(r);
-    uint64_t all = add(add(add(n.between, n.inputs), add(n.outputs, n.sums)), n.batch);
+    uint64_t all = needs_all(&n);
     if (all <= r->x->memory_max)
         return exec_need(r, all, err);
     return emac_fail(err, EMAC_TOO_LARGE,

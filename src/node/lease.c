@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "node/agent_internal.h"
+#include "work/planner.h"
 
 #define EMPTY_POLL_LEAST_NS (50 * NS_PER_MS) /* an empty answer before this is no long poll */
 #define EMPTY_POLL_PAUSE_MS 200
@@ -84,6 +85,9 @@ static enum emac_status outputs_retain(struct node *n, const struct leased *l,
     enum emac_status st = EMAC_OK;
     for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
         st = agent_retain_add(n, r->value[i], l->job, l->round, r->output[i].name, err);
+    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
+        if (plan_name_is_state(r->output[i].name))
+            agent_retain_supersede(n, r->value[i], l->job, r->output[i].name);
     return st;
 }
 
@@ -130,7 +134,12 @@ static void task_work(struct node *n, struct leased *l)
         n->cfg.tamper(n->cfg.tamper_ctx, NULL, NULL, 0);
     EMAC_TRY(st, agent_fetch_inputs(n, &l->task, l->job, l->round, &err));
     fetched = n->os->mono_ns(n->os);
-    EMAC_TRY(st, exec_run(n->exec, &l->task, &result, &err));
+    st = exec_run(n->exec, &l->task, &result, &err);
+    while (st == EMAC_NO_MEMORY && agent_retain_spare(n)) {
+        LOG_W("node", "%s: %s; trying again with less kept for others", l->slot, err.text);
+        st = exec_run(n->exec, &l->task, &result, &err);
+    }
+    EMAC_TRY(st, st);
     EMAC_TRY(st, outputs_retain(n, l, &result, &err));
     EMAC_TRY(st, receipt_keep(n, l, &result, started_ms, &err));
     say_done(n, l, &result, fetched - began);

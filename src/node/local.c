@@ -1,3 +1,4 @@
+#include "node/fit.h"
 #include "node/local.h"
 
 #include <stdio.h>
@@ -408,25 +409,6 @@ static enum emac_status loop(struct engine *e, struct emac_err *err)
 
 /* ---- begin and end ---- */
 
-/* A job that does not fit is better told now than when the first step is under way. */
-static enum emac_status job_fits(struct engine *e, struct emac_err *err)
-{
-    const struct job_plan *p = e->plan;
-    uint32_t largest = 1;
-    while (largest <= p->job.micro_batches / 2)
-        largest *= 2;
-    for (uint32_t i = 0; i < p->program_count; i++) {
-        const struct plan_program *program = &p->program[i];
-        if (program->kind == TASK_INIT || program->kind == TASK_EVAL || program->kind == TASK_SCORE)
-            continue;
-        uint32_t runs = task_kind_info(program->kind)->shared ? largest : 1;
-        enum emac_status st = exec_program_fits(e->exec, &program->cid, runs, err);
-        if (st != EMAC_OK)
-            return emac_wrap(err, "the job '%s'", p->job.name);
-    }
-    return EMAC_OK;
-}
-
 static enum emac_status engine_open(struct engine *e, struct emac_err *err)
 {
     const struct local_config *cfg = e->cfg;
@@ -457,7 +439,7 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     }
     EMAC_TRY(st, blocks_put(e, e->plan->block, e->plan->block_count, err));
     EMAC_TRY(st, exec_new(&xc, &e->exec, err));
-    EMAC_TRY(st, job_fits(e, err));
+    EMAC_TRY(st, fit_check(e->exec, cfg->store, e->plan, err));
     EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->data, err));
     if (job_has_base(cfg->job))
         EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->base, err));

@@ -25,30 +25,73 @@ static void remove_at(struct node *n, size_t i)
     *e = n->retained[--n->retained_count];
 }
 
-/* The entry used longest ago that is not of the task under way, or of those that are past only;
- * SIZE_MAX when there is none. */
-static size_t oldest(const struct node *n, bool past_only)
+/* What goes first, and what then: past rounds and superseded states; results, which are made again
+ * from the state; states, whose loss takes the job back to its last checkpoint. */
+enum sort { SORT_PAST, SORT_OLD, SORT_RESULTS, SORT_ALL, SORTS };
+
+static bool is_of(const struct retained *e, enum sort sort)
+{
+    switch (sort) {
+    case SORT_PAST:
+        return e->past;
+    case SORT_OLD:
+        return e->past || e->superseded;
+    case SORT_RESULTS:
+        return !e->state;
+    default:
+        return true;
+    }
+}
+
+/* The entry of that sort used longest ago that is not of the task under way; SIZE_MAX when there
+ * is none. */
+static size_t oldest(const struct node *n, enum sort sort)
 {
     size_t found = SIZE_MAX;
     for (size_t i = 0; i < n->retained_count; i++) {
         const struct retained *e = &n->retained[i];
-        if (e->used <= n->task_used && (e->past || !past_only) &&
+        if (e->used <= n->task_used && is_of(e, sort) &&
             (found == SIZE_MAX || e->used < n->retained[found].used))
             found = i;
     }
     return found;
 }
 
+static bool is_full(const struct node *n)
+{
+    return n->retained_bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX;
+}
+
 static void make_room(struct node *n)
 {
     size_t i;
-    while (n->retained_bytes > n->memory_quota / 2 && (i = oldest(n, true)) != SIZE_MAX)
+    while (n->retained_bytes > n->memory_quota / 2 && (i = oldest(n, SORT_PAST)) != SIZE_MAX)
         remove_at(n, i);
-    while ((n->retained_bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX) &&
-           (i = oldest(n, false)) != SIZE_MAX) {
-        LOG_D("node", "memory for results is full: one of round %llu goes early",
-              (unsigned long long)n->retained[i].round);
-        remove_at(n, i);
+    for (enum sort sort = SORT_OLD; sort < SORTS; sort++) {
+        while (is_full(n) && (i = oldest(n, sort)) != SIZE_MAX) {
+            LOG_D("node", "memory for results is full: one of round %llu goes early",
+                  (unsigned long long)n->retained[i].round);
+            remove_at(n, i);
+        }
+    }
+}
+
+bool agent_retain_spare(struct node *n)
+{
+    size_t i, count = n->retained_count;
+    for (enum sort sort = SORT_OLD; sort < SORTS && n->retained_count == count; sort++)
+        while ((i = oldest(n, sort)) != SIZE_MAX)
+            remove_at(n, i);
+    return n->retained_count < count;
+}
+
+void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
+                            const char *name)
+{
+    for (size_t i = 0; i < n->retained_count; i++) {
+        struct retained *e = &n->retained[i];
+        if (e->value != v && strcmp(e->job, job) == 0 && strcmp(e->name, name) == 0)
+            e->superseded = true;
     }
 }
 
@@ -86,12 +129,13 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
         e = &n->retained[n->retained_count++];
         *e = (struct retained){.value = store_value_hold(n->store, v)};
         emac_strcpy(e->job, sizeof e->job, job);
+        emac_strcpy(e->name, sizeof e->name, name);
         n->retained_bytes += v->size;
     }
     e->round = e->round > round ? e->round : round;
     e->used = ++n->used;
     e->used_ns = e->seen_ns = n->os->mono_ns(n->os);
-    e->past = false;
+    e->past = e->superseded = false;
     e->state = e->state || plan_name_is_state(name);
     make_room(n);
     return EMAC_OK;

@@ -242,6 +242,16 @@ static void test_little_goes_between(void **state)
         graph_free(g);
     }
     assert_int_equal(ports_of(w.train, false, "params/"), st.weights);
+    for (uint32_t s = 0; s < 3; s++) {
+        ASSERT_OK(stage_reduce(&st, w.step, s, &g, err));
+        for (uint32_t i = 0; i < graph_output_count(g); i++) {
+            struct graph_port port = graph_output_at(g, i);
+            if (strncmp(port.name, "squares.", 8) == 0)
+                assert_true(port.shape.rank == 1 && port.shape.dim[0] == 1);
+        }
+        assert_true(ports_of(g, true, "squares.") > 0);
+        graph_free(g);
+    }
     stages_release(&st);
     whole_free(&w);
 }
@@ -261,11 +271,11 @@ static void test_stages_are_balanced(void **state)
         uint64_t all = 0;
         ASSERT_OK(stages_plan(train, count, STAGE_F32, &st, err));
         for (uint32_t s = 0; s < count; s++)
-            all += st.flops[s];
+            all += st.cost[s];
         for (uint32_t s = 0; s < count; s++)
-            if (st.flops[s] == 0 || 3 * st.flops[s] * count > 4 * all)
-                fail_msg("stage %u of %u does %llu of %llu flops", s, count,
-                         (unsigned long long)st.flops[s], (unsigned long long)all);
+            if (st.cost[s] == 0 || 3 * st.cost[s] * count > 4 * all)
+                fail_msg("stage %u of %u costs %llu of %llu", s, count,
+                         (unsigned long long)st.cost[s], (unsigned long long)all);
         stages_release(&st);
     }
     graph_free(train);
