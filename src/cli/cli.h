@@ -68,6 +68,13 @@ struct cli_option {
 enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cli_option *options,
                            size_t count, const char **pos, int least, int most);
 
+/* Lists for several rigs: rig i takes item i, and the list begins anew at its end. */
+char *cli_item(const char *list, char between, uint32_t i); /* free it */
+uint32_t cli_items(const char *list, char between);
+/* The link of rig i in a list like 10M,50M,60ms:none; all zero for "none" and for no list. */
+struct link_shape;
+enum emac_status cli_link(struct cli *c, const char *list, uint32_t i, struct link_shape *out);
+
 /* What chooses a device: the options, then what cli_device_check makes of them. */
 struct cli_device {
     const char *device, *isa, *memory;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/job_plan.h"
 #include "cli/job_watch.h"
 #include "ledger/ledger.h"
 #include "os/process.h"
@@ -11,6 +12,7 @@ struct job_args {
     bool wait;
     uint64_t limit, after;
     const char *tensorboard;
+    struct job_plan_args plan;
 };
 
 bool job_ended(const char *state)
@@ -217,10 +219,10 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
 {
     struct job_args a = {.limit = 100};
     const struct cli_option options[] = {
-        {"wait", 'w', OPT_FLAG, &a.wait},
-        {"limit", 0, OPT_U64, &a.limit},
-        {"after", 0, OPT_U64, &a.after},
-        {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
+        {"wait", 'w', OPT_FLAG, &a.wait},     {"limit", 0, OPT_U64, &a.limit},
+        {"after", 0, OPT_U64, &a.after},      {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
+        {"rigs", 0, OPT_U64, &a.plan.rigs},   {"speed", 0, OPT_TEXT, &a.plan.speed},
+        {"link", 0, OPT_TEXT, &a.plan.links},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
@@ -228,17 +230,21 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
         return st;
     if (strcmp(pos[0], "list") == 0)
         return job_list(c, &a);
-    static const char *const actions[] = {"submit", "show", "watch", "cancel", "logs"};
+    static const char *const actions[] = {"plan", "submit", "show", "watch", "cancel", "logs"};
     bool known = false;
     for (size_t i = 0; i < EMAC_COUNT(actions); i++)
         known = known || strcmp(pos[0], actions[i]) == 0;
     if (!known)
         return emac_fail(
             &c->err, EMAC_INVALID,
-            "unknown action '%s': job knows submit, list, show, watch, cancel and logs", pos[0]);
+            "unknown action '%s': job knows plan, submit, list, show, watch, cancel and logs",
+            pos[0]);
+    bool of_file = strcmp(pos[0], "submit") == 0 || strcmp(pos[0], "plan") == 0;
     if (!pos[1])
         return emac_fail(&c->err, EMAC_INVALID, "which one? 'emac job %s' needs %s", pos[0],
-                         strcmp(pos[0], "submit") == 0 ? "a job file" : "a job's id");
+                         of_file ? "a job file" : "a job's id");
+    if (strcmp(pos[0], "plan") == 0)
+        return job_plan_show(c, pos[1], &a.plan);
     if (strcmp(pos[0], "submit") == 0)
         return job_submit(c, pos[1], &a);
     if (strcmp(pos[0], "show") == 0)

@@ -132,67 +132,25 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
     return st;
 }
 
-/* Rig i takes item i of the list, which begins anew at its end. */
-static char *item_of(const char *list, char between, uint32_t i)
-{
-    const char stop[] = {between, '\0'}, *at = list;
-    for (; i > 0; i--) {
-        const char *end = strchr(at, between);
-        at = end != NULL ? end + 1 : list;
-    }
-    return emac_strndup(at, strcspn(at, stop));
-}
-
 static char *device_of(const struct up_args *a, uint32_t i)
 {
     if (a->devices != NULL)
-        return item_of(a->devices, ',', i);
+        return cli_item(a->devices, ',', i);
     return a->isa != NULL ? emac_asprintf("cpu/%s", a->isa) : emac_strdup("cpu");
-}
-
-static uint32_t items_in(const char *list, char between)
-{
-    uint32_t items = 1;
-    for (const char *at = list; *at != '\0'; at++)
-        items += *at == between;
-    return items;
 }
 
 static enum emac_status duty_check(struct cli *c, const char *list)
 {
     uint32_t per_mille;
     bool sound = true;
-    for (uint32_t i = 0; i < items_in(list, ',') && sound; i++) {
-        char *item = item_of(list, ',', i);
+    for (uint32_t i = 0; i < cli_items(list, ',') && sound; i++) {
+        char *item = cli_item(list, ',', i);
         sound = duty_parse(item, &per_mille);
         free(item);
     }
     return sound ? EMAC_OK
                  : emac_fail(&c->err, EMAC_INVALID,
                              "'--duty %s' is not a list of shares from 0.001 to 1", list);
-}
-
-/* An item of --link; NULL for "none". */
-static char *link_of(const char *list, uint32_t rig)
-{
-    char *item = item_of(list, ':', rig);
-    if (strcmp(item, "none") != 0)
-        return item;
-    free(item);
-    return NULL;
-}
-
-static enum emac_status links_check(struct cli *c, const char *list)
-{
-    enum emac_status st = EMAC_OK;
-    struct link_shape shape;
-    for (uint32_t i = 0; i < items_in(list, ':') && st == EMAC_OK; i++) {
-        char *item = link_of(list, i);
-        if (item != NULL)
-            st = link_shape_parse(&shape, item, &c->err);
-        free(item);
-    }
-    return st;
 }
 
 static void option_add(char **argv, uint32_t *count, char *name, char *value)
@@ -214,13 +172,13 @@ static enum emac_status node_up(struct up *u, struct child *ch)
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)mb);
     uint32_t rig = (uint32_t)(ch - u->child) - 1, count = 14;
     char *device = device_of(u->a, rig);
-    char *duty = u->a->duty != NULL ? item_of(u->a->duty, ',', rig) : NULL;
-    char *link = u->a->links != NULL ? link_of(u->a->links, rig) : NULL;
+    char *duty = u->a->duty != NULL ? cli_item(u->a->duty, ',', rig) : NULL;
+    char *link = u->a->links != NULL ? cli_item(u->a->links, ':', rig) : NULL;
     char *argv[24] = {u->self,  "node",      "--url", u->url,        "--dir", dir,        "--name",
                       ch->name, "--threads", threads, "--memory-mb", memory,  "--device", device};
     option_add(argv, &count, "--device-memory", (char *)u->a->device_memory);
     option_add(argv, &count, "--duty", duty);
-    option_add(argv, &count, "--link", link);
+    option_add(argv, &count, "--link", link != NULL && strcmp(link, "none") != 0 ? link : NULL);
     enum emac_status st = child_start(u, ch, argv);
     free(device);
     free(duty);
@@ -335,8 +293,10 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         return emac_fail(&c->err, EMAC_INVALID, "give --devices or --isa, not both");
     if (a.duty != NULL && duty_check(c, a.duty) != EMAC_OK)
         return c->err.status;
-    if (a.links != NULL && links_check(c, a.links) != EMAC_OK)
-        return c->err.status;
+    struct link_shape shape;
+    for (uint32_t i = 0; a.links != NULL && i < cli_items(a.links, ':'); i++)
+        if (cli_link(c, a.links, i, &shape) != EMAC_OK)
+            return c->err.status;
     struct up u = {.c = c, .a = &a};
     struct os_lock *lock = NULL;
     char lock_path[OS_PATH_MAX];

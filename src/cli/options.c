@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "cli/cli.h"
+#include "http/shape.h"
 
 static enum emac_status take_number(struct cli *c, const struct cli_option *o, const char *text)
 {
@@ -130,4 +131,34 @@ enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cl
         return emac_fail(&c->err, EMAC_INVALID, "an argument is missing; see emac %s --help",
                          c->command);
     return EMAC_OK;
+}
+
+char *cli_item(const char *list, char between, uint32_t i)
+{
+    const char stop[] = {between, '\0'}, *at = list;
+    for (; i > 0; i--) {
+        const char *end = strchr(at, between);
+        at = end != NULL ? end + 1 : list;
+    }
+    return emac_strndup(at, strcspn(at, stop));
+}
+
+uint32_t cli_items(const char *list, char between)
+{
+    uint32_t items = 1;
+    for (const char *at = list; *at != '\0'; at++)
+        items += *at == between;
+    return items;
+}
+
+enum emac_status cli_link(struct cli *c, const char *list, uint32_t i, struct link_shape *out)
+{
+    *out = (struct link_shape){0};
+    if (list == NULL)
+        return EMAC_OK;
+    char *item = cli_item(list, ':', i);
+    enum emac_status st =
+        strcmp(item, "none") == 0 ? EMAC_OK : link_shape_parse(out, item, &c->err);
+    free(item);
+    return st;
 }

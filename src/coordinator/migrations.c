@@ -107,12 +107,20 @@ static const char VOTES[] =
     "ALTER TABLE receipts ADD COLUMN loss DOUBLE PRECISION NOT NULL DEFAULT -1;" /* < 0: none */
     "ALTER TABLE receipts ADD COLUMN accuracy DOUBLE PRECISION NOT NULL DEFAULT -1;";
 
+/* shares.c. */
+static const char SHARES[] =
+    "CREATE TABLE shares ("
+    " job TEXT NOT NULL REFERENCES jobs (id), node TEXT NOT NULL, tasks BIGINT NOT NULL,"
+    " computed_us BIGINT NOT NULL, sent BIGINT NOT NULL, received BIGINT NOT NULL,"
+    " first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, PRIMARY KEY (job, node));";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
                                                       {"104_values", VALUES},
                                                       {"105_assets", ASSETS},
-                                                      {"106_votes", VOTES}};
+                                                      {"106_votes", VOTES},
+                                                      {"107_shares", SHARES}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

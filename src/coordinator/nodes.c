@@ -498,11 +498,14 @@ static json_t *node_json(struct coordinator *c, const struct node *n)
     const char *state = node_state_name(n->state);
     if (n->state == NODE_ADMITTED && !node_is_live(c, n, now_ms(c)))
         state = "away";
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I}", "did", n->did,
-                     "name", n->name, "url", n->url, "state", state, "gflops", n->gflops, "isa",
-                     n->isa, "leases", (int)lease_count(n), "last_seen_ms", (json_int_t)n->seen_at,
-                     "reachable", n->reachable, "bytes_sent", (json_int_t)n->sent_bytes,
-                     "bytes_received", (json_int_t)n->received_bytes);
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I, s:f, s:f, s:I}",
+                     "did", n->did, "name", n->name, "url", n->url, "state", state, "gflops",
+                     n->gflops, "isa", n->isa, "leases", (int)lease_count(n), "last_seen_ms",
+                     (json_int_t)n->seen_at, "reachable", n->reachable, "bytes_sent",
+                     (json_int_t)n->sent_bytes, "bytes_received", (json_int_t)n->received_bytes,
+                     "math_gflops", n->alone_flops[SCHED_WORK_MATH] * 1e-9, "state_gflops",
+                     n->alone_flops[SCHED_WORK_STATE] * 1e-9, "memory_bytes",
+                     (json_int_t)n->memory_bytes);
 }
 
 enum emac_status status_get(void *ctx, const struct http_request *req, struct http_response *res,

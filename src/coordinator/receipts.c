@@ -7,6 +7,7 @@
  *   lease taken back, job ended                       noted nowhere, not paid
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
+#include "coordinator/shares.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ struct delivery {
     struct cid task;
     uint64_t elapsed_ms; /* 0: unknown */
     uint64_t fetch_bytes;
+    struct told told;
 };
 
 struct answer {
@@ -85,6 +87,7 @@ static enum emac_status delivery_read(const struct http_request *req, struct del
     EMAC_TRY(st, api_bytes(req, root, "receipt", RECEIPT_BYTES_MAX, &d->object, err));
     EMAC_TRY(st, api_bytes(req, root, "signature", ED25519_SIGNATURE_BYTES, &d->signature, err));
     EMAC_TRY(st, receipt_verify(d, err));
+    EMAC_TRY(st, shares_read(root, &d->told, err));
     st = inline_read(req, root, d, err);
 out:
     json_decref(root);
@@ -372,6 +375,7 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
         node_made(n, j, t->step, &d->outputs);
         if (d->elapsed_ms)
             sched_speed_add(&n->speed, work_of(t->kind), t->flops, d->fetch_bytes, d->elapsed_ms);
+        shares_speed(n, work_of(t->kind), t->flops, &d->told);
     }
     if (j->stale) {
         verify_after(c);
@@ -423,6 +427,8 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
     st = lease_done(c, j, t, n, d, err);
     if (st == EMAC_OK)
         st = vote_write(c, t, d, err);
+    if (st == EMAC_OK)
+        st = shares_add(c, d->job, d->did, d->receipt.lease, &d->told, err);
     if (st == EMAC_OK)
         st = judge(c, j, t, d, a, err);
     if (st == EMAC_OK)

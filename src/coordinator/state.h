@@ -67,6 +67,7 @@ struct node {
     bool reachable;          /* serves blocks at `url` */
     double gflops;
     struct sched_speed speed;
+    double alone_flops[SCHED_WORK_KINDS]; /* of computing alone, as it told; 0: not yet */
     uint64_t seen_ms, seen_at, poll_seq;
     struct challenge *challenge; /* open one; owned */
     struct lease *lease[NODE_LEASES_MAX];

@@ -1,5 +1,6 @@
 /* Jobs as JSON. The row says what is settled; a job that runs adds what is in memory. */
 #include "coordinator/internal.h"
+#include "coordinator/shares.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,7 +225,7 @@ enum emac_status job_get(void *ctx, const struct http_request *req, struct http_
     struct db_stmt *q;
     bool row = false;
     int64_t units = 0;
-    json_t *o = NULL, *checkpoints = json_array();
+    json_t *o = NULL, *checkpoints = json_array(), *shares = NULL;
     enum emac_status st =
         db_query(c->db, &q, err, "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?", "t", id);
     if (st == EMAC_OK)
@@ -239,6 +240,8 @@ enum emac_status job_get(void *ctx, const struct http_request *req, struct http_
     }
     if (st == EMAC_OK)
         st = spent(c, id, &units, err);
+    if (st == EMAC_OK)
+        st = shares_json(c, id, &shares, err);
     if (st != EMAC_OK) {
         json_decref(o);
         json_decref(checkpoints);
@@ -246,6 +249,7 @@ enum emac_status job_get(void *ctx, const struct http_request *req, struct http_
     }
     json_object_set_new(o, "checkpoints", checkpoints);
     json_object_set_new(o, "spent_units", api_units(units));
+    json_object_set_new(o, "shares", shares);
     os_mutex_lock(&c->lock);
     overlay(c, id, o, true);
     os_mutex_unlock(&c->lock);

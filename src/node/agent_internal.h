@@ -98,6 +98,7 @@ struct node {
     uint32_t backoff_ms;
     const json_t *sources; /* of the lease under way; fetchers read it */
     struct outbox outbox;
+    uint64_t told_sent, told_received; /* agent_traffic as the last receipt told it */
     struct retained *retained;
     size_t retained_count, retained_cap;
     uint64_t retained_bytes, used, task_used;     /* see retain.c */

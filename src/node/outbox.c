@@ -27,6 +27,18 @@ static json_t *inline_json(const struct exec_result *r)
     return o;
 }
 
+/* What the task took, and the traffic since the receipt before. */
+static json_t *work_json(struct node *n, const struct exec_result *r)
+{
+    uint64_t sent, received, sent_before = n->told_sent, received_before = n->told_received;
+    agent_traffic(n, &sent, &received);
+    n->told_sent = sent;
+    n->told_received = received;
+    return json_pack("{s:I,s:I,s:I}", "computed_us", (json_int_t)(r->compute_ns / 1000), "sent",
+                     (json_int_t)(sent - sent_before), "received",
+                     (json_int_t)(received - received_before));
+}
+
 enum emac_status agent_outbox_put(struct node *n, const struct receipt *r, const char *slot,
                                   const struct exec_result *result, struct emac_err *err)
 {
@@ -43,9 +55,10 @@ enum emac_status agent_outbox_put(struct node *n, const struct receipt *r, const
         emac_strcpy(b->slot, sizeof b->slot, slot);
         for (uint32_t i = 0; i < r->output_count; i++)
             b->output[i] = r->output[i].cid;
-        b->message = json_pack("{s:o,s:o,s:o}", "receipt", agent_json_bytes(bytes.data, bytes.len),
-                               "signature", agent_json_bytes(sig, sizeof sig), "inline",
-                               inline_json(result));
+        b->message =
+            json_pack("{s:o,s:o,s:o,s:o}", "receipt", agent_json_bytes(bytes.data, bytes.len),
+                      "signature", agent_json_bytes(sig, sizeof sig), "inline", inline_json(result),
+                      "work", work_json(n, result));
         if (b->message == NULL)
             st = emac_fail(err, EMAC_NO_MEMORY, "out of memory for a receipt");
     }

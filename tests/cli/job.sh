@@ -12,6 +12,16 @@ id=$(json .id)
 same "succeeded" succeeded "$(json .state)"
 same "the same model as --local" "$model" "$(json .model)"
 same "the same checkpoints" "$checkpoints" "$(json '[.checkpoints[].model] | join(" ")')"
+check "who did what" "$EMAC" job show "$id" --json
+same "shares of the rigs" true "$(json '.shares | .span_ms > 0 and ([.rigs[] | select(.tasks > 0 and .busy >= 0 and .busy <= 1)] | length) >= 1')"
+check "a plan on the rigs that are there" "$EMAC" job plan "$WORK/job.yaml" --json
+same "its rounds and tasks" "12 true" "$(json '"\(.rounds) \(.tasks.step >= 12 and .bytes > 0 and .seconds > 0)"')"
+check "a plan by hand" "$EMAC" job plan "$WORK/job.yaml" --rigs 3 --speed 100,50 --link 10M,50M,60ms:none --json
+same "it has three rigs" 3 "$(json '.rigs | length')"
+expect "a plan in words" 0 'price' "$EMAC" job plan "$WORK/job.yaml" --rigs 1 --speed 100
+expect "a plan without speeds" 2 'needs --speed' "$EMAC" job plan "$WORK/job.yaml" --rigs 3
+expect "a plan with a bad speed" 2 'is not a list' "$EMAC" job plan "$WORK/job.yaml" --rigs 3 --speed fast
+expect "a plan with a bad link" 2 'is no link' "$EMAC" job plan "$WORK/job.yaml" --rigs 3 --speed 1 --link 10M
 check "list" "$EMAC" job list --json
 same "it is listed" "$id" "$(json '.jobs[0].id')"
 check "show" "$EMAC" job show "$id" --json

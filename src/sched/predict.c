@@ -1,0 +1,535 @@
+/* The clock of the simulation, the network, and the rigs. */
+#include "sched/predict.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "sched/predict_impl.h"
+
+#define BITS          8.0
+/* Bytes of calls with their headers. */
+#define POLL_BYTES    900
+#define LEASE_BYTES   2500
+#define RECEIPT_BYTES 1800
+#define ANSWER_BYTES  500
+#define REQUEST_BYTES 600
+#define FETCHERS      4 /* inputs at once, as node/fetch.c has it */
+#define OPEN_BPS      10e9
+#define MAP_SEED      UINT64_C(0x5eed)
+
+/* ---- events ---- */
+
+static bool is_before(const struct event *a, const struct event *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void swap(struct event *a, struct event *b)
+{
+    struct event c = *a;
+    *a = *b;
+    *b = c;
+}
+
+enum emac_status sim_event(struct sim *s, const struct event *e)
+{
+    if (s->event_count == s->event_cap) {
+        size_t cap = s->event_cap == 0 ? 256 : s->event_cap * 2;
+        struct event *grown = realloc(s->event, cap * sizeof *grown);
+        if (grown == NULL)
+            return emac_fail(s->err, EMAC_NO_MEMORY, "out of memory for %zu events", cap);
+        s->event = grown;
+        s->event_cap = cap;
+    }
+    size_t i = s->event_count++;
+    s->event[i] = *e;
+    s->event[i].order = s->order++;
+    for (; i > 0 && is_before(&s->event[i], &s->event[(i - 1) / 2]); i = (i - 1) / 2)
+        swap(&s->event[i], &s->event[(i - 1) / 2]);
+    return EMAC_OK;
+}
+
+static struct event event_take(struct sim *s)
+{
+    struct event first = s->event[0];
+    s->event[0] = s->event[--s->event_count];
+    for (size_t i = 0;;) {
+        size_t least = i, left = 2 * i + 1, right = left + 1;
+        if (left < s->event_count && is_before(&s->event[left], &s->event[least]))
+            least = left;
+        if (right < s->event_count && is_before(&s->event[right], &s->event[least]))
+            least = right;
+        if (least == i)
+            return first;
+        swap(&s->event[i], &s->event[least]);
+        i = least;
+    }
+}
+
+/* ---- values ---- */
+
+struct sim_value *sim_value(struct sim *s, const struct cid *cid)
+{
+    return cid_map_get(&s->value, cid);
+}
+
+static enum emac_status value_add(struct sim *s, const struct cid *cid, double bytes,
+                                  uint32_t holder)
+{
+    struct sim_value *v = sim_value(s, cid);
+    enum emac_status st = EMAC_OK;
+    if (v == NULL) {
+        st = emac_alloc(&v, 1, sizeof *v, s->err);
+        if (st == EMAC_OK && (st = cid_map_put(&s->value, cid, v, s->err)) != EMAC_OK)
+            free(v);
+        if (st != EMAC_OK)
+            return st;
+        v->bytes = bytes;
+    }
+    v->held[holder] = 1;
+    return EMAC_OK;
+}
+
+static uint32_t depot(const struct sim *s)
+{
+    return s->cfg->rigs;
+}
+
+/* Who sends it to the rig: the others in turn after it, the depot last. NOBODY: it has it. */
+static uint32_t source_of(const struct sim *s, const struct sim_value *v, uint32_t rig)
+{
+    if (v->held[rig])
+        return NOBODY;
+    for (uint32_t i = 1; i < s->cfg->rigs; i++)
+        if (v->held[(rig + i) % s->cfg->rigs])
+            return (rig + i) % s->cfg->rigs;
+    return v->held[depot(s)] ? depot(s) : NOBODY;
+}
+
+/* ---- the network ---- */
+
+static double latency(const struct sim *s, uint32_t end)
+{
+    return end == depot(s) ? 0 : (double)s->cfg->rig[end].link.latency_ns * 1e-9;
+}
+
+static double up_s(const struct sim *s, uint32_t rig, double bytes)
+{
+    return latency(s, rig) + bytes / s->net.up[rig];
+}
+
+static double down_s(const struct sim *s, uint32_t rig, double bytes)
+{
+    return latency(s, rig) + bytes / s->net.down[rig];
+}
+
+static enum emac_status after(struct sim *s, double seconds, struct event e)
+{
+    e.at = s->now + seconds;
+    return sim_event(s, &e);
+}
+
+/* ---- a rig takes a task in ---- */
+
+static enum emac_status poll(struct sim *s, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    bool busy = r->task != NULL || r->answering;
+    if (r->intake != INTAKE_NONE || (busy && !s->cfg->ahead))
+        return EMAC_OK;
+    r->intake = INTAKE_POLL;
+    return after(s, up_s(s, rig, POLL_BYTES), (struct event){.kind = EVENT_POLL, .rig = rig});
+}
+
+static enum emac_status grant(struct sim *s, uint32_t rig)
+{
+    struct sim_task *t;
+    enum emac_status st = sim_grant(s, rig, &t);
+    s->rig[rig].intake = INTAKE_WAIT;
+    if (st != EMAC_OK || t == NULL)
+        return st;
+    s->rig[rig].intake = INTAKE_LEASE;
+    return after(s, down_s(s, rig, LEASE_BYTES),
+                 (struct event){.kind = EVENT_LEASE, .rig = rig, .task = t});
+}
+
+static enum emac_status compute(struct sim *s, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    if (r->intake != INTAKE_READY || r->task != NULL || (r->answering && !s->cfg->ahead))
+        return EMAC_OK;
+    const struct predict_rig *hw = &s->cfg->rig[rig];
+    const struct plan_want *w = &r->next->want;
+    bool math = task_kind_info(w->kind)->math;
+    double seconds = (double)w->flops / (math ? hw->math_flops : hw->state_flops);
+    r->task = r->next;
+    r->next = NULL;
+    r->intake = INTAKE_NONE;
+    s->sum.rig[rig].busy_s += seconds;
+    s->sum.rig[rig].tasks++;
+    enum emac_status st = after(s, seconds + PREDICT_TASK_S,
+                                (struct event){.kind = EVENT_DONE, .rig = rig, .task = r->task});
+    return st == EMAC_OK ? poll(s, rig) : st;
+}
+
+/* Ask for inputs that are not here, as many at once as a rig does. */
+static enum emac_status fetch(struct sim *s, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    const struct task *t = &r->next->want.task;
+    enum emac_status st = EMAC_OK;
+    while (r->asked < t->input_count + t->part_count && r->fetches < FETCHERS && st == EMAC_OK) {
+        uint32_t i = r->asked++;
+        struct sim_value *v =
+            sim_value(s, i < t->input_count ? &t->input[i].cid : &t->part[i - t->input_count].cid);
+        uint32_t from = v != NULL ? source_of(s, v, rig) : NOBODY;
+        if (from == NOBODY)
+            continue;
+        r->fetches++;
+        st = after(s, up_s(s, rig, REQUEST_BYTES) + latency(s, from),
+                   (struct event){.kind = EVENT_REQUEST, .rig = rig, .source = from, .value = v});
+    }
+    if (st != EMAC_OK || r->fetches > 0)
+        return st;
+    r->intake = INTAKE_READY;
+    return compute(s, rig);
+}
+
+static enum emac_status send(struct sim *s, uint32_t from, uint32_t to, struct sim_value *v)
+{
+    s->sum.bytes += v->bytes;
+    if (from != depot(s))
+        s->sum.rig[from].sent += v->bytes;
+    if (to != depot(s))
+        s->sum.rig[to].received += v->bytes;
+    return flows_begin(&s->net, from, to, v->bytes, (uint64_t)(uintptr_t)v, s->err);
+}
+
+/* ---- checkpoints ---- */
+
+static enum emac_status upload(struct sim *s, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    while (r->upload_count > 0) {
+        struct sim_value *v = sim_value(s, &r->upload[0]);
+        if (v != NULL && !v->held[depot(s)])
+            return send(s, rig, depot(s), v);
+        memmove(&r->upload[0], &r->upload[1], --r->upload_count * sizeof r->upload[0]);
+    }
+    return EMAC_OK;
+}
+
+/* The holder with the shortest queue brings it. */
+static enum emac_status deposit(struct sim *s, const struct cid *cid)
+{
+    const struct sim_value *v = sim_value(s, cid);
+    uint32_t best = NOBODY;
+    for (uint32_t i = 0; v != NULL && i < s->cfg->rigs; i++)
+        if (v->held[i] && (best == NOBODY || s->rig[i].upload_count < s->rig[best].upload_count))
+            best = i;
+    if (best == NOBODY || v->held[depot(s)])
+        return EMAC_OK;
+    struct sim_rig *r = &s->rig[best];
+    if (r->upload_count == EMAC_COUNT(r->upload))
+        return EMAC_OK; /* a link too thin for its checkpoints: the next one tells as much */
+    r->upload[r->upload_count++] = *cid;
+    return r->upload_count == 1 ? upload(s, best) : EMAC_OK;
+}
+
+/* ---- rounds ---- */
+
+static double grown(double now, double half, double times)
+{
+    return now + (now - half) * times;
+}
+
+static void share_grow(struct predict_share *now, const struct predict_share *half, double times)
+{
+    now->tasks = grown(now->tasks, half->tasks, times);
+    now->busy_s = grown(now->busy_s, half->busy_s, times);
+    now->sent = grown(now->sent, half->sent, times);
+    now->received = grown(now->received, half->received, times);
+}
+
+static double round_mean(const struct sim *s)
+{
+    uint32_t half = s->rounds / 2;
+    return (s->round_at[s->rounds] - s->round_at[half]) / (s->rounds - half);
+}
+
+/* The rounds that are left go like those of the second half. */
+static void rounds_skip(struct sim *s)
+{
+    uint32_t all = plan_rounds(&s->plan->job), left = all - s->st.step;
+    double times = (double)left / (s->rounds - s->rounds / 2);
+    struct sim_totals *n = &s->sum, *h = &s->half;
+    for (int i = 0; i < TASK_KINDS; i++)
+        n->tasks[i] = grown(n->tasks[i], h->tasks[i], times);
+    n->flops = grown(n->flops, h->flops, times);
+    n->units = grown(n->units, h->units, times);
+    n->bytes = grown(n->bytes, h->bytes, times);
+    for (uint32_t i = 0; i < s->cfg->rigs; i++)
+        share_grow(&n->rig[i], &h->rig[i], times);
+    s->skipped = round_mean(s) * left;
+    s->st.step = all;
+}
+
+/* For the first time at this step: evaluations turn, too. */
+static void round_done(struct sim *s)
+{
+    s->round_at[s->st.step] = s->now;
+    if (s->st.step == s->rounds / 2)
+        s->half = s->sum;
+    if (s->st.step > 0 && s->st.step == s->rounds)
+        rounds_skip(s);
+}
+
+enum emac_status sim_turned(struct sim *s)
+{
+    enum emac_status st = EMAC_OK;
+    if (s->st.step <= s->rounds && s->round_at[s->st.step] == 0)
+        round_done(s);
+    if (!plan_is_checkpoint(s->plan, &s->st))
+        return EMAC_OK;
+    for (uint32_t i = 0; i < s->st.value_count && st == EMAC_OK; i++)
+        if (plan_needs_value(s->plan, &s->st, &s->st.value[i]))
+            st = deposit(s, &s->st.value[i].cid);
+    return st;
+}
+
+/* ---- what happens ---- */
+
+static enum emac_status polls_again(struct sim *s)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < s->cfg->rigs && st == EMAC_OK; i++)
+        if (s->rig[i].intake == INTAKE_WAIT)
+            st = grant(s, i);
+    return st;
+}
+
+static enum emac_status done(struct sim *s, const struct event *e)
+{
+    struct sim_rig *r = &s->rig[e->rig];
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < e->task->program->output_count && st == EMAC_OK; i++) {
+        struct cid cid = sim_output(e->task, i);
+        st = value_add(s, &cid, (double)e->task->program->output[i].bytes, e->rig);
+    }
+    r->task = NULL;
+    r->answering = true;
+    struct event receipt = *e;
+    receipt.kind = EVENT_RECEIPT;
+    if (st == EMAC_OK)
+        st = after(s, up_s(s, e->rig, RECEIPT_BYTES), receipt);
+    return st == EMAC_OK ? compute(s, e->rig) : st;
+}
+
+static enum emac_status receipt(struct sim *s, const struct event *e)
+{
+    struct sim_rig *r = &s->rig[e->rig];
+    bool changed = false;
+    s->receipt_at = s->now;
+    enum emac_status st = sim_accept(s, e->task, e->rig, &changed);
+    if (st == EMAC_OK)
+        st = after(s, down_s(s, e->rig, ANSWER_BYTES),
+                   (struct event){.kind = EVENT_ANSWER, .rig = e->rig});
+    if (st == EMAC_OK && changed)
+        return polls_again(s);
+    return st == EMAC_OK && r->intake == INTAKE_WAIT ? grant(s, e->rig) : st;
+}
+
+static enum emac_status happens(struct sim *s, const struct event *e)
+{
+    struct sim_rig *r = &s->rig[e->rig];
+    switch (e->kind) {
+    case EVENT_POLL:
+        return grant(s, e->rig);
+    case EVENT_LEASE:
+        r->next = e->task;
+        r->intake = INTAKE_FETCH;
+        r->asked = 0;
+        return fetch(s, e->rig);
+    case EVENT_REQUEST:
+        return send(s, e->source, e->rig, e->value);
+    case EVENT_VALUE:
+        e->value->held[e->rig] = 1;
+        r->fetches--;
+        return fetch(s, e->rig);
+    case EVENT_DONE:
+        return done(s, e);
+    case EVENT_RECEIPT:
+        return receipt(s, e);
+    case EVENT_ANSWER:
+        r->answering = false;
+        return poll(s, e->rig);
+    case EVENT_UPLOAD:
+        e->value->held[depot(s)] = 1;
+        return upload(s, e->rig);
+    case EVENT_WAKE:
+        if (!s->waking || e->at != s->wake_at) /* an earlier one was asked for after it */
+            return EMAC_OK;
+        s->waking = false;
+        return polls_again(s);
+    }
+    EMAC_ASSERT(!"no such event");
+    return EMAC_INTERNAL;
+}
+
+/* Flows that are through arrive a latency later. */
+static enum emac_status flows_end(struct sim *s)
+{
+    struct flow f;
+    enum emac_status st = EMAC_OK;
+    while (st == EMAC_OK && flows_take(&s->net, &f)) {
+        bool up = f.to == depot(s);
+        st = after(s, latency(s, f.from) + latency(s, f.to),
+                   (struct event){.kind = up ? EVENT_UPLOAD : EVENT_VALUE,
+                                  .rig = up ? f.from : f.to,
+                                  .value = (struct sim_value *)(uintptr_t)f.tag});
+    }
+    return st;
+}
+
+static bool is_over(const struct sim *s)
+{
+    if (plan_phase_of(s->plan, &s->st) != PLAN_DONE || sim_checks_due(s))
+        return false;
+    for (uint32_t i = 0; i < s->cfg->rigs; i++)
+        if (s->rig[i].upload_count > 0)
+            return false;
+    return true;
+}
+
+static enum emac_status run(struct sim *s)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < s->cfg->rigs && st == EMAC_OK; i++)
+        st = poll(s, i);
+    while (st == EMAC_OK && !is_over(s)) {
+        double flow = flows_next(&s->net), wait = flow;
+        if (s->event_count > 0 && (flow < 0 || s->event[0].at - s->now < flow))
+            wait = s->event[0].at - s->now;
+        if (wait < 0 && s->event_count == 0)
+            return emac_fail(s->err, EMAC_INTERNAL,
+                             "the plan stands still after %u rounds: no task is wanted",
+                             s->st.step);
+        wait = wait > 0 ? wait : 0;
+        bool is_event = wait != flow;
+        flows_pass(&s->net, wait);
+        s->now = is_event ? s->event[0].at : s->now + wait;
+        if (is_event) {
+            struct event e = event_take(s);
+            st = happens(s, &e);
+        } else {
+            st = flows_end(s);
+        }
+    }
+    return st;
+}
+
+/* ---- beginning and end ---- */
+
+static enum emac_status rigs_begin(struct sim *s)
+{
+    enum emac_status st = emac_alloc(&s->rig, s->cfg->rigs, sizeof *s->rig, s->err);
+    if (st == EMAC_OK)
+        st = flows_init(&s->net, s->cfg->rigs + 1, s->err);
+    for (uint32_t i = 0; st == EMAC_OK && i < s->cfg->rigs; i++) {
+        const struct predict_rig *hw = &s->cfg->rig[i];
+        s->rig[i].speed =
+            (struct sched_speed){.flops = {hw->math_flops, hw->state_flops}, .receipts = {1, 1}};
+        s->net.up[i] = (hw->link.up_bps > 0 ? (double)hw->link.up_bps : OPEN_BPS) / BITS;
+        s->net.down[i] = (hw->link.down_bps > 0 ? (double)hw->link.down_bps : OPEN_BPS) / BITS;
+    }
+    if (st == EMAC_OK)
+        s->net.up[s->cfg->rigs] = s->net.down[s->cfg->rigs] = OPEN_BPS / BITS;
+    return st;
+}
+
+/* The depot has what no task makes. */
+static enum emac_status constants_begin(struct sim *s)
+{
+    const struct job_plan *p = s->plan;
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < p->constant_count && st == EMAC_OK; i++) {
+        bool data = cid_equal(&p->constant[i], &p->job.data);
+        st = value_add(s, &p->constant[i], data ? (double)p->job.data_size : 0, depot(s));
+        for (uint32_t r = 0; data && s->cfg->has_corpus && r < s->cfg->rigs && st == EMAC_OK; r++)
+            st = value_add(s, &p->constant[i], 0, r);
+    }
+    return st;
+}
+
+static void take_totals(const struct sim *s, struct predict *out)
+{
+    *out = (struct predict){.seconds = s->now + s->skipped,
+                            .work_s = s->receipt_at + s->skipped,
+                            .round_s = round_mean(s),
+                            .flops = s->sum.flops,
+                            .units = s->sum.units,
+                            .bytes = s->sum.bytes,
+                            .rounds = plan_rounds(&s->plan->job),
+                            .rounds_run = s->rounds,
+                            .rigs = s->cfg->rigs};
+    memcpy(out->tasks, s->sum.tasks, sizeof out->tasks);
+    memcpy(out->rig, s->sum.rig, sizeof out->rig);
+}
+
+static void sim_release(struct sim *s)
+{
+    const struct cid_slot *slot;
+    for (size_t i = 0; i < s->task_count; i++)
+        sim_task_free(s->task[i]);
+    for (size_t at = 0; (slot = cid_map_next(&s->value, &at)) != NULL;)
+        free(slot->value);
+    cid_map_release(&s->value);
+    free(s->task);
+    free(s->event);
+    free(s->rig);
+    flows_release(&s->net);
+    plan_state_release(&s->st);
+    free(s);
+}
+
+void predict_rig_init(struct predict_rig *r, double gemm_flops)
+{
+    struct sched_speed speed = {0};
+    sched_speed_seed(&speed, gemm_flops);
+    *r = (struct predict_rig){.math_flops = sched_speed_get(&speed, SCHED_WORK_MATH),
+                              .state_flops = sched_speed_get(&speed, SCHED_WORK_STATE)};
+}
+
+enum emac_status predict_run(const struct predict_config *cfg, struct predict *out,
+                             struct emac_err *err)
+{
+    struct sim *s;
+    uint32_t rounds = plan_rounds(&cfg->plan->job);
+    if (cfg->rigs < 1 || cfg->rigs > PREDICT_RIGS_MAX)
+        return emac_fail(err, EMAC_INVALID, "a prediction takes 1 to %d rigs", PREDICT_RIGS_MAX);
+    enum emac_status st = emac_alloc(&s, 1, sizeof *s, err);
+    if (st != EMAC_OK)
+        return st;
+    s->cfg = cfg;
+    s->plan = cfg->plan;
+    s->err = err;
+    s->rounds = rounds < PREDICT_ROUNDS ? rounds : PREDICT_ROUNDS;
+    plan_state_init(&s->st);
+    cid_map_init(&s->value, MAP_SEED);
+    st = rigs_begin(s);
+    if (st == EMAC_OK)
+        st = constants_begin(s);
+    if (st == EMAC_OK)
+        st = run(s);
+    if (st == EMAC_OK)
+        take_totals(s, out);
+    sim_release(s);
+    return st;
+}
+
+double predict_busy(const struct predict *p, uint32_t i)
+{
+    EMAC_ASSERT(i < p->rigs);
+    return p->work_s > 0 ? p->rig[i].busy_s / p->work_s : 0;
+}

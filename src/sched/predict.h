@@ -1,0 +1,77 @@
+/* What a job will take before it runs: tasks, bytes, time, price. Not a formula
+ * but a simulation of the network by events: the planner's own plan_next and
+ * plan_turn, the coordinator's placement (sched/place.h), rigs that poll, fetch,
+ * compute and answer, and their links (sched/flows.h). So a new planner is
+ * predicted by what is here already. Pure and deterministic.
+ *
+ * The model of a rig: one task after the other. A poll, its answer, a receipt and
+ * its answer take the link's latency and their bytes; inputs that the rig does not
+ * hold come from a rig that made or fetched them (else from the coordinator), four
+ * at a time, a round trip each; then flops / speed, and PREDICT_TASK_S of
+ * other work. Checkpoints go up to the depot beside
+ * the work. With `ahead` a rig polls and fetches for one task more while it
+ * computes, and does not wait for a receipt's answer.
+ *
+ * Long jobs: PREDICT_ROUNDS rounds are simulated, what lies between them and the
+ * end is as many times the mean of their second half. */
+#ifndef EMAC_SCHED_PREDICT_H
+#define EMAC_SCHED_PREDICT_H
+
+#include "http/shape.h"
+#include "work/planner.h"
+
+#define PREDICT_RIGS_MAX 256
+#define PREDICT_ROUNDS   48
+
+struct predict_rig {
+    double math_flops;      /* flops a second at tasks whose time goes with flops */
+    double state_flops;     /* at the others: optimiser steps */
+    struct link_shape link; /* all zero: 10 Gbit/s, no latency */
+    uint64_t memory_bytes;  /* for one task; 0: not limited */
+};
+
+/* A rig of which only the speed at a large matrix product is known, as the challenge and `emac
+ * doctor` find it: no thin link, the usual shares of that speed (sched/speed.h). */
+void predict_rig_init(struct predict_rig *r, double gemm_flops);
+
+/* What a task takes beside its computing: hashing, signing, the coordinator's transaction. */
+#define PREDICT_TASK_S 0.008
+
+struct predict_config {
+    const struct job_plan *plan;
+    const struct predict_rig *rig;
+    uint32_t rigs;
+    bool ahead;      /* rigs take one task more while they compute */
+    bool has_corpus; /* rigs hold the job's data already */
+};
+
+struct predict_share {
+    double tasks, busy_s, sent, received; /* bytes */
+};
+
+struct predict {
+    double seconds; /* until the model lies in the depot */
+    double work_s;  /* until the last receipt */
+    double round_s; /* a round in the middle of it */
+    double tasks[TASK_KINDS];
+    double flops, units; /* of all executions that are paid */
+    double bytes;        /* received by anybody */
+    uint32_t rounds, rounds_run, rigs;
+    struct predict_share rig[PREDICT_RIGS_MAX];
+};
+
+/* INVALID without rigs or with too many; TOO_LARGE when no rig has the memory (predict_memory);
+ * INTERNAL when the plan stands still, which would be a planner's bug. */
+enum emac_status predict_run(const struct predict_config *cfg, struct predict *out,
+                             struct emac_err *err);
+/* The share of work_s during which rig i computed. */
+double predict_busy(const struct predict *p, uint32_t i);
+
+/* ---- does it fit? (predict_fit.c) ---- */
+
+/* Bytes that the largest task of the plan needs at once, as a rig counts them: values between
+ * operators, inputs, outputs, partial sums. *which is the kind of that task. */
+enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
+                                struct emac_err *err);
+
+#endif

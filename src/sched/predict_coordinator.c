@@ -1,0 +1,313 @@
+/* The coordinator of the simulation: it lays out rounds, grants and takes results as the real one
+ * does, without faults, money or time of its own. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "sched/predict_impl.h"
+
+#define WANTS_MAX 4096
+
+void sim_task_free(struct sim_task *t)
+{
+    task_release(&t->want.task);
+    free(t);
+}
+
+struct cid sim_output(const struct sim_task *t, uint32_t i)
+{
+    struct {
+        uint8_t task[CID_BYTES];
+        char name[TASK_NAME_MAX];
+    } named = {0};
+    cid_bytes(named.task, &t->cid);
+    memcpy(named.name, t->program->output[i].name, sizeof named.name);
+    return cid_of(CID_RAW, &named, sizeof named);
+}
+
+/* ---- laying out ---- */
+
+/* Executions, as the coordinator wants them; which are checked by lot goes by a secret of zeros. */
+static uint32_t need_of(const struct sim *s, const struct sim_task *t)
+{
+    static const uint8_t SECRET[32];
+    const struct job *job = &s->plan->job;
+    const struct task_kind_info *info = task_kind_info(t->want.kind);
+    uint32_t twice = job->check > 0 ? 2 : 1, copies = job->state_copies;
+    if (t->want.copies > 0)
+        return t->want.copies;
+    if (info->copies)
+        return info->always && copies < twice ? twice : copies < 1 ? 1 : copies;
+    if (info->always)
+        return twice;
+    return plan_is_checked(job, SECRET, &t->cid) ? 2 : 1;
+}
+
+static struct sim_task *task_find(struct sim *s, const struct cid *cid)
+{
+    for (size_t i = s->task_count; i-- > 0;)
+        if (cid_equal(&s->task[i]->cid, cid))
+            return s->task[i];
+    return NULL;
+}
+
+static enum emac_status task_add(struct sim *s, struct sim_task *t)
+{
+    if (s->task_count == s->task_cap) {
+        size_t cap = s->task_cap == 0 ? 64 : s->task_cap * 2;
+        struct sim_task **grown = realloc(s->task, cap * sizeof *grown);
+        if (grown == NULL)
+            return emac_fail(s->err, EMAC_NO_MEMORY, "out of memory for %zu tasks", cap);
+        s->task = grown;
+        s->task_cap = cap;
+    }
+    s->task[s->task_count++] = t;
+    return EMAC_OK;
+}
+
+/* Takes the want's task. */
+static enum emac_status want_take(struct sim *s, struct plan_want *w, bool open)
+{
+    struct sim_task *t, *known;
+    struct emac_buf bytes;
+    enum emac_status st = emac_alloc(&t, 1, sizeof *t, s->err);
+    if (st != EMAC_OK)
+        return st;
+    emac_buf_init(&bytes, TASK_BYTES_MAX);
+    t->want = *w;
+    w->task = (struct task){0};
+    st = task_encode(&t->want.task, &bytes, &t->cid, s->err);
+    emac_buf_release(&bytes);
+    known = st == EMAC_OK ? task_find(s, &t->cid) : NULL;
+    if (known != NULL)
+        known->current = true;
+    if (st != EMAC_OK || known != NULL) {
+        sim_task_free(t);
+        return st;
+    }
+    t->program = plan_program_find(s->plan, &t->want.task.program);
+    EMAC_ASSERT(t->program != NULL);
+    t->current = true;
+    t->born_ms = sim_ms(s);
+    t->need = need_of(s, t);
+    t->owner = NOBODY;
+    if (task_kind_info(t->want.kind)->shared && !open) {
+        t->owner = t->want.owner;
+        t->expected_ms =
+            (double)sched_expected_ms(&s->rig[t->owner].speed, SCHED_WORK_MATH, t->want.flops, 0);
+    }
+    st = task_add(s, t);
+    if (st != EMAC_OK)
+        sim_task_free(t);
+    return st;
+}
+
+static bool was_open(const struct plan_open *open, uint32_t n, const struct plan_want *w)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (open[i].kind == w->kind && open[i].range.first == w->range.first &&
+            open[i].range.count == w->range.count)
+            return true;
+    return false;
+}
+
+static uint32_t open_gather(const struct sim *s, struct plan_open *open)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < s->task_count; i++) {
+        const struct sim_task *t = s->task[i];
+        if (t->current && !t->accepted && task_kind_info(t->want.kind)->shared)
+            open[n++] = (struct plan_open){t->want.kind, t->want.range};
+    }
+    return n;
+}
+
+static enum emac_status lay(struct sim *s)
+{
+    struct plan_want *want = NULL;
+    struct plan_open *open = NULL;
+    double speed[PREDICT_RIGS_MAX];
+    uint32_t count = 0, opens;
+    enum emac_status st;
+    if (s->laid || plan_phase_of(s->plan, &s->st) == PLAN_DONE)
+        return EMAC_OK;
+    EMAC_TRY(st, emac_alloc(&want, WANTS_MAX, sizeof *want, s->err));
+    EMAC_TRY(st, emac_alloc(&open, s->task_count + 1, sizeof *open, s->err));
+    opens = open_gather(s, open);
+    for (uint32_t i = 0; i < s->cfg->rigs; i++)
+        speed[i] = sched_speed_get(&s->rig[i].speed, SCHED_WORK_MATH);
+    EMAC_TRY(st, plan_next(s->plan, &s->st, open, opens, speed, s->cfg->rigs, want, WANTS_MAX,
+                           &count, s->err));
+    for (uint32_t i = 0; i < count; i++)
+        EMAC_TRY(st, want_take(s, &want[i], was_open(open, opens, &want[i])));
+    s->laid = count < WANTS_MAX;
+out:
+    if (want != NULL)
+        plan_wants_release(want, count);
+    free(want);
+    free(open);
+    return st;
+}
+
+/* ---- granting ---- */
+
+static enum emac_status wake(struct sim *s, uint64_t at_ms)
+{
+    double at = (double)at_ms / 1000 + 1e-6; /* rounding must not make it a millisecond before */
+    if (s->waking && s->wake_at <= at)
+        return EMAC_OK;
+    s->waking = true;
+    s->wake_at = at;
+    return sim_event(s, &(struct event){.at = at, .kind = EVENT_WAKE});
+}
+
+static void lease(struct sim *s, struct sim_task *t, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    enum sched_work work = task_kind_info(t->want.kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
+    struct sim_lease l = {
+        .rig = rig, .task = t, .granted_ms = sim_ms(s), .fetch_bytes = sim_fetch_bytes(s, t, rig)};
+    l.expected_ms = sched_expected_ms(&r->speed, work, t->want.flops, l.fetch_bytes);
+    EMAC_ASSERT(t->leases < SIM_COPIES_MAX && r->leases < SIM_COPIES_MAX);
+    t->rig[rig] = TASK_LEASED;
+    t->lease[t->leases++] = l;
+    r->lease[r->leases++] = l;
+}
+
+enum emac_status sim_grant(struct sim *s, uint32_t rig, struct sim_task **task)
+{
+    uint64_t wake_ms = UINT64_MAX;
+    enum emac_status st = lay(s);
+    *task = NULL;
+    if (st != EMAC_OK)
+        return st;
+    sim_waiting(s);
+    *task = sim_choose(s, rig, &wake_ms);
+    if (*task != NULL)
+        lease(s, *task, rig);
+    else if (wake_ms != UINT64_MAX)
+        st = wake(s, wake_ms);
+    return st;
+}
+
+/* The lease is over; as it was. */
+static struct sim_lease lease_take(struct sim *s, struct sim_task *t, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    struct sim_lease l = {0};
+    for (uint32_t i = 0; i < t->leases; i++)
+        if (t->lease[i].rig == rig) {
+            l = t->lease[i];
+            t->lease[i] = t->lease[--t->leases];
+        }
+    for (uint32_t i = 0; i < r->leases; i++)
+        if (r->lease[i].task == t)
+            r->lease[i] = r->lease[--r->leases];
+    EMAC_ASSERT(l.task == t);
+    return l;
+}
+
+/* ---- results ---- */
+
+/* Each evaluation finds a smaller loss than the one before: nothing ends early. */
+static enum emac_status result_take(struct sim *s, const struct sim_task *t)
+{
+    struct plan_result r = {.kind = t->want.kind,
+                            .range = t->want.range,
+                            .loss = t->want.kind == TASK_SCORE ? 1 / (1 + s->now) : -1,
+                            .accuracy = -1,
+                            .output_count = t->program->output_count};
+    memcpy(r.slot, t->want.slot, sizeof r.slot);
+    for (uint32_t i = 0; i < r.output_count; i++) {
+        memcpy(r.output[i].name, t->program->output[i].name, sizeof r.output[i].name);
+        r.output[i].cid = sim_output(t, i);
+    }
+    return plan_take(&s->st, &r, s->err);
+}
+
+/* What waits for nothing goes once nobody works at it. */
+static void tasks_sweep(struct sim *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->task_count; i++) {
+        struct sim_task *t = s->task[i];
+        bool waits = t->current || (t->accepted && t->votes < t->need) || t->leases > 0;
+        if (waits)
+            s->task[kept++] = t;
+        else
+            sim_task_free(t);
+    }
+    s->task_count = kept;
+}
+
+static bool has_open(const struct sim *s, enum task_kind kind)
+{
+    for (size_t i = 0; i < s->task_count; i++)
+        if (s->task[i]->current && s->task[i]->want.kind == kind && !s->task[i]->accepted)
+            return true;
+    return false;
+}
+
+bool sim_checks_due(const struct sim *s)
+{
+    for (size_t i = 0; i < s->task_count; i++) {
+        const struct sim_task *t = s->task[i];
+        if (t->accepted && t->votes < t->need && t->need <= s->cfg->rigs)
+            return true;
+    }
+    return false;
+}
+
+static enum emac_status turn(struct sim *s)
+{
+    if (!plan_turn(s->plan, &s->st))
+        return EMAC_OK;
+    for (size_t i = 0; i < s->task_count; i++)
+        s->task[i]->current = false;
+    return sim_turned(s);
+}
+
+static enum emac_status pay(struct sim *s, const struct sim_task *t)
+{
+    int64_t units;
+    enum emac_status st = plan_price(&s->plan->job, t->want.flops, &units, s->err);
+    s->sum.units += st == EMAC_OK ? (double)units : 0;
+    s->sum.flops += (double)t->want.flops;
+    s->sum.tasks[t->want.kind]++;
+    return st;
+}
+
+/* What the receipt tells of the rig's speed. */
+static void learn(struct sim *s, const struct sim_task *t, const struct sim_lease *l)
+{
+    struct sim_rig *r = &s->rig[l->rig];
+    bool math = task_kind_info(t->want.kind)->math;
+    uint64_t since = l->granted_ms > r->answered_ms ? l->granted_ms : r->answered_ms;
+    r->answered_ms = sim_ms(s);
+    sched_speed_add(&r->speed, math ? SCHED_WORK_MATH : SCHED_WORK_STATE, t->want.flops,
+                    l->fetch_bytes, r->answered_ms - since + 1);
+}
+
+enum emac_status sim_accept(struct sim *s, struct sim_task *t, uint32_t rig, bool *changed)
+{
+    bool first = !t->accepted, fits = t->current;
+    enum emac_status st = EMAC_OK;
+    struct sim_lease l = lease_take(s, t, rig);
+    learn(s, t, &l);
+    t->rig[rig] = TASK_ANSWERED;
+    t->votes++;
+    t->accepted = true;
+    if (t->votes <= t->need)
+        st = pay(s, t);
+    if (st == EMAC_OK && first && fits)
+        st = result_take(s, t);
+    if (st == EMAC_OK && first && fits)
+        st = turn(s);
+    if (st != EMAC_OK)
+        return st;
+    if (!task_kind_info(t->want.kind)->shared || !has_open(s, t->want.kind))
+        s->laid = false;
+    *changed = !s->laid || sim_wants_lease(t);
+    tasks_sweep(s);
+    return EMAC_OK;
+}

@@ -1,0 +1,171 @@
+/* Predictions: what follows exactly where the network is simple, and what must hold where it is
+ * not. */
+#include "../work/fixture.h"
+
+#include "sched/predict.h"
+
+#define MATH  1e9
+#define STATE 1e8
+
+static const struct link_shape THIN = {10000000, 50000000, 60000000};
+
+static struct predict ran(const struct job *j, uint32_t rigs, const struct link_shape *link,
+                          bool ahead)
+{
+    struct predict_rig rig[8];
+    struct predict p;
+    struct job_plan *plan;
+    assert_ok(job_plan_new(j, NULL, &plan, err));
+    for (uint32_t i = 0; i < rigs; i++)
+        rig[i] = (struct predict_rig){.math_flops = MATH,
+                                      .state_flops = STATE,
+                                      .link = link != NULL ? *link : (struct link_shape){0}};
+    const struct predict_config cfg = {.plan = plan, .rig = rig, .rigs = rigs, .ahead = ahead};
+    assert_ok(predict_run(&cfg, &p, err));
+    job_plan_free(plan);
+    return p;
+}
+
+static struct job plain_job(uint32_t steps, uint32_t micro_batches)
+{
+    struct job j = small_job(steps, micro_batches);
+    j.check = 0;
+    j.state_copies = 1;
+    return j;
+}
+
+/* One rig has nobody to wait for: its computing, and the other work of each task. */
+static void test_one_rig(void **state)
+{
+    struct job j = plain_job(6, 8);
+    struct job_plan *plan;
+    struct predict p = ran(&j, 1, NULL, false);
+    uint64_t flops;
+    int64_t units;
+    double tasks = 0, seconds = 0;
+    assert_ok(job_plan_new(&j, NULL, &plan, err));
+    assert_ok(plan_total(plan, &flops, &units, err));
+    for (int i = 0; i < TASK_KINDS; i++)
+        tasks += p.tasks[i];
+    assert_true(p.tasks[TASK_INIT] == 1 && p.tasks[TASK_STEP] == 6 && p.tasks[TASK_GRAD] == 6);
+    assert_true(p.flops == (double)flops);
+    for (uint32_t i = 0; i < plan->program_count; i++) {
+        const struct plan_program *program = &plan->program[i];
+        bool math = task_kind_info(program->kind)->math;
+        double times = p.tasks[program->kind];
+        if (program->kind == TASK_GRAD)
+            times *= 8;
+        if (program->kind == TASK_EVAL)
+            times = job_eval_batches(&j);
+        seconds += times * (double)program->flops / (math ? MATH : STATE);
+    }
+    assert_true(p.rig[0].busy_s > seconds * 0.999999 && p.rig[0].busy_s < seconds * 1.000001);
+    assert_true(p.work_s >= seconds + tasks * PREDICT_TASK_S);
+    assert_true(p.work_s < seconds + tasks * PREDICT_TASK_S + 0.01);
+    assert_true(p.rounds == 6 && p.rounds_run == 6 && p.rig[0].tasks == tasks);
+    /* Its corpus comes, checkpoints go; sums stay. */
+    assert_true(p.rig[0].received == (double)j.data_size);
+    assert_true(p.rig[0].sent >= (double)plan->params_bytes);
+    job_plan_free(plan);
+}
+
+static void test_the_same_again(void **state)
+{
+    struct job j = small_job(8, 16);
+    struct predict a = ran(&j, 3, &THIN, true), b = ran(&j, 3, &THIN, true);
+    assert_memory_equal(&a, &b, sizeof a);
+}
+
+/* Bytes that must move bound the time from below; latency does, too. */
+static void test_links_take_time(void **state)
+{
+    struct job j = plain_job(8, 16);
+    struct predict open = ran(&j, 2, NULL, false), thin = ran(&j, 2, &THIN, false);
+    assert_true(thin.seconds > open.seconds);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(thin.seconds > thin.rig[i].sent * 8 / 10e6);
+        assert_true(thin.seconds > thin.rig[i].received * 8 / 50e6);
+    }
+    /* A round is two tasks, each with a lease and a receipt. */
+    assert_true(thin.round_s > 4 * 0.060);
+    const struct link_shape far = {10000000, 50000000, 2 * UINT64_C(60000000)};
+    assert_true(ran(&j, 2, &far, false).seconds > thin.seconds);
+}
+
+static void test_ahead_is_no_slower(void **state)
+{
+    struct job j = plain_job(16, 16);
+    struct predict p = ran(&j, 2, &THIN, false), q = ran(&j, 2, &THIN, true);
+    assert_true(q.work_s <= p.work_s);
+}
+
+/* Ten times the rounds are ten times of everything in the middle. */
+static void test_long_jobs(void **state)
+{
+    struct job j = plain_job(PREDICT_ROUNDS, 8), k = plain_job(10 * PREDICT_ROUNDS, 8);
+    struct predict p = ran(&j, 3, &THIN, false), q = ran(&k, 3, &THIN, false);
+    double want = p.work_s + 9 * PREDICT_ROUNDS * p.round_s;
+    assert_true(q.rounds == 10 * PREDICT_ROUNDS && q.rounds_run == PREDICT_ROUNDS);
+    assert_true(q.tasks[TASK_STEP] == 10 * PREDICT_ROUNDS);
+    assert_true(q.work_s > want * 0.9 && q.work_s < want * 1.1);
+}
+
+static void test_any_fleet_ends(void **state)
+{
+    for (uint32_t rigs = 1; rigs <= 8; rigs++) {
+        struct job j = small_job(3, 5 + rigs);
+        struct predict p = ran(&j, rigs, rigs % 2 == 0 ? &THIN : NULL, rigs % 3 == 0);
+        double tasks = 0;
+        for (uint32_t i = 0; i < rigs; i++) {
+            tasks += p.rig[i].tasks;
+            assert_true(predict_busy(&p, i) >= 0 && predict_busy(&p, i) <= 1);
+        }
+        assert_true(tasks > 0 && p.units > 0);
+        assert_true(p.tasks[TASK_STEP] >= 3);
+    }
+}
+
+static void test_memory(void **state)
+{
+    struct job j = small_job(4, 8), k = j;
+    struct job_plan *p;
+    uint64_t need, more;
+    enum task_kind which;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(predict_memory(p, &need, &which, err));
+    for (uint32_t i = 0; i < p->program_count; i++)
+        for (uint32_t o = 0; o < p->program[i].output_count; o++)
+            assert_true(need > p->program[i].output[o].bytes);
+    job_plan_free(p);
+    k.micro_batch *= 64;
+    assert_ok(job_plan_new(&k, NULL, &p, err));
+    assert_ok(predict_memory(p, &more, &which, err));
+    assert_int_equal(which, TASK_GRAD);
+    assert_true(more > need);
+    job_plan_free(p);
+}
+
+static void test_bad_fleets(void **state)
+{
+    struct job j = small_job(2, 2);
+    struct job_plan *plan;
+    struct predict p;
+    struct predict_rig rig = {.math_flops = MATH, .state_flops = STATE};
+    assert_ok(job_plan_new(&j, NULL, &plan, err));
+    struct predict_config cfg = {.plan = plan, .rig = &rig};
+    assert_fails(predict_run(&cfg, &p, err), EMAC_INVALID, "1 to");
+    cfg.rigs = PREDICT_RIGS_MAX + 1;
+    assert_fails(predict_run(&cfg, &p, err), EMAC_INVALID, "rigs");
+    job_plan_free(plan);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_rig),         cmocka_unit_test(test_the_same_again),
+        cmocka_unit_test(test_links_take_time), cmocka_unit_test(test_ahead_is_no_slower),
+        cmocka_unit_test(test_long_jobs),       cmocka_unit_test(test_any_fleet_ends),
+        cmocka_unit_test(test_memory),          cmocka_unit_test(test_bad_fleets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
