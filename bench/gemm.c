@@ -7,8 +7,6 @@
 #include "bench.h"
 #include "peak.h"
 
-#define SLICE_S   0.003 /* short: on a shared machine some slices are not interrupted */
-#define MEASURE_S 0.08
 #define SHAPE_MAX ((size_t)1 << 17)
 #define LINE_MAX  128
 
@@ -33,35 +31,17 @@ static struct gemm parse(const char *text)
     return g;
 }
 
-/* Seconds of one product; `runs` of them are timed together. */
-static double slice(struct device *dev, const struct op_attrs *attrs, const struct tensor *in,
-                    struct tensor *out, size_t runs)
-{
-    double start = bench_time(dev);
-    for (size_t r = 0; r < runs; r++)
-        bench_run(dev, OP_MATMUL, attrs, in, out);
-    return (bench_time(dev) - start) / (double)runs;
-}
-
 static double measure(struct device *dev, const struct gemm *g)
 {
     struct op_attrs attrs = {{{.i = g->trans_a}, {.i = g->trans_b}}};
     struct tensor in[2], out;
-    double best, each, end;
-    size_t runs;
+    double best;
     in[0] = (struct tensor){DTYPE_F32, g->trans_a ? SHAPE2(g->k, g->m) : SHAPE2(g->m, g->k),
                             bench_floats(g->m * g->k)};
     in[1] = (struct tensor){DTYPE_F32, g->trans_b ? SHAPE2(g->n, g->k) : SHAPE2(g->k, g->n),
                             bench_floats(g->k * g->n)};
     out = (struct tensor){DTYPE_F32, SHAPE2(g->m, g->n), bench_floats(g->m * g->n)};
-    slice(dev, &attrs, in, &out, 1); /* the first run finds caches cold and memory not mapped */
-    best = slice(dev, &attrs, in, &out, 1);
-    runs = best < SLICE_S ? (size_t)(SLICE_S / best) + 1 : 1;
-    end = bench_seconds() + MEASURE_S;
-    do {
-        each = slice(dev, &attrs, in, &out, runs);
-        best = each < best ? each : best;
-    } while (bench_seconds() < end);
+    best = bench_best(dev, OP_MATMUL, &attrs, in, &out);
     free(in[0].data);
     free(in[1].data);
     free(out.data);

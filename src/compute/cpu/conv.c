@@ -263,11 +263,12 @@ static void grad_w_block(const struct grad_w *w, size_t block, size_t m0, size_t
                           .first = first};
     p.a_tile = k->mr * p.k;
     k->pack_a(a, w->dy + row * w->m + m0, w->m, p.k, p.rows);
-    for (size_t j = n0; j < end; j += nr) {
+    if (!w->split && row + p.k < w->positions)
+        p.ahead = (struct cpu_ahead){w->dy + (row + p.k) * w->m + m0,
+                                     min_size(w->positions - row - p.k, CPU_BLOCK), p.rows, w->m};
+    for (size_t j = n0; j < end; j += nr, p.ahead = (struct cpu_ahead){0}) {
         p.cols = min_size(end - j, nr);
         p.c = to + m0 * w->n + j;
-        if (p.cols < nr)
-            memset(local, 0, p.k * nr * sizeof *local);
         patches_copy(&w->windows, local, nr, row, p.k, j, p.cols);
         k->panel(&p);
     }
@@ -277,6 +278,8 @@ static void grad_w_part(void *ctx, uint32_t part, uint32_t parts)
 {
     struct grad_w *w = ctx;
     float *local = w->local + part * w->local_floats;
+    /* What lies beyond a panel's columns is multiplied as well, so it had better be numbers. */
+    memset(local, 0, CPU_BLOCK * w->cpu->k->nr * sizeof *local);
     for (size_t u; (u = atomic_fetch_add(&w->next, 1)) < w->units;) {
         size_t m0 = u % w->row_units * w->unit_rows, n0 = u / w->row_units * w->unit_cols;
         if (w->split)

@@ -1,3 +1,4 @@
+#include "compute/cpu/copy.h"
 #include "compute/cpu/leaf.h"
 
 /* One panel from rows of B. */
@@ -7,7 +8,7 @@ static void pack_rows(float *dst, const float *b, size_t row, size_t k, size_t c
         memcpy(dst, b, CPU_TILE_COLS * sizeof *dst);
     for (; k > 0; k--, b += row, dst += CPU_TILE_COLS) {
         memset(dst, 0, CPU_TILE_COLS * sizeof *dst);
-        memcpy(dst, b, cols * sizeof *dst);
+        copy_floats(dst, b, cols);
     }
 }
 
@@ -30,5 +31,5 @@ void LEAF(pack_a)(float *dst, const float *a, size_t stride, size_t k, size_t ro
         for (size_t i = 0; i < k; i++, dst += CPU_TILE_ROWS)
             memcpy(dst, a + i * stride, CPU_TILE_ROWS * sizeof *dst);
     for (size_t i = 0; rows > 0 && i < k; i++, dst += CPU_TILE_ROWS)
-        memcpy(dst, a + i * stride, rows * sizeof *dst);
+        copy_floats(dst, a + i * stride, rows);
 }

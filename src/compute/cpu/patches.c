@@ -1,30 +1,10 @@
 #include "compute/cpu/patches.h"
 
-#include <string.h>
+#include "compute/cpu/copy.h"
 
 static int64_t clamp(int64_t x, int64_t least, int64_t most)
 {
     return x < least ? least : x > most ? most : x;
-}
-
-/* memcpy of n floats, for the few of a window's row: two copies of a fixed size, which overlap,
- * cost less than a call. */
-static inline void copy(float *dst, const float *src, size_t n)
-{
-    if (n > 16) {
-        memcpy(dst, src, n * sizeof *dst);
-    } else if (n >= 8) {
-        memcpy(dst, src, 32);
-        memcpy(dst + n - 8, src + n - 8, 32);
-    } else if (n >= 4) {
-        memcpy(dst, src, 16);
-        memcpy(dst + n - 4, src + n - 4, 16);
-    } else if (n >= 2) {
-        memcpy(dst, src, 8);
-        memcpy(dst + n - 2, src + n - 2, 8);
-    } else if (n == 1) {
-        *dst = *src;
-    }
 }
 
 /* n elements of an image row of `len` from `at` on, +0 where at < 0 or at >= len. */
@@ -32,51 +12,96 @@ static void copy_clipped(float *dst, const float *row, int64_t at, int64_t n, in
 {
     int64_t begin = clamp(-at, 0, n), end = clamp(len - at, begin, n);
     memset(dst, 0, (size_t)begin * sizeof *dst);
-    copy(dst + begin, row + at + begin, (size_t)(end - begin));
+    copy_floats(dst + begin, row + at + begin, (size_t)(end - begin));
     memset(dst + end, 0, (size_t)(n - end) * sizeof *dst);
 }
 
-/* Columns of a matrix row: from `skip` elements into tap row `tap` on. */
-struct columns {
-    size_t tap, skip, count;
+/* A run of columns within the taps of one t, which follow each other in the image's row, channels
+ * and all: n elements from `skip` on. */
+struct piece {
+    size_t tap, skip, n;
 };
 
-/* The matrix row at position (i, j). The taps of one t follow each other in the image's row,
- * channels and all. */
-static void copy_row(const struct patches *p, const float *image, float *dst, int64_t i, int64_t j,
-                     struct columns c)
+/* Positions (i, j0..j1) of an image. */
+struct segment {
+    const float *image;
+    size_t i, j0, j1;
+};
+
+/* The first position j from `least` on whose window begins at or after element `at` of its image's
+ * row, at most `most`. */
+static size_t first_from(const struct patches *p, int64_t at, size_t least, size_t most)
 {
-    size_t run = p->taps_w * p->c;
-    int64_t at = (j * p->step + p->shift_w) * (int64_t)p->c + (int64_t)c.skip;
-    int64_t row = i * p->step + p->shift_h + (int64_t)c.tap, len = (int64_t)(p->w * p->c);
-    for (size_t n = run - c.skip; c.count > 0; n = run, row++) {
-        n = n < c.count ? n : c.count;
-        if (row < 0 || row >= (int64_t)p->h)
-            memset(dst, 0, n * sizeof *dst);
-        else if (at >= 0 && at + (int64_t)n <= len)
-            copy(dst, image + row * len + at, n);
-        else
-            copy_clipped(dst, image + row * len, at, (int64_t)n, len);
-        at = (j * p->step + p->shift_w) * (int64_t)p->c;
-        dst += n;
-        c.count -= n;
+    int64_t each = p->step * (int64_t)p->c, from = at - p->shift_w * (int64_t)p->c;
+    int64_t j = from <= 0 ? 0 : (from + each - 1) / each;
+    return (size_t)clamp(j, (int64_t)least, (int64_t)most);
+}
+
+/* Rows of n elements, `from_row` apart in the image. */
+static void copy_inside(float *dst, size_t dst_row, const float *from, size_t from_row, size_t rows,
+                        size_t n)
+{
+    if (n == 32)
+        for (; rows > 0; rows--, dst += dst_row, from += from_row)
+            memcpy(dst, from, 32 * sizeof *dst);
+    else if (n == 16)
+        for (; rows > 0; rows--, dst += dst_row, from += from_row)
+            memcpy(dst, from, 16 * sizeof *dst);
+    else
+        for (; rows > 0; rows--, dst += dst_row, from += from_row)
+            copy_floats(dst, from, n);
+}
+
+/* Element of its image's row at which the piece begins at position j. */
+static int64_t piece_at(const struct patches *p, const struct piece *c, size_t j)
+{
+    return ((int64_t)j * p->step + p->shift_w) * (int64_t)p->c + (int64_t)c->skip;
+}
+
+/* Positions whose windows reach over the image's edge. */
+static void copy_edge(const struct patches *p, float *dst, size_t dst_row, const float *from,
+                      const struct piece *c, size_t j0, size_t j1)
+{
+    for (; j0 < j1; j0++, dst += dst_row)
+        copy_clipped(dst, from, piece_at(p, c, j0), (int64_t)c->n, (int64_t)(p->w * p->c));
+}
+
+static void copy_piece(const struct patches *p, float *dst, size_t dst_row, const struct segment *s,
+                       const struct piece *c)
+{
+    int64_t row = (int64_t)s->i * p->step + p->shift_h + (int64_t)c->tap;
+    int64_t skip = (int64_t)c->skip, last = (int64_t)(p->w * p->c) - (int64_t)c->n;
+    if (row < 0 || row >= (int64_t)p->h) {
+        for (size_t j = s->j0; j < s->j1; j++, dst += dst_row)
+            memset(dst, 0, c->n * sizeof *dst);
+        return;
     }
+    const float *from = s->image + (size_t)row * p->w * p->c;
+    size_t inside = first_from(p, -skip, s->j0, s->j1);
+    size_t beyond = first_from(p, last + 1 - skip, inside, s->j1);
+    copy_edge(p, dst, dst_row, from, c, s->j0, inside);
+    if (inside < beyond)
+        copy_inside(dst + (inside - s->j0) * dst_row, dst_row, from + piece_at(p, c, inside),
+                    (size_t)p->step * p->c, beyond - inside, c->n);
+    copy_edge(p, dst + (beyond - s->j0) * dst_row, dst_row, from, c, beyond, s->j1);
 }
 
 void patches_copy(const struct patches *p, float *dst, size_t dst_row, size_t row, size_t rows,
                   size_t col, size_t cols)
 {
-    size_t j = row % p->rows_w, i = row / p->rows_w % p->rows_h, run = p->taps_w * p->c;
-    const float *image = p->image + row / p->rows_w / p->rows_h * p->h * p->w * p->c;
-    const struct columns c = {col / run, col % run, cols};
-    for (; rows > 0; rows--, dst += dst_row) {
-        copy_row(p, image, dst, (int64_t)i, (int64_t)j, c);
-        if (++j < p->rows_w)
-            continue;
-        j = 0;
-        if (++i < p->rows_h)
-            continue;
-        i = 0;
-        image += p->h * p->w * p->c;
+    size_t run = p->taps_w * p->c, j = row % p->rows_w, line = row / p->rows_w;
+    for (size_t n; rows > 0; rows -= n, dst += n * dst_row, j = 0, line++) {
+        struct segment s = {p->image + line / p->rows_h * p->h * p->w * p->c, line % p->rows_h, j,
+                            p->rows_w};
+        if (s.j1 - j > rows)
+            s.j1 = j + rows;
+        n = s.j1 - j;
+        for (size_t k = col; k < col + cols;) {
+            struct piece c = {k / run, k % run, run - k % run};
+            if (c.n > col + cols - k)
+                c.n = col + cols - k;
+            copy_piece(p, dst + (k - col), dst_row, &s, &c);
+            k += c.n;
+        }
     }
 }
