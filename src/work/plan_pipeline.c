@@ -119,6 +119,8 @@ struct round {
 static void round_note(struct round *r, const struct plan_result *x)
 {
     uint32_t s = x->range.count, m = x->range.first;
+    if (x->kind == TASK_EVAL || x->kind == TASK_SCORE)
+        return; /* beside the round */
     EMAC_ASSERT(s < r->stages && m < r->batches);
     size_t at = (size_t)s * r->batches + m;
     switch (x->kind) {
