@@ -37,4 +37,31 @@ for n in 1 2 3 5; do
     fi
     down
 done
+
+# A rig is killed and another joins: its stages are lost with it, so the job goes back to a
+# checkpoint; with two replicas of each stage it need not. One rig computes on OpenCL if it can.
+sed 's/^  steps: .*/  steps: 40/; s/^budget: .*/budget: "20"/' "$whole" >"$WORK/long.yaml"
+check "the whole, longer" "$EMAC" train "$WORK/long.yaml" --local --json
+model=$(json .model)
+devices=cpu
+if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+    devices=cpu,opencl:0,cpu
+fi
+for replicas in 1 2; do
+    { cat "$WORK/long.yaml"; echo "spread: {kind: pipeline, stages: 3, replicas: $replicas}"; } >"$WORK/k.yaml"
+    up "$WORK/kill$replicas" 3 --no-restart --devices $devices
+    "$EMAC" wallet faucet >/dev/null 2>&1
+    "$EMAC" job submit "$WORK/k.yaml" --json >"$WORK/submit"
+    id=$(tail -n 1 "$WORK/submit" | jq -r .id)
+    step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
+    until_step() { for _ in $(seq 1 900); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
+    until_step 8
+    kill -9 "$(cat "$WORK/kill$replicas/node-1/pid")"
+    bg "$EMAC" node --dir "$WORK/new$replicas" --name new >/dev/null 2>"$WORK/new$replicas.log"
+    check "$replicas replicas, a rig killed: the job ends" timeout 240 "$EMAC" job show "$id" --wait --json
+    same "$replicas replicas, a rig killed: model" "$model" "$(json .model)"
+    check "$replicas replicas, a rig killed: audit" "$EMAC" ledger audit
+    kill "$BG"
+    down
+done
 finish
