@@ -39,12 +39,13 @@ static void show(struct cli *c, const struct local_result *r, const char *unit, 
 static json_t *checkpoint_json(const struct local_checkpoint *k)
 {
     char params[CID_TEXT_MAX], opt[CID_TEXT_MAX], model[CID_TEXT_MAX];
+    bool has_opt = !cid_is_none(&k->opt);
     cid_text(params, &k->params);
-    if (!cid_is_none(&k->opt))
-        cid_text(opt, &k->opt);
     cid_text(model, &k->model);
+    if (has_opt)
+        cid_text(opt, &k->opt);
     return json_pack("{s:I,s:s,s:s*,s:s}", "step", (json_int_t)k->step, "params", params, "opt",
-                     cid_is_none(&k->opt) ? NULL : opt, "model", model);
+                     has_opt ? opt : NULL, "model", model);
 }
 
 static json_t *device_json(const struct device *dev, const struct local_result *r)

@@ -17,8 +17,8 @@ enum emac_status train_watch_open(struct train_watch *w, struct cli *c, const st
     screen_init(&w->screen);
     w->live = live && w->screen.live && !c->json && !c->quiet;
     w->view.unit = job_unit(job);
-    w->units_per_step = job_units_per_step(job);
-    w->view.steps = job->optimiser.steps;
+    w->units_per_step = plan_units(job, 1);
+    w->view.steps = plan_rounds(job);
     emac_strcpy(w->view.name, sizeof w->view.name, job->name);
     emac_buf_init(&object, JOB_BYTES_MAX);
     enum emac_status st = job_encode(job, &object, &cid, &c->err);

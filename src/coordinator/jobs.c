@@ -514,7 +514,7 @@ static enum emac_status job_insert(struct coordinator *c, const struct submissio
                    " 0, 0, 0, 0, 0)",
                    "ttittbiii", s->id, cid, c->job_seq + 1, s->job.owner, s->job.name,
                    (const void *)s->object.data, s->object.len, (int64_t)wall_ms(c),
-                   s->job.budget_units, (int64_t)s->job.optimiser.steps);
+                   s->job.budget_units, (int64_t)plan_rounds(&s->job));
 }
 
 static void log_submission(struct coordinator *c, const struct submission *s)

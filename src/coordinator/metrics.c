@@ -85,8 +85,7 @@ static enum emac_status told_write(struct coordinator *c, const struct cjob *j,
 /* The rate of the last optimiser step of the round. */
 static double lr_of(const struct job *job, uint32_t round)
 {
-    uint32_t rounds = plan_rounds(job), each = job->optimiser.steps / (rounds ? rounds : 1);
-    return optimiser_lr(&job->optimiser, (round + 1) * (each ? each : 1) - 1);
+    return optimiser_lr(&job->optimiser, plan_steps(job, round + 1) - 1);
 }
 
 /* How fast the step was: from the acceptance of the one before. When this process did not see that,
@@ -101,7 +100,7 @@ static enum emac_status rate_write(struct coordinator *c, const struct cjob *j,
         return db_exec(c->db, err, "DELETE FROM metrics WHERE job = ? AND name = ? AND step = ?",
                        "tti", j->id, series, (int64_t)t->step + 1);
     uint64_t ms = now_ms(c) - j->rate[last - 1].ms;
-    double rate = (double)job_units_per_step(&j->plan->job) * 1000 / (double)(ms ? ms : 1);
+    double rate = (double)plan_units(&j->plan->job, 1) * 1000 / (double)(ms ? ms : 1);
     return row_write(c, j->id, series, t->step + 1, rate, err);
 }
 
@@ -305,7 +304,7 @@ static enum emac_status answer(struct coordinator *c, const char *id, const stru
                      json_pack("{s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:o}", "job", id, "state",
                                now->state, "step", (json_int_t)now->step, "steps",
                                (json_int_t)now->steps, "unit", job_unit(&now->job),
-                               "units_per_step", (json_int_t)job_units_per_step(&now->job), "last",
+                               "units_per_step", (json_int_t)plan_units(&now->job, 1), "last",
                                (json_int_t)last, "metrics", list),
                      err);
 }

@@ -12,7 +12,7 @@
 static enum emac_status amount_of(const struct job *job, uint32_t rounds, uint64_t *out,
                                   struct emac_err *err)
 {
-    if (__builtin_mul_overflow(job_units_per_step(job), (uint64_t)rounds, out))
+    if (__builtin_mul_overflow(job_units_per_step(job), (uint64_t)plan_steps(job, rounds), out))
         return emac_fail(err, EMAC_TOO_LARGE, "the job trains on too much to be counted");
     return EMAC_OK;
 }

@@ -20,7 +20,7 @@
 #define NODES_MAX           10000
 #define JOBS_OPEN_MAX       1000
 #define NODE_LEASES_MAX     4
-#define NODE_HOLDS_MAX      64   /* as the rig says */
+#define NODE_HOLDS_MAX      256  /* as the rig says */
 #define NODE_MADE_MAX       1024 /* what else its last receipts tell */
 #define NODE_ROUNDS_KEPT    2    /* rigs keep sums so many rounds (node/agent.h, INV-1) */
 #define NODE_NAME_MAX       64

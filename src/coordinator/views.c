@@ -83,14 +83,14 @@ static double mean_rate(struct db_stmt *q)
 
 /* Work done and its rate, in what the job's work is counted in: {tokens, tokens_per_second} or
  * {samples, samples_per_second}. */
-static void work_set(json_t *o, const struct job *job, uint64_t steps, double steps_per_second)
+static void work_set(json_t *o, const struct job *job, uint32_t rounds, double rounds_per_second)
 {
-    uint64_t each = job_units_per_step(job);
+    uint64_t each = plan_units(job, 1);
     char rate[40];
     snprintf(rate, sizeof(rate), "%s_per_second", job_unit(job));
     json_object_set_new(o, "unit", json_string(job_unit(job)));
-    json_object_set_new(o, job_unit(job), json_integer((json_int_t)(steps * each)));
-    json_object_set_new(o, rate, json_real(steps_per_second * (double)each));
+    json_object_set_new(o, job_unit(job), json_integer((json_int_t)plan_units(job, rounds)));
+    json_object_set_new(o, rate, json_real(rounds_per_second * (double)each));
 }
 
 /* What the evaluation found: of a text the loss as bits, of a data set the accuracy. */
@@ -121,7 +121,7 @@ static json_t *row_json(struct db_stmt *q)
                           (json_int_t)steps, "loss", loss_json(db_f64(q, 8)), "rigs", 0,
                           "bytes_moved", (json_int_t)db_i64(q, 10));
     if (job_decode(&job, object.data, object.len, NULL) == EMAC_OK) {
-        work_set(o, &job, (uint64_t)step, mean_rate(q));
+        work_set(o, &job, (uint32_t)step, mean_rate(q));
         score_set(o, &job, db_f64(q, 9), db_f64(q, 24));
     }
     json_object_set_new(o, "eta_seconds", json_null());
@@ -164,7 +164,7 @@ static void row_details(struct db_stmt *q, json_t *o)
 static void overlay_rate(struct coordinator *c, const struct cjob *j, json_t *o)
 {
     double rate = step_rate(c, j);
-    uint32_t left = j->plan->job.optimiser.steps - j->st.step;
+    uint32_t left = plan_rounds(&j->plan->job) - j->st.step;
     work_set(o, &j->plan->job, j->st.step, rate);
     json_object_set_new(o, "eta_seconds", rate > 0 ? json_real(left / rate) : json_null());
 }
@@ -182,7 +182,7 @@ static void overlay(struct coordinator *c, const char *id, json_t *o, bool detai
     const struct plan_score *score = plan_model_score(j->plan, &j->st);
     score_set(o, &j->plan->job, score->loss, score->accuracy);
     json_object_set_new(o, "tokens",
-                        json_integer((json_int_t)(j->st.step * job_units_per_step(&j->plan->job))));
+                        json_integer((json_int_t)plan_units(&j->plan->job, j->st.step)));
     json_object_set_new(o, "rigs", json_integer(rigs_of(c, j)));
     json_object_set_new(o, "bytes_moved", json_integer((json_int_t)j->figures.bytes_moved));
     json_object_set_new(o, "escrow_units", api_units(j->escrow_units));

@@ -17,11 +17,11 @@
 
 #include "graph/graph.h"
 
-/* What a delta travels as: binary32, or packed (compute/pack.h). */
-enum delta_form { DELTA_F32, DELTA_INT8, DELTA_INT4, DELTA_TOPK, DELTA_FORMS };
+/* What a delta travels as: binary32, or packed (compute/pack.h). None: a job without replicas. */
+enum delta_form { DELTA_NONE, DELTA_F32, DELTA_INT8, DELTA_INT4, DELTA_TOPK, DELTA_FORMS };
 
 struct local_recipe {
-    uint32_t replicas;
+    uint32_t replicas, inner_steps;
     double outer_lr, outer_momentum; /* momentum 0: none is kept */
     enum delta_form delta;
     double density;  /* DELTA_TOPK: share of the numbers that is sent */

@@ -24,7 +24,7 @@
 #define NODE_LEASE_MAX     40
 #define NODE_JOB_MAX       64
 #define NODE_SLOT_MAX      64
-#define NODE_HOLDS_MAX     64 /* state bundles named in a poll */
+#define NODE_HOLDS_MAX     256 /* state bundles named in a poll */
 #define NODE_MISSING_MAX   64
 #define NODE_UPLOADS_MAX   64
 #define NODE_RETAINED_MAX  (4u * TASK_PARTS_MAX)

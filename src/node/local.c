@@ -258,19 +258,21 @@ static const struct store_value *output_of(const struct exec_result *r, const ch
 static void report(struct engine *e, bool checkpoint)
 {
     struct local_progress *p = &e->last;
+    const struct job *job = &e->plan->job;
     uint32_t done = e->st.step - e->out->resumed_at;
     p->phase = plan_phase_of(e->plan, &e->st);
     p->step = e->st.step;
-    p->steps = plan_rounds(&e->plan->job);
+    p->steps = plan_rounds(job);
     p->checkpoint = checkpoint;
     p->score = e->st.score;
     if (done > 0) {
         double seconds = (double)(now_ns(e) - e->train_ns) * 1e-9;
         double each = seconds / (double)done;
         /* Evaluation runs the forward half of a micro-batch: about a third of it. */
-        double eval =
-            (double)job_eval_batches(&e->plan->job) / (3.0 * (double)e->plan->job.micro_batches);
-        p->units_per_second = (double)job_units_per_step(&e->plan->job) / each;
+        double eval = (double)job_eval_batches(job) /
+                      (3.0 * (double)job->micro_batches * (double)plan_steps(job, 1));
+        p->units_per_second =
+            (double)(plan_units(job, p->step) - plan_units(job, e->out->resumed_at)) / seconds;
         p->eta_seconds = each * ((double)(p->steps - p->step) + (e->st.scored ? 0 : eval));
     }
     if (e->cfg->progress != NULL)
@@ -325,13 +327,14 @@ static bool is_new_best(const struct engine *e)
 /* The results led to the next round. */
 static enum emac_status turned(struct engine *e, enum plan_phase was, struct emac_err *err)
 {
+    const struct job *job = &e->plan->job;
     bool checkpoint = false;
     enum emac_status st = EMAC_OK;
     held_sweep(e);
     if (was == PLAN_TRAIN) {
         e->last.loss = e->out->loss = e->st.loss;
-        e->last.lr = optimiser_lr(&e->plan->job.optimiser, e->st.step - 1);
-        e->out->units += job_units_per_step(&e->plan->job);
+        e->last.lr = optimiser_lr(&job->optimiser, plan_steps(job, e->st.step) - 1);
+        e->out->units += plan_units(job, e->st.step) - plan_units(job, e->st.step - 1);
         checkpoint = plan_is_checkpoint(e->plan, &e->st);
     }
     if (was == PLAN_EVAL)
@@ -427,9 +430,10 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
     job_id(e->out->id, &e->out->job);
     EMAC_TRY(st, job_plan_new(cfg->job, cfg->store, &e->plan, err));
-    uint32_t kept = plan_rounds(cfg->job) / cfg->job->checkpoint_every;
+    uint32_t steps = plan_steps(cfg->job, plan_rounds(cfg->job));
+    uint32_t kept = steps / cfg->job->checkpoint_every;
     if (cfg->job->keep == KEEP_BEST)
-        kept += plan_rounds(cfg->job) / cfg->job->eval_every;
+        kept += steps / cfg->job->eval_every;
     if (kept >= LOCAL_CHECKPOINTS_MAX) {
         st = emac_fail(err, EMAC_INVALID,
                        "recipe.checkpoint_every %u makes more than %d checkpoints; "

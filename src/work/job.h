@@ -35,6 +35,7 @@
 #include "graph/stages.h"
 #include "model/classifier.h"
 #include "model/llama.h"
+#include "model/local_sgd.h"
 #include "model/optimiser.h"
 #include "model/tune.h"
 #include "work/dataset.h"
@@ -47,6 +48,7 @@
 #define JOB_FEATURES_MAX      (1u << 26) /* micro_batch * numbers of a record */
 #define JOB_PARAMETERS_MAX    ((uint64_t)1 << 31) /* weights of the model: fewer than this */
 #define JOB_DATA_SIZE_MAX     ((uint64_t)1 << 50)
+#define JOB_REPLICAS_MAX      32    /* so that their state fits PLAN_VALUES_MAX */
 #define JOB_BYTES_MAX         16384 /* of the canonical form */
 
 /* What is trained; work/family.h says what each means. */
@@ -56,7 +58,7 @@ enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
 enum job_purpose { PURPOSE_COMMERCIAL, PURPOSE_RESEARCH };
 
 /* How training is spread; each has its planner (work/planner.h). */
-enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREADS_COUNT };
+enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREAD_LOCAL, SPREADS_COUNT };
 
 /* Which state's parameters become the model: the last, or those of the least held-out loss. */
 enum job_keep { KEEP_LAST, KEEP_BEST };
@@ -75,10 +77,11 @@ struct job {
     struct cid data;
     uint64_t data_size;             /* bytes of the corpus, or of the data set's files */
     uint64_t records, test_records; /* of the data set: filled in */
-    double heldout;         /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
-    uint32_t seq_len;       /* T */
-    uint32_t micro_batch;   /* B sequences, or records */
-    uint32_t micro_batches; /* M a step */
+    double heldout;            /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
+    uint32_t seq_len;          /* T */
+    uint32_t micro_batch;      /* B sequences, or records */
+    uint32_t micro_batches;    /* M a step */
+    struct local_recipe local; /* spread local */
     struct optimiser_recipe optimiser; /* .steps = number of optimiser steps */
     uint32_t checkpoint_every;         /* steps; the last step always is one */
     uint32_t eval_batches; /* micro-batches of held-out windows or test records, cut to what
@@ -88,8 +91,9 @@ struct job {
         enum stage_form form; /* of what goes between them */
         uint32_t replicas;    /* rigs that may hold a stage; changes no bit */
     } pipeline;
-    uint32_t eval_every; /* rounds between evaluations during training; 0: only at the end */
-    uint32_t patience;   /* evaluations without a better one that end training; 0: never */
+    uint32_t
+        eval_every;    /* optimiser steps between evaluations during training; 0: only at the end */
+    uint32_t patience; /* evaluations without a better one that end training; 0: never */
     enum job_keep keep;
     enum job_purpose purpose;
     double check;          /* share of gradient tasks executed by a second rig */

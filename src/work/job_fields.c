@@ -30,9 +30,13 @@ static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16
 
 static const char *const PURPOSES[] = {
     [PURPOSE_COMMERCIAL] = "commercial", [PURPOSE_RESEARCH] = "research"};
-static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync", [SPREAD_PIPELINE] = "pipeline"};
+static const char *const SPREADS[] = {
+    [SPREAD_SYNC] = "sync", [SPREAD_PIPELINE] = "pipeline", [SPREAD_LOCAL] = "local"};
 static const char *const FORMS[] = {
     [STAGE_F32] = "f32", [STAGE_BF16] = "bf16", [STAGE_INT8] = "int8"};
+
+static const char *const DELTAS[] = {
+    [DELTA_F32] = "f32", [DELTA_INT8] = "int8", [DELTA_INT4] = "int4", [DELTA_TOPK] = "topk"};
 
 #define IN_PIPELINE                                                                                \
     {                                                                                              \
@@ -60,6 +64,10 @@ enum {
 };
 #define OPTIMISER(set) .when = {AT(optimiser.kind), (set)}
 #define SCHEDULE(set)  .when = {AT(optimiser.schedule), (set)}
+
+#define LOCAL      .when = {AT(spread), 1 << SPREAD_LOCAL}
+#define DELTA(set) .when = {AT(local.delta), (set)}
+#define DENSE      (1 << DELTA_F32 | 1 << DELTA_INT8 | 1 << DELTA_INT4)
 
 #define CHOICE(w)       .words = (w), .word_count = EMAC_COUNT(w)
 #define WITH_BASE(bits) .when = {AT(tune.kind), (bits)}
@@ -182,6 +190,24 @@ const struct job_field JOB_FIELDS[] = {
      .when = IN_PIPELINE},
     {"spread", "replicas", FIELD_U32, NEED_DEFAULT, AT(pipeline.replicas), 1, 16, 1,
      .when = IN_PIPELINE},
+    {"spread", "replicas", FIELD_U32, NEED_MUST, AT(local.replicas), 1, JOB_REPLICAS_MAX, LOCAL},
+    {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX, LOCAL},
+    {"spread", "delta", FIELD_CHOICE, NEED_DEFAULT, AT(local.delta), .usual = DELTA_F32,
+     CHOICE(DELTAS), LOCAL},
+    {"spread", "outer_lr", FIELD_F64, NEED_DEFAULT, AT(local.outer_lr), 1e-6, 10, 0.7,
+     DELTA(DENSE)},
+    {"spread", "outer_lr", FIELD_F64, NEED_DEFAULT, AT(local.outer_lr), 1e-6, 10, 1,
+     DELTA(1 << DELTA_TOPK)},
+    {"spread", "outer_momentum", FIELD_F64, NEED_DEFAULT, AT(local.outer_momentum), 0, 0.999999,
+     0.9, DELTA(DENSE)},
+    {"spread", "outer_momentum", FIELD_F64, NEED_DEFAULT, AT(local.outer_momentum), 0, 0.999999, 0,
+     DELTA(1 << DELTA_TOPK)},
+    {"spread", "density", FIELD_F64, NEED_DEFAULT, AT(local.density), 0.0009765625, 0.25, 0.015625,
+     DELTA(1 << DELTA_TOPK)},
+    {"spread", "feedback", FIELD_F64, NEED_DEFAULT, AT(local.feedback), 0, 1, 1,
+     DELTA(1 << DELTA_INT8 | 1 << DELTA_INT4)},
+    {"spread", "feedback", FIELD_F64, NEED_DEFAULT, AT(local.feedback), 0, 1, 0.95,
+     DELTA(1 << DELTA_TOPK)},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
     {"policy", "purpose", FIELD_CHOICE, NEED_DEFAULT, AT(purpose), CHOICE(PURPOSES),
@@ -512,6 +538,11 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
         return emac_fail(err, EMAC_INVALID,
                          "recipe.checkpoint_every %u must not pass recipe.steps %u",
                          job->checkpoint_every, r->steps);
+    if (job->spread == SPREAD_LOCAL && job->micro_batches % job->local.replicas != 0)
+        return emac_fail(err, EMAC_INVALID,
+                         "recipe.micro_batches %u must be a multiple of spread.replicas %u, which "
+                         "share them",
+                         job->micro_batches, job->local.replicas);
     if (job->heldout >= 0.5)
         return emac_fail(err, EMAC_INVALID, "data.heldout must be less than 0.5, not %.15g",
                          job->heldout);

@@ -122,8 +122,8 @@ static void args_note(struct plan_program *row, const struct graph *g)
     }
 }
 
-static enum emac_status bundles_note(struct plan_program *row, const struct graph *g,
-                                     struct emac_err *err)
+enum emac_status plan_bundles_note(struct plan_program *row, const struct graph *g,
+                                   struct emac_err *err)
 {
     enum emac_status st = bundles_list(g, false, row->input, TASK_INPUTS_MAX, &row->input_count,
                                        &row->part_bytes, err);
@@ -134,9 +134,8 @@ static enum emac_status bundles_note(struct plan_program *row, const struct grap
     return st;
 }
 
-/* A graph becomes a block. */
-static enum emac_status graph_add(struct plan_building *b, enum task_kind kind,
-                                  const struct graph *g, struct cid *cid, struct emac_err *err)
+enum emac_status plan_graph_add(struct plan_building *b, enum task_kind kind, const struct graph *g,
+                                struct cid *cid, struct emac_err *err)
 {
     struct emac_buf buf;
     enum emac_status st;
@@ -156,29 +155,41 @@ out:
     return st;
 }
 
+enum emac_status plan_program_put(struct plan_building *b, const struct program *program,
+                                  struct cid *cid, struct emac_err *err)
+{
+    struct emac_buf buf;
+    emac_buf_init(&buf, PROGRAM_BYTES_MAX);
+    enum emac_status st = program_encode(program, &buf, cid, err);
+    if (st == EMAC_OK)
+        st = blocks_add(&b->blocks, cid, buf.data, buf.len, err);
+    emac_buf_release(&buf);
+    return st;
+}
+
+void plan_program_take(struct plan_building *b, const struct plan_program *row)
+{
+    EMAC_ASSERT(b->p->program_count < PLAN_PROGRAMS_MAX);
+    b->p->program[b->p->program_count++] = *row;
+}
+
 enum emac_status plan_program_add(struct plan_building *b, enum task_kind kind, uint32_t part,
                                   const struct graph *g, const struct sampler *sampler,
                                   struct emac_err *err)
 {
     struct program prog = {.kind = sampler != NULL ? PROGRAM_MAP : PROGRAM_APPLY,
                            .has_sampler = sampler != NULL};
-    EMAC_ASSERT(b->p->program_count < PLAN_PROGRAMS_MAX);
-    struct plan_program *row = &b->p->program[b->p->program_count];
-    struct emac_buf buf;
+    struct plan_program row = {.kind = kind, .part = part, .flops = graph_flops(g)};
     enum emac_status st;
-    *row = (struct plan_program){
-        .kind = kind, .part = part, .flops = graph_flops(g), .map = sampler != NULL};
-    emac_buf_init(&buf, PROGRAM_BYTES_MAX);
-    EMAC_TRY(st, graph_add(b, kind, g, &prog.graph, err));
-    args_note(row, g);
-    EMAC_TRY(st, bundles_note(row, g, err));
+    row.map = sampler != NULL;
+    args_note(&row, g);
+    EMAC_TRY(st, plan_graph_add(b, kind, g, &prog.graph, err));
+    EMAC_TRY(st, plan_bundles_note(&row, g, err));
     if (sampler != NULL)
         prog.sampler = *sampler;
-    EMAC_TRY(st, program_encode(&prog, &buf, &row->cid, err));
-    EMAC_TRY(st, blocks_add(&b->blocks, &row->cid, buf.data, buf.len, err));
-    b->p->program_count++;
+    EMAC_TRY(st, plan_program_put(b, &prog, &row.cid, err));
+    plan_program_take(b, &row);
 out:
-    emac_buf_release(&buf);
     return st;
 }
 

@@ -5,9 +5,15 @@
 #include "base/assert.h"
 #include "work/planner_impl.h"
 
+/* Is one of the round's steps an `every`th? */
+static bool is_due(const struct job *job, uint32_t every, uint32_t round)
+{
+    return round > 0 && plan_steps(job, round) / every != plan_steps(job, round - 1) / every;
+}
+
 static bool is_evaluated(const struct job *job, uint32_t round)
 {
-    return job->eval_every > 0 && round > 0 && round % job->eval_every == 0;
+    return job->eval_every > 0 && is_due(job, job->eval_every, round);
 }
 
 bool plan_eval_due(const struct job_plan *p, const struct plan_state *st)
@@ -19,7 +25,7 @@ bool plan_eval_due(const struct job_plan *p, const struct plan_state *st)
 /* Whatever the evaluation says. */
 static bool is_checkpoint(const struct job *job, uint32_t round)
 {
-    return round == plan_rounds(job) || round % job->checkpoint_every == 0;
+    return round == plan_rounds(job) || is_due(job, job->checkpoint_every, round);
 }
 
 bool plan_is_checkpoint(const struct job_plan *p, const struct plan_state *st)
@@ -115,8 +121,10 @@ const struct plan_score *plan_model_score(const struct job_plan *p, const struct
 
 enum emac_status plan_eval_bill(const struct job_plan *p, struct plan_bill *b, struct emac_err *err)
 {
-    uint32_t every = p->job.eval_every;
-    uint64_t times = 1 + (every == 0 ? 0 : (plan_rounds(&p->job) - 1) / every);
+    uint32_t every = p->job.eval_every, before = plan_rounds(&p->job) - 1, due = 0;
+    if (every > 0)
+        due = plan_steps(&p->job, before) / every;
+    uint64_t times = 1 + (due < before ? due : before);
     enum emac_status st =
         plan_bill_add(b, plan_program(p, TASK_EVAL), times * job_eval_batches(&p->job), err);
     return st == EMAC_OK ? plan_bill_add(b, plan_program(p, TASK_SCORE), times, err) : st;

@@ -400,4 +400,5 @@ out:
     return st;
 }
 
-const struct planner PLANNER_PIPELINE = {build, rounds, wants, NULL, turn, needs, bill};
+const struct planner PLANNER_PIPELINE = {
+    .build = build, .rounds = rounds, .wants = wants, .turn = turn, .needs = needs, .bill = bill};

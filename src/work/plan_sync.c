@@ -89,4 +89,5 @@ static bool needs(const struct job_plan *p, const struct plan_state *st,
     return true;
 }
 
-const struct planner PLANNER_SYNC = {build, rounds, wants, NULL, turn, needs, bill};
+const struct planner PLANNER_SYNC = {
+    .build = build, .rounds = rounds, .wants = wants, .turn = turn, .needs = needs, .bill = bill};

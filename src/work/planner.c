@@ -21,6 +21,7 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
         [TASK_REDUCE] = {.name = "reduce", .anchor = "sum", .staged = true},
         [TASK_UPDATE] = {.name = "update", .anchor = "opt", .staged = true},
         [TASK_JOIN] = {.name = "join"},
+        [TASK_LOCAL] = {.name = "local", .math = true, .anchor = "opt"},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
     return &INFO[kind];
@@ -33,8 +34,10 @@ const char *task_kind_name(enum task_kind kind)
 
 const struct planner *planner_of(const struct job *job)
 {
-    static const struct planner *const PLANNERS[SPREADS_COUNT] = {
-        [SPREAD_SYNC] = &PLANNER_SYNC, [SPREAD_PIPELINE] = &PLANNER_PIPELINE};
+    static const struct planner *const PLANNERS[SPREADS_COUNT] = {[SPREAD_SYNC] = &PLANNER_SYNC,
+                                                                  [SPREAD_PIPELINE] =
+                                                                      &PLANNER_PIPELINE,
+                                                                  [SPREAD_LOCAL] = &PLANNER_LOCAL};
     EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
     return PLANNERS[job->spread];
 }
@@ -42,6 +45,17 @@ const struct planner *planner_of(const struct job *job)
 uint32_t plan_rounds(const struct job *job)
 {
     return planner_of(job)->rounds(job);
+}
+
+uint32_t plan_steps(const struct job *job, uint32_t rounds)
+{
+    const struct planner *planner = planner_of(job);
+    return planner->steps == NULL ? rounds : planner->steps(job, rounds);
+}
+
+uint64_t plan_units(const struct job *job, uint32_t rounds)
+{
+    return plan_steps(job, rounds) * job_units_per_step(job);
 }
 
 /* ---- programs ---- */
@@ -115,7 +129,7 @@ void plan_value_remove(struct plan_state *st, const char *name)
 
 bool plan_name_is_state(const char *name)
 {
-    static const char *const KINDS[] = {"params", "opt", "shared"};
+    static const char *const KINDS[] = {"params", "opt", "shared", "outer", "carry", "delta"};
     for (size_t i = 0; i < EMAC_COUNT(KINDS); i++) {
         size_t n = strlen(KINDS[i]);
         if (strncmp(name, KINDS[i], n) == 0 && (name[n] == '\0' || name[n] == '.'))

@@ -23,9 +23,13 @@
  *   step s                   -> params, opt, metrics
  *
  * spread "pipeline": plan_pipeline.c.
+ * spread "local", local SGD (model/local_sgd.h); a round is `inner_steps` steps of each replica m:
+ *   local r/m                -> delta, opt, carry   (opt.m, carry.m of the state)
+ *   step r                   -> params, outer, metrics
  *
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
- * "eval/000100/0+8", "score/000100" during training, "eval/0+8", "score" after it.
+ * "eval/000100/0+8", "score/000100" during training, "eval/0+8", "score" after it,
+ * "local/000003/1".
  *
  * PLAN-1  A result counts in its round only when each input of its task is a constant of the
  *         job, a value of the state, or an output of a result that counts (plan_task_fits). So to
@@ -62,6 +66,7 @@ enum task_kind {
     TASK_REDUCE,
     TASK_UPDATE,
     TASK_JOIN,
+    TASK_LOCAL, /* plan_local.c */
     TASK_KINDS
 };
 
@@ -178,8 +183,12 @@ struct cid plan_base(const struct plan_state *st);
 
 enum plan_phase { PLAN_INIT, PLAN_TRAIN, PLAN_EVAL, PLAN_DONE };
 enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st);
-/* Rounds of training, when it does not stop early. */
+/* Rounds of training when it does not stop early, and the optimiser steps that the first so many of
+ * them make. */
 uint32_t plan_rounds(const struct job *job);
+uint32_t plan_steps(const struct job *job, uint32_t rounds);
+/* What the first so many rounds see of the data, in the job's units (job_unit). */
+uint64_t plan_units(const struct job *job, uint32_t rounds);
 /* Did recipe.patience end it? */
 bool plan_stopped(const struct job_plan *p, const struct plan_state *st);
 /* The parameters that the model would have if this were the end. */

@@ -17,6 +17,17 @@ struct plan_building {
 enum emac_status plan_program_add(struct plan_building *b, enum task_kind kind, uint32_t part,
                                   const struct graph *g, const struct sampler *sampler,
                                   struct emac_err *err);
+/* The same in parts, for a program that is more than a graph. A graph becomes a block; */
+enum emac_status plan_graph_add(struct plan_building *b, enum task_kind kind, const struct graph *g,
+                                struct cid *cid, struct emac_err *err);
+/* a program becomes a block; */
+enum emac_status plan_program_put(struct plan_building *b, const struct program *program,
+                                  struct cid *cid, struct emac_err *err);
+/* and `row`, with its CID and flops, the next of p->program. */
+void plan_program_take(struct plan_building *b, const struct plan_program *row);
+/* The bundles of a graph's ports as the inputs and outputs of a row, and its parts. */
+enum emac_status plan_bundles_note(struct plan_program *row, const struct graph *g,
+                                   struct emac_err *err);
 /* Where the training micro-batches come from. */
 struct sampler plan_train_sampler(const struct job *j);
 /* Let tasks take this as an input. */
@@ -95,6 +106,7 @@ struct planner {
     /* Programs of init and of the rounds. */
     enum emac_status (*build)(struct plan_building *b, struct emac_err *err);
     uint32_t (*rounds)(const struct job *job);
+    uint32_t (*steps)(const struct job *job, uint32_t rounds); /* NULL: one a round */
     /* Wants of a round. */
     enum emac_status (*wants)(struct planning *g, struct emac_err *err);
     /* Values of the first round beside the outputs of init, which are there. May be NULL. */
@@ -109,6 +121,6 @@ struct planner {
 };
 const struct planner *planner_of(const struct job *job);
 
-extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE;
+extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE, PLANNER_LOCAL;
 
 #endif

@@ -13,7 +13,7 @@
 #define BATCHES  3 /* of a replica: a ragged tree */
 
 static const struct local_recipe recipes[] = {
-    {.replicas = REPLICAS, .outer_lr = 0.7, .outer_momentum = 0.9},
+    {.replicas = REPLICAS, .outer_lr = 0.7, .outer_momentum = 0.9, .delta = DELTA_F32},
     {.replicas = REPLICAS,
      .outer_lr = 0.5,
      .outer_momentum = 0.9,

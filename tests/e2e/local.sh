@@ -1,0 +1,57 @@
+# Local SGD: one model for --local and for any number of rigs, on CPU and OpenCL, also when a rig
+# that carries a replica's state leaves without a word and others join; and only deltas travel.
+. "$(dirname "$0")/../lib.sh"
+small_text "$WORK/text" 4000
+# job NAME STEPS SPREAD
+job() {
+    sed "s|file: .*|file: $WORK/text|; s/^  steps: .*/  steps: $2/; s/checkpoint_every: .*/checkpoint_every: 16/
+        s/^budget: .*/budget: \"20\"/" "$ROOT/examples/tiny.yaml" >"$WORK/$1.yaml"
+    echo "policy: {check: ${4:-0.1}}
+spread: {kind: local, replicas: 4, inner_steps: 4, $3}" >>"$WORK/$1.yaml"
+}
+job topk 32 "delta: topk, density: 0.03125"
+job dense 32 "delta: int8"
+for form in topk dense; do
+    check "$form: locally" "$EMAC" train "$WORK/$form.yaml" --local --json
+    model=$(json .model)
+    same "$form: 32 steps are 8 rounds" 8 "$(json '.checkpoints[-1].step')"
+    for rigs in 1 2 3 5; do
+        up "$WORK/net-$form-$rigs" $rigs
+        "$EMAC" wallet faucet >/dev/null 2>&1
+        check "$form: $rigs rigs" timeout 240 "$EMAC" job submit "$WORK/$form.yaml" --wait --json
+        same "$form: $rigs rigs, model" "$model" "$(json .model)"
+        check "$form: $rigs rigs, audit" "$EMAC" ledger audit
+        down
+    done
+done
+if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+    check "on OpenCL" "$EMAC" train "$WORK/dense.yaml" --local --json --restart --device opencl:0
+    same "on OpenCL, model" "$model" "$(json .model)"
+    up "$WORK/net-mixed" 2 --devices cpu,opencl:0
+    "$EMAC" wallet faucet >/dev/null 2>&1
+    check "CPU and OpenCL" timeout 300 "$EMAC" job submit "$WORK/dense.yaml" --wait --json
+    same "CPU and OpenCL, model" "$model" "$(json .model)"
+    down
+else
+    echo "# opencl: not tested, this machine has no such device"
+fi
+# Rigs come and go.
+job churn 160 "delta: int4"
+check "churn: locally" "$EMAC" train "$WORK/churn.yaml" --local --json
+model=$(json .model)
+up "$WORK/net" 2 --no-restart
+"$EMAC" wallet faucet >/dev/null 2>&1
+"$EMAC" job submit "$WORK/churn.yaml" --json >"$WORK/submit"
+id=$(tail -n 1 "$WORK/submit" | jq -r .id)
+step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
+until_step() { for _ in $(seq 1 600); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
+until_step 6
+bg "$EMAC" node --dir "$WORK/n3" --name third >/dev/null 2>"$WORK/n3.log"
+until_step 12
+kill -9 "$(cat "$WORK/net/node-1/pid")"
+until_step 20
+bg "$EMAC" node --dir "$WORK/n4" --name fourth >/dev/null 2>"$WORK/n4.log"
+check "churn: the job ends" timeout 240 "$EMAC" job show "$id" --wait --json
+same "churn: with the same model" "$model" "$(json .model)"
+check "churn: audit" "$EMAC" ledger audit
+finish
