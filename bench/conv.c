@@ -1,7 +1,7 @@
 /* Speed of convolutions: bench_conv [--isa NAME] [--threads N]
  *
- * Reads "B,SIZE,C,O,KERNEL,STRIDE,PADDING", one a line: B images of SIZE x SIZE x C, O outputs. Each
- * is answered by "FORWARD GRAD_X GRAD_W", GFLOP/s. */
+ * Reads "B,SIZE,C,O,KERNEL,STRIDE,PADDING", one a line: B images of SIZE x SIZE x C, O outputs.
+ * Each is answered by "FORWARD GRAD_X GRAD_W", GFLOP/s. */
 #include "bench.h"
 
 #define LINE_MAX 128

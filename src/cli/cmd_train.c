@@ -76,10 +76,10 @@ static json_t *result_json(const struct local_result *r, const struct job *job,
     return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:f,s:f,s:f,s:o}", "id", r->id, "model",
                      model, "params", params, "checkpoints", list, "loss_bits_per_byte",
                      number_or_null(bits, r->heldout_bits_per_byte), "accuracy",
-                     number_or_null(r->has_accuracy, r->accuracy), "steps",
-                     (json_int_t)r->steps, "resumed_at", (json_int_t)r->resumed_at,
-                     job_unit(job), (json_int_t)r->units, "seconds", seconds, rate,
-                     units_per_second, "loss", r->loss, "device", device_json(dev, r));
+                     number_or_null(r->has_accuracy, r->accuracy), "steps", (json_int_t)r->steps,
+                     "resumed_at", (json_int_t)r->resumed_at, job_unit(job), (json_int_t)r->units,
+                     "seconds", seconds, rate, units_per_second, "loss", r->loss, "device",
+                     device_json(dev, r));
 }
 
 static enum emac_status train(struct cli *c, const struct train_args *a, const char *path)

@@ -114,13 +114,10 @@ static const char SHARES[] =
     " computed_us BIGINT NOT NULL, sent BIGINT NOT NULL, received BIGINT NOT NULL,"
     " first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, PRIMARY KEY (job, node));";
 
-const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
-                                                      {"102_accuracy", ACCURACY},
-                                                      {"103_metrics", METRICS},
-                                                      {"104_values", VALUES},
-                                                      {"105_assets", ASSETS},
-                                                      {"106_votes", VOTES},
-                                                      {"107_shares", SHARES}};
+const struct db_migration COORDINATOR_MIGRATIONS[] = {
+    {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS},
+    {"104_values", VALUES},      {"105_assets", ASSETS},     {"106_votes", VOTES},
+    {"107_shares", SHARES}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -74,7 +74,7 @@ struct node {
     uint32_t hold_count, made_count, made_next;
     struct cid hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
     struct made made[NODE_MADE_MAX]; /* sums: until it is two rounds further */
-    uint64_t queue_ms; /* grant.c: what waits for it in the job that is looked at */
+    uint64_t queue_ms;               /* grant.c: what waits for it in the job that is looked at */
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
 };
