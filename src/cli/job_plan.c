@@ -11,6 +11,7 @@
 
 struct fleet {
     uint32_t count;
+    uint64_t memory; /* of the largest for a task; 0: not known */
     struct predict_rig rig[PREDICT_RIGS_MAX];
     char name[PREDICT_RIGS_MAX][64];
 };
@@ -50,6 +51,8 @@ static void rig_take(struct fleet *f, json_t *node)
 {
     struct predict_rig *r = &f->rig[f->count];
     double math = cli_num(node, "math_gflops"), state = cli_num(node, "state_gflops");
+    uint64_t memory = (uint64_t)cli_num(node, "memory_bytes");
+    f->memory = memory > f->memory ? memory : f->memory;
     emac_strcpy(f->name[f->count], sizeof f->name[0], cli_str(node, "name"));
     predict_rig_init(r, cli_num(node, "gflops") * GFLOPS);
     if (math > 0)
@@ -165,6 +168,7 @@ enum emac_status job_plan_show(struct cli *c, const char *path, const struct job
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
     EMAC_TRY(st, job_plan_new(&job, s, &plan, &c->err));
     EMAC_TRY(st, fleet_find(c, a, f));
+    EMAC_TRY(st, predict_fits(plan, s, f->memory, &c->err));
     EMAC_TRY(st, predict_memory(plan, &memory, &largest, &c->err));
     const struct predict_config cfg = {.plan = plan, .rig = f->rig, .rigs = f->count};
     EMAC_TRY(st, predict_run(&cfg, p, &c->err));

@@ -27,7 +27,6 @@ struct predict_rig {
     double math_flops;      /* flops a second at tasks whose time goes with flops */
     double state_flops;     /* at the others: optimiser steps */
     struct link_shape link; /* all zero: 10 Gbit/s, no latency */
-    uint64_t memory_bytes;  /* for one task; 0: not limited */
 };
 
 /* A rig of which only the speed at a large matrix product is known, as the challenge and `emac
@@ -60,8 +59,8 @@ struct predict {
     struct predict_share rig[PREDICT_RIGS_MAX];
 };
 
-/* INVALID without rigs or with too many; TOO_LARGE when no rig has the memory (predict_memory);
- * INTERNAL when the plan stands still, which would be a planner's bug. */
+/* INVALID without rigs or with too many; INTERNAL when the plan stands still, which would be a
+ * planner's bug. */
 enum emac_status predict_run(const struct predict_config *cfg, struct predict *out,
                              struct emac_err *err);
 /* The share of work_s during which rig i computed. */
@@ -73,5 +72,14 @@ double predict_busy(const struct predict *p, uint32_t i);
  * operators, inputs, outputs, partial sums. *which is the kind of that task. */
 enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
                                 struct emac_err *err);
+/* The recipe nearest to the job's whose tasks fit `memory` bytes: a smaller micro_batch and as many
+ * more of them (a step of the same size), else a pipeline of the least stages. `s` as for
+ * job_plan_new. False when there is none; *bytes is what it needs. */
+bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, struct job *out,
+                     uint64_t *bytes);
+/* TOO_LARGE with the figures and that recipe when the largest rig may use less than `memory` bytes
+ * for a task; 0: that is not known, and OK. */
+enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_t memory,
+                              struct emac_err *err);
 
 #endif

@@ -1,6 +1,8 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "graph/graph.h"
 #include "sched/predict.h"
 
@@ -24,19 +26,17 @@ static const struct job_block *block_find(const struct job_plan *p, const struct
     return NULL;
 }
 
-/* Of the program's graph: values between operators. */
-static enum emac_status between(const struct job_plan *p, const struct plan_program *program,
-                                uint64_t *bytes, struct emac_err *err)
+/* Values between operators of a graph of the plan. */
+static enum emac_status graph_need(const struct job_plan *p, const struct cid *cid, uint64_t *bytes,
+                                   struct emac_err *err)
 {
-    struct program decoded;
     struct graph *g = NULL;
     struct graph_plan *plan = NULL;
-    const struct job_block *b = block_find(p, &program->cid);
+    const struct job_block *b = block_find(p, cid);
     enum emac_status st;
-    EMAC_ASSERT(b != NULL);
-    EMAC_TRY(st, program_decode(&decoded, b->data, b->len, err));
-    b = block_find(p, &decoded.graph);
-    EMAC_ASSERT(b != NULL);
+    *bytes = 0;
+    if (b == NULL) /* a program of programs has none */
+        return EMAC_OK;
     EMAC_TRY(st, graph_decode(&g, b->data, b->len, err));
     EMAC_TRY(st, graph_plan_new(g, &plan, err));
     *bytes = graph_plan_bytes(plan);
@@ -46,8 +46,30 @@ out:
     return st;
 }
 
-/* Partial sums: one a level of the tree for ranges, two a level and two more for the task that
- * takes them all. */
+/* Of the program, and of those that its steps run one after the other: the largest. */
+static enum emac_status between(const struct job_plan *p, const struct cid *program,
+                                uint64_t *bytes, struct emac_err *err)
+{
+    struct program decoded;
+    const struct job_block *b = block_find(p, program);
+    uint64_t part;
+    *bytes = 0;
+    if (b == NULL)
+        return EMAC_OK;
+    enum emac_status st = program_decode(&decoded, b->data, b->len, err);
+    if (st == EMAC_OK)
+        st = graph_need(p, &decoded.graph, bytes, err);
+    const struct cid *inner[] = {&decoded.grad, &decoded.step};
+    for (size_t i = 0; st == EMAC_OK && decoded.kind == PROGRAM_STEPS && i < EMAC_COUNT(inner);
+         i++) {
+        st = between(p, inner[i], &part, err);
+        *bytes = part > *bytes ? part : *bytes;
+    }
+    return st;
+}
+
+/* Partial sums: one a level of the tree for ranges, as many and one for a task that takes
+ * the sums of all micro-batches; one for the task of a sum, which comes in one part at least. */
 static uint64_t sums(const struct job_plan *p, const struct plan_program *program)
 {
     uint64_t levels = 0;
@@ -55,7 +77,7 @@ static uint64_t sums(const struct job_plan *p, const struct plan_program *progra
         levels++;
     if (task_kind_info(program->kind)->shared)
         return times(program->output[0].bytes, levels);
-    return program->part_bytes == 0 ? 0 : times(program->part_bytes, 2 * levels + 2);
+    return times(program->part_bytes, program->kind == TASK_REDUCE ? levels + 1 : 1);
 }
 
 enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
@@ -66,7 +88,7 @@ enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum 
     for (uint32_t i = 0; i < p->program_count; i++) {
         const struct plan_program *program = &p->program[i];
         uint64_t need;
-        enum emac_status st = between(p, program, &need, err);
+        enum emac_status st = between(p, &program->cid, &need, err);
         if (st != EMAC_OK)
             return st;
         for (uint32_t k = 0; k < program->input_count; k++)
@@ -80,4 +102,70 @@ enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum 
         }
     }
     return EMAC_OK;
+}
+
+/* ---- the nearest that fits ---- */
+
+static bool need_of(const struct job *job, struct store *s, uint64_t *bytes)
+{
+    struct job_plan *plan;
+    enum task_kind which;
+    if (job_plan_new(job, s, &plan, NULL) != EMAC_OK)
+        return false;
+    bool known = predict_memory(plan, bytes, &which, NULL) == EMAC_OK;
+    job_plan_free(plan);
+    return known;
+}
+
+bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, struct job *out,
+                     uint64_t *bytes)
+{
+    struct job j = *job;
+    while (j.micro_batch % 2 == 0 && j.micro_batches <= JOB_MICRO_BATCHES_MAX / 2) {
+        j.micro_batch /= 2;
+        j.micro_batches *= 2;
+        *out = j;
+        if (need_of(&j, s, bytes) && *bytes <= memory)
+            return true;
+    }
+    j = *job;
+    uint32_t stages = j.spread == SPREAD_PIPELINE ? j.pipeline.stages + 1 : 2;
+    j.pipeline.replicas = j.spread == SPREAD_PIPELINE ? j.pipeline.replicas : 1;
+    j.spread = SPREAD_PIPELINE;
+    for (j.pipeline.stages = stages; j.pipeline.stages <= STAGES_MAX; j.pipeline.stages++) {
+        if (!need_of(&j, s, bytes))
+            return false;
+        *out = j;
+        if (*bytes <= memory)
+            return true;
+    }
+    return false;
+}
+
+#define MIB_OF(bytes) ((unsigned long long)(((bytes) + ((1u << 20) - 1)) >> 20))
+
+enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_t memory,
+                              struct emac_err *err)
+{
+    struct job near;
+    char hint[200] = "take a smaller model or larger rigs";
+    uint64_t need, less;
+    enum task_kind which;
+    enum emac_status st = predict_memory(p, &need, &which, err);
+    if (st != EMAC_OK || memory == 0 || need <= memory)
+        return st;
+    if (!predict_nearest(&p->job, s, memory, &near, &less))
+        ;
+    else if (near.micro_batch != p->job.micro_batch)
+        snprintf(hint, sizeof hint,
+                 "with recipe.micro_batch %u and micro_batches %u it is %llu MiB", near.micro_batch,
+                 near.micro_batches, MIB_OF(less));
+    else
+        snprintf(hint, sizeof hint, "with spread {kind: pipeline, stages: %u} it is %llu MiB",
+                 near.pipeline.stages, MIB_OF(less));
+    return emac_fail(err, EMAC_TOO_LARGE,
+                     "no rig has the memory for '%s': a task of kind '%s' needs %llu MiB, the "
+                     "largest rig may use %llu MiB for one; %s",
+                     p->job.name, task_kind_name(which), MIB_OF(need),
+                     (unsigned long long)(memory >> 20), hint);
 }

@@ -59,4 +59,18 @@ expect "watch an unknown job" 5 'job-nothing' "$EMAC" job watch job-nothing
 expect "unknown job" 5 'job-nothing' "$EMAC" job show job-nothing
 expect "unknown action" 2 "unknown action 'eat'" "$EMAC" job eat
 expect "help" 0 'EMAC JOB' "$EMAC" job --help
+down
+sed "s/micro_batch: 2$/micro_batch: 1024/" "$WORK/job.yaml" >"$WORK/large.yaml"
+up "$WORK/small" 1 --device-memory 64M
+"$EMAC" wallet faucet >/dev/null 2>&1
+for _ in $(seq 1 300); do curl -s "$EMAC_URL/v1/status" | grep -q '"admitted"' && break; sleep 0.1; done
+expect "no rig has the memory: the figures and the recipe that fits" 2 \
+    "needs [0-9]+ MiB, the largest rig may use 64 MiB for one; with recipe.micro_batch [0-9]+ and" \
+    "$EMAC" job submit "$WORK/large.yaml"
+check "nothing went into escrow" "$EMAC" wallet show --json
+same "nothing" 1000000000000 "$(json .units)"
+expect "the plan says the same" 2 "with recipe.micro_batch" "$EMAC" job plan "$WORK/large.yaml"
+sed -i "s/micro_batch: 1024$/micro_batch: $(sed -n 's/.*recipe.micro_batch \([0-9]*\) and.*/\1/p' "$WORK/err")/" "$WORK/large.yaml"
+check "what is offered does fit" "$EMAC" job plan "$WORK/large.yaml"
+down
 finish

@@ -145,6 +145,40 @@ static void test_memory(void **state)
     job_plan_free(p);
 }
 
+/* What does not fit is refused with the figures; what is offered instead does fit. */
+static void test_nearest(void **state)
+{
+    struct job j = small_job(4, 8), near;
+    struct job_plan *p;
+    uint64_t need, less, again;
+    enum task_kind which;
+    j.micro_batch = 256;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(predict_memory(p, &need, &which, err));
+    assert_ok(predict_fits(p, NULL, need, err));
+    assert_ok(predict_fits(p, NULL, 0, err));
+    assert_fails(predict_fits(p, NULL, need / 2, err), EMAC_TOO_LARGE, "with recipe.micro_batch ");
+    assert_fails(predict_fits(p, NULL, 1, err), EMAC_TOO_LARGE, "take a smaller model");
+    job_plan_free(p);
+    assert_true(predict_nearest(&j, NULL, need / 2, &near, &less));
+    assert_true(less <= need / 2 && near.micro_batch < 256);
+    assert_int_equal(near.micro_batch * near.micro_batches, 256 * 8);
+    assert_int_equal(near.spread, SPREAD_SYNC);
+    assert_ok(job_plan_new(&near, NULL, &p, err));
+    assert_ok(predict_memory(p, &again, &which, err));
+    assert_int_equal(again, less);
+    job_plan_free(p);
+    /* Nothing left to halve: stages. */
+    j.micro_batch = 1;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(predict_memory(p, &need, &which, err));
+    job_plan_free(p);
+    assert_true(predict_nearest(&j, NULL, need - 1, &near, &less));
+    assert_int_equal(near.spread, SPREAD_PIPELINE);
+    assert_true(near.pipeline.stages >= 2 && less < need);
+    assert_false(predict_nearest(&j, NULL, 1, &near, &less));
+}
+
 static void test_bad_fleets(void **state)
 {
     struct job j = small_job(2, 2);
@@ -165,7 +199,8 @@ int main(void)
         cmocka_unit_test(test_one_rig),         cmocka_unit_test(test_the_same_again),
         cmocka_unit_test(test_links_take_time), cmocka_unit_test(test_ahead_is_no_slower),
         cmocka_unit_test(test_long_jobs),       cmocka_unit_test(test_any_fleet_ends),
-        cmocka_unit_test(test_memory),          cmocka_unit_test(test_bad_fleets),
+        cmocka_unit_test(test_memory),          cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_bad_fleets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
