@@ -9,6 +9,7 @@
 #include "base/hex.h"
 
 #define CHECK_TRIES_MAX 3
+#define STAGE_TRIES_MAX 3
 
 /* May this rig answer this task at all? Until *wait_ms (0: at once) it is held back after a
  * failure. */
@@ -36,23 +37,6 @@ static bool eligible(const struct ctask *t, const struct node *n, uint64_t *wait
 static bool is_check(const struct ctask *t)
 {
     return t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
-}
-
-/* What the kind is anchored to: "opt" stands for "opt.2", too. */
-static const struct cid *state_input(const struct ctask *t)
-{
-    const char *anchor = task_kind_info(t->kind)->anchor;
-    if (anchor == NULL)
-        return NULL;
-    if (strcmp(anchor, "sum") == 0)
-        return t->task.part_count > 0 ? &t->task.part[t->task.part_count - 1].cid : NULL;
-    size_t n = strlen(anchor);
-    for (uint32_t i = 0; i < t->task.input_count; i++) {
-        const struct task_input *in = &t->task.input[i];
-        if (strncmp(in->name, anchor, n) == 0 && (in->name[n] == 0 || in->name[n] == '.'))
-            return &in->cid;
-    }
-    return NULL;
 }
 
 /* What keeps the rig busy longest, NULL when it is idle. */
@@ -145,28 +129,38 @@ static void range_facts(struct coordinator *c, const struct ctask *t, const stru
     o->range.queue_ms = owner->queue_ms;
 }
 
-/* Who holds the stage: how many, and when the first of them will be free. */
+/* It failed at this task again and again. */
+static bool has_given_up(const struct ctask *t, const struct node *n)
+{
+    for (uint32_t i = 0; i < t->refusal_count; i++)
+        if (t->refusal[i].node == n && t->refusal[i].times >= STAGE_TRIES_MAX)
+            return true;
+    return false;
+}
+
+/* Who holds the stage: how many, and when the first of them will be free: one that is idle will ask
+ * for the task itself. */
 static void stage_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
                         uint64_t now, struct sched_offer *o)
 {
-    const struct cid *state = state_input(t);
     struct map_entry e;
     uint32_t count = 0;
     o->kind = SCHED_STAGE;
-    o->stage.mine = state != NULL && node_holds(n, state);
-    for (size_t at = 0; state != NULL && map_next(&c->nodes, &at, &e);) {
+    o->stage.mine = node_holds(n, &t->anchor);
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
         const struct node *other = e.value;
-        if (!node_is_live(c, other, now) || !node_holds(other, state))
+        if (!node_is_live(c, other, now) || !node_holds(other, &t->anchor) ||
+            has_given_up(t, other))
             continue;
         const struct lease *l = busy_with(other);
-        uint64_t until = l ? l->granted_ms + l->expected_ms : 0;
+        uint64_t until = l ? l->granted_ms + l->expected_ms : now;
         if (count++ == 0 || until < o->stage.until_ms)
             o->stage.until_ms = until;
     }
     o->range.expected_ms = t->expected_ms;
     o->stage.any = count > 0;
     o->stage.more = count < t->holders;
-    if (t->owner && state != NULL && node_holds(t->owner, state))
+    if (t->owner && node_holds(t->owner, &t->anchor))
         range_facts(c, t, n, now, o);
 }
 

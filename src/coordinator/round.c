@@ -304,6 +304,7 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
         ctask_free(fresh);
         return st;
     }
+    t->anchor = w->anchor;
     t->holders = w->holders;
     if (w->placed || (task_kind_info(t->kind)->shared && !open)) {
         t->owner = crew->node[w->owner];

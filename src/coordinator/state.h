@@ -128,7 +128,8 @@ struct ctask {
     struct lease *lease[STATE_COPIES_MAX];
     struct refusal refusal[REFUSALS_MAX];
     struct node *owner; /* the range was sized for it, or it should hold what comes of the task */
-    uint32_t holders;   /* staged kinds: rigs that may hold what it is anchored to */
+    struct cid anchor;  /* staged kinds: who holds it comes first */
+    uint32_t holders;   /* and as many rigs may */
     uint64_t born_ms, expected_ms;
     uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
 };

@@ -57,8 +57,7 @@ static enum sched_verdict judge_stage(const struct sched_offer *o, uint64_t now_
         return judge_range(o, now_ms, wake_ms);
     if (!o->stage.any || o->stage.more)
         return SCHED_GRANT;
-    return not_before(from + SCHED_STAGE_GRACE * sched_grace_ms(o->range.expected_ms), now_ms,
-                      wake_ms);
+    return not_before(from + SCHED_STAGE_MS + 4 * o->range.expected_ms, now_ms, wake_ms);
 }
 
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,

@@ -26,7 +26,7 @@
 #define SCHED_GRACE_MIN_MS 300
 #define SCHED_STATE_MS     200
 #define SCHED_STATE_ROUNDS 8
-#define SCHED_STAGE_GRACE  10 /* times the grace of a range: a stage is dear to move */
+#define SCHED_STAGE_MS     10000 /* a stage is dear to move: so late must its holder be */
 
 enum sched_verdict {
     SCHED_GRANT,
@@ -54,7 +54,7 @@ struct sched_offer {
     struct {
         bool mine;         /* the asking rig holds it */
         bool any, more;    /* some live rig does; fewer do than may */
-        uint64_t until_ms; /* when the first of those is expected to be free; 0: one is idle */
+        uint64_t until_ms; /* when the first of those is expected to be free */
     } stage;
     struct {
         uint64_t since_ms, until_ms; /* of the lease that is expected to end first */

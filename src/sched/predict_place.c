@@ -21,23 +21,6 @@ bool sim_wants_lease(const struct sim_task *t)
     return t->current && t->leases < want;
 }
 
-static const struct cid *anchor_of(const struct sim_task *t)
-{
-    const struct task *task = &t->want.task;
-    const char *anchor = task_kind_info(t->want.kind)->anchor;
-    if (anchor == NULL)
-        return NULL;
-    if (strcmp(anchor, "sum") == 0)
-        return task->part_count > 0 ? &task->part[task->part_count - 1].cid : NULL;
-    size_t n = strlen(anchor);
-    for (uint32_t i = 0; i < task->input_count; i++) {
-        const char *name = task->input[i].name;
-        if (strncmp(name, anchor, n) == 0 && (name[n] == '\0' || name[n] == '.'))
-            return &task->input[i].cid;
-    }
-    return NULL;
-}
-
 uint64_t sim_fetch_bytes(struct sim *s, const struct sim_task *t, uint32_t rig)
 {
     const struct task *task = &t->want.task;
@@ -135,8 +118,7 @@ static bool holds(const struct sim_value *v, uint32_t rig)
 static void stage_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
                         struct sched_offer *o)
 {
-    const struct cid *anchor = anchor_of(t);
-    const struct sim_value *v = anchor != NULL ? sim_value(s, anchor) : NULL;
+    const struct sim_value *v = sim_value(s, &t->want.anchor);
     uint32_t count = 0;
     o->kind = SCHED_STAGE;
     o->stage.mine = holds(v, rig);
@@ -144,7 +126,7 @@ static void stage_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
         if (!holds(v, i))
             continue;
         const struct sim_lease *l = busy_with(&s->rig[i]);
-        uint64_t until = l != NULL ? end_of(l) : 0;
+        uint64_t until = l != NULL ? end_of(l) : sim_ms(s);
         if (count++ == 0 || until < o->stage.until_ms)
             o->stage.until_ms = until;
     }

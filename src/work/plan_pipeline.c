@@ -206,6 +206,21 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* A stage is where its optimiser's state is: weights also go to whom a checkpoint or a check takes
+ * them. */
+static const struct cid *stage_anchor(const struct round *r, uint32_t s)
+{
+    static const char *const KINDS[] = {"opt", "params"}; /* an optimiser may have no state */
+    const struct cid *found = NULL;
+    for (size_t i = 0; i < EMAC_COUNT(KINDS) && found == NULL; i++) {
+        char name[TASK_NAME_MAX];
+        snprintf(name, sizeof name, "%s.%u", KINDS[i], s);
+        found = plan_value(r->g->st, name);
+    }
+    EMAC_ASSERT(found != NULL); /* each stage has weights of its own */
+    return found;
+}
+
 /* Add the want unless an input is missing, no room is left or it has a result; NULL then. The
  * micro-batch is part of every task, for two may have equal inputs. */
 static struct plan_want *want_add(struct round *r, enum task_kind kind, uint32_t s, uint32_t m,
@@ -229,6 +244,8 @@ static struct plan_want *want_add(struct round *r, enum task_kind kind, uint32_t
                        strcmp(input[i].name, "data") == 0 ? &r->g->p->job.data
                                                           : input_of(r, kind, input[i].name, m));
     w->range = (struct tree_range){m, s};
+    if (task_kind_info(kind)->staged)
+        w->anchor = *stage_anchor(r, s);
     w->holders = replicas;
     w->copies = kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
     w->owner = plan_owner(r->g, s);

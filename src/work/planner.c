@@ -13,15 +13,15 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
     static const struct task_kind_info INFO[TASK_KINDS] = {
         [TASK_INIT] = {.name = "init", .copies = true, .always = true},
         [TASK_GRAD] = {.name = "grad", .shared = true, .math = true},
-        [TASK_STEP] = {.name = "step", .copies = true, .anchor = "opt"},
+        [TASK_STEP] = {.name = "step", .copies = true},
         [TASK_EVAL] = {.name = "eval", .shared = true, .math = true},
         [TASK_SCORE] = {.name = "score", .always = true},
-        [TASK_FORWARD] = {.name = "fwd", .math = true, .anchor = "params", .staged = true},
-        [TASK_BACKWARD] = {.name = "bwd", .math = true, .anchor = "params", .staged = true},
-        [TASK_REDUCE] = {.name = "reduce", .anchor = "sum", .staged = true},
-        [TASK_UPDATE] = {.name = "update", .anchor = "opt", .staged = true},
+        [TASK_FORWARD] = {.name = "fwd", .math = true, .staged = true},
+        [TASK_BACKWARD] = {.name = "bwd", .math = true, .staged = true},
+        [TASK_REDUCE] = {.name = "reduce", .staged = true},
+        [TASK_UPDATE] = {.name = "update", .staged = true},
         [TASK_JOIN] = {.name = "join"},
-        [TASK_LOCAL] = {.name = "local", .math = true, .anchor = "opt"},
+        [TASK_LOCAL] = {.name = "local", .math = true},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
     return &INFO[kind];

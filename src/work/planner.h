@@ -73,13 +73,11 @@ enum task_kind {
 /* What placement, checks and accounts need to know of a kind. */
 struct task_kind_info {
     const char *name;
-    bool shared;        /* ranges of one sum, each sized for a worker */
-    bool math;          /* its time goes with its flops; else with the bytes of the state */
-    bool copies;        /* makes the state: policy.state_copies rigs run it side by side */
-    bool always;        /* policy.check > 0: a second rig always runs it, not by lot */
-    const char *anchor; /* the input ("opt" stands for "opt.2", too), or "sum" for the last part,
-                           whose holders come first; NULL: any rig */
-    bool staged;        /* its holders keep it: others only when none is there or all are late */
+    bool shared; /* ranges of one sum, each sized for a worker */
+    bool math;   /* its time goes with its flops; else with the bytes of the state */
+    bool copies; /* makes the state: policy.state_copies rigs run it side by side */
+    bool always; /* policy.check > 0: a second rig always runs it, not by lot */
+    bool staged; /* its holders keep it: others only when none is there or all are late */
 };
 const struct task_kind_info *task_kind_info(enum task_kind kind);
 const char *task_kind_name(enum task_kind kind);
@@ -218,7 +216,8 @@ struct plan_want {
     uint32_t owner;          /* index of the worker it was sized for; the fastest for tasks that are
                               * not shared; 0 for a range that was open already */
     uint32_t copies;         /* rigs that are to run it; 0: as the job's policy says */
-    uint32_t holders;        /* staged kinds: rigs that may hold what it is anchored to */
+    struct cid anchor;       /* staged kinds: who holds this value comes first */
+    uint32_t holders;        /* and so many rigs may hold it */
     bool placed;             /* keep it for the owner, as ranges are */
     uint64_t flops;
     struct task task; /* owned */
