@@ -10,6 +10,8 @@
 
 #define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
+#define POST_TRIES      5
+#define POST_AGAIN_MS   500 /* doubled each time */
 
 static bool stop_asked(void *ctx)
 {
@@ -62,6 +64,18 @@ out:
     return st;
 }
 
+enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t **reply)
+{
+    enum emac_status st = EMAC_OK;
+    for (int attempt = 0; attempt < POST_TRIES; attempt++) {
+        st = cli_call(c, "POST", path, body, true, reply);
+        if (st != EMAC_UNAVAILABLE || os_stop_requested())
+            break;
+        c->os->sleep_ms(c->os, POST_AGAIN_MS << attempt);
+    }
+    return st;
+}
+
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid)
 {
     struct cid missing;
@@ -90,16 +104,15 @@ enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)
     return st;
 }
 
-/* `file` of a job file, relative to the job file's own folder. */
-static enum emac_status resolve(struct cli *c, const char *job_path, const char *file, char *out,
-                                size_t cap)
+enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,
+                            size_t cap)
 {
-    const char *slash = strrchr(job_path, '/');
+    const char *slash = strrchr(path, '/');
     int n = file[0] == '/' || !slash
                 ? snprintf(out, cap, "%s", file)
-                : snprintf(out, cap, "%.*s/%s", (int)(slash - job_path), job_path, file);
+                : snprintf(out, cap, "%.*s/%s", (int)(slash - path), path, file);
     if (n < 0 || (size_t)n >= cap)
-        return emac_fail(&c->err, EMAC_INVALID, "the path of data.file '%s' is too long", file);
+        return emac_fail(&c->err, EMAC_INVALID, "the path of '%s' is too long", file);
     return EMAC_OK;
 }
 
@@ -107,7 +120,7 @@ static enum emac_status add_data(struct cli *c, struct store *s, const char *job
                                  const char *file, struct job *job)
 {
     char path[OS_PATH_MAX];
-    enum emac_status st = resolve(c, job_path, file, path, sizeof(path));
+    enum emac_status st = cli_beside(c, job_path, file, path, sizeof(path));
     if (st == EMAC_OK)
         st = store_file_add(s, path, &job->data, &job->data_size, &c->err);
     if (st == EMAC_OK)
@@ -157,24 +170,30 @@ static enum emac_status take_base(struct cli *c, struct store *s, json_t *root)
     return st == EMAC_OK ? base_complete(root, s, &c->err) : emac_wrap(&c->err, "base.cid");
 }
 
-enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
+enum emac_status cli_job_json(struct cli *c, struct store *s, const char *path, json_t *root,
+                              struct job *out)
 {
     char file[OS_PATH_MAX];
+    enum emac_status st = take_base(c, s, root);
+    if (st == EMAC_OK)
+        st = job_from_json(out, root, file, sizeof(file), &c->err);
+    if (st != EMAC_OK)
+        return emac_wrap(&c->err, "job file '%s'", path);
+    st = take_data(c, s, path, file, out);
+    if (st != EMAC_OK)
+        return st;
+    st = job_check(out, &c->err);
+    return st == EMAC_OK ? st : emac_wrap(&c->err, "job file '%s'", path);
+}
+
+enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
+{
     json_t *root = NULL;
     enum emac_status st = cli_yaml_file(c, path, JOB_FILE_MAX, &root);
     if (st == EMAC_OK)
-        st = take_base(c, s, root);
-    if (st == EMAC_OK)
-        st = job_from_json(out, root, file, sizeof(file), &c->err);
-    if (st != EMAC_OK) {
+        st = cli_job_json(c, s, path, root, out);
+    else
         emac_wrap(&c->err, "job file '%s'", path);
-        goto out;
-    }
-    EMAC_TRY(st, take_data(c, s, path, file, out));
-    st = job_check(out, &c->err);
-    if (st != EMAC_OK)
-        emac_wrap(&c->err, "job file '%s'", path);
-out:
     json_decref(root);
     return st;
 }

@@ -27,6 +27,7 @@
     X(train, "run a training job in this process, without a network")                              \
     X(up, "run a coordinator and some rigs on this machine")                                       \
     X(job, "submit, list, show, cancel and follow jobs")                                           \
+    X(sweep, "try several recipes of a job, stop the worse early")                                 \
     X(data, "add, get and import files and data sets")                                             \
     X(model, "export a trained model for other tools")                                             \
     X(generate, "let a model continue a text")                                                     \
@@ -108,10 +109,18 @@ enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid
 enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid);
 /* A YAML file of at most `max` bytes as JSON; *out is owned. */
 enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out);
+/* POST, signed; sent again when nobody answered, for what is made by it has one name. */
+enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t **reply);
+/* `file` as one beside the file `path` means it. */
+enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,
+                            size_t cap);
 /* Read and parse a job file; its data come into the store and what follows
  * from them into the job. */
 struct job;
 enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out);
+/* The same of the content of the file `path`. */
+enum emac_status cli_job_json(struct cli *c, struct store *s, const char *path, json_t *root,
+                              struct job *out);
 
 /* stdout text unless --json or --quiet; printf-like. */
 void cli_say(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -88,26 +88,11 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
                      "stopped waiting; the job goes on: see 'emac job show %s'", id);
 }
 
-/* The same object is sent again when the coordinator did not answer: submitting is idempotent. */
-static enum emac_status post_job(struct cli *c, const struct job *job, json_t **reply)
-{
-    json_t *body = job_to_json(job);
-    enum emac_status st = EMAC_OK;
-    for (int attempt = 0; attempt < 5; attempt++) {
-        st = cli_call(c, "POST", "/v1/jobs", body, true, reply);
-        if (st != EMAC_UNAVAILABLE || os_stop_requested())
-            break;
-        c->os->sleep_ms(c->os, JOB_POLL_MS << attempt);
-    }
-    json_decref(body);
-    return st;
-}
-
 static enum emac_status job_submit(struct cli *c, const char *path, const struct job_args *a)
 {
     struct job job;
     struct store *s = NULL;
-    json_t *reply = NULL, *end = NULL;
+    json_t *body = NULL, *reply = NULL, *end = NULL;
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
@@ -117,7 +102,8 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     emac_strcpy(job.owner, sizeof(job.owner), c->identity.did);
     c->os->entropy(c->os, &job.nonce, sizeof(job.nonce));
     job.nonce &= INT64_MAX; /* JSON integers are signed */
-    EMAC_TRY(st, post_job(c, &job, &reply));
+    body = job_to_json(&job);
+    EMAC_TRY(st, cli_post(c, "/v1/jobs", body, &reply));
     const char *id = cli_str(reply, "id");
     if (!a->wait) {
         cli_say(c, "%s", id);
@@ -131,6 +117,7 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     st = job_judge(c, end);
     cli_result(c, json_incref(end));
 out:
+    json_decref(body);
     json_decref(reply);
     json_decref(end);
     store_close(s);

@@ -9,6 +9,7 @@
 
 #define API_BODY_SMALL (64u << 10)
 #define API_BODY_JOB   (256u << 10)
+#define API_BODY_SWEEP (1u << 20)
 #define API_BODY_TASK  (256u << 10)
 #define API_BODY_CAR   (20u << 20) /* exchange_push sends at most 16 MiB and headers */
 #define API_LIST_MAX   1000

@@ -33,6 +33,7 @@ static void tick(struct coordinator *c, uint64_t count)
     bool flush = count % (FIGURES_FLUSH_MS / TICK_MS) == 0;
     os_mutex_lock(&c->lock);
     tick_jobs(c, flush);
+    sweeps_tick(c);
     serve_tick(c);
     if (count % (DEPOT_LOOK_MS / TICK_MS) == 0)
         c->depot_dirty = true;
@@ -191,6 +192,7 @@ static void parts_init(struct coordinator *c)
 static void coordinator_free(struct coordinator *c)
 {
     chain_side_free(c);
+    sweeps_close(c);
     jobs_close(c);
     map_release(&c->nodes, node_free);
     map_release(&c->buckets, free);
@@ -231,6 +233,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, http_client_new(&c->http, err));
     EMAC_TRY(st, nodes_load(c, err));
     EMAC_TRY(st, jobs_open(c, err));
+    EMAC_TRY(st, sweeps_open(c, err));
     if (cfg->chain != NULL)
         EMAC_TRY(st, chain_side_start(c, cfg->chain, err));
     EMAC_TRY(st, server_start(c, err));

@@ -192,6 +192,11 @@ void job_tick(struct coordinator *c, struct cjob *j, bool flush);
  * their past. */
 void vtime_enter(const struct coordinator *c, struct cjob *j);
 http_handler jobs_post, job_cancel_post, job_fund_post;
+/* sweeps.c */
+enum emac_status sweeps_open(struct coordinator *c, struct emac_err *err); /* after jobs_open */
+void sweeps_close(struct coordinator *c);
+void sweeps_tick(struct coordinator *c);
+http_handler sweeps_post, sweeps_get, sweep_get, sweep_cancel_post;
 /* views.c */
 http_handler jobs_get, job_get;
 

@@ -114,10 +114,30 @@ static const char SHARES[] =
     " computed_us BIGINT NOT NULL, sent BIGINT NOT NULL, received BIGINT NOT NULL,"
     " first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, PRIMARY KEY (job, node));";
 
+/* sweeps.h. A trial's `stopped` is the rung after which it did not go on, -1 as long as it does. */
+static const char SWEEPS[] =
+    "CREATE TABLE sweeps ("
+    " id TEXT PRIMARY KEY, cid TEXT NOT NULL UNIQUE, seq BIGINT NOT NULL UNIQUE,"
+    " owner TEXT NOT NULL, name TEXT NOT NULL, keep DOUBLE PRECISION NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('running', 'succeeded', 'failed', 'cancelled')),"
+    " rung BIGINT NOT NULL, winner TEXT NOT NULL, created_ms BIGINT NOT NULL,"
+    " ended_ms BIGINT NOT NULL);"
+    "CREATE TABLE sweep_rungs ("
+    " sweep TEXT NOT NULL REFERENCES sweeps (id), rung BIGINT NOT NULL, step BIGINT NOT NULL,"
+    " PRIMARY KEY (sweep, rung));"
+    "CREATE TABLE trials ("
+    " sweep TEXT NOT NULL REFERENCES sweeps (id), trial BIGINT NOT NULL,"
+    " job TEXT NOT NULL UNIQUE REFERENCES jobs (id), label TEXT NOT NULL,"
+    " stopped BIGINT NOT NULL, PRIMARY KEY (sweep, trial));"
+    "CREATE TABLE sweep_scores ("
+    " sweep TEXT NOT NULL REFERENCES sweeps (id), trial BIGINT NOT NULL, rung BIGINT NOT NULL,"
+    " step BIGINT NOT NULL, loss DOUBLE PRECISION NOT NULL," /* step < 0: its last */
+    " PRIMARY KEY (sweep, trial, rung));";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {
     {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS},
     {"104_values", VALUES},      {"105_assets", ASSETS},     {"106_votes", VOTES},
-    {"107_shares", SHARES}};
+    {"107_shares", SHARES},      {"108_sweeps", SWEEPS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -339,6 +339,14 @@ static bool was_open(const struct plan_open *open, uint32_t n, const struct plan
     return false;
 }
 
+/* A trial of a sweep waits for its turn, and does not train beyond its rung; it is evaluated
+ * there. */
+static bool is_held(const struct cjob *j, enum task_kind kind)
+{
+    bool trains = kind != TASK_EVAL && kind != TASK_SCORE;
+    return j->waits || (j->hold != 0 && j->st.step >= j->hold && trains);
+}
+
 static enum emac_status lay_with(struct coordinator *c, struct cjob *j, const struct crew *crew,
                                  struct emac_err *err)
 {
@@ -354,8 +362,9 @@ static enum emac_status lay_with(struct coordinator *c, struct cjob *j, const st
     EMAC_TRY(st, plan_next(j->plan, &j->st, open, open_count, crew->speed, crew->count, want, cap,
                            &count, err));
     for (; done < count; done++)
-        EMAC_TRY(st,
-                 want_take(c, j, &want[done], crew, was_open(open, open_count, &want[done]), err));
+        if (!is_held(j, want[done].kind))
+            EMAC_TRY(st, want_take(c, j, &want[done], crew, was_open(open, open_count, &want[done]),
+                                   err));
     j->laid = count < cap;
 out:
     if (want)

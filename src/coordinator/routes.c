@@ -54,6 +54,11 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/assets/{cid}", 0, asset_get},
     {"POST", "/v1/assets/{cid}/buy", API_BODY_SMALL, asset_buy_post},
     {"POST", "/v1/assets/{cid}/revoke", API_BODY_SMALL, asset_revoke_post},
+    /* sweeps */
+    {"POST", "/v1/sweeps", API_BODY_SWEEP, sweeps_post},
+    {"GET", "/v1/sweeps", 0, sweeps_get},
+    {"GET", "/v1/sweeps/{id}", 0, sweep_get},
+    {"POST", "/v1/sweeps/{id}/cancel", API_BODY_SMALL, sweep_cancel_post},
     /* ledger */
     {"GET", "/v1/ledger/balances", 0, ledger_balances_get},
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},

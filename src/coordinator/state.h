@@ -195,8 +195,11 @@ struct cjob {
         uint32_t step;
     } rate[RATE_SAMPLES]; /* ring of accepted steps */
     uint32_t rate_count;
+    uint32_t hold; /* no training from the state after so many rounds on; 0: none (sweeps.h) */
+    bool waits;    /* nothing is laid out: it is not its turn in the sweep */
 };
 
+struct csweep; /* sweeps.h */
 struct serve_queue;
 struct chain_side; /* chain.c */
 
@@ -227,6 +230,8 @@ struct coordinator {
     struct map nodes; /* did -> struct node * */
     struct cjob **job;
     uint32_t job_count, job_cap;
+    struct csweep **sweep; /* those that run */
+    uint32_t sweep_count;
     int64_t log_id, job_seq, metric_id;
     struct cid_set depot_known;    /* roots whose whole DAG lies in the depot */
     bool depot_dirty;              /* something was deposited since the ticker looked */

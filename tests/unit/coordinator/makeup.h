@@ -63,9 +63,11 @@ static inline void make_up(struct net *n, struct rigbot *r, json_t *lease, bool 
     set_text(m->receipt.node, r->id.did);
     m->receipt.started_ms = m->receipt.ended_ms = os_real()->wall_ms(os_real());
     const struct cid *t = &m->receipt.task;
-    if (strncmp(slot, "step", 4) == 0 || strcmp(slot, "score") == 0) {
+    bool score = strncmp(slot, "score", 5) == 0;
+    if (score || strncmp(slot, "step", 4) == 0) {
+        float loss = 5.0f - 0.01f * (float)int_of(lease, "round");
         m->has_metrics = true;
-        metrics_make(lie ? 9.0f : 5.0f - 0.01f * (float)int_of(lease, "round"), &m->metrics);
+        metrics_make(lie ? 9.0f : score && n->score ? n->score(n, lease) : loss, &m->metrics);
         output_add(m, "metrics", bytes_keep(n, m->metrics.data, m->metrics.len));
     }
     if (strncmp(slot, "step", 4) == 0 || strcmp(slot, "init") == 0) {
@@ -115,14 +117,15 @@ static inline void list_push(struct cid *list, uint32_t *count, uint32_t max, st
     list[(*count)++] = cid;
 }
 
-static inline void holds_note(struct rigbot *r, const struct made_up *m)
+static inline void holds_note(const struct net *n, struct rigbot *r, const struct made_up *m)
 {
+    uint32_t jobs = n->jobs ? n->jobs : 1;
     for (uint32_t i = 0; i < m->receipt.output_count; i++) {
         const struct task_output *o = &m->receipt.output[i];
         if (strcmp(o->name, "params") == 0 || strcmp(o->name, "opt") == 0)
-            list_push(r->holds, &r->hold_count, 4, o->cid);
+            list_push(r->holds, &r->hold_count, 4 * jobs, o->cid);
         else
-            list_push(r->sums, &r->sum_count, 16, o->cid);
+            list_push(r->sums, &r->sum_count, 16 * jobs, o->cid);
     }
 }
 
@@ -181,7 +184,7 @@ static inline int answer(struct net *n, struct rigbot *r, json_t *lease, bool li
     int status = send_receipt(n, r, &m, &reply);
     if (status == 200) {
         r->done += json_is_true(json_object_get(reply, "accepted"));
-        holds_note(r, &m);
+        holds_note(n, r, &m);
         deposits_take(r, reply);
     }
     r->lease[0] = 0;

@@ -30,7 +30,7 @@ struct rigbot {
     uint32_t lie_after;   /* only from this step on */
     struct cid holds[16]; /* states of the last two rounds */
     uint32_t hold_count;
-    struct cid sums[16]; /* its last ones */
+    struct cid sums[64]; /* its last ones */
     uint32_t sum_count;
     char lease[64];      /* under way, for heartbeats */
     json_t *deposits;    /* asked for and not yet done */
@@ -51,6 +51,8 @@ struct net {
     struct rigbot rig[RIGS_MAX];
     uint32_t rigs;
     char job[32];
+    uint32_t jobs; /* that rigs keep states of side by side, at most 4; 0: one */
+    float (*score)(struct net *n, json_t *lease); /* held-out losses; NULL: those of training */
 };
 
 /* ---- files ---- */

@@ -239,7 +239,7 @@ static void deliver(struct net *n, struct victim *v, struct rigbot *r, json_t *l
         json_t *reply;
         int status = send_receipt(n, r, &m, &reply);
         if (status == 200) {
-            holds_note(r, &m);
+            holds_note(n, r, &m);
             deposits_take(r, reply);
             json_decref(reply);
             break;

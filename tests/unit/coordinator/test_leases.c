@@ -183,7 +183,7 @@ static void receipts_are_held_to_their_lease(void **state)
     /* the right one, twice: paid once, the same answer */
     make_up(&n, a, lease, false, &m);
     assert_int_equal(send_receipt(&n, a, &m, &reply), 200);
-    holds_note(a, &m);
+    holds_note(&n, a, &m);
     int64_t paid = units_of(reply, "paid_units");
     assert_true(paid > 0);
     json_decref(reply);
@@ -225,7 +225,7 @@ static void metrics_must_come_with_the_receipt(void **state)
     assert_int_equal(send_receipt(&n, a, &m, NULL), 422);
     m.metrics.data[m.metrics.len - 1] ^= 1;
     assert_int_equal(send_receipt(&n, a, &m, NULL), 200);
-    holds_note(a, &m);
+    holds_note(&n, a, &m);
     made_up_release(&m);
     json_decref(lease);
     run_until(&n, "succeeded");
