@@ -194,6 +194,32 @@ static void waiting_always_ends(void **state)
     }
 }
 
+static void a_stage_stays_with_its_holders(void **state)
+{
+    (void)state;
+    uint64_t wake = 0;
+    struct sched_offer o = {.kind = SCHED_STAGE, .born_ms = 1000, .mine_ms = 500};
+    o.range.expected_ms = 400;
+    /* nobody has it: anybody may */
+    assert_int_equal(sched_offer_judge(&o, 1000, &wake), SCHED_GRANT);
+    /* its holder is at work: a stranger waits until that is late by far */
+    o.stage.any = true;
+    o.stage.until_ms = 5000;
+    assert_int_equal(sched_offer_judge(&o, 6000, &wake), SCHED_LATER);
+    assert_int_equal(wake, 5000 + SCHED_STAGE_MS + 4 * 400);
+    assert_int_equal(sched_offer_judge(&o, wake, &wake), SCHED_GRANT);
+    /* fewer hold it than may */
+    o.stage.more = true;
+    assert_int_equal(sched_offer_judge(&o, 6000, &wake), SCHED_GRANT);
+    /* a holder gets it at once, before what strangers would take */
+    struct sched_offer mine = o;
+    mine.stage.mine = true;
+    mine.born_ms = 2000;
+    assert_int_equal(sched_offer_judge(&mine, 2000, &wake), SCHED_GRANT);
+    assert_true(sched_offer_before(&mine, &o));
+    assert_false(sched_offer_before(&o, &mine));
+}
+
 static void jobs_take_turns_by_virtual_time(void **state)
 {
     (void)state;
@@ -219,6 +245,7 @@ int main(void)
         cmocka_unit_test(a_copy_must_pay),
         cmocka_unit_test(own_range_comes_before_orphans_and_theft),
         cmocka_unit_test(waiting_always_ends),
+        cmocka_unit_test(a_stage_stays_with_its_holders),
         cmocka_unit_test(jobs_take_turns_by_virtual_time),
     };
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);

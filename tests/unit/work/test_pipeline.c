@@ -1,0 +1,221 @@
+/* Pipelines as plans: whatever the order in which tasks come, and whatever is lost on the way, the
+ * same tasks lead to the same state; and no more lies about than need be. */
+#include "fixture.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "work/planner_impl.h"
+
+#define WANTS_MAX 256
+
+struct fleet {
+    const struct job_plan *p;
+    struct draw d;
+    struct plan_state st;
+    uint32_t runs, losses;
+};
+
+
+/* An output's CID follows from the task, and so from all that it is made of. */
+static struct cid made(const struct cid *task, const char *name)
+{
+    uint8_t bytes[CID_BYTES + TASK_NAME_MAX] = {0};
+    cid_bytes(bytes, task);
+    memcpy(bytes + CID_BYTES, name, strlen(name));
+    return cid_of(CID_RAW, bytes, sizeof bytes);
+}
+
+static void want_run(struct fleet *f, const struct plan_want *w)
+{
+    const struct plan_program *program = plan_program_find(f->p, &w->task.program);
+    struct plan_result r = {.kind = w->kind, .range = w->range, .loss = -1};
+    struct emac_buf buf;
+    struct cid task;
+    assert_non_null(program);
+    assert_true(plan_task_fits(f->p, &f->st, &w->task)); /* PLAN-1 */
+    emac_buf_init(&buf, TASK_BYTES_MAX);
+    assert_ok(task_encode(&w->task, &buf, &task, err));
+    emac_buf_release(&buf);
+    for (uint32_t i = 0; i < program->input_count; i++)
+        assert_non_null(task_input_find(&w->task, program->input[i].name));
+    assert_int_equal(w->task.input_count, program->input_count + program->map);
+    assert_int_equal(w->task.arg_count, program->arg_count);
+    strcpy(r.slot, w->slot);
+    assert_null(plan_result_find(&f->st, w->slot));
+    r.output_count = program->output_count;
+    for (uint32_t i = 0; i < program->output_count; i++) {
+        strcpy(r.output[i].name, program->output[i].name);
+        r.output[i].cid = made(&task, program->output[i].name);
+    }
+    assert_ok(plan_take(&f->st, &r, err));
+    f->runs++;
+}
+
+/* A result is gone with its rig. Only what is still needed is made again, and it gives the same
+ * outputs, so what came of it stays good. */
+static void result_lose(struct fleet *f)
+{
+    struct plan_state *st = &f->st;
+    if (st->result_count == 0)
+        return;
+    uint32_t i = draw_below(&f->d, st->result_count);
+    const struct plan_result *r = &st->result[i];
+    bool needed = false;
+    for (uint32_t k = 0; k < r->output_count; k++)
+        needed = needed || plan_needs(f->p, st, r, &r->output[k]);
+    if (!needed)
+        return;
+    st->result[i] = st->result[--st->result_count];
+    f->losses++;
+}
+
+/* No stage is further ahead of itself than its window. */
+static void check_window(const struct fleet *f, const struct plan_want *want, uint32_t count)
+{
+    uint32_t stages = f->p->job.pipeline.stages;
+    for (uint32_t s = 0; s < stages; s++) {
+        uint32_t back = 0;
+        for (uint32_t i = 0; i < f->st.result_count; i++)
+            back += f->st.result[i].kind == TASK_BACKWARD && f->st.result[i].range.count == s;
+        for (uint32_t i = 0; i < count; i++)
+            if (want[i].kind == TASK_FORWARD && want[i].range.count == s)
+                assert_true(want[i].range.first < back + 2 * (stages - s));
+    }
+}
+
+static void round_run(struct fleet *f, uint32_t loss_percent)
+{
+    double speed[5];
+    uint32_t workers = 1 + draw_below(&f->d, 5), count;
+    struct plan_want want[WANTS_MAX];
+    for (uint32_t i = 0; i < workers; i++)
+        speed[i] = 0.1 + draw_unit(&f->d) * 10;
+    if (draw_below(&f->d, 100) < loss_percent)
+        result_lose(f);
+    assert_ok(plan_next(f->p, &f->st, NULL, 0, speed, workers, want,
+                        1 + draw_below(&f->d, WANTS_MAX), &count, err));
+    assert_true(count > 0);
+    check_window(f, want, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct plan_want *w = &want[i];
+        bool staged = task_kind_info(w->kind)->staged;
+        assert_true(w->owner < workers);
+        assert_int_equal(cid_is_none(&w->anchor), !staged);
+        if (plan_task_fits(f->p, &f->st, &w->task) && draw_below(&f->d, 3) > 0)
+            want_run(f, w);
+    }
+    plan_turn(f->p, &f->st);
+    plan_wants_release(want, count);
+}
+
+/* -> the model's parameters */
+static struct cid fleet_run(const struct job_plan *p, uint64_t seed, uint32_t loss_percent)
+{
+    struct fleet f = {.p = p, .d = {.seed = seed}};
+    plan_state_init(&f.st);
+    for (int round = 0; plan_phase_of(p, &f.st) != PLAN_EVAL; round++) {
+        if (round > 5000)
+            fail_msg("seed %llu: no end", (unsigned long long)seed);
+        round_run(&f, loss_percent);
+    }
+    assert_int_equal(f.st.step, p->job.optimiser.steps);
+    assert_true(loss_percent == 0 || f.losses > 0);
+    struct cid params = *plan_value(&f.st, "params");
+    plan_state_release(&f.st);
+    return params;
+}
+
+static struct job pipeline_job(uint32_t stages, uint32_t micro_batches)
+{
+    struct job j = small_job(3, micro_batches);
+    j.model.layers = 4;
+    j.spread = SPREAD_PIPELINE;
+    j.pipeline.stages = stages;
+    j.pipeline.replicas = 1;
+    return j;
+}
+
+static void test_no_order_changes_the_result(void **state)
+{
+    static const uint32_t SHAPES[][2] = {{2, 1}, {2, 5}, {3, 4}, {4, 7}};
+    for (size_t k = 0; k < EMAC_COUNT(SHAPES); k++) {
+        struct job j = pipeline_job(SHAPES[k][0], SHAPES[k][1]);
+        struct job_plan *p;
+        struct cid first = {0};
+        assert_ok(job_plan_new(&j, NULL, &p, err));
+        for (uint64_t seed = 0; seed < 10; seed++) {
+            struct cid params = fleet_run(p, 100 * k + seed, seed % 2 * 30);
+            if (seed == 0)
+                first = params;
+            else if (!cid_equal(&first, &params))
+                fail_msg("seed %llu, %u stages of %u micro-batches: another result",
+                         (unsigned long long)(100 * k + seed), SHAPES[k][0], SHAPES[k][1]);
+        }
+        job_plan_free(p);
+    }
+}
+
+/* The whole's weights are put together where a checkpoint is, and only there. */
+static void test_joins(void **state)
+{
+    struct job j = pipeline_job(2, 2);
+    struct job_plan *p;
+    struct fleet f = {.d = {.seed = 5}};
+    j.checkpoint_every = 2;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    f.p = p;
+    plan_state_init(&f.st);
+    uint32_t step = 0;
+    while (plan_phase_of(p, &f.st) != PLAN_EVAL) {
+        round_run(&f, 0);
+        if (f.st.step == step)
+            continue;
+        step = f.st.step;
+        assert_int_equal(plan_value(&f.st, "params") != NULL, step >= 2);
+        assert_non_null(plan_value(&f.st, "params.1"));
+        assert_non_null(plan_value(&f.st, "opt.0"));
+    }
+    plan_state_release(&f.st);
+    job_plan_free(p);
+}
+
+/* What it costs is what is run when nothing is lost. */
+static void test_the_bill(void **state)
+{
+    struct job j = pipeline_job(3, 4), whole = small_job(3, 4);
+    struct job_plan *p, *w;
+    uint64_t flops, whole_flops;
+    int64_t units, whole_units;
+    whole.model.layers = 4;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(job_plan_new(&whole, NULL, &w, err));
+    assert_ok(plan_total(p, &flops, &units, err));
+    assert_ok(plan_total(w, &whole_flops, &whole_units, err));
+    /* stages but the last go forward twice: at most a third more */
+    assert_true(flops > whole_flops && flops < whole_flops * 4 / 3 + 1000000);
+    assert_int_equal(p->params_bytes, w->params_bytes);
+    job_plan_free(p);
+    job_plan_free(w);
+}
+
+static void test_refusals(void **state)
+{
+    struct job j = pipeline_job(16, 1);
+    struct job_plan *p;
+    j.model.layers = 1;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "take at most");
+    j.pipeline.stages = 1;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "spread.stages");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_order_changes_the_result),
+        cmocka_unit_test(test_joins),
+        cmocka_unit_test(test_the_bill),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests_name("work/pipeline", tests, NULL, NULL);
+}
