@@ -13,14 +13,11 @@ job() {
 }
 STATE='[.checkpoints[] | .step, .params, .opt, .model] | map(tostring) | join(" ")'
 
-# everywhere NAME: --local with other threads, and on every network, end as the first run did.
-everywhere() {
+# locally NAME: what others are compared with.
+locally() {
     check "$1: local" "$EMAC" train "$WORK/$1.yaml" --local --json --threads 1
     eval "model_$1=\$(json .model) checkpoints_$1=\$(json \"\$STATE\") steps_$1=\$(json .steps)"
     eval "score_$1=\$(json .loss_bits_per_byte)"
-    check "$1: local, 2 threads" "$EMAC" train "$WORK/$1.yaml" --local --json --threads 2 --restart
-    eval "same '$1: 2 threads: model' \"\$model_$1\" \"\$(json .model)\""
-    eval "same '$1: 2 threads: checkpoints' \"\$checkpoints_$1\" \"\$(json \"\$STATE\")\""
 }
 
 # on_rigs N NAME: on the network that is up.
@@ -37,7 +34,10 @@ job watched 'eval_every: 5'
 job stopped 'eval_every: 3;patience: 1'
 job best 'eval_every: 4;keep: best'
 job both 'eval_every: 3;patience: 2;keep: best'
-for j in plain watched stopped best both; do everywhere $j; done
+for j in plain watched stopped best both; do locally $j; done
+check "both: local, 2 threads" "$EMAC" train "$WORK/both.yaml" --local --json --threads 2 --restart
+same "both: 2 threads: model" "$model_both" "$(json .model)"
+same "both: 2 threads: checkpoints" "$checkpoints_both" "$(json "$STATE")"
 same "evaluating changes no model" "$model_plain" "$model_watched"
 [ "$steps_watched" = 40 ] && [ "$steps_stopped" -lt 40 ] && pass "training stops early" ||
     fail "training stops early" "watched $steps_watched, stopped $steps_stopped"
@@ -46,10 +46,22 @@ same "evaluating changes no model" "$model_plain" "$model_watched"
 awk "BEGIN { exit !($score_best < $score_watched) }" && pass "the best is better" ||
     fail "the best is better" "$score_best, last $score_watched"
 for n in 1 2 3; do
-    up "$WORK/net$n" "$n"
+    up "$WORK/net$n" "$n" --no-restart
     "$EMAC" wallet faucet >/dev/null 2>&1
-    for j in stopped both; do on_rigs $n $j; done
-    [ "$n" = 2 ] && on_rigs $n best
+    on_rigs $n both
+    [ "$n" = 2 ] && on_rigs $n stopped
+    if [ "$n" = 3 ]; then # one of them leaves, with what it holds of the best
+        "$EMAC" job submit "$WORK/best.yaml" --json >"$WORK/submit"
+        id=$(tail -n 1 "$WORK/submit" | jq -r .id)
+        for _ in $(seq 1 600); do
+            [ "$("$EMAC" job show "$id" --json | tail -n 1 | jq -r '.step // 0')" -ge 10 ] && break
+            sleep 0.1
+        done
+        kill -9 "$(cat "$WORK/net3/node-1/pid")"
+        check "best: a rig leaves" timeout 240 "$EMAC" job show "$id" --wait --json
+        same "best: a rig leaves: model" "$model_best" "$(json .model)"
+        same "best: a rig leaves: score" "$score_best" "$(json .loss_bits_per_byte)"
+    fi
     check "$n rigs: audit" "$EMAC" ledger audit
     down
 done
