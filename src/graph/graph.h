@@ -105,9 +105,10 @@ enum emac_status graph_plan_new(const struct graph *g, struct graph_plan **out,
 void graph_plan_free(struct graph_plan *p);
 size_t graph_plan_bytes(const struct graph_plan *p); /* intermediate memory */
 /* Bind the data of input / output i, 4-byte aligned, in the device's memory. Pointers must stay
- * valid through graph_run; outputs overlap neither inputs nor each other. An output that is
- * directly an input is copied. Every output, and every input that the outputs depend on, must be
- * bound (asserted). */
+ * valid through graph_run; outputs do not overlap each other, nor inputs: but an output may lie
+ * exactly on an input that only its own operator reads, and that may do so (op.h's in_place). An
+ * output that is directly an input is copied. Every output, and every input that the outputs
+ * depend on, must be bound (asserted). */
 void graph_bind_input(struct graph_plan *p, uint32_t i, const void *data);
 void graph_bind_output(struct graph_plan *p, uint32_t i, void *data);
 /* Run. When an f32 output holds NaN or infinity: NUMERIC, naming the first operator (node number
