@@ -20,6 +20,8 @@ YAML
 job full 'train: full'
 job head 'train: head, layers: 1'
 job lora 'train: lora, rank: 4, targets: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]'
+job apart 'train: lora'
+echo 'spread: {kind: local, replicas: 2, inner_steps: 2}' >>"$WORK/apart.yaml"
 opencl=$("$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -r '[.rows[] | select(.check == "opencl:0")] | length')
 result='[.model, .loss_bits_per_byte, (.checkpoints[] | .params, .opt, .model)] | join(" ")'
 for kind in full head lora; do
@@ -32,6 +34,9 @@ for kind in full head lora; do
     check "$kind: local, OpenCL" "$EMAC" train "$WORK/$kind.yaml" --local --json --device opencl:0 --restart
     eval "same \"$kind: OpenCL: the same\" \"\$want_$kind\" \"\$(json \"\$result\")\""
 done
+
+check "an adapter by local SGD" "$EMAC" train "$WORK/apart.yaml" --local --json
+model_apart=$(json .model)
 
 # An adapter alone, and merged, say the same.
 check "export the adapter" "$EMAC" model export "$model_lora" "$WORK/adapter"
@@ -120,7 +125,7 @@ for n in 1 3; do
     [ "$n" = 3 ] && isa=portable
     up "$WORK/net$n" "$n" --isa $isa
     "$EMAC" wallet faucet >/dev/null 2>&1
-    for kind in full head lora newhead dense; do
+    for kind in full head lora apart newhead dense; do
         check "$n rigs: $kind" "$EMAC" job submit "$WORK/$kind.yaml" --wait --json
         eval "same \"$n rigs: $kind: the same\" \"\$model_$kind\" \"\$(json .model)\""
     done
