@@ -14,7 +14,7 @@ SPEEDS = (1, 0.5, 0.25, 0.1)
 # Rigs of one thread each; their shares of time must find room on the cores of the machine, beside the coordinator
 # and whatever else runs.
 SCALE = float(os.environ.get("UNLIKE_SCALE", 0.8 if CORES >= 2 else 0.4))
-ALONE_STEPS = 3
+ALONE_STEPS = 2
 GOAL = 1 / 1.15
 
 

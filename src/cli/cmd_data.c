@@ -2,6 +2,7 @@
 
 #include "cli/cli.h"
 #include "cli/data_import.h"
+#include "cli/data_private.h"
 #include "work/dataset.h"
 
 /* The end of add and import: pushed when a coordinator is named, and said. */
@@ -50,6 +51,14 @@ static enum emac_status data_get(struct cli *c, struct store *s, const char *nam
     return EMAC_OK;
 }
 
+static enum emac_status shards(struct cli *c, struct store *s, const char *path)
+{
+    struct cid cid;
+    uint64_t size = 0;
+    enum emac_status st = data_shards(c, s, path, &cid, &size);
+    return st == EMAC_OK ? added(c, s, &cid, size) : st;
+}
+
 static enum emac_status import(struct cli *c, struct store *s, const struct import_args *a)
 {
     struct cid cid;
@@ -73,10 +82,11 @@ static enum emac_status show(struct cli *c, struct store *s, const char *name)
 
 enum emac_status cmd_data(struct cli *c, int argc, char **argv)
 {
-    const char *out = NULL;
+    const char *out = NULL, *dir = NULL;
     struct import_args a = {0};
     const struct cli_option options[] = {
         {"output", 'o', OPT_TEXT, &out},
+        {"dir", 0, OPT_TEXT, &dir},
         {"images", 0, OPT_TEXT, &a.images},
         {"labels", 0, OPT_TEXT, &a.labels},
         {"test-images", 0, OPT_TEXT, &a.test_images},
@@ -90,8 +100,8 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         {"label", 0, OPT_TEXT, &a.label},
         {"skip", 0, OPT_TEXT, &a.skip},
     };
-    static const char *const ACTIONS[] = {"add", "get", "import", "show"};
-    enum { ADD, GET, IMPORT, SHOW };
+    static const char *const ACTIONS[] = {"add", "get", "import", "show", "keep", "shards"};
+    enum { ADD, GET, IMPORT, SHOW, KEEP, SHARDS };
     const char *pos[CLI_POSITIONALS_MAX] = {0};
     size_t action = 0;
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
@@ -101,12 +111,15 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         action++;
     if (action == EMAC_COUNT(ACTIONS))
         return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown action '%s': data knows add, get, import and show", pos[0]);
+                         "unknown action '%s': data knows add, get, import, show, keep and shards",
+                         pos[0]);
     if ((pos[1] == NULL) != (action == IMPORT))
         return emac_fail(&c->err, EMAC_INVALID,
                          action == IMPORT ? "import takes its files as options"
                                           : "'emac data %s' needs a file or a CID",
                          pos[0]);
+    if (action == KEEP) /* in a rig's store, not in the user's */
+        return data_keep(c, dir, pos[1]);
     struct store *s = NULL;
     st = cli_store(c, &s);
     if (st != EMAC_OK)
@@ -123,6 +136,9 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         break;
     case SHOW:
         st = show(c, s, pos[1]);
+        break;
+    case SHARDS:
+        st = shards(c, s, pos[1]);
         break;
     }
     store_close(s);

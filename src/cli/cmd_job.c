@@ -99,6 +99,8 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     EMAC_TRY(st, cli_push(c, s, &job.data));
     if (job_has_base(&job))
         EMAC_TRY(st, cli_push(c, s, &job.base));
+    if (job.spread == SPREAD_FEDERATED)
+        EMAC_TRY(st, cli_push(c, s, &job.shards));
     emac_strcpy(job.owner, sizeof(job.owner), c->identity.did);
     c->os->entropy(c->os, &job.nonce, sizeof(job.nonce));
     job.nonce &= INT64_MAX; /* JSON integers are signed */

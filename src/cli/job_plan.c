@@ -103,6 +103,27 @@ static void say_rigs(struct cli *c, const struct predict *p, const struct fleet 
     }
 }
 
+/* What nobody can check, and what is done about it. */
+static void say_shards(struct cli *c, const struct job_plan *plan)
+{
+    const struct job *job = &plan->job;
+    if (plan->shards.count == 0)
+        return;
+    for (uint32_t i = 0; i < plan->shards.count; i++) {
+        char bytes[HUMAN_MAX];
+        human_bytes(bytes, plan->shards.at[i].size);
+        cli_say(c, "shard %-2u %s, only on rig %s", i, bytes, plan->shards.at[i].owner);
+    }
+    cli_say(
+        c,
+        "check    what is made of a shard nobody can run again: each delta is clipped to a norm "
+        "of %g about those before",
+        job->local.max_norm);
+    if (job->eval_every > 0 && job->worsen > 0)
+        cli_say(c, "         and a round whose held-out loss is %g %% above the best is dropped",
+                100 * job->worsen);
+}
+
 static void say(struct cli *c, const struct job_plan *plan, const struct predict *p,
                 uint64_t memory, enum task_kind largest, const struct fleet *f)
 {
@@ -125,6 +146,7 @@ static void say(struct cli *c, const struct job_plan *plan, const struct predict
     cli_say(c, "time     %s (a round %s: %.3f s)", time, round, p->round_s);
     cli_say(c, "price    %s EMAC", price);
     cli_say(c, "memory   %s, a task of kind %s", need, task_kind_name(largest));
+    say_shards(c, plan);
 }
 
 static json_t *rigs_json(const struct predict *p, const struct fleet *f)
@@ -145,11 +167,11 @@ static json_t *plan_json(const struct job_plan *plan, const struct predict *p, u
     for (int i = 0; i < TASK_KINDS; i++)
         json_object_set_new(tasks, task_kind_name((enum task_kind)i), json_real(p->tasks[i]));
     snprintf(units, sizeof units, "%.0f", p->units);
-    return json_pack("{s:s,s:I,s:o,s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:o}", "name", plan->job.name,
+    return json_pack("{s:s,s:I,s:o,s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:o,s:I}", "name", plan->job.name,
                      "rounds", (json_int_t)p->rounds, "tasks", tasks, "bytes", p->bytes, "seconds",
                      p->seconds, "work_seconds", p->work_s, "round_seconds", p->round_s, "flops",
                      p->flops, "units", units, "memory_bytes", (json_int_t)memory, "rigs",
-                     rigs_json(p, f));
+                     rigs_json(p, f), "shards", (json_int_t)plan->shards.count);
 }
 
 enum emac_status job_plan_show(struct cli *c, const char *path, const struct job_plan_args *a)

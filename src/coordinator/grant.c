@@ -13,10 +13,14 @@
 
 /* May this rig answer this task at all? Until *wait_ms (0: at once) it is held back after a
  * failure. */
-static bool eligible(const struct ctask *t, const struct node *n, uint64_t *wait_ms)
+static bool eligible(const struct cjob *j, const struct ctask *t, const struct node *n,
+                     uint64_t *wait_ms)
 {
+    const char *owner = plan_task_owner(j->plan, &t->task);
     bool check = t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
     *wait_ms = 0;
+    if (owner != NULL && strcmp(owner, n->did) != 0)
+        return false; /* it lacks the data, and does not get them */
     for (uint32_t i = 0; i < t->lease_count; i++)
         if (t->lease[i]->node == n)
             return false;
@@ -172,6 +176,8 @@ static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
     const struct task_kind_info *kind = task_kind_info(t->kind);
     if (kind->staged && !is_check(t))
         stage_facts(c, t, n, now, &o);
+    else if (plan_task_owner(j->plan, &t->task) != NULL)
+        return o; /* there is no choice */
     else if (!kind->shared && t->state != RESULT_DISPUTED)
         state_facts(c, j, t, n, now, &o);
     else if (t->owner && !is_check(t))
@@ -190,7 +196,8 @@ static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, str
 {
     struct cid gone;
     uint64_t wait;
-    if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) || !eligible(t, n, &wait))
+    if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) ||
+        !eligible(j, t, n, &wait))
         return;
     if (wait > now) {
         *wake_ms = wait < *wake_ms ? wait : *wake_ms;
@@ -221,7 +228,7 @@ static void waiting_sum(struct cjob *j)
         if (!t->current || is_check(t) || !ctask_wants_lease(t))
             continue;
         const struct task_kind_info *kind = task_kind_info(t->kind);
-        if (!kind->shared && !kind->staged)
+        if (!kind->shared && !kind->staged && plan_task_owner(j->plan, &t->task) == NULL)
             j->state_wanted += (kind->copies ? t->need : 1) - t->lease_count;
         else if (t->owner)
             t->owner->queue_ms += t->expected_ms;
@@ -236,7 +243,7 @@ static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t
     uint64_t wait, wake = UINT64_MAX;
     const struct task_kind_info *kind = task_kind_info(t->kind);
     uint32_t most = kind->copies ? t->need : 1;
-    if (kind->staged || !t->current || is_check(t) || !eligible(t, n, &wait) || wait > now)
+    if (kind->staged || !t->current || is_check(t) || !eligible(j, t, n, &wait) || wait > now)
         return;
     if (t->lease_count == 0 || t->lease_count > most || t->lease_count == EMAC_COUNT(t->lease) ||
         j->escrow_units - j->owed_units < t->units)

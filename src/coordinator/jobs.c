@@ -407,6 +407,8 @@ static enum emac_status data_check(struct coordinator *c, struct job *job, struc
     EMAC_TRY(st, depot_check(c, "data", &job->data, err));
     if (job_has_base(job))
         EMAC_TRY(st, depot_check(c, "base", &job->base, err));
+    if (job->spread == SPREAD_FEDERATED)
+        EMAC_TRY(st, depot_check(c, "manifest of shards", &job->shards, err));
     EMAC_TRY(st, job_on_records(job) ? dataset_take(c, job, err) : corpus_take(c, job, err));
     st = job_check(job, err);
 out:

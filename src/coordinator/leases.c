@@ -432,12 +432,16 @@ static enum emac_status report_missing(struct coordinator *c, struct lease *l,
 }
 
 /* The job goes down when the task cannot succeed. */
-static void give_up(struct coordinator *c, struct cjob *j, const char *slot,
+static void give_up(struct coordinator *c, struct cjob *j, const char *slot, const char *maker,
                     const struct failure *f)
 {
     struct emac_err err = {0};
     char reason[REASON_MAX];
-    snprintf(reason, sizeof(reason), "task '%s' fails on every rig: %s", slot, f->message);
+    if (maker)
+        snprintf(reason, sizeof(reason), "the delta of rig '%s' is refused: '%s' says %s", maker,
+                 slot, f->message);
+    else
+        snprintf(reason, sizeof(reason), "task '%s' fails on every rig: %s", slot, f->message);
     if (job_end(c, j, JOB_FAILED, reason, &err) != EMAC_OK)
         LOG_W("coordinator", "cannot end job: %s", err.text);
 }
@@ -451,6 +455,7 @@ static enum emac_status fail_lease(struct coordinator *c, struct node *n, const 
     struct cjob *j = l->job;
     struct ctask *t = l->task;
     char slot[SLOT_MAX];
+    const char *maker = plan_delta_maker(j->plan, t->kind, t->range);
     emac_strcpy(slot, sizeof(slot), t->slot);
     if (f->status == EMAC_UNAVAILABLE) {
         enum emac_status st = report_missing(c, l, f, err);
@@ -468,7 +473,7 @@ static enum emac_status fail_lease(struct coordinator *c, struct node *n, const 
     if (!lease_end(c, l, "failed"))
         return emac_fail(err, EMAC_UNAVAILABLE, "the failure could not be noted: send it again");
     if (hopeless)
-        give_up(c, j, slot, f);
+        give_up(c, j, slot, maker, f);
     return EMAC_OK;
 }
 

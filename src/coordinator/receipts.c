@@ -234,6 +234,21 @@ static void log_accepted(struct coordinator *c, const struct cjob *j, const stru
                 t->loss);
 }
 
+/* A delta that is far from the others counts for no more than max_norm: say whose it is. */
+static void log_distance(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                         const struct delivery *d)
+{
+    const char *maker = plan_delta_maker(j->plan, t->kind, t->range);
+    double distance = 0, most = j->plan->job.local.max_norm;
+    if (maker == NULL ||
+        metrics_read(d->metrics.data, d->metrics.len, "distance", &distance, NULL) != EMAC_OK)
+        return;
+    if (distance > most)
+        job_log(c, j->id, LOG_WARN,
+                "the delta of rig '%s' is clipped: its norm is %.4g, and %.4g counts", maker,
+                distance, most);
+}
+
 static enum emac_status accept(struct coordinator *c, struct cjob *j, struct ctask *t,
                                struct delivery *d, struct answer *a, struct emac_err *err)
 {
@@ -250,6 +265,7 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     if (t->current) {
         EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
         log_accepted(c, j, t);
+        log_distance(c, j, t, d);
     }
     a->accepted = true;
 out:

@@ -97,6 +97,8 @@ uint32_t ctask_need(struct coordinator *c, const struct cjob *j, const struct ct
     uint32_t copies = job->state_copies < STATE_COPIES_MAX ? job->state_copies : STATE_COPIES_MAX;
     uint32_t twice = job->check > 0 ? 2 : 1;
     const struct task_kind_info *info = task_kind_info(t->kind);
+    if (plan_task_owner(j->plan, &t->task) != NULL)
+        return 1; /* nobody else has what it takes */
     if (info->copies)
         return info->always && copies < twice ? twice : copies < 1 ? 1 : copies;
     if (info->always)

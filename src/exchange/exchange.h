@@ -11,6 +11,9 @@
 #include "store/store.h"
 
 /* ---- serving ---- */
+/* The {cid} of the route. */
+enum emac_status exchange_path_cid(const struct http_request *req, struct cid *out,
+                                   struct emac_err *err);
 /* Handler body for the route "GET /ipfs/{cid}" (HEAD comes with it). The caller's own handler
  * passes its store, which must outlive the response. 404 root missing, 400 without a usable format,
  * 412 only-if-cached, 304 for a known Etag; probe bafkqaaa. A CAR is streamed; where a block of it

@@ -15,9 +15,6 @@ struct exchange_name {
 struct exchange_name exchange_name_of(const struct cid *cid);
 /* printf into an arena; NULL without memory. */
 char *exchange_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The {cid} of the route. */
-enum emac_status exchange_path_cid(const struct http_request *req, struct cid *out,
-                                   struct emac_err *err);
 
 /* ---- negotiate.c: what a request asks for ---- */
 

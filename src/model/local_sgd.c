@@ -1,6 +1,7 @@
 #include "model/local_sgd.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -9,10 +10,18 @@
 
 static const char PARAMS[] = "params/", METRICS[] = "metrics/";
 
+/* Of one parameter of a delta x: x - c, and c, VALUE_NONE without momentum. */
+struct admission {
+    value_id away, center;
+};
+
 struct building {
     struct graph *g;
     const struct local_recipe *r;
     value_id minus_one, feedback, count_inv, lr, momentum; /* of shape [1], where they are used */
+    value_id weight, center, coef, total;
+    struct admission *admission; /* by parameter */
+    uint32_t count;
 };
 
 uint32_t local_keep(double density)
@@ -205,6 +214,68 @@ enum emac_status local_decode_graph(const struct graph *init, const struct graph
     struct building b = {.g = graph_new(), .r = r};
     enum emac_status st = each_parameter(init, &b, decoded, err);
     metrics(b.g, step, "part/metrics.", "sum/metrics.", VALUE_NONE);
+    return model_graph_end(b.g, st, out, err);
+}
+
+/* ---- what an untrusted delta counts for ---- */
+
+static void admission_note(struct building *b, const char *name, struct shape shape)
+{
+    struct admission *a = &b->admission[b->count++];
+    *a = (struct admission){input(b->g, "delta", name, shape), VALUE_NONE};
+    if (local_has_momentum(b->r)) {
+        a->center = op2(b->g, OP_SCALE, input(b->g, "outer", name, shape), b->center);
+        a->away = minus(b, a->away, a->center);
+    }
+    value_id square = graph_op(b->g, OP_SUMSQ, NULL, 1, &a->away);
+    b->total = b->total == VALUE_NONE ? square : op2(b->g, OP_ADD, b->total, square);
+}
+
+static void admitted(struct building *b, const char *name, struct shape shape)
+{
+    const struct admission *a = &b->admission[b->count++];
+    value_id v = op2(b->g, OP_SCALE, a->away, b->coef);
+    if (a->center != VALUE_NONE)
+        v = op2(b->g, OP_ADD, a->center, v);
+    output(b->g, "sum", name, op2(b->g, OP_SCALE, v, b->weight));
+}
+
+static void admitted_metrics(struct building *b, const struct graph *step)
+{
+    struct graph *g = b->g;
+    graph_output(g, "metrics/distance", graph_op(g, OP_SQRT, NULL, 1, &b->total));
+    for (uint32_t i = 0; i < graph_output_count(step); i++) {
+        char in[GRAPH_NAME_MAX], out[GRAPH_NAME_MAX];
+        struct graph_port port = graph_output_at(step, i);
+        if (strncmp(port.name, METRICS, sizeof METRICS - 1) != 0)
+            continue;
+        snprintf(in, sizeof in, "delta/metrics.%s", port.name + sizeof METRICS - 1);
+        snprintf(out, sizeof out, "sum/metrics.%s", port.name + sizeof METRICS - 1);
+        value_id v = graph_input(g, in, port.dtype, port.shape);
+        graph_output(g, out, op2(g, OP_SCALE, v, b->weight));
+        graph_output(g, port.name, v);
+    }
+}
+
+enum emac_status local_admit_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, double weight, struct graph **out,
+                                   struct emac_err *err)
+{
+    struct building b = {.g = graph_new(), .r = r, .total = VALUE_NONE};
+    enum emac_status st;
+    *out = NULL;
+    b.minus_one = number(b.g, -1.0);
+    b.weight = number(b.g, weight);
+    if (local_has_momentum(r))
+        b.center = number(b.g, 1.0 - r->outer_momentum);
+    EMAC_TRY(st, emac_alloc(&b.admission, graph_output_count(init), sizeof *b.admission, err));
+    EMAC_TRY(st, each_parameter(init, &b, admission_note, err));
+    b.coef = op2(b.g, OP_CLIP_COEF, b.total, number(b.g, r->max_norm));
+    b.count = 0;
+    EMAC_TRY(st, each_parameter(init, &b, admitted, err));
+    admitted_metrics(&b, step);
+out:
+    free(b.admission);
     return model_graph_end(b.g, st, out, err);
 }
 

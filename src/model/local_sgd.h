@@ -25,6 +25,7 @@ struct local_recipe {
     double outer_lr, outer_momentum; /* momentum 0: none is kept */
     enum delta_form delta;
     double density;  /* DELTA_TOPK: share of the numbers that is sent */
+    double max_norm; /* of what a delta may differ from those before; 0: nothing is clipped */
     double feedback; /* packed forms: how much of what was not sent stays */
 };
 
@@ -50,6 +51,15 @@ enum emac_status local_delta_graph(const struct graph *init, const struct graph 
 enum emac_status local_decode_graph(const struct graph *init, const struct graph *step,
                                     const struct local_recipe *r, struct graph **out,
                                     struct emac_err *err);
+/* What a replica's delta x counts for where replicas are not trusted (centred clipping,
+ * Karimireddy, He and Jaggi 2021, one iteration; c is what the deltas came to so far): c = (1 -
+ * momentum) * u, or 0 without momentum;  d = ||x - c|| over all parameters; x' = weight * (c + (x -
+ * c) * min(1, max_norm / d)) Inputs: "delta/..." as of DELTA_F32, "outer/<name>" with momentum.
+ * Outputs: "sum/<name>", x', and "sum/metrics.<metric>", weight times those of the delta;
+ * "metrics/distance", d, and "metrics/<metric>", the delta's. */
+enum emac_status local_admit_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, double weight, struct graph **out,
+                                   struct emac_err *err);
 /* The outer step. Inputs: "params/<name>", "outer/<name>", "sum/<name>", "sum/metrics.<metric>",
  * sums over the replicas. Outputs: "params/<name>", "outer/<name>", "metrics/<metric>", a mean. */
 enum emac_status local_outer_graph(const struct graph *init, const struct graph *step,

@@ -177,6 +177,10 @@ static enum emac_status block_get(void *ctx, const struct http_request *req,
                                   struct http_response *res, struct emac_err *err)
 {
     struct node *n = ctx;
+    struct cid cid;
+    /* As if it were not here: whoever asks shall not learn that it is. */
+    if (exchange_path_cid(req, &cid, NULL) == EMAC_OK && private_holds(&n->private, n->store, &cid))
+        return emac_fail(err, EMAC_NOT_FOUND, "this rig has no such block");
     enum emac_status st = exchange_serve(n->store, req, res, err);
     if (st != EMAC_OK || strcmp(req->method, "HEAD") == 0)
         return st;
@@ -304,6 +308,7 @@ static enum emac_status dir_open(struct node *n, struct emac_err *err)
                                      .memory_quota = n->memory_quota,
                                      .hash_threads = n->cfg.threads};
     EMAC_TRY(st, store_open(&cfg, &n->store, err));
+    EMAC_TRY(st, private_open(&n->private, n->os, n->cfg.dir, n->store, err));
 out:
     free(lock);
     free(key);
@@ -372,6 +377,7 @@ void node_close(struct node *n)
     http_client_free(n->api);
     http_client_free(n->bulk);
     link_close(n->link);
+    private_release(&n->private);
     if (n->store != NULL)
         store_close(n->store);
     identity_release(&n->id);

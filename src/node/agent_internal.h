@@ -17,6 +17,7 @@
 #include "node/agent.h"
 #include "node/duty.h"
 #include "node/exec.h"
+#include "node/private.h"
 #include "os/library.h"
 #include "os/thread.h"
 
@@ -72,6 +73,7 @@ struct node {
     struct os_lock *dir_lock;
     struct identity id;
     struct store *store;
+    struct private_data private; /* of the store: for nobody else */
     struct device *dev;
     struct device *generation_dev; /* NULL unless dev has memory of its own and text was made */
     struct exec *exec;

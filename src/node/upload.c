@@ -33,6 +33,10 @@ static bool add(struct node *n, const struct cid *cid, const struct store_value 
 void agent_upload_ask(struct node *n, const struct cid *cid)
 {
     const struct store_value *v = NULL;
+    if (private_holds(&n->private, n->store, cid)) {
+        LOG_W("node", "asked to deposit data that stay here: refused");
+        return;
+    }
     if (!add(n, cid, NULL)) /* cheap to know before looking for it */
         return;
     /* Held from now on, so that the rounds may go on meanwhile. */

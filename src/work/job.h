@@ -21,6 +21,8 @@
  *           eval_batches}  # another optimiser or schedule has other fields
  *   spread: {kind: sync}          # how the work is spread over rigs (work/planner.h)
  *       or {kind: pipeline, stages: 3, activations: f32, replicas: 1}
+ *       or {kind: federated, shards: <CID>, inner_steps: 50, outer_lr: 0.7, outer_momentum: 0.9,
+ *           max_norm: 1, worsen: 0.1}
  *   policy: {check: 0.1, state_copies: 2, purpose: commercial}
  *   price: {per_tflop: "0.0001"}  # EMAC a 10^12 flops
  *   budget: "5"                   # EMAC
@@ -58,7 +60,7 @@ enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
 enum job_purpose { PURPOSE_COMMERCIAL, PURPOSE_RESEARCH };
 
 /* How training is spread; each has its planner (work/planner.h). */
-enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREAD_LOCAL, SPREADS_COUNT };
+enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREAD_LOCAL, SPREAD_FEDERATED, SPREADS_COUNT };
 
 /* Which state's parameters become the model: the last, or those of the least held-out loss. */
 enum job_keep { KEEP_LAST, KEEP_BEST };
@@ -81,7 +83,10 @@ struct job {
     uint32_t seq_len;          /* T */
     uint32_t micro_batch;      /* B sequences, or records */
     uint32_t micro_batches;    /* M a step */
-    struct local_recipe local; /* spread local */
+    struct local_recipe local; /* spread local; federated, with a replica a shard */
+    struct cid shards;         /* spread federated: work/shards.h */
+    double
+        worsen; /* share of the held-out loss by which a round may be worse than the best; 0: any */
     struct optimiser_recipe optimiser; /* .steps = number of optimiser steps */
     uint32_t checkpoint_every;         /* steps; the last step always is one */
     uint32_t eval_batches; /* micro-batches of held-out windows or test records, cut to what

@@ -30,8 +30,10 @@ static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16
 
 static const char *const PURPOSES[] = {
     [PURPOSE_COMMERCIAL] = "commercial", [PURPOSE_RESEARCH] = "research"};
-static const char *const SPREADS[] = {
-    [SPREAD_SYNC] = "sync", [SPREAD_PIPELINE] = "pipeline", [SPREAD_LOCAL] = "local"};
+static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync",
+                                      [SPREAD_PIPELINE] = "pipeline",
+                                      [SPREAD_LOCAL] = "local",
+                                      [SPREAD_FEDERATED] = "federated"};
 static const char *const FORMS[] = {
     [STAGE_F32] = "f32", [STAGE_BF16] = "bf16", [STAGE_INT8] = "int8"};
 
@@ -66,6 +68,7 @@ enum {
 #define SCHEDULE(set)  .when = {AT(optimiser.schedule), (set)}
 
 #define LOCAL      .when = {AT(spread), 1 << SPREAD_LOCAL}
+#define FEDERATED  .when = {AT(spread), 1 << SPREAD_FEDERATED}
 #define DELTA(set) .when = {AT(local.delta), (set)}
 #define DENSE      (1 << DELTA_F32 | 1 << DELTA_INT8 | 1 << DELTA_INT4)
 
@@ -208,6 +211,14 @@ const struct job_field JOB_FIELDS[] = {
      DELTA(1 << DELTA_INT8 | 1 << DELTA_INT4)},
     {"spread", "feedback", FIELD_F64, NEED_DEFAULT, AT(local.feedback), 0, 1, 0.95,
      DELTA(1 << DELTA_TOPK)},
+    {"spread", "shards", FIELD_CID, NEED_MUST, AT(shards), FEDERATED},
+    {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX,
+     FEDERATED},
+    {"spread", "outer_lr", FIELD_F64, NEED_DEFAULT, AT(local.outer_lr), 1e-6, 10, 0.7, FEDERATED},
+    {"spread", "outer_momentum", FIELD_F64, NEED_DEFAULT, AT(local.outer_momentum), 0, 0.999999,
+     0.9, FEDERATED},
+    {"spread", "max_norm", FIELD_F64, NEED_DEFAULT, AT(local.max_norm), 1e-6, 1e6, 1, FEDERATED},
+    {"spread", "worsen", FIELD_F64, NEED_DEFAULT, AT(worsen), 0, 10, 0.1, FEDERATED},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
     {"policy", "purpose", FIELD_CHOICE, NEED_DEFAULT, AT(purpose), CHOICE(PURPOSES),
@@ -538,6 +549,9 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
         return emac_fail(err, EMAC_INVALID,
                          "recipe.checkpoint_every %u must not pass recipe.steps %u",
                          job->checkpoint_every, r->steps);
+    if (job->spread == SPREAD_FEDERATED && job_on_records(job))
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "spread federated is for texts: a data set has no shards");
     if (job->spread == SPREAD_LOCAL && job->micro_batches % job->local.replicas != 0)
         return emac_fail(err, EMAC_INVALID,
                          "recipe.micro_batches %u must be a multiple of spread.replicas %u, which "

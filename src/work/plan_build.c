@@ -313,6 +313,24 @@ out:
     return st;
 }
 
+/* The manifest goes with the job's blocks; what it names stays where it is. */
+static enum emac_status add_shards(struct plan_building *m, struct store *s, struct emac_err *err)
+{
+    struct job_plan *p = m->p;
+    struct emac_buf block;
+    enum emac_status st;
+    if (p->job.spread != SPREAD_FEDERATED)
+        return EMAC_OK;
+    EMAC_ASSERT(s != NULL);
+    emac_buf_init(&block, SHARDS_BYTES_MAX);
+    EMAC_TRY(st, shards_load(s, &p->job.shards, &p->shards, err));
+    EMAC_TRY(st, shards_encode(&p->shards, &block, NULL, err));
+    st = blocks_add(&m->blocks, &p->job.shards, block.data, block.len, err);
+out:
+    emac_buf_release(&block);
+    return st == EMAC_OK ? st : emac_wrap(err, "spread.shards");
+}
+
 /* Of the bundles that a model ends as. */
 static void sizes_note(struct job_plan *p)
 {
@@ -343,6 +361,7 @@ enum emac_status job_plan_new(const struct job *job, struct store *s, struct job
     m.family = job_family_of(job);
     EMAC_TRY(st, add_config(&m, s, err));
     EMAC_TRY(st, plan_constant_add(m.p, &m.p->job.data, err));
+    EMAC_TRY(st, add_shards(&m, s, err));
     EMAC_TRY(st, m.p->planner->build(&m, err));
     EMAC_TRY(st, eval_check(m.p, err));
     EMAC_TRY(st, add_eval(&m, err));

@@ -5,7 +5,14 @@
  * does.
  *
  * Values of the state: params, outer (momentum of the outer step), and of each replica m opt.m
- * (state of its optimiser) and carry.m (what its deltas have not told yet). */
+ * (state of its optimiser) and carry.m (what its deltas have not told yet).
+ *
+ * Federated: a replica a shard, which trains on nothing else, so its program reads that shard to
+ * its end and only the rig that holds it can run the task. Nobody can check what comes of it;
+ * therefore each delta goes through an admission (local_admit_graph), a task like any other, which
+ * weights it by its shard's size and bounds what it can do. And a round that starts from parameters
+ * whose held-out loss is worse than the best so far by more than `worsen` is dropped: training goes
+ * on from the last that were not, params.kept and outer.kept. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +21,24 @@
 #include "work/bundle.h"
 #include "work/planner_impl.h"
 
-_Static_assert(2 * JOB_REPLICAS_MAX + 3 <= PLAN_VALUES_MAX, "the state of all replicas must fit");
+_Static_assert(SHARDS_MAX <= JOB_REPLICAS_MAX, "a shard is a replica");
+_Static_assert(2 * JOB_REPLICAS_MAX + 5 <= PLAN_VALUES_MAX, "the state of all replicas must fit");
+
+static bool is_federated(const struct job_plan *p)
+{
+    return p->job.spread == SPREAD_FEDERATED;
+}
+
+/* The recipe as it is in the end: of a federated job the shards say how many replicas there are. */
+static struct local_recipe recipe_of(const struct job_plan *p)
+{
+    struct local_recipe r = p->job.local;
+    if (is_federated(p)) {
+        r.replicas = p->shards.count;
+        r.delta = DELTA_F32;
+    }
+    return r;
+}
 
 /* ---- programs ---- */
 
@@ -27,7 +51,7 @@ static enum emac_status graphs_make(const struct plan_building *b, struct local_
                                     struct emac_err *err)
 {
     const struct job *job = &b->p->job;
-    const struct local_recipe *r = &job->local;
+    const struct local_recipe recipe = recipe_of(b->p), *r = &recipe;
     enum emac_status st;
     EMAC_TRY(st, b->family->graph_init(job, &g->init, err));
     EMAC_TRY(st, b->family->graph_train(job, &g->grad, err));
@@ -92,23 +116,33 @@ out:
     return st;
 }
 
-static uint32_t replica_batches(const struct job *job)
+/* Micro-batches of a replica's step: its part of a step's, or, on its own shard, all of them. */
+static uint32_t replica_batches(const struct job_plan *p)
 {
-    return job->micro_batches / job->local.replicas;
+    return is_federated(p) ? p->job.micro_batches : p->job.micro_batches / p->job.local.replicas;
+}
+
+/* Where replica m's micro-batches come from. */
+static struct sampler replica_sampler(const struct job_plan *p, uint32_t m)
+{
+    struct sampler s = plan_train_sampler(&p->job);
+    if (is_federated(p))
+        s.end = p->shards.at[m].size;
+    return s;
 }
 
 /* flops: of one step; the end's pass over the numbers is as nothing beside them. */
-static enum emac_status local_add(struct plan_building *b, const struct local_graphs *g,
+static enum emac_status local_add(struct plan_building *b, const struct local_graphs *g, uint32_t m,
                                   struct emac_err *err)
 {
     const struct job *job = &b->p->job;
     struct program grad = {.kind = PROGRAM_MAP, .has_sampler = true},
                    step = {.kind = PROGRAM_APPLY};
     struct program steps = {
-        .kind = PROGRAM_STEPS, .micro_batches = replica_batches(job), .recipe = job->optimiser};
-    struct plan_program row = {.kind = TASK_LOCAL};
+        .kind = PROGRAM_STEPS, .micro_batches = replica_batches(b->p), .recipe = job->optimiser};
+    struct plan_program row = {.kind = TASK_LOCAL, .part = m};
     enum emac_status st;
-    grad.sampler = plan_train_sampler(job);
+    grad.sampler = replica_sampler(b->p, m);
     row.flops = graph_flops(g->grad) * steps.micro_batches + graph_flops(g->step);
     EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->grad, &grad.graph, err));
     EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->step, &step.graph, err));
@@ -133,7 +167,7 @@ static enum emac_status outer_add(struct plan_building *b, const struct local_gr
     EMAC_TRY(st, plan_graph_add(b, TASK_STEP, g->outer, &outer.graph, err));
     if (g->decode != NULL) {
         EMAC_TRY(st, plan_graph_add(b, TASK_STEP, g->decode, &outer.decode, err));
-        row.flops += graph_flops(g->decode) * b->p->job.local.replicas;
+        row.flops += graph_flops(g->decode) * recipe_of(b->p).replicas;
         st = bundle_layout(g->decode, false, "part", &part, err);
         row.part_bytes = part.size;
         bundle_release(&part);
@@ -145,13 +179,45 @@ out:
     return st;
 }
 
+static enum emac_status admit_add(struct plan_building *b, const struct local_graphs *g, uint32_t m,
+                                  struct emac_err *err)
+{
+    const struct shards *shards = &b->p->shards;
+    const struct local_recipe r = recipe_of(b->p);
+    /* The outer step takes the mean of all: with equal shards each counts once. */
+    double weight = (double)shards->at[m].size * shards->count / (double)shards_size(shards);
+    struct graph *admit = NULL;
+    enum emac_status st = local_admit_graph(g->init, g->step, &r, weight, &admit, err);
+    if (st == EMAC_OK)
+        st = plan_program_add(b, TASK_ADMIT, m, admit, NULL, err);
+    graph_free(admit);
+    return st;
+}
+
+static enum emac_status shards_add(struct plan_building *b, const struct local_graphs *g,
+                                   struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t m = 0; m < b->p->shards.count && st == EMAC_OK; m++) {
+        st = plan_constant_add(b->p, &b->p->shards.at[m].cid, err);
+        if (st == EMAC_OK)
+            st = local_add(b, g, m, err);
+        if (st == EMAC_OK)
+            st = admit_add(b, g, m, err);
+    }
+    return st;
+}
+
 static enum emac_status build(struct plan_building *b, struct emac_err *err)
 {
     struct local_graphs g = {0};
     enum emac_status st;
     EMAC_TRY(st, graphs_make(b, &g, err));
     EMAC_TRY(st, plan_program_add(b, TASK_INIT, 0, g.init, NULL, err));
-    EMAC_TRY(st, local_add(b, &g, err));
+    if (is_federated(b->p))
+        EMAC_TRY(st, shards_add(b, &g, err));
+    else
+        EMAC_TRY(st, local_add(b, &g, 0, err));
     st = outer_add(b, &g, err);
 out:
     graphs_free(&g);
@@ -194,6 +260,27 @@ static void value_put(struct plan_state *st, const char *bundle, uint32_t replic
     plan_value_set(st, name, cid);
 }
 
+static void value_copy(struct plan_state *st, const char *to, const char *from)
+{
+    struct cid cid = *plan_value(st, from);
+    plan_value_set(st, to, &cid);
+}
+
+/* Remember what the round starts from; go back to it. */
+static void kept_set(const struct job_plan *p, struct plan_state *st)
+{
+    value_copy(st, "params.kept", "params");
+    if (local_has_momentum(&p->job.local))
+        value_copy(st, "outer.kept", "outer");
+}
+
+static void kept_take(const struct job_plan *p, struct plan_state *st)
+{
+    value_copy(st, "params", "params.kept");
+    if (local_has_momentum(&p->job.local))
+        value_copy(st, "outer", "outer.kept");
+}
+
 /* All replicas begin with the same. */
 static void begin(const struct job_plan *p, struct plan_state *st)
 {
@@ -204,35 +291,47 @@ static void begin(const struct job_plan *p, struct plan_state *st)
             continue;
         struct cid cid = *first;
         plan_value_remove(st, BUNDLES[i]);
-        for (uint32_t m = 0; m < p->job.local.replicas; m++)
+        for (uint32_t m = 0; m < recipe_of(p).replicas; m++)
             value_put(st, BUNDLES[i], m, &cid);
     }
+    if (is_federated(p))
+        kept_set(p, st);
 }
 
-static void replica_slot(char out[SLOT_MAX], uint32_t round, uint32_t replica)
+static void replica_slot(char out[SLOT_MAX], enum task_kind kind, uint32_t round, uint32_t replica)
 {
-    snprintf(out, SLOT_MAX, "local/%06u/%u", round, replica);
+    snprintf(out, SLOT_MAX, "%s/%06u/%u", task_kind_name(kind), round, replica);
+}
+
+static const struct plan_result *replica_result(const struct plan_state *st, enum task_kind kind,
+                                                uint32_t replica)
+{
+    char slot[SLOT_MAX];
+    replica_slot(slot, kind, st->step, replica);
+    return plan_result_find(st, slot);
 }
 
 static void want_replica(struct planning *g, uint32_t m)
 {
     const struct job_plan *p = g->p;
-    const struct plan_program *program = plan_program(p, TASK_LOCAL);
+    const struct local_recipe r = recipe_of(p);
+    bool federated = is_federated(p);
+    const struct plan_program *program = plan_program_part(p, TASK_LOCAL, federated ? m : 0);
     uint32_t round = g->st->step, first = steps(&p->job, round);
     char slot[SLOT_MAX];
-    replica_slot(slot, round, m);
+    replica_slot(slot, TASK_LOCAL, round, m);
     struct plan_want *w = plan_want_add(g, program, slot);
     if (w == NULL)
         return;
     struct task *t = &w->task;
-    t->first = m * replica_batches(&p->job);
+    t->first = federated ? 0 : m * replica_batches(p);
     t->step = first;
     t->count = steps(&p->job, round + 1) - first;
     w->range = (struct tree_range){m, 1};
     w->flops = program->flops * t->count;
-    if (local_has_carry(&p->job.local))
+    if (local_has_carry(&r))
         task_input_add(t, "carry", value_of(g->st, "carry", m));
-    task_input_add(t, "data", &p->job.data);
+    task_input_add(t, "data", federated ? &p->shards.at[m].cid : &p->job.data);
     task_input_add(t, "opt", value_of(g->st, "opt", m));
     task_input_add(t, "params", plan_value(g->st, "params"));
     task_input_add(t, "start", plan_value(g->st, "params"));
@@ -240,10 +339,29 @@ static void want_replica(struct planning *g, uint32_t m)
         task_input_add(t, "tables", &p->tables);
 }
 
+/* What the delta counts for, as soon as it is there. */
+static void want_admission(struct planning *g, uint32_t m)
+{
+    const struct plan_result *delta = replica_result(g->st, TASK_LOCAL, m);
+    char slot[SLOT_MAX];
+    replica_slot(slot, TASK_ADMIT, g->st->step, m);
+    if (delta == NULL)
+        return;
+    struct plan_want *w = plan_want_add(g, plan_program_part(g->p, TASK_ADMIT, m), slot);
+    if (w == NULL)
+        return;
+    w->range = (struct tree_range){m, 1};
+    w->task.step = g->st->step;
+    task_input_add(&w->task, "delta", plan_output(delta, "delta"));
+    if (local_has_momentum(&g->p->job.local))
+        task_input_add(&w->task, "outer", plan_value(g->st, "outer"));
+}
+
 /* Every rig makes the next parameters for itself; few deltas are less than they are. */
 static enum emac_status want_outer(struct planning *g, struct emac_err *err)
 {
-    const struct local_recipe *r = &g->p->job.local;
+    const struct local_recipe recipe = recipe_of(g->p), *r = &recipe;
+    bool federated = is_federated(g->p);
     char slot[SLOT_MAX];
     snprintf(slot, sizeof slot, "step/%06u", g->st->step);
     struct plan_want *w = plan_want_add(g, plan_program(g->p, TASK_STEP), slot);
@@ -260,24 +378,52 @@ static enum emac_status want_outer(struct planning *g, struct emac_err *err)
         task_input_add(t, "outer", plan_value(g->st, "outer"));
     task_input_add(t, "params", plan_value(g->st, "params"));
     for (uint32_t m = 0; m < r->replicas; m++) {
-        replica_slot(slot, g->st->step, m);
-        const struct plan_result *delta = plan_result_find(g->st, slot);
-        EMAC_ASSERT(delta != NULL);
-        t->part[m] = (struct task_part){m, 1, *plan_output(delta, "delta")};
+        const struct plan_result *part =
+            replica_result(g->st, federated ? TASK_ADMIT : TASK_LOCAL, m);
+        EMAC_ASSERT(part != NULL);
+        t->part[m] = (struct task_part){m, 1, *plan_output(part, federated ? "sum" : "delta")};
     }
     return EMAC_OK;
 }
 
 static enum emac_status wants(struct planning *g, struct emac_err *err)
 {
-    uint32_t replicas = g->p->job.local.replicas, done = 0;
+    enum task_kind last = is_federated(g->p) ? TASK_ADMIT : TASK_LOCAL;
+    uint32_t replicas = recipe_of(g->p).replicas, done = 0;
     for (uint32_t i = 0; i < g->st->result_count; i++)
-        done += g->st->result[i].kind == TASK_LOCAL;
+        done += g->st->result[i].kind == last;
     if (done == replicas)
         return want_outer(g, err);
-    for (uint32_t m = 0; m < replicas; m++)
+    for (uint32_t m = 0; m < replicas; m++) {
         want_replica(g, m);
+        if (last == TASK_ADMIT)
+            want_admission(g, m);
+    }
     return EMAC_OK;
+}
+
+/* Do the parameters that the round started from turn out to be too bad to go on from? */
+static bool is_dropped(const struct job_plan *p, const struct plan_state *st)
+{
+    const struct plan_result *score = plan_score_find(st);
+    return is_federated(p) && p->job.worsen > 0 && score != NULL && st->best.loss >= 0 &&
+           !(score->loss <= st->best.loss * (1 + p->job.worsen));
+}
+
+static void round_take(const struct job_plan *p, struct plan_state *st,
+                       const struct plan_result *outer)
+{
+    const struct local_recipe r = recipe_of(p);
+    plan_value_set(st, "params", plan_output(outer, "params"));
+    if (local_has_momentum(&r))
+        plan_value_set(st, "outer", plan_output(outer, "outer"));
+    for (uint32_t m = 0; m < r.replicas; m++) {
+        const struct plan_result *local = replica_result(st, TASK_LOCAL, m);
+        EMAC_ASSERT(local != NULL); /* PLAN-1: the outer step took its delta */
+        value_put(st, "opt", m, plan_output(local, "opt"));
+        if (local_has_carry(&r))
+            value_put(st, "carry", m, plan_output(local, "carry"));
+    }
 }
 
 static bool turn(const struct job_plan *p, struct plan_state *st)
@@ -287,26 +433,28 @@ static bool turn(const struct job_plan *p, struct plan_state *st)
     const struct plan_result *outer = plan_result_find(st, slot);
     if (outer == NULL)
         return false;
-    plan_value_set(st, "params", plan_output(outer, "params"));
-    if (local_has_momentum(&p->job.local))
-        plan_value_set(st, "outer", plan_output(outer, "outer"));
-    for (uint32_t m = 0; m < p->job.local.replicas; m++) {
-        replica_slot(slot, st->step, m);
-        const struct plan_result *r = plan_result_find(st, slot);
-        EMAC_ASSERT(r != NULL); /* PLAN-1: the outer step took its delta */
-        value_put(st, "opt", m, plan_output(r, "opt"));
-        if (local_has_carry(&p->job.local))
-            value_put(st, "carry", m, plan_output(r, "carry"));
+    if (is_dropped(p, st)) {
+        kept_take(p, st);
+        return true;
     }
+    if (is_federated(p) && plan_score_find(st) != NULL)
+        kept_set(p, st);
+    round_take(p, st, outer);
     return true;
 }
 
 static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, struct emac_err *err)
 {
     const struct job *job = &p->job;
-    uint64_t local = (uint64_t)job->optimiser.steps * job->local.replicas;
-    enum emac_status st = plan_bill_add(b, plan_program(p, TASK_LOCAL), local, err);
-    uint64_t outer = (uint64_t)rounds(job) * job->local.replicas; /* each rig makes it */
+    uint32_t replicas = recipe_of(p).replicas, rows = is_federated(p) ? replicas : 1;
+    enum emac_status st = EMAC_OK;
+    for (uint32_t m = 0; m < rows && st == EMAC_OK; m++) {
+        uint64_t local = (uint64_t)job->optimiser.steps * (replicas / rows);
+        st = plan_bill_add(b, plan_program_part(p, TASK_LOCAL, m), local, err);
+        if (st == EMAC_OK && is_federated(p))
+            st = plan_bill_add(b, plan_program_part(p, TASK_ADMIT, m), rounds(job), err);
+    }
+    uint64_t outer = (uint64_t)rounds(job) * replicas; /* each rig makes it */
     return st == EMAC_OK ? plan_bill_add(b, plan_program(p, TASK_STEP), outer, err) : st;
 }
 

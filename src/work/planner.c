@@ -22,6 +22,7 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
         [TASK_UPDATE] = {.name = "update", .staged = true},
         [TASK_JOIN] = {.name = "join"},
         [TASK_LOCAL] = {.name = "local", .math = true},
+        [TASK_ADMIT] = {.name = "admit"},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
     return &INFO[kind];
@@ -34,10 +35,12 @@ const char *task_kind_name(enum task_kind kind)
 
 const struct planner *planner_of(const struct job *job)
 {
-    static const struct planner *const PLANNERS[SPREADS_COUNT] = {[SPREAD_SYNC] = &PLANNER_SYNC,
-                                                                  [SPREAD_PIPELINE] =
-                                                                      &PLANNER_PIPELINE,
-                                                                  [SPREAD_LOCAL] = &PLANNER_LOCAL};
+    static const struct planner *const PLANNERS[SPREADS_COUNT] = {
+        [SPREAD_SYNC] = &PLANNER_SYNC,
+        [SPREAD_PIPELINE] = &PLANNER_PIPELINE,
+        [SPREAD_LOCAL] = &PLANNER_LOCAL,
+        [SPREAD_FEDERATED] = &PLANNER_LOCAL,
+    };
     EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
     return PLANNERS[job->spread];
 }
@@ -125,6 +128,23 @@ void plan_value_remove(struct plan_state *st, const char *name)
         memmove(&st->value[i], &st->value[i + 1], (--st->value_count - i) * sizeof st->value[0]);
         return;
     }
+}
+
+const char *plan_task_owner(const struct job_plan *p, const struct task *t)
+{
+    const struct cid *data = task_input_find(t, "data");
+    for (uint32_t i = 0; i < p->shards.count && data != NULL; i++)
+        if (cid_equal(&p->shards.at[i].cid, data))
+            return p->shards.at[i].owner;
+    return NULL;
+}
+
+const char *plan_delta_maker(const struct job_plan *p, enum task_kind kind, struct tree_range r)
+{
+    if (kind != TASK_ADMIT)
+        return NULL;
+    EMAC_ASSERT(r.first < p->shards.count);
+    return p->shards.at[r.first].owner;
 }
 
 bool plan_name_is_state(const char *name)

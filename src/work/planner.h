@@ -27,6 +27,11 @@
  *   local r/m                -> delta, opt, carry   (opt.m, carry.m of the state)
  *   step r                   -> params, outer, metrics
  *
+ * spread "federated", the same with a shard of private data for each m (docs/federated.md):
+ *   local r/m                -> delta, opt          on the rig that holds shard m
+ *   admit r/m                -> sum, metrics        what the delta counts for
+ *   step r                   -> params, outer, metrics
+ *
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
  * "eval/000100/0+8", "score/000100" during training, "eval/0+8", "score" after it,
  * "local/000003/1".
@@ -38,6 +43,7 @@
 #define EMAC_WORK_PLANNER_H
 
 #include "work/job.h"
+#include "work/shards.h"
 #include "work/model_tree.h"
 #include "work/task.h"
 #include "work/tree.h"
@@ -67,6 +73,7 @@ enum task_kind {
     TASK_UPDATE,
     TASK_JOIN,
     TASK_LOCAL, /* plan_local.c */
+    TASK_ADMIT,
     TASK_KINDS
 };
 
@@ -106,6 +113,7 @@ struct plan_program {
 struct job_plan {
     struct job job;
     const struct planner *planner;
+    struct shards shards;   /* spread federated */
     struct emac_buf config; /* text of the model's config.json */
     struct model_tree base; /* the directory of the job's base; none without one */
     uint32_t program_count;
@@ -193,6 +201,10 @@ bool plan_stopped(const struct job_plan *p, const struct plan_state *st);
 const struct cid *plan_model_params(const struct plan_state *st);
 /* The score to be shown: the last, and at the end that of the model. */
 const struct plan_score *plan_model_score(const struct job_plan *p, const struct plan_state *st);
+/* The did:key of the only rig that can run the task; NULL: any. Nobody can check it. */
+const char *plan_task_owner(const struct job_plan *p, const struct task *t);
+/* Of a task that admits a delta which nobody could check: whose it is; else NULL. */
+const char *plan_delta_maker(const struct job_plan *p, enum task_kind kind, struct tree_range r);
 /* PLAN-1 for a task of the round that the state is at. */
 bool plan_task_fits(const struct job_plan *p, const struct plan_state *st, const struct task *t);
 /* Take an accepted result (its task fits; `r` is copied). */

@@ -1,8 +1,10 @@
 /* A rig that lies: the agent, but in a share of its tasks one bit of the result's numbers is
  * flipped. It passes the admission challenge, so only verification can find it out.
  *
- *     faulty-rig --url URL --dir D --flip-share X [--seed N] [--name NAME] [--threads N]
+ *     faulty-rig --url URL --dir D --flip-share X [--delta NUMBER] [--seed N] [--name NAME]
+ *                [--threads N]
  *
+ * With --delta every number of each delta that it makes is that one: 1e10, nan.
  * Which tasks, and which bit, Philox decides from the seed. Prints EMAC_NODE=<did> at the start and
  * "tasks N flipped M" at the end; exits like `emac node` (3 when quarantined). */
 #include <getopt.h>
@@ -21,6 +23,8 @@ struct flipper {
     double share;
     uint64_t seed, tasks, flipped;
     bool armed; /* the next bundle gets it */
+    bool poisons;
+    float delta; /* what deltas are then made of */
 };
 
 /* The data follow the header in a safetensors file. */
@@ -34,6 +38,15 @@ static void flip_bit(struct flipper *f, uint8_t *bundle, size_t n)
     f->flipped++;
 }
 
+static void poison(const struct flipper *f, uint8_t *bundle, size_t n)
+{
+    uint64_t data = 0;
+    if (st_header_size(bundle, n, &data, NULL) != EMAC_OK)
+        return;
+    for (uint64_t at = data; at + sizeof f->delta <= n; at += sizeof f->delta)
+        memcpy(bundle + at, &f->delta, sizeof f->delta);
+}
+
 static void tamper(void *ctx, const char *output, uint8_t *bundle, size_t n)
 {
     struct flipper *f = ctx;
@@ -43,6 +56,8 @@ static void tamper(void *ctx, const char *output, uint8_t *bundle, size_t n)
         f->tasks++;
         return;
     }
+    if (f->poisons && strcmp(output, "delta") == 0)
+        poison(f, bundle, n);
     if (f->armed)
         flip_bit(f, bundle, n);
     f->armed = false;
@@ -96,21 +111,19 @@ static int run(const struct node_config *cfg, struct flipper *f)
 
 static int usage(void)
 {
-    fputs("usage: faulty-rig --url URL --dir D --flip-share X [--seed N] [--name NAME] "
-          "[--threads N]\n",
+    fputs("usage: faulty-rig --url URL --dir D --flip-share X [--delta NUMBER] [--seed N] "
+          "[--name NAME] [--threads N]\n",
           stderr);
     return emac_status_exit(EMAC_INVALID);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option OPTIONS[] = {{"url", required_argument, NULL, 'u'},
-                                            {"dir", required_argument, NULL, 'd'},
-                                            {"flip-share", required_argument, NULL, 'x'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"name", required_argument, NULL, 'n'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option OPTIONS[] = {
+        {"url", required_argument, NULL, 'u'},        {"dir", required_argument, NULL, 'd'},
+        {"flip-share", required_argument, NULL, 'x'}, {"delta", required_argument, NULL, 'p'},
+        {"seed", required_argument, NULL, 's'},       {"name", required_argument, NULL, 'n'},
+        {"threads", required_argument, NULL, 't'},    {NULL, 0, NULL, 0}};
     struct flipper f = {.share = -1};
     struct node_config cfg = {
         .os = os_real(), .sandbox = true, .forever = true, .tamper = tamper, .tamper_ctx = &f};
@@ -124,6 +137,10 @@ int main(int argc, char **argv)
             break;
         case 'x':
             f.share = strtod(optarg, NULL);
+            break;
+        case 'p':
+            f.poisons = true;
+            f.delta = strtof(optarg, NULL);
             break;
         case 's':
             f.seed = strtoull(optarg, NULL, 10);

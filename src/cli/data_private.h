@@ -1,0 +1,13 @@
+/* `emac data keep` and `emac data shards`: data that stay on their owner's rig. */
+#ifndef EMAC_CLI_DATA_PRIVATE_H
+#define EMAC_CLI_DATA_PRIVATE_H
+
+#include "cli/cli.h"
+
+/* Keep a file in the store of the rig in `dir` (NULL: that of `emac node`), and say its line. */
+enum emac_status data_keep(struct cli *c, const char *dir, const char *path);
+/* A manifest out of a list of such lines, into the store. */
+enum emac_status data_shards(struct cli *c, struct store *s, const char *path, struct cid *cid,
+                             uint64_t *size);
+
+#endif
