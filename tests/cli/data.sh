@@ -46,4 +46,20 @@ expect "a cut gzip" 7 "cut.gz.*ends too early" "$EMAC" data import --csv "$WORK/
 expect "both kinds" 2 'import what' "$EMAC" data import --csv "$WORK/table.csv" --images "$WORK/images"
 expect "a file is no data set" 2 'a file, not a data set' "$EMAC" data show "$cid"
 expect "help" 0 'EMAC DATA' "$EMAC" data --help
+
+# data that stay on a rig
+echo "only mine" >"$WORK/mine"
+check "a file kept for one rig" "$EMAC" data keep "$WORK/mine" --dir "$WORK/rig" --json
+kept=$(json '"\(.cid),\(.size),\(.owner)"')
+check "keeping it again changes nothing" "$EMAC" data keep "$WORK/mine" --dir "$WORK/rig" --json
+same "the same line" "$kept" "$(json '"\(.cid),\(.size),\(.owner)"')"
+same "one line in the rig's list" 1 "$(wc -l <"$WORK/rig/private" | tr -d ' ')"
+echo "$kept" >"$WORK/lines"
+check "a manifest of shards" "$EMAC" data shards "$WORK/lines" --json
+same "its size is that of the shards" 10 "$(json .size)"
+echo "$kept" >>"$WORK/lines"
+expect "the same shard twice" 2 'shards 0 and 1 are the same' "$EMAC" data shards "$WORK/lines"
+echo "nonsense" >"$WORK/lines"
+expect "a line that is none" 2 'is not CID,SIZE,DID' "$EMAC" data shards "$WORK/lines"
+expect "no such file" 5 'mine-not' "$EMAC" data keep "$WORK/mine-not" --dir "$WORK/rig"
 finish
