@@ -214,6 +214,42 @@ static void test_a_run(void **state)
     session_close(&s);
 }
 
+/* A run with evaluations beside training that is stopped anywhere knows what they found. */
+static void test_evaluations_survive_stops(void **state)
+{
+    struct local_result want = {0};
+    for (int stop_after = -1; stop_after < 120; stop_after += 13) {
+        struct session s;
+        struct local_result r = {0};
+        struct cid missing;
+        size_t count;
+        session_open(&s, ISA_BEST, 1);
+        s.job.eval_every = 1;
+        s.job.patience = 1;
+        s.job.keep = KEEP_BEST;
+        s.job.optimiser.lr = s.job.optimiser.min_lr = 0.5; /* so that it soon gets worse */
+        s.job.optimiser.clip_norm = 0;
+        s.stop_after = stop_after;
+        enum emac_status st = train(&s, &r, NULL);
+        s.stop_after = -1;
+        if (st == EMAC_CANCELLED)
+            st = train(&s, &r, NULL);
+        assert_ok(st);
+        if (want.steps == 0)
+            want = r;
+        assert_true(r.steps == want.steps && r.steps < STEPS);
+        assert_true(cid_equal(&r.model, &want.model) && cid_equal(&r.params, &want.params));
+        assert_true(r.heldout_loss == want.heldout_loss && r.has_heldout);
+        assert_true(r.checkpoint_count == want.checkpoint_count);
+        assert_ok(store_dag_missing(s.store, &r.model, &missing, 1, &count, err));
+        assert_int_equal(count, 0);
+        if (r.checkpoint != want.checkpoint)
+            local_result_release(&r);
+        session_close(&s);
+    }
+    local_result_release(&want);
+}
+
 static void test_devices_and_threads_agree(void **state)
 {
     for (int isa = ISA_REF; isa < ISA_COUNT; isa++) {
@@ -413,6 +449,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_run),
+        cmocka_unit_test(test_evaluations_survive_stops),
         cmocka_unit_test(test_devices_and_threads_agree),
         cmocka_unit_test(test_interrupted_anywhere),
         cmocka_unit_test(test_goes_on_from_the_last_checkpoint_after_a_crash),
