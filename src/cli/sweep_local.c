@@ -11,7 +11,7 @@ struct trial_run {
     const struct job *job;
     struct sweep_row *row;
     uint32_t number;
-    uint32_t until; /* the rung to stop at; 0: none */
+    uint32_t until; /* the round of the rung to stop at; 0: none */
     bool begun, ended, stopped;
     struct plot_point beyond; /* what it did past the rung; x 0: nothing */
     double loss;              /* its last held-out loss; < 0: failed */
@@ -117,7 +117,8 @@ static enum emac_status rung_run(struct local_sweep *l, uint32_t rung, struct sw
         struct trial_run *t = &l->trial[i];
         if (t->row->stopped_at)
             continue;
-        enum emac_status st = t->ended ? EMAC_OK : trial_run(l, t, last ? 0 : s->rung[rung]);
+        enum emac_status st =
+            t->ended ? EMAC_OK : trial_run(l, t, last ? 0 : sweep_round(t->job, s->rung[rung]));
         if (st != EMAC_OK)
             return st;
         score[(*count)++] = (struct sweep_score){i, t->loss};

@@ -1,6 +1,7 @@
 #include "cli/tensorboard.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "codec/tfevents.h"
 
@@ -52,9 +53,13 @@ enum emac_status tensorboard_add(struct tensorboard *t, const char *name, uint64
     enum emac_status st = EMAC_OK;
     if (t->path[0] == 0)
         return EMAC_OK;
-    if (step < t->last_step)
-        st = tensorboard_restart(t, at_ms, step, err);
-    t->last_step = step;
+    /* Evaluations come beside later steps; a loss of an earlier step means that the job went back.
+     */
+    if (strcmp(name, "loss") == 0) {
+        if (step <= t->last_step)
+            st = tensorboard_restart(t, at_ms, step, err);
+        t->last_step = step;
+    }
     if (st == EMAC_OK)
         st = tfevents_scalar(&t->waiting, at_ms, step, name, (float)value, err);
     return st == EMAC_OK && t->waiting.len > WAITING_FLUSH ? tensorboard_flush(t, err) : st;

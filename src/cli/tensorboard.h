@@ -10,7 +10,7 @@ struct tensorboard {
     struct os *os;
     char path[OS_PATH_MAX];
     struct emac_buf waiting; /* events that are not in the file yet */
-    uint64_t last_step;      /* of the events so far */
+    uint64_t last_step;      /* of the series "loss" so far */
 };
 
 /* dir NULL: nothing is written, by this and what follows. */

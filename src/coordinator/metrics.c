@@ -17,9 +17,9 @@
 #define ROWS_MAX     10000 /* of one answer in order of ids */
 #define VALUE_MAX    1e300
 
-/* What a bundle of metrics may tell; other names in it are passed over, so a rig cannot make up
- * series. */
-static const char *const TOLD[] = {"accuracy", "grad_norm", "loss"};
+/* What a bundle of metrics may tell, the loss first: readers see by it that a job went back. Other
+ * names in it are passed over, so a rig cannot make up series. */
+static const char *const TOLD[] = {"loss", "grad_norm", "accuracy"};
 
 /* ---- writing: in tx ---- */
 

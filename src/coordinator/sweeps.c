@@ -59,8 +59,8 @@ static bool score_at(struct coordinator *c, const char *job, uint32_t step, doub
     const struct cjob *j = job_find(c, job);
     if (j == NULL)
         return last_score(c, job, loss, NULL) == EMAC_OK;
-    if (j->stale || j->st.step != step || plan_phase_of(j->plan, &j->st) != PLAN_TRAIN ||
-        !is_settled(j))
+    if (j->stale || j->st.step != sweep_round(&j->plan->job, step) ||
+        plan_phase_of(j->plan, &j->st) != PLAN_TRAIN || !is_settled(j))
         return false;
     for (uint32_t i = 0; i < j->st.result_count; i++) {
         if (j->st.result[i].kind != TASK_SCORE)
@@ -104,13 +104,14 @@ static void turn_set(struct coordinator *c, struct cjob *j, uint32_t hold, bool 
 static void turns_set(struct coordinator *c, const struct csweep *s)
 {
     bool open = s->rung < s->rung_count;
-    uint32_t hold = open ? s->rung_step[s->rung] : 0, training = 0;
+    uint32_t step = open ? s->rung_step[s->rung] : 0, training = 0;
     for (uint32_t i = 0; i < s->trial_count; i++) {
         double loss;
         struct cjob *j = s->trial[i].stopped ? NULL : job_find(c, s->trial[i].job);
         if (j == NULL)
             continue;
-        bool there = open && score_at(c, s->trial[i].job, hold, &loss);
+        bool there = open && score_at(c, s->trial[i].job, step, &loss);
+        uint32_t hold = open ? sweep_round(&j->plan->job, step) : 0;
         turn_set(c, j, hold, !there && training >= SWEEP_AT_ONCE);
         training += !there;
     }

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "codec/dagcbor.h"
+#include "work/planner.h"
 
 #define KEEP_SLACK  1e-9 /* 10 * 0.3 is meant to be 3 */
 #define FIELD_DEPTH 4
@@ -281,6 +282,19 @@ void sweep_release(struct sweep *s)
 
 /* ---- what trials must be ---- */
 
+uint32_t sweep_round(const struct job *job, uint32_t steps)
+{
+    uint32_t low = 0, high = plan_rounds(job);
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (plan_steps(job, middle) < steps)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return plan_steps(job, low) == steps ? low : 0;
+}
+
 enum emac_status sweep_check_trial(const struct sweep *s, const struct job *job,
                                    const struct job *first, struct emac_err *err)
 {
@@ -300,6 +314,10 @@ enum emac_status sweep_check_trial(const struct sweep *s, const struct job *job,
                              "rungs: %u is not below the %u steps of '%s', whose last evaluation "
                              "decides anyway",
                              step, job->optimiser.steps, job->name);
+        if (sweep_round(job, step) == 0)
+            return emac_fail(err, EMAC_INVALID,
+                             "rungs: no round of '%s' ends after %u steps: see local.inner_steps",
+                             job->name, step);
         if (job->eval_every == 0 || step % job->eval_every != 0)
             return emac_fail(err, EMAC_INVALID,
                              "recipe.eval_every of '%s' is %u: it must divide the rung %u",

@@ -15,7 +15,7 @@
  *     recipe.optimiser: [adamw, lion]
  *     recipe.lr: [0.001, 0.003]
  *   # or a list of trials:  over: [{recipe.lr: 0.001}, {recipe.lr: 0.003, seed: 2}]
- *   rungs: [20, 60]                 # rising, below the steps of every trial
+ *   rungs: [20, 60]                 # optimiser steps, rising, below those of every trial
  *   keep: 0.5                       # more than 0, less than 1
  *
  * recipe.eval_every and recipe.checkpoint_every divide each rung; left out they are the greatest
@@ -61,6 +61,8 @@ enum emac_status sweep_read_head(struct sweep *out, json_t *root, struct emac_er
  * the last, and learns from the same data as the first trial. */
 enum emac_status sweep_check_trial(const struct sweep *s, const struct job *job,
                                    const struct job *first, struct emac_err *err);
+/* The round of the job after which it has made so many optimiser steps; 0: none ends there. */
+uint32_t sweep_round(const struct job *job, uint32_t steps);
 /* The canonical form, dag-cbor {jobs: [CID], keep, kind: "sweep", name, owner, rungs, labels}, and
  * its CID. "sweep-" and the last 12 characters of it are the id. */
 enum emac_status sweep_encode(const struct sweep *s, const char *owner, struct emac_buf *out,

@@ -142,6 +142,14 @@ static void trials_must_reach_the_rungs(void **state)
     bad.eval_every = 0;
     assert_fails(sweep_check_trial(&s, &bad, &good, err), EMAC_INVALID, "recipe.eval_every");
     bad = good;
+    bad.spread = SPREAD_LOCAL;
+    bad.local.replicas = 2;
+    bad.local.inner_steps = 4;
+    assert_ok(sweep_check_trial(&s, &bad, &good, err));
+    assert_int_equal(sweep_round(&bad, 8), 2);
+    bad.local.inner_steps = 3;
+    assert_fails(sweep_check_trial(&s, &bad, &good, err), EMAC_INVALID, "no round of 'small' ends");
+    bad = good;
     bad.checkpoint_every = 8;
     assert_fails(sweep_check_trial(&s, &bad, &good, err), EMAC_INVALID, "recipe.checkpoint_every");
     bad = good;
