@@ -40,6 +40,14 @@ check "import images" "$EMAC" data import --images "$WORK/images" --labels "$WOR
 check "show images" "$EMAC" data show "$(json .cid)" --json
 same "shape" '1 2 1' "$(json '.shape | join(" ")')"
 same "names" 'no yes' "$(json '.classes | join(" ")')"
+printf '\000\000\010\003\000\000\000\006\000\000\000\001\000\000\000\001abcdef' >"$WORK/six"
+printf '\000\000\010\001\000\000\000\006\000\001\002\000\002\002' >"$WORK/six-labels"
+check "import some classes, some of each" "$EMAC" data import --images "$WORK/six" --labels "$WORK/six-labels" --classes 'a,b,c' --only 2,0 --per-class 2 --json
+check "show them" "$EMAC" data show "$(json .cid)" --json
+same "counted anew" 'c a' "$(json '.classes | join(" ")')"
+check "its records" "$EMAC" data get "$(json .splits.train.file)" -o "$WORK/some"
+same "in order: a, c, d, e" 610100630000640100650000 "$(od -An -v -tx1 "$WORK/some" | tr -d ' \n')"
+expect "a class twice" 2 "'2' is not the number of one of the 3 classes, named once" "$EMAC" data import --images "$WORK/six" --labels "$WORK/six-labels" --only 2,2
 expect "labels that are none" 2 'labels .train. have 3 dimensions' "$EMAC" data import --images "$WORK/images" --labels "$WORK/images"
 head -c 10 "$WORK/table.csv.gz" >"$WORK/cut.gz"
 expect "a cut gzip" 7 "cut.gz.*ends too early" "$EMAC" data import --csv "$WORK/cut.gz"
