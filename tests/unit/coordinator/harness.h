@@ -6,7 +6,8 @@
 
 static inline bool lies_now(const struct rigbot *r, json_t *lease)
 {
-    return r->lies && strncmp(str_of(lease, "slot"), "grad", 4) == 0 &&
+    const char *about = r->about != NULL ? r->about : "grad";
+    return r->lies && strncmp(str_of(lease, "slot"), about, strlen(about)) == 0 &&
            int_of(lease, "round") >= r->lie_after;
 }
 

@@ -26,7 +26,8 @@ struct rigbot {
     struct identity id;
     char boot[16];
     bool unplugged;       /* neither polls nor beats */
-    bool lies;            /* about gradients */
+    bool lies;            /* about gradients, or */
+    const char *about;    /* what slots begin with */
     uint32_t lie_after;   /* only from this step on */
     struct cid holds[16]; /* states of the last two rounds */
     uint32_t hold_count;

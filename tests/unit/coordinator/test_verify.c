@@ -179,6 +179,55 @@ static void a_late_liar_takes_its_unconfirmed_work_along(void **state)
     net_close(&n);
 }
 
+/* Best after 3 steps. */
+static float dip(struct net *n, json_t *lease)
+{
+    int round = (int)int_of(lease, "round");
+    return 3.0f + 0.1f * (float)(round > 3 ? round - 3 : 3 - round);
+}
+
+/* A job that two evaluations in a row without a better one end: after 3 + 2 + 1 steps. */
+static void run_scored(struct net *n, struct rigbot *bad, char model[CID_TEXT_MAX])
+{
+    n->score = dip;
+    if (bad != NULL) {
+        bad->lies = true;
+        bad->about = "score";
+    }
+    struct job job = net_job(n, 12, 1);
+    job.check = 1;
+    job.eval_every = 1;
+    job.patience = 2;
+    job.keep = KEEP_BEST;
+    net_submit(n, &job);
+    run_until(n, "succeeded");
+    json_t *j = job_now(n);
+    assert_int_equal(int_of(j, "step"), 6);
+    assert_true(emac_strcpy(model, CID_TEXT_MAX, str_of(j, "model")));
+    json_decref(j);
+    assert_audit(n);
+}
+
+static void a_lie_about_a_score_does_not_move_the_end(void **state)
+{
+    struct net honest = {0}, n = {0};
+    char want[CID_TEXT_MAX], model[CID_TEXT_MAX];
+    (void)state;
+    net_open(&honest, "scores");
+    rig_add(&honest);
+    rig_add(&honest);
+    run_scored(&honest, NULL, want);
+    net_close(&honest);
+    net_open(&n, "scoreliar");
+    struct rigbot *bad = rig_add(&n);
+    rig_add(&n);
+    rig_add(&n);
+    run_scored(&n, bad, model);
+    assert_string_equal(model, want);
+    assert_true(is_quarantined(&n, bad));
+    net_close(&n);
+}
+
 static void two_who_differ_wait_for_a_third(void **state)
 {
     struct net n = {0};
@@ -352,6 +401,7 @@ int main(void)
         cmocka_unit_test(everything_checked_and_everybody_honest),
         cmocka_unit_test(a_liar_among_three_is_caught_and_unpaid),
         cmocka_unit_test(a_late_liar_takes_its_unconfirmed_work_along),
+        cmocka_unit_test(a_lie_about_a_score_does_not_move_the_end),
         cmocka_unit_test(two_who_differ_wait_for_a_third),
         cmocka_unit_test(cancelling_in_a_dispute_pays_neither),
         cmocka_unit_test(a_check_lapses_when_nobody_can_make_it),
