@@ -224,6 +224,7 @@ enum emac_status tune_merge(struct device *dev, const struct tuned *t, struct em
     for (uint32_t i = 0; i < t->whole.count; i++)
         EMAC_TRY(st, param_merge(&m, i, err));
     out->len = start + m.out.idx.file_size;
+    out->data[out->len] = '\0';
 out:
     st_index_release(&m.base.idx);
     st_index_release(&m.trained.idx);

@@ -257,11 +257,12 @@ static bool line_find(const char *text, const char *key, const char *end,
                       char out[BASE_LICENCE_MAX])
 {
     for (const char *line = text; line != NULL && *line != '\0';) {
-        const char *at = strstr(line, key), *next = strchr(line, '\n');
+        const char *next = strchr(line, '\n');
         size_t length = next == NULL ? strlen(line) : (size_t)(next - line);
+        const char *at = memmem(line, length, key, strlen(key));
         if (end != NULL && line != text && strncmp(line, end, strlen(end)) == 0)
             return false;
-        if (at != NULL && at < line + length && (end == NULL || at == line)) {
+        if (at != NULL && (end == NULL || at == line)) {
             value_take(at + strlen(key), out);
             return true;
         }

@@ -75,6 +75,7 @@ enum emac_status model_tree_file(struct store *s, const struct model_tree *m, en
     EMAC_TRY(st, emac_buf_reserve(out, size, err));
     EMAC_TRY(st, store_file_read(s, &m->file[file], 0, out->data, size, err));
     out->len = size;
+    out->data[size] = '\0'; /* as always behind a buffer's contents; reserve made room for it */
 out:
     return st;
 }
