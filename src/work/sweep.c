@@ -83,7 +83,7 @@ enum emac_status sweep_read_head(struct sweep *out, json_t *root, struct emac_er
 /* ---- trials ---- */
 
 /* The map that holds the field `path` ("recipe.lr"), made where it is missing; *key is its name
- * there, "" when the path leads through something that is no map. */
+ * there. NULL when the path leads through something that is no map. */
 static json_t *parent_of(json_t *job, const char *path, char key[SWEEP_LABEL_MAX])
 {
     json_t *map = job;
@@ -92,7 +92,8 @@ static json_t *parent_of(json_t *job, const char *path, char key[SWEEP_LABEL_MAX
         json_t *inner = json_object_getn(map, at, (size_t)(dot - at));
         if (inner == NULL) {
             inner = json_object();
-            json_object_setn_new(map, at, (size_t)(dot - at), inner);
+            if (json_object_setn_new(map, at, (size_t)(dot - at), inner) != 0)
+                return NULL; /* `map` is no map; `inner` is gone */
         }
         map = inner;
         at = dot + 1;

@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static void check_sweep(const struct sweep *s)
+static void check_sweep(struct sweep *s)
 {
     struct emac_buf object;
     struct cid cid;
@@ -15,7 +15,9 @@ static void check_sweep(const struct sweep *s)
     EMAC_ASSERT(s->trial_count >= 2 && s->trial_count <= SWEEP_TRIALS_MAX);
     EMAC_ASSERT(s->rung_count >= 1 && s->rung_count <= SWEEP_RUNGS_MAX);
     for (uint32_t i = 0; i < s->trial_count; i++) {
-        EMAC_ASSERT(s->trial[i].label[0] != '\0');
+        const char *label = s->trial[i].label;
+        EMAC_ASSERT(label[0] != '\0');
+        s->trial[i].cid = cid_of(CID_RAW, label, strlen(label)); /* of its job, for the name */
         EMAC_ASSERT(json_is_string(json_object_get(s->trial[i].job, "name")));
     }
     EMAC_ASSERT(sweep_encode(s, "did:key:z", &object, &cid, NULL) == EMAC_OK);

@@ -16,7 +16,6 @@ struct fleet {
     uint32_t runs, losses;
 };
 
-
 /* An output's CID follows from the task, and so from all that it is made of. */
 static struct cid made(const struct cid *task, const char *name)
 {

@@ -109,6 +109,7 @@ static void bad_files_name_the_field(void **state)
         {HEAD "over: {recipe.lr: [0.1, 0.1]}\n" TAIL, "trials 0 and 1 are the same"},
         {HEAD "over: {recipe.lr: [{a: 1}, {a: 2}]}\n" TAIL, "'recipe.lr' must be the path"},
         {HEAD "over: {seed.x: [1, 2]}\n" TAIL, "'seed.x' must be the path"},
+        {HEAD "over: {seed.x.y: [1, 2]}\n" TAIL, "'seed.x.y' must be the path"},
         {HEAD "over: {recipe.: [1, 2]}\n" TAIL, "'recipe.' must be the path"},
         {HEAD "over: [{}, {seed: 1}]\n" TAIL, "each trial of a list"},
         {HEAD "over: [seed, 3]\n" TAIL, "each trial of a list"},
