@@ -1,5 +1,6 @@
 /* Leases: handing them out (the long poll), losing them, failing them. */
 #include "coordinator/internal.h"
+#include "coordinator/poll.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,27 +246,32 @@ void leases_tick(struct coordinator *c, struct cjob *j)
 
 /* ---- the long poll ---- */
 
-struct poll {
-    uint64_t wait_ms;
-    uint32_t hold_count;
-    struct cid hold[NODE_HOLDS_MAX];
-};
-
-static enum emac_status poll_parse(const struct http_request *req, struct poll *p,
-                                   struct emac_err *err)
+enum emac_status poll_read(json_t *o, struct poll *p, struct emac_err *err)
 {
-    json_t *root, *holds;
-    enum emac_status st = api_body(req, &root, err);
-    if (st != EMAC_OK)
-        return st;
-    *p = (struct poll){.wait_ms = 10000};
-    EMAC_TRY(st, api_u64_opt(root, "wait_ms", UINT32_MAX, &p->wait_ms, err));
-    EMAC_TRY(st, api_list_opt(root, "holds", NODE_HOLDS_MAX, &holds, err));
+    json_t *holds;
+    enum emac_status st = EMAC_OK;
+    *p = (struct poll){.asked = json_is_object(o), .wait_ms = 10000};
+    if (o == NULL || json_is_null(o))
+        return EMAC_OK;
+    if (!p->asked)
+        return emac_fail(err, EMAC_INVALID, "field 'next' must be an object");
+    EMAC_TRY(st, api_u64_opt(o, "wait_ms", UINT32_MAX, &p->wait_ms, err));
+    EMAC_TRY(st, api_list_opt(o, "holds", NODE_HOLDS_MAX, &holds, err));
     for (size_t i = 0; i < json_array_size(holds); i++)
         EMAC_TRY(st, api_cid_at(holds, i, "holds", &p->hold[p->hold_count++], err));
     if (p->wait_ms > POLL_MAX_MS)
         p->wait_ms = POLL_MAX_MS;
 out:
+    return st;
+}
+
+static enum emac_status poll_parse(const struct http_request *req, struct poll *p,
+                                   struct emac_err *err)
+{
+    json_t *root;
+    enum emac_status st = api_body(req, &root, err);
+    if (st == EMAC_OK)
+        st = poll_read(root, p, err);
     json_decref(root);
     return st;
 }
@@ -331,6 +337,18 @@ static void holds_set(struct coordinator *c, struct node *n, const struct poll *
     for (uint32_t i = 0; i < p->hold_count; i++)
         if (!is_unheld(c, &p->hold[i]))
             n->hold[n->hold_count++] = p->hold[i];
+}
+
+json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p,
+                     const char *base_url)
+{
+    json_t *answer = NULL;
+    uint64_t wake;
+    struct emac_err why = {0};
+    holds_set(c, n, p);
+    if (!c->stopping && poll_once(c, n, base_url, &answer, &wake, &why) != EMAC_OK)
+        LOG_W("coordinator", "no work for rig '%s': %s", did_short(n->did), why.text);
+    return answer;
 }
 
 enum emac_status lease_post(void *ctx, const struct http_request *req, struct http_response *res,

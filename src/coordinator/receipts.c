@@ -7,6 +7,7 @@
  *   lease taken back, job ended                       noted nowhere, not paid
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
+#include "coordinator/poll.h"
 #include "coordinator/shares.h"
 
 #include <inttypes.h>
@@ -31,6 +32,7 @@ struct delivery {
     uint64_t elapsed_ms; /* 0: unknown */
     uint64_t fetch_bytes;
     struct told told;
+    struct poll next; /* work that is asked for together with it */
 };
 
 struct answer {
@@ -88,6 +90,7 @@ static enum emac_status delivery_read(const struct http_request *req, struct del
     EMAC_TRY(st, api_bytes(req, root, "signature", ED25519_SIGNATURE_BYTES, &d->signature, err));
     EMAC_TRY(st, receipt_verify(d, err));
     EMAC_TRY(st, shares_read(root, &d->told, err));
+    EMAC_TRY(st, poll_read(json_object_get(root, "next"), &d->next, err));
     st = inline_read(req, root, d, err);
 out:
     json_decref(root);
@@ -524,11 +527,13 @@ enum emac_status receipts_post(void *ctx, const struct http_request *req, struct
     struct coordinator *c = ctx;
     struct delivery d = {.loss = -1, .accuracy = -1};
     struct answer a = {0};
+    json_t *next = NULL;
     enum emac_status st = api_signer(c, req, d.did, err);
     if (st == EMAC_OK)
         st = delivery_read(req, &d, err);
     if (st != EMAC_OK)
         return st;
+    const char *base_url = request_base_url(req);
     os_mutex_lock(&c->lock);
     uint64_t began = mono_us(c);
     st = take(c, &d, &a, err);
@@ -541,11 +546,14 @@ enum emac_status receipts_post(void *ctx, const struct http_request *req, struct
     json_t *deposit = json_array();
     if (st == EMAC_OK && n)
         deposits_for(c, n, deposit);
+    if (st == EMAC_OK && d.next.asked && node_working(c, d.did, &n, NULL) == EMAC_OK)
+        next = poll_at_once(c, n, &d.next, base_url);
     os_mutex_unlock(&c->lock);
     if (st == EMAC_OK)
         return api_reply(res, 200,
-                         json_pack("{s:b, s:o, s:s, s:o}", "accepted", a.accepted, "paid_units",
-                                   api_units(a.paid_units), "reason", a.reason, "deposit", deposit),
+                         json_pack("{s:b, s:o, s:s, s:o, s:o*}", "accepted", a.accepted,
+                                   "paid_units", api_units(a.paid_units), "reason", a.reason,
+                                   "deposit", deposit, "next", next),
                          err);
     json_decref(deposit);
     return st;

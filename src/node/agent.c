@@ -370,6 +370,7 @@ void node_close(struct node *n)
     if (n->server != NULL)
         http_server_stop(n->server);
     agent_outbox_clear(n);
+    json_decref(n->next);
     agent_upload_release(n);
     agent_models_release(n);
     agent_retain_release(n);

@@ -100,6 +100,7 @@ struct node {
     uint32_t backoff_ms;
     const json_t *sources; /* of the lease under way; fetchers read it */
     struct outbox outbox;
+    json_t *next; /* the lease that came with a receipt's answer; owned */
     uint64_t told_sent, told_received; /* agent_traffic as the last receipt told it */
     struct retained *retained;
     size_t retained_count, retained_cap;

@@ -193,9 +193,21 @@ static enum emac_status work(struct node *n, const json_t *reply, struct emac_er
     return st;
 }
 
+/* The receipt's answer brought it. */
+static enum emac_status next_work(struct node *n, struct emac_err *err)
+{
+    json_t *next = n->next;
+    n->next = NULL;
+    enum emac_status st = work(n, next, err);
+    json_decref(next);
+    return st;
+}
+
 enum emac_status agent_work(struct node *n, struct emac_err *err)
 {
     json_t *reply = NULL;
+    if (n->next != NULL)
+        return next_work(n, err);
     json_t *body =
         json_pack("{s:i,s:o}", "wait_ms", NODE_LEASE_WAIT_MS, "holds", agent_retain_holds(n));
     uint64_t began = n->os->mono_ns(n->os);

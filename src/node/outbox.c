@@ -55,10 +55,10 @@ enum emac_status agent_outbox_put(struct node *n, const struct receipt *r, const
         emac_strcpy(b->slot, sizeof b->slot, slot);
         for (uint32_t i = 0; i < r->output_count; i++)
             b->output[i] = r->output[i].cid;
-        b->message =
-            json_pack("{s:o,s:o,s:o,s:o}", "receipt", agent_json_bytes(bytes.data, bytes.len),
-                      "signature", agent_json_bytes(sig, sizeof sig), "inline", inline_json(result),
-                      "work", work_json(n, result));
+        b->message = json_pack(
+            "{s:o,s:o,s:o,s:o,s:{s:o}}", "receipt", agent_json_bytes(bytes.data, bytes.len),
+            "signature", agent_json_bytes(sig, sizeof sig), "inline", inline_json(result), "work",
+            work_json(n, result), "next", "holds", agent_retain_holds(n));
         if (b->message == NULL)
             st = emac_fail(err, EMAC_NO_MEMORY, "out of memory for a receipt");
     }
@@ -99,6 +99,8 @@ static void answered(struct node *n, const json_t *reply)
     int64_t paid = units(json_object_get(reply, "paid_units"));
     /* At once, while the outputs are surely here: heartbeats would ask too. */
     agent_upload_ask_all(n, json_object_get(reply, "deposit"));
+    json_decref(n->next);
+    n->next = json_incref(json_object_get(reply, "next"));
     os_mutex_lock(&n->lock);
     n->figures.tasks_done += accepted;
     n->figures.tasks_failed += !accepted;

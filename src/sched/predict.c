@@ -332,6 +332,10 @@ static enum emac_status receipt(struct sim *s, const struct event *e)
     bool changed = false;
     s->receipt_at = s->now;
     enum emac_status st = sim_accept(s, e->task, e->rig, &changed);
+    if (st == EMAC_OK && r->intake == INTAKE_NONE)
+        st = grant(s, e->rig); /* the answer brings work if there is some */
+    if (st == EMAC_OK && r->intake == INTAKE_WAIT && !s->cfg->ahead)
+        r->intake = INTAKE_NONE; /* there is none: a poll comes after the answer */
     if (st == EMAC_OK)
         st = after(s, down_s(s, e->rig, ANSWER_BYTES),
                    (struct event){.kind = EVENT_ANSWER, .rig = e->rig});
@@ -347,6 +351,7 @@ static enum emac_status happens(struct sim *s, const struct event *e)
     case EVENT_POLL:
         return grant(s, e->rig);
     case EVENT_LEASE:
+        r->answering = r->answering && s->cfg->ahead;
         r->next = e->task;
         r->intake = INTAKE_FETCH;
         r->asked = 0;

@@ -7,9 +7,10 @@
  * The model of a rig: one task after the other. A poll, its answer, a receipt and
  * its answer take the link's latency and their bytes; inputs that the rig does not
  * hold come from a rig that made or fetched them (else from the coordinator), four
- * at a time, a round trip each; then flops / speed, and PREDICT_TASK_S of
- * other work. Checkpoints go up to the depot beside
- * the work. With `ahead` a rig polls and fetches for one task more while it
+ * at a time, a round trip each; then flops / speed, and PREDICT_TASK_S of other
+ * work. The receipt's answer brings the next task if there is one, else a poll
+ * follows. Checkpoints go up to the depot beside the work. With `ahead`, which
+ * rigs cannot do yet, a rig polls and fetches for one task more while it
  * computes, and does not wait for a receipt's answer.
  *
  * Long jobs: PREDICT_ROUNDS rounds are simulated, what lies between them and the

@@ -40,6 +40,7 @@ struct made_up {
     struct receipt receipt;
     struct emac_buf metrics;
     bool has_metrics;
+    json_t *beside; /* more fields of the message; borrowed, NULL: none */
 };
 
 static inline void output_add(struct made_up *m, const char *name, struct cid cid)
@@ -100,6 +101,8 @@ static inline int send_receipt(struct net *n, struct rigbot *r, struct made_up *
     if (m->has_metrics)
         json_object_set_new(body, "inline",
                             json_pack("{s:o}", "metrics", text64(m->metrics.data, m->metrics.len)));
+    if (m->beside != NULL)
+        json_object_update(body, m->beside);
     emac_buf_release(&bytes);
     return call(n, &r->id, "POST", "/v1/receipts", body, reply);
 }

@@ -200,6 +200,43 @@ static void receipts_are_held_to_their_lease(void **state)
     net_close(&n);
 }
 
+/* Beside a receipt a rig tells what the task took, and asks for the next. */
+static void a_receipt_brings_the_next_task(void **state)
+{
+    struct net n = {0};
+    struct made_up m;
+    json_t *reply, *bad = json_pack("{s:i}", "next", 1),
+                   *odd = json_pack("{s:{s:i}}", "work", "sent", -1);
+    json_t *ask = json_pack("{s:{}, s:{s:i, s:i}}", "next", "work", "computed_us", 5000, "sent", 7);
+    (void)state;
+    net_open(&n, "next");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 3, 1);
+    net_submit(&n, &job);
+    json_t *lease = gradient_lease(&n, a);
+    make_up(&n, a, lease, false, &m);
+    m.beside = bad;
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 400);
+    m.beside = odd;
+    assert_int_equal(send_receipt(&n, a, &m, NULL), 400);
+    m.beside = ask;
+    assert_int_equal(send_receipt(&n, a, &m, &reply), 200);
+    json_t *next = json_object_get(reply, "next");
+    assert_true(json_is_true(json_object_get(reply, "accepted")));
+    assert_int_equal(strncmp(str_of(next, "slot"), "step", 4), 0);
+    holds_note(&n, a, &m);
+    made_up_release(&m);
+    assert_int_equal(answer(&n, a, next, false, NULL), 200);
+    json_decref(reply);
+    json_decref(lease);
+    json_decref(ask);
+    json_decref(bad);
+    json_decref(odd);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
 static void metrics_must_come_with_the_receipt(void **state)
 {
     struct net n = {0};
@@ -378,6 +415,7 @@ int main(void)
         cmocka_unit_test(a_slow_rig_is_relieved_and_its_late_answer_is_no_fault),
         cmocka_unit_test(heartbeats_keep_a_lease),
         cmocka_unit_test(receipts_are_held_to_their_lease),
+        cmocka_unit_test(a_receipt_brings_the_next_task),
         cmocka_unit_test(metrics_must_come_with_the_receipt),
         cmocka_unit_test(a_rig_that_contradicts_itself_is_out),
         cmocka_unit_test(a_new_process_of_a_rig_frees_its_lease),
