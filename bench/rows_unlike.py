@@ -47,13 +47,16 @@ def measure(bench, pairs=3):
             subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f, check=True)
         job = shutil.copy(os.path.join(ROOT, "bench", "unlike.yaml"), work)
         short = variant(job, ALONE_STEPS, work)
-        ours, peer = [], []
+        ours, peer, models = [], [], set()
         for _ in range(pairs):
             each = [alone(bench, work, short, SCALE * s) for s in SPEEDS]
-            rate, _ = together(bench, work, job)
+            rate, model = together(bench, work, job)
+            models.add(model)
             bench.note("unlike_rigs: alone " + ", ".join(f"{e:.0f}" for e in each)
                        + f" tokens/s, together {rate:.0f} of {sum(each):.0f}")
             ours.append(rate), peer.append(sum(each))
+        if len(models) != 1:
+            raise RuntimeError(f"the runs gave {len(models)} models")
         bench.ratio("unlike_rigs", ours, peer, "the sum of what each rig does alone", "tokens/s", GOAL)
     finally:
         shutil.rmtree(work, ignore_errors=True)
