@@ -54,7 +54,8 @@ static enum emac_status open_as(struct node *n, const char *spec, struct emac_er
     with_device.dev = n->dev;
     EMAC_TRY(st, device_admit(n->dev, n->conformance, err));
     EMAC_TRY(st, device_tune(n->dev, n->os, tiles, err));
-    st = exec_new(&with_device, &n->exec, err);
+    EMAC_TRY(st, exec_new(&with_device, &n->exec, err));
+    atomic_store(&n->task_memory, exec_memory_max(n->exec));
 out:
     free(tiles);
     return st;

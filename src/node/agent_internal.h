@@ -91,6 +91,7 @@ struct node {
     atomic_uint heartbeat_ms;
     atomic_uint duty; /* thousandths; the executor reads it */
     atomic_uint_fast64_t served_bytes;
+    atomic_uint_fast64_t task_memory; /* what the device may use for one task */
 
     bool duty_refused; /* heartbeat: that the file makes no sense was said */
 

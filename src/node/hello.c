@@ -24,7 +24,7 @@ static uint64_t disk_bytes(struct node *n)
 
 static json_t *hello_json(struct node *n)
 {
-    uint64_t memory = exec_memory_max(n->exec); /* for one task */
+    uint64_t memory = atomic_load(&n->task_memory);
     return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s}", "url",
                      n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
                      NODE_VERSION, "boot", n->boot, "isa", device_kind(n->dev), "threads",
