@@ -328,6 +328,10 @@ static void want_replica(struct planning *g, uint32_t m)
     t->step = first;
     t->count = steps(&p->job, round + 1) - first;
     w->range = (struct tree_range){m, 1};
+    w->owner = plan_owner(g, m);
+    w->placed = true;
+    w->anchor = *value_of(g->st, "opt", m);
+    w->holders = round == 0 ? g->workers : 1; /* all begin with one state, then each has its own */
     w->flops = program->flops * t->count;
     if (local_has_carry(&r))
         task_input_add(t, "carry", value_of(g->st, "carry", m));

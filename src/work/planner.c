@@ -21,8 +21,8 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
         [TASK_REDUCE] = {.name = "reduce", .staged = true},
         [TASK_UPDATE] = {.name = "update", .staged = true},
         [TASK_JOIN] = {.name = "join"},
-        [TASK_LOCAL] = {.name = "local", .math = true},
         [TASK_ADMIT] = {.name = "admit"},
+        [TASK_LOCAL] = {.name = "local", .math = true, .staged = true},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
     return &INFO[kind];
