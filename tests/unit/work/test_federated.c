@@ -131,14 +131,7 @@ static void execute(const struct job_plan *p, struct plan_state *st, const struc
     set_text(r.slot, w->slot);
     if (w->kind == TASK_SCORE)
         r.loss = score[st->step];
-    for (; r.output_count < program->output_count; r.output_count++) {
-        struct task_output *o = &r.output[r.output_count];
-        uint8_t bytes[SHA256_BYTES + TASK_NAME_MAX] = {0};
-        memcpy(o->name, program->output[r.output_count].name, sizeof o->name);
-        memcpy(bytes, task.digest, SHA256_BYTES);
-        memcpy(bytes + SHA256_BYTES, o->name, sizeof o->name);
-        o->cid = cid_of(CID_RAW, bytes, sizeof bytes);
-    }
+    outputs_make_up(program, &task, &r);
     assert_ok(plan_take(st, &r, err));
     emac_buf_release(&buf);
 }

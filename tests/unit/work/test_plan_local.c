@@ -37,14 +37,7 @@ static void execute(const struct job_plan *p, struct plan_state *st, const struc
     assert_ok(task_encode(&w->task, &buf, &task, err)); /* every task is sound */
     assert_true(plan_task_fits(p, st, &w->task));       /* PLAN-1 */
     set_text(r.slot, w->slot);
-    for (; r.output_count < program->output_count; r.output_count++) {
-        struct task_output *o = &r.output[r.output_count];
-        uint8_t bytes[SHA256_BYTES + TASK_NAME_MAX] = {0};
-        memcpy(o->name, program->output[r.output_count].name, sizeof o->name);
-        memcpy(bytes, task.digest, SHA256_BYTES);
-        memcpy(bytes + SHA256_BYTES, o->name, sizeof o->name);
-        o->cid = cid_of(CID_RAW, bytes, sizeof bytes);
-    }
+    outputs_make_up(program, &task, &r);
     assert_ok(plan_take(st, &r, err));
     emac_buf_release(&buf);
 }
