@@ -193,8 +193,8 @@ void agent_retain_round(struct node *n, const char *job, uint64_t round);
 void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
                             const char *name);
 void agent_retain_idle(struct node *n);
-/* Let go of the next sort of what the task under way does not need: superseded states and past
- * rounds, then results, then the rest. false when there is nothing. */
+/* Let go of the largest value that the task under way does not need, superseded states and past
+ * rounds first, then results, then the rest. false when there is none. */
 bool agent_retain_spare(struct node *n);
 json_t *agent_retain_holds(struct node *n);
 void agent_retain_release(struct node *n);

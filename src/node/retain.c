@@ -78,11 +78,20 @@ static void make_room(struct node *n)
 
 bool agent_retain_spare(struct node *n)
 {
-    size_t i, count = n->retained_count;
-    for (enum sort sort = SORT_OLD; sort < SORTS && n->retained_count == count; sort++)
-        while ((i = oldest(n, sort)) != SIZE_MAX)
-            remove_at(n, i);
-    return n->retained_count < count;
+    for (enum sort sort = SORT_OLD; sort < SORTS; sort++) {
+        size_t found = SIZE_MAX;
+        for (size_t i = 0; i < n->retained_count; i++) {
+            const struct retained *e = &n->retained[i];
+            if (e->used <= n->task_used && is_of(e, sort) &&
+                (found == SIZE_MAX || e->value->size > n->retained[found].value->size))
+                found = i;
+        }
+        if (found == SIZE_MAX)
+            continue;
+        remove_at(n, found);
+        return true;
+    }
+    return false;
 }
 
 void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
