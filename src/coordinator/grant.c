@@ -174,10 +174,10 @@ static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
     struct sched_offer o = {
         .kind = SCHED_RANGE, .born_ms = t->born_ms, .asked_ms = now, .mine_ms = takes_ms(j, t, n)};
     const struct task_kind_info *kind = task_kind_info(t->kind);
+    if (plan_task_owner(j->plan, &t->task) != NULL)
+        return o; /* there is no choice */
     if (kind->staged && !is_check(t))
         stage_facts(c, t, n, now, &o);
-    else if (plan_task_owner(j->plan, &t->task) != NULL)
-        return o; /* there is no choice */
     else if (!kind->shared && t->state != RESULT_DISPUTED)
         state_facts(c, j, t, n, now, &o);
     else if (t->owner && !is_check(t))
@@ -246,7 +246,7 @@ static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t
     if (kind->staged || !t->current || is_check(t) || !eligible(j, t, n, &wait) || wait > now)
         return;
     if (t->lease_count == 0 || t->lease_count > most || t->lease_count == EMAC_COUNT(t->lease) ||
-        j->escrow_units - j->owed_units < t->units)
+        cjob_free_units(j) < t->units)
         return;
     const struct lease *first = t->lease[0];
     for (uint32_t i = 1; i < t->lease_count; i++)
