@@ -3,7 +3,7 @@
 # FOR and EVERY are seconds, RIGS how many there are at a time, DUTY the share of time that they compute;
 # the soak takes half an hour and a minute.
 . "$(dirname "$0")/../lib.sh"
-FOR=${FOR:-25}
+FOR=${FOR:-12}
 EVERY=${EVERY:-4}
 RIGS=${RIGS:-6}
 STEPS=${STEPS:-80}
