@@ -42,4 +42,17 @@ static inline bool emac_mul_i64(int64_t a, int64_t b, int64_t *out)
     return true;
 }
 
+/* The most there is instead of an overflow: for sums that are compared with a limit. */
+static inline uint64_t emac_add_most(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static inline uint64_t emac_mul_most(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
 #endif

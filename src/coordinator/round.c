@@ -330,15 +330,6 @@ static uint32_t open_gather(const struct cjob *j, struct plan_open *open)
     return n;
 }
 
-static bool was_open(const struct plan_open *open, uint32_t n, const struct plan_want *w)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (open[i].kind == w->kind && open[i].range.first == w->range.first &&
-            open[i].range.count == w->range.count)
-            return true;
-    return false;
-}
-
 /* A trial of a sweep waits for its turn, and does not train beyond its rung; it is evaluated
  * there. */
 static bool is_held(const struct cjob *j, enum task_kind kind)
@@ -363,8 +354,8 @@ static enum emac_status lay_with(struct coordinator *c, struct cjob *j, const st
                            &count, err));
     for (; done < count; done++)
         if (!is_held(j, want[done].kind))
-            EMAC_TRY(st, want_take(c, j, &want[done], crew, was_open(open, open_count, &want[done]),
-                                   err));
+            EMAC_TRY(st, want_take(c, j, &want[done], crew,
+                                   plan_open_has(open, open_count, &want[done]), err));
     j->laid = count < cap;
 out:
     if (want)

@@ -3,23 +3,12 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/checked.h"
 #include "node/exec_internal.h"
 
 #define MIB_OF(bytes) ((unsigned long long)(((bytes) + ((1u << 20) - 1)) >> 20))
 
 /* ---- EXEC-2 ---- */
-
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    uint64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-    uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
 
 static uint64_t levels(uint32_t count)
 {
@@ -33,9 +22,10 @@ static uint64_t levels(uint32_t count)
  * state of this step and the next, but for the state that is an output; metrics. */
 static uint64_t steps_need(const struct exec_program *p)
 {
-    uint64_t bytes = times(p->grad->out[0].layout.size, levels(p->program.micro_batches) + 2);
+    uint64_t bytes =
+        emac_mul_most(p->grad->out[0].layout.size, levels(p->program.micro_batches) + 2);
     for (uint32_t i = 0; i < p->step->out_count; i++)
-        bytes = add(bytes, times(p->step->out[i].layout.size, 2));
+        bytes = emac_add_most(bytes, emac_mul_most(p->step->out[i].layout.size, 2));
     return bytes - p->out[p->opt].layout.size;
 }
 
@@ -55,7 +45,7 @@ static uint64_t sums_need(const struct exec_run *r)
     const struct task *t = r->task;
     uint64_t pieces = 0;
     if (r->p->program.kind == PROGRAM_MAP)
-        return times(r->p->out[0].layout.size, levels(t->count));
+        return emac_mul_most(r->p->out[0].layout.size, levels(t->count));
     if (r->p->program.kind == PROGRAM_STEPS)
         return steps_need(r->p);
     if (r->p->sum.count == 0)
@@ -65,8 +55,9 @@ static uint64_t sums_need(const struct exec_run *r)
     if (parts_alike(t)) /* sums of whole levels, and two parts */
         pieces = levels(t->part_count - 1) + 1;
     if (r->p->decode != NULL) /* a part as it came, beside what it becomes */
-        return add(r->p->decode->in[0].layout.size, times(r->p->sum.size, pieces + 2));
-    return times(r->p->sum.size, t->part_count == 1 ? 1 : pieces + 2);
+        return emac_add_most(r->p->decode->in[0].layout.size,
+                             emac_mul_most(r->p->sum.size, pieces + 2));
+    return emac_mul_most(r->p->sum.size, t->part_count == 1 ? 1 : pieces + 2);
 }
 
 /* A micro-batch: its ports, and the bytes that one row is made of. */
@@ -76,7 +67,7 @@ static uint64_t batch_need(const struct exec_program *p)
     const uint32_t port[] = {p->inputs_port, p->targets_port};
     uint64_t bytes = 0;
     if (!sampler_on_records(s))
-        return times(2 * sizeof(int32_t) + 1, (uint64_t)s->batch * s->seq);
+        return emac_mul_most(2 * sizeof(int32_t) + 1, (uint64_t)s->batch * s->seq);
     for (size_t i = 0; i < EMAC_COUNT(port); i++) {
         size_t each = 0;
         if (port[i] == PORT_NONE)
@@ -84,9 +75,9 @@ static uint64_t batch_need(const struct exec_program *p)
         struct graph_port g = graph_input_at(p->graph, port[i]);
         bool ok = shape_bytes(g.dtype, &g.shape, &each);
         EMAC_ASSERT(ok);
-        bytes = add(bytes, each);
+        bytes = emac_add_most(bytes, each);
     }
-    return add(bytes, bytes / s->batch);
+    return emac_add_most(bytes, bytes / s->batch);
 }
 
 /* Each input once, though several programs of steps may take it; what steps make is none. */
@@ -102,7 +93,7 @@ static uint64_t inputs_need(const struct exec_program *p)
                 counted =
                     exec_bundle_find(all[before]->in, all[before]->in_count, b->name) != NULL &&
                     !(before == 0 && exec_steps_makes(p, b->name));
-            bytes = counted ? bytes : add(bytes, b->layout.size);
+            bytes = counted ? bytes : emac_add_most(bytes, b->layout.size);
         }
     }
     return bytes;
@@ -114,7 +105,7 @@ static struct exec_needs needs_of(const struct exec_run *r)
     struct exec_needs n = {.between = exec_program_bytes(p), .sums = sums_need(r)};
     n.inputs = inputs_need(p);
     for (uint32_t i = 0; i < p->out_count; i++)
-        n.outputs = add(n.outputs, p->out[i].layout.size);
+        n.outputs = emac_add_most(n.outputs, p->out[i].layout.size);
     if (p->program.kind == PROGRAM_MAP)
         n.batch = batch_need(p);
     else if (p->program.kind == PROGRAM_STEPS)
@@ -124,7 +115,9 @@ static struct exec_needs needs_of(const struct exec_run *r)
 
 static uint64_t needs_all(const struct exec_needs *n)
 {
-    return add(add(add(n->between, n->inputs), add(n->outputs, n->sums)), n->batch);
+    return emac_add_most(
+        emac_add_most(emac_add_most(n->between, n->inputs), emac_add_most(n->outputs, n->sums)),
+        n->batch);
 }
 
 uint64_t exec_needs(const struct exec_run *r)

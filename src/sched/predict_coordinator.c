@@ -102,15 +102,6 @@ static enum emac_status want_take(struct sim *s, struct plan_want *w, bool open)
     return st;
 }
 
-static bool was_open(const struct plan_open *open, uint32_t n, const struct plan_want *w)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (open[i].kind == w->kind && open[i].range.first == w->range.first &&
-            open[i].range.count == w->range.count)
-            return true;
-    return false;
-}
-
 static uint32_t open_gather(const struct sim *s, struct plan_open *open)
 {
     uint32_t n = 0;
@@ -139,7 +130,7 @@ static enum emac_status lay(struct sim *s)
     EMAC_TRY(st, plan_next(s->plan, &s->st, open, opens, speed, s->cfg->rigs, want, WANTS_MAX,
                            &count, s->err));
     for (uint32_t i = 0; i < count; i++)
-        EMAC_TRY(st, want_take(s, &want[i], was_open(open, opens, &want[i])));
+        EMAC_TRY(st, want_take(s, &want[i], plan_open_has(open, opens, &want[i])));
     s->laid = count < WANTS_MAX;
 out:
     if (want != NULL)

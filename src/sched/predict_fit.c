@@ -2,21 +2,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/checked.h"
 #include "base/buf.h"
 #include "graph/graph.h"
 #include "sched/predict.h"
-
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    uint64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-    uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
 
 static const struct job_block *block_find(const struct job_plan *p, const struct cid *cid)
 {
@@ -76,8 +65,8 @@ static uint64_t sums(const struct job_plan *p, const struct plan_program *progra
     for (uint32_t c = p->job.micro_batches; c > 1; c >>= 1)
         levels++;
     if (task_kind_info(program->kind)->shared)
-        return times(program->output[0].bytes, levels);
-    return times(program->part_bytes, program->kind == TASK_REDUCE ? levels + 1 : 1);
+        return emac_mul_most(program->output[0].bytes, levels);
+    return emac_mul_most(program->part_bytes, program->kind == TASK_REDUCE ? levels + 1 : 1);
 }
 
 enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
@@ -92,10 +81,10 @@ enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum 
         if (st != EMAC_OK)
             return st;
         for (uint32_t k = 0; k < program->input_count; k++)
-            need = add(need, program->input[k].bytes);
+            need = emac_add_most(need, program->input[k].bytes);
         for (uint32_t k = 0; k < program->output_count; k++)
-            need = add(need, program->output[k].bytes);
-        need = add(need, sums(p, program));
+            need = emac_add_most(need, program->output[k].bytes);
+        need = emac_add_most(need, sums(p, program));
         if (need > *bytes) {
             *bytes = need;
             *which = program->kind;

@@ -110,6 +110,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+void plan_bundles_sort(struct plan_bundle *list, uint32_t count)
+{
+    qsort(list, count, sizeof *list, by_name);
+}
+
 static void args_note(struct plan_program *row, const struct graph *g)
 {
     for (uint32_t i = 0; i < graph_input_count(g); i++) {
@@ -130,7 +135,7 @@ enum emac_status plan_bundles_note(struct plan_program *row, const struct graph 
     if (st != EMAC_OK)
         return st;
     st = bundles_list(g, true, row->output, TASK_OUTPUTS_MAX, &row->output_count, NULL, err);
-    qsort(row->output, row->output_count, sizeof row->output[0], by_name);
+    plan_bundles_sort(row->output, row->output_count);
     return st;
 }
 

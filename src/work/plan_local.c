@@ -81,12 +81,6 @@ static void bundle_take(struct plan_bundle *list, uint32_t *count, uint32_t max,
     list[(*count)++] = *bundle;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct plan_bundle *x = a, *y = b;
-    return strcmp(x->name, y->name);
-}
-
 /* What a task of steps takes and gives: of the end's graph what the steps do not make, and what
  * gradients and optimiser take beside. */
 static enum emac_status row_bundles(const struct local_graphs *g, struct plan_program *row,
@@ -111,7 +105,7 @@ static enum emac_status row_bundles(const struct local_graphs *g, struct plan_pr
         bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &step.output[i]);
         bundle_take(row->output, &row->output_count, TASK_OUTPUTS_MAX, &step.output[i]);
     }
-    qsort(row->output, row->output_count, sizeof row->output[0], by_name);
+    plan_bundles_sort(row->output, row->output_count);
 out:
     return st;
 }

@@ -200,12 +200,6 @@ static const struct cid *input_of(const struct round *r, enum task_kind kind, co
 
 /* ---- what is wanted ---- */
 
-static int by_name(const void *a, const void *b)
-{
-    const struct plan_bundle *x = a, *y = b;
-    return strcmp(x->name, y->name);
-}
-
 /* A stage is where its optimiser's state is: weights also go to whom a checkpoint or a check takes
  * them. */
 static const struct cid *stage_anchor(const struct round *r, uint32_t s)
@@ -232,7 +226,7 @@ static struct plan_want *want_add(struct round *r, enum task_kind kind, uint32_t
     memcpy(input, program->input, count * sizeof *input);
     if (program->map)
         emac_strcpy(input[count++].name, sizeof input->name, "data");
-    qsort(input, count, sizeof *input, by_name);
+    plan_bundles_sort(input, count);
     for (uint32_t i = 0; i < program->input_count; i++)
         if (input_of(r, kind, program->input[i].name, m) == NULL)
             return NULL;

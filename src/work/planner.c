@@ -442,6 +442,15 @@ uint32_t plan_owner(const struct planning *g, uint32_t part)
     return 0;
 }
 
+bool plan_open_has(const struct plan_open *open, uint32_t count, const struct plan_want *w)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (open[i].kind == w->kind && open[i].range.first == w->range.first &&
+            open[i].range.count == w->range.count)
+            return true;
+    return false;
+}
+
 void plan_wants_release(struct plan_want *w, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)

@@ -239,6 +239,8 @@ struct plan_open {
     enum task_kind kind;
     struct tree_range range;
 };
+/* Is the want one of these? */
+bool plan_open_has(const struct plan_open *open, uint32_t count, const struct plan_want *w);
 /* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` (>= 1)
  * wants; what did not fit is wanted by the next call. Release them with plan_wants_release.
  * For shared kinds it lists the ranges still missing: if nothing of the sum is done or

@@ -25,6 +25,8 @@ enum emac_status plan_program_put(struct plan_building *b, const struct program 
                                   struct cid *cid, struct emac_err *err);
 /* and `row`, with its CID and flops, the next of p->program. */
 void plan_program_take(struct plan_building *b, const struct plan_program *row);
+/* By name, as a task lists its inputs and a receipt its outputs. */
+void plan_bundles_sort(struct plan_bundle *list, uint32_t count);
 /* The bundles of a graph's ports as the inputs and outputs of a row, and its parts. */
 enum emac_status plan_bundles_note(struct plan_program *row, const struct graph *g,
                                    struct emac_err *err);
