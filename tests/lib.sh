@@ -32,10 +32,12 @@ fail() {
 check() {
     name=$1
     shift
-    if "$@" >"$WORK/out" 2>"$WORK/err"; then
+    "$@" >"$WORK/out" 2>"$WORK/err"
+    got=$?
+    if [ $got -eq 0 ]; then
         pass "$name"
     else
-        fail "$name" "command: $*" "exit: $?" "out: $(tail -c 400 "$WORK/out")" \
+        fail "$name" "command: $*" "exit: $got" "out: $(tail -c 400 "$WORK/out")" \
             "err: $(tail -c 400 "$WORK/err")"
     fi
 }

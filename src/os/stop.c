@@ -3,13 +3,20 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "os/process.h"
 
+/* Programs that run others (timeout, a container's init) hand the terminal's signal on: one Ctrl-C
+ * may arrive twice. A person needs longer for the second one. */
+#define SAME_KEY_MS 500
+
 static atomic_bool stop_flag;
+static atomic_llong stop_ms; /* when it was first asked for */
 static atomic_int stop_event = -1;
 
 static void stop_announce(void)
@@ -20,11 +27,15 @@ static void stop_announce(void)
         return; /* EAGAIN: it is readable already */
 }
 
-/* Runs in signal context: lock-free atomics, write and _exit only. */
+/* Runs in signal context: lock-free atomics, clock_gettime, write and _exit only. */
 static void stop_on_signal(int sig)
 {
     int saved = errno;
-    bool again = atomic_exchange(&stop_flag, true);
+    struct timespec now = {0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    long long ms = (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000, first = 0;
+    bool again = !atomic_compare_exchange_strong(&stop_ms, &first, ms) && ms - first > SAME_KEY_MS;
+    atomic_store(&stop_flag, true);
     if (again && sig == SIGINT)
         _exit(128 + SIGINT);
     stop_announce();

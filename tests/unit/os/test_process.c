@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "os/os.h"
@@ -124,8 +125,9 @@ static void self_is_a_path(void **state)
     assert_int_equal(os_process_self(tiny, sizeof tiny, &err), EMAC_TOO_LARGE);
 }
 
-/* The flag is for ever, so the checks run in children. Exit code 0 = as expected. */
-static int stop_child(int sig, bool twice)
+/* The flag is for ever, so the checks run in children. Exit code 0 = as expected. again_ms < 0: the
+ * signal comes once. */
+static int stop_child(int sig, int again_ms)
 {
     pid_t pid = fork();
     if (pid == 0) {
@@ -139,8 +141,9 @@ static int stop_child(int sig, bool twice)
             os_stop_request();
         if (!os_stop_requested() || poll(&p, 1, 0) != 1)
             _exit(2);
-        if (twice)
-            raise(sig);
+        struct timespec wait = {.tv_nsec = again_ms * 1000000L};
+        if (again_ms >= 0 && (nanosleep(&wait, NULL) != 0 || raise(sig) != 0))
+            _exit(3);
         _exit(0);
     }
     int status = 0;
@@ -150,11 +153,12 @@ static int stop_child(int sig, bool twice)
 
 static void stopping(void **state)
 {
-    assert_int_equal(stop_child(SIGINT, false), 0);
-    assert_int_equal(stop_child(SIGTERM, false), 0);
-    assert_int_equal(stop_child(0, false), 0);
-    assert_int_equal(stop_child(SIGINT, true), 130);
-    assert_int_equal(stop_child(SIGTERM, true), 0);
+    assert_int_equal(stop_child(SIGINT, -1), 0);
+    assert_int_equal(stop_child(SIGTERM, -1), 0);
+    assert_int_equal(stop_child(0, -1), 0);
+    assert_int_equal(stop_child(SIGINT, 0), 0); /* one Ctrl-C, passed on */
+    assert_int_equal(stop_child(SIGINT, 600), 130);
+    assert_int_equal(stop_child(SIGTERM, 600), 0);
 }
 
 static void the_machine(void **state)
