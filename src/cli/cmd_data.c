@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/data_car.h"
 #include "cli/data_import.h"
 #include "cli/data_private.h"
 #include "work/dataset.h"
@@ -59,11 +60,18 @@ static enum emac_status shards(struct cli *c, struct store *s, const char *path)
     return st == EMAC_OK ? added(c, s, &cid, size) : st;
 }
 
-static enum emac_status import(struct cli *c, struct store *s, const struct import_args *a)
+static enum emac_status import(struct cli *c, struct store *s, const struct import_args *a,
+                               const char *car)
 {
     struct cid cid;
     struct dataset d;
-    enum emac_status st = data_import(c, s, a, &cid);
+    uint64_t size = 0;
+    enum emac_status st;
+    if (car != NULL) {
+        st = data_import_car(c, s, car, &cid, &size);
+        return st == EMAC_OK ? added(c, s, &cid, size) : st;
+    }
+    st = data_import(c, s, a, &cid);
     if (st != EMAC_OK)
         return st;
     st = dataset_load(s, &cid, &d, &c->err);
@@ -82,11 +90,12 @@ static enum emac_status show(struct cli *c, struct store *s, const char *name)
 
 enum emac_status cmd_data(struct cli *c, int argc, char **argv)
 {
-    const char *out = NULL, *dir = NULL;
+    const char *out = NULL, *dir = NULL, *car = NULL;
     struct import_args a = {0};
     const struct cli_option options[] = {
         {"output", 'o', OPT_TEXT, &out},
         {"dir", 0, OPT_TEXT, &dir},
+        {"car", 0, OPT_TEXT, &car},
         {"images", 0, OPT_TEXT, &a.images},
         {"labels", 0, OPT_TEXT, &a.labels},
         {"test-images", 0, OPT_TEXT, &a.test_images},
@@ -100,8 +109,9 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         {"label", 0, OPT_TEXT, &a.label},
         {"skip", 0, OPT_TEXT, &a.skip},
     };
-    static const char *const ACTIONS[] = {"add", "get", "import", "show", "keep", "shards"};
-    enum { ADD, GET, IMPORT, SHOW, KEEP, SHARDS };
+    static const char *const ACTIONS[] = {"add",  "get",    "import", "show",
+                                          "keep", "shards", "piece",  "export"};
+    enum { ADD, GET, IMPORT, SHOW, KEEP, SHARDS, PIECE, EXPORT };
     const char *pos[CLI_POSITIONALS_MAX] = {0};
     size_t action = 0;
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
@@ -111,7 +121,8 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         action++;
     if (action == EMAC_COUNT(ACTIONS))
         return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown action '%s': data knows add, get, import, show, keep and shards",
+                         "unknown action '%s': data knows add, get, import, show, keep, shards, "
+                         "piece and export",
                          pos[0]);
     if ((pos[1] == NULL) != (action == IMPORT))
         return emac_fail(&c->err, EMAC_INVALID,
@@ -132,13 +143,19 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         st = data_get(c, s, pos[1], out);
         break;
     case IMPORT:
-        st = import(c, s, &a);
+        st = import(c, s, &a, car);
         break;
     case SHOW:
         st = show(c, s, pos[1]);
         break;
     case SHARDS:
         st = shards(c, s, pos[1]);
+        break;
+    case PIECE:
+        st = data_piece(c, s, pos[1]);
+        break;
+    case EXPORT:
+        st = data_export(c, s, pos[1], out);
         break;
     }
     store_close(s);

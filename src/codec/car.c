@@ -56,6 +56,8 @@ struct car_reader {
     size_t body_len;
     struct emac_buf body;
     uint64_t at; /* bytes of the stream consumed, for messages */
+    size_t roots;
+    struct cid root; /* the first */
 };
 
 enum emac_status car_reader_new(struct car_reader **out, unixfs_block_fn *emit, void *ctx,
@@ -87,7 +89,8 @@ static enum emac_status check_roots(const struct dagcbor_node *roots, struct ema
     return EMAC_OK;
 }
 
-static enum emac_status read_header(const void *data, size_t n, struct emac_err *err)
+static enum emac_status read_header(struct car_reader *r, const void *data, size_t n,
+                                    struct emac_err *err)
 {
     static const char *const KEYS[] = {"roots", "version", NULL};
     const struct dagcbor_node *root, *roots;
@@ -104,7 +107,10 @@ static enum emac_status read_header(const void *data, size_t n, struct emac_err 
     }
     EMAC_TRY(st, dagcbor_only(root, KEYS, err));
     EMAC_TRY(st, dagcbor_get(root, "roots", DAGCBOR_LIST, &roots, err));
-    st = check_roots(roots, err);
+    EMAC_TRY(st, check_roots(roots, err));
+    r->roots = roots->seq.count;
+    if (r->roots > 0)
+        r->root = roots->seq.items[0].cid;
 out:
     arena_release(&arena);
     if (st == EMAC_INVALID)
@@ -140,7 +146,7 @@ static enum emac_status read_body(struct car_reader *r, const uint8_t *data, siz
     if (r->header_read)
         return read_section(r, data, n, err);
     r->header_read = true;
-    return read_header(data, n, err);
+    return read_header(r, data, n, err);
 }
 
 /* One more byte of a length. */
@@ -198,6 +204,12 @@ enum emac_status car_reader_push(struct car_reader *r, const void *data, size_t 
     }
     r->failed = st != EMAC_OK;
     return st;
+}
+
+size_t car_reader_roots(const struct car_reader *r, struct cid *first)
+{
+    *first = r->root;
+    return r->roots;
 }
 
 enum emac_status car_reader_end(struct car_reader *r, struct emac_err *err)

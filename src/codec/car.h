@@ -16,6 +16,8 @@ enum emac_status car_reader_new(struct car_reader **out, unixfs_block_fn *emit, 
                                 struct emac_err *err);
 enum emac_status car_reader_push(struct car_reader *r, const void *data, size_t n,
                                  struct emac_err *err);
+/* Its roots, once the header was read; what follows need not be below them. */
+size_t car_reader_roots(const struct car_reader *r, struct cid *first);
 /* CORRUPT when the stream ended inside the header or a section. Frees r. */
 enum emac_status car_reader_end(struct car_reader *r, struct emac_err *err);
 void car_reader_free(struct car_reader *r);

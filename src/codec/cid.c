@@ -10,9 +10,7 @@
 #define MULTIHASH_SHA256 0x12
 #define CID_V0_BYTES     34 /* 12 20 digest */
 #define CID_V0_TEXT      46
-#define CID_V1_TEXT      59 /* 'b' + ceil(36 * 8 / 5) */
-
-static const char BASE32_DIGITS[] = "abcdefghijklmnopqrstuvwxyz234567";
+#define CID_V1_TEXT      (1 + EMAC_BASE32_LEN(CID_BYTES))
 
 struct cid cid_of(enum cid_codec codec, const void *data, size_t n)
 {
@@ -101,40 +99,9 @@ void cid_text(char out[CID_TEXT_MAX], const struct cid *c)
 {
     uint8_t bytes[CID_BYTES];
     cid_bytes(bytes, c);
-    size_t at = 0;
-    uint32_t acc = 0;
-    unsigned bits = 0;
-    out[at++] = 'b';
-    for (size_t i = 0; i < CID_BYTES; i++) {
-        acc = acc << 8 | bytes[i];
-        for (bits += 8; bits >= 5; bits -= 5)
-            out[at++] = BASE32_DIGITS[acc >> (bits - 5) & 31];
-    }
-    out[at++] = BASE32_DIGITS[acc << (5 - bits) & 31];
-    EMAC_ASSERT(at == CID_V1_TEXT);
-    out[at] = '\0';
-}
-
-/* The 58 base32 digits of a CIDv1. The two bits left over must be zero. */
-static bool base32_decode(uint8_t out[CID_BYTES], const char *text)
-{
-    size_t at = 0;
-    uint32_t acc = 0;
-    unsigned bits = 0;
-    for (; *text != '\0'; text++) {
-        const char *d = strchr(BASE32_DIGITS, *text);
-        if (d == NULL)
-            return false;
-        acc = acc << 5 | (uint32_t)(d - BASE32_DIGITS);
-        bits += 5;
-        if (bits >= 8) {
-            if (at == CID_BYTES)
-                return false;
-            bits -= 8;
-            out[at++] = (uint8_t)(acc >> bits);
-        }
-    }
-    return at == CID_BYTES && (acc & ((1u << bits) - 1)) == 0;
+    out[0] = 'b';
+    emac_base32(out + 1, bytes, CID_BYTES);
+    EMAC_ASSERT(out[CID_V1_TEXT] == '\0');
 }
 
 enum emac_status cid_parse(struct cid *out, const char *text, struct emac_err *err)
@@ -147,7 +114,7 @@ enum emac_status cid_parse(struct cid *out, const char *text, struct emac_err *e
             return emac_fail(err, EMAC_INVALID, "'%s' is not a CID: bad base58 digits", text);
     } else {
         n = CID_BYTES;
-        if (len != CID_V1_TEXT || text[0] != 'b' || !base32_decode(bytes, text + 1))
+        if (len != CID_V1_TEXT || text[0] != 'b' || !emac_unbase32(bytes, CID_BYTES, text + 1))
             return emac_fail(err, EMAC_INVALID,
                              "'%.*s' is not a CID: it should be 'b' and 58 base32 digits, or 'Qm' "
                              "and 44 base58 digits",

@@ -274,9 +274,8 @@ static enum emac_status sink_file(struct reading *r, const uint8_t *data, size_t
     return r->s->os->file_append(r->s->os, r->ctx, data, n, 0600, err);
 }
 
-/* A temporary beside the target, so that it can take its name in one step. */
-static enum emac_status tmp_path(struct store *s, const char *path, char tmp[OS_PATH_MAX],
-                                 struct emac_err *err)
+enum emac_status store_tmp_path(struct store *s, const char *path, char tmp[OS_PATH_MAX],
+                                struct emac_err *err)
 {
     const char *slash = strrchr(path, '/');
     int dir = slash != NULL ? (int)(slash - path) + 1 : 0;
@@ -297,7 +296,7 @@ enum emac_status store_file_export(struct store *s, const struct cid *root, cons
     struct os *os = s->os;
     enum emac_status st = store_file_size(s, root, &size, err);
     if (st == EMAC_OK)
-        st = tmp_path(s, path, tmp, err);
+        st = store_tmp_path(s, path, tmp, err);
     if (st != EMAC_OK)
         return st;
     struct reading r = {.s = s, .to = UINT64_MAX, .sink = sink_file, .ctx = tmp};

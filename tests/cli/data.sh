@@ -55,6 +55,25 @@ expect "both kinds" 2 'import what' "$EMAC" data import --csv "$WORK/table.csv" 
 expect "a file is no data set" 2 'a file, not a data set' "$EMAC" data show "$cid"
 expect "help" 0 'EMAC DATA' "$EMAC" data --help
 
+# as IPFS and Filecoin take it
+check "export a data set as a CAR" "$EMAC" data export "$table" -o "$WORK/set.car" --json
+same "its size" "$(wc -c <"$WORK/set.car" | tr -d ' ')" "$(json .size)"
+check "import it elsewhere" "$EMAC" data import --car "$WORK/set.car" --home "$WORK/home2" --json
+same "the same root" "$table" "$(json .cid)"
+check "which is all there" "$EMAC" data show "$table" --home "$WORK/home2" --json
+check "the piece of the data set" "$EMAC" data piece "$table" --json
+piece=$(json .piece)
+check "the piece of the file" "$EMAC" data piece "$WORK/set.car" --json
+same "is the same" "$piece" "$(json .piece)"
+head -c 127 /dev/zero >"$WORK/zeros"
+check "the piece of 127 zeros" "$EMAC" data piece "$WORK/zeros" --json
+same "as FRC-0069 has it" bafkzcibcaabdomn3tgwgrh3g532zopskstnbrd2n3sxfqbze7rxt7vqn7veigmy "$(json .piece)"
+same "and Filecoin" baga6ea4seaqdomn3tgwgrh3g532zopskstnbrd2n3sxfqbze7rxt7vqn7veigmy "$(json .commp)"
+head -c 100 "$WORK/set.car" >"$WORK/cut.car"
+expect "a cut CAR" 7 'cut.car|is cut' "$EMAC" data import --car "$WORK/cut.car"
+expect "a text is no CAR" 7 'hello' "$EMAC" data import --car "$WORK/hello"
+expect "export without -o" 2 'add -o FILE.car' "$EMAC" data export "$table"
+
 # data that stay on a rig
 echo "only mine" >"$WORK/mine"
 check "a file kept for one rig" "$EMAC" data keep "$WORK/mine" --dir "$WORK/rig" --json
