@@ -9,9 +9,13 @@ struct ledger_args {
     uint64_t after, limit;
 };
 
-static void amount_column(char out[32], const char *units)
+static void amount_column(char out[32], json_t *item)
 {
-    ledger_amount_text(out, (int64_t)strtoll(units, NULL, 10));
+    long long units = strtoll(cli_str(item, "units"), NULL, 10);
+    if (ledger_asset_of(cli_str(item, "account")) == LEDGER_BYTES)
+        snprintf(out, 32, "%lld B", units);
+    else
+        ledger_amount_text(out, units);
 }
 
 static enum emac_status show_balances(struct cli *c, const struct ledger_args *a)
@@ -25,7 +29,7 @@ static enum emac_status show_balances(struct cli *c, const struct ledger_args *a
         return st;
     json_array_foreach(json_object_get(reply, "balances"), i, item)
     {
-        amount_column(amount, cli_str(item, "units"));
+        amount_column(amount, item);
         cli_say(c, "%20s  %s", amount, cli_str(item, "account"));
     }
     cli_result(c, reply);
@@ -44,7 +48,7 @@ static enum emac_status show_journal(struct cli *c, const struct ledger_args *a)
         return st;
     json_array_foreach(json_object_get(reply, "journal"), i, item)
     {
-        amount_column(amount, cli_str(item, "units"));
+        amount_column(amount, item);
         cli_say(c, "%6.0f %-8s %-18s %20s  %s", cli_num(item, "posting"), cli_str(item, "cause"),
                 cli_str(item, "job"), amount, cli_str(item, "account"));
     }

@@ -1,6 +1,7 @@
 /* The whole truth about the money: the ledger's own invariants, and those that need our tables.
  * Every query counts rows that break a rule; one finding a rule. */
 #include "coordinator/internal.h"
+#include "ledger/allowance.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,8 @@ enum emac_status ledger_audit_get(void *ctx, const struct http_request *req,
     EMAC_TRY(st, db_begin(c->db, err));
     st = ledger_audit(c->db, &a, err);
     if (st == EMAC_OK)
+        st = allowance_audit(c->db, &a.report, &a.broken, err);
+    if (st == EMAC_OK)
         st = rules_check(c, findings, err);
     db_rollback(c->db);
     if (st != EMAC_OK)
@@ -140,9 +143,10 @@ enum emac_status ledger_audit_get(void *ctx, const struct http_request *req,
     report_add(findings, &a.report);
     bool ok = a.broken == 0 && json_array_size(findings) == 0;
     st = api_reply(res, 200,
-                   json_pack("{s:b, s:I, s:I, s:I, s:O}", "ok", ok, "postings",
+                   json_pack("{s:b, s:I, s:I, s:I, s:I, s:O}", "ok", ok, "postings",
                              (json_int_t)a.postings, "accounts", (json_int_t)a.accounts,
-                             "total_units", (json_int_t)a.total_units, "findings", findings),
+                             "total_units", (json_int_t)a.total_units, "total_bytes",
+                             (json_int_t)a.total_bytes, "findings", findings),
                    err);
 out:
     emac_buf_release(&a.report);

@@ -12,7 +12,7 @@
 #include "coordinator/state.h"
 
 /* ---- migrations.c ---- */
-#define MIGRATIONS_MAX 32
+#define MIGRATIONS_MAX 64
 extern const struct db_migration COORDINATOR_MIGRATIONS[];
 extern const size_t COORDINATOR_MIGRATION_COUNT;
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err);

@@ -36,6 +36,7 @@ struct db {
 
     /* The owner's from here. */
     bool in_transaction;
+    bool owes_rollback; /* a transaction is over that SQLite had no memory to undo: see undo() */
     struct emac_err broken; /* the error that ended the transaction under its owner; OK: none */
     struct db_stmt *bucket[DB_BUCKETS];
     size_t cached;
@@ -55,6 +56,8 @@ enum emac_status db_stmt_take(struct db *db, const char *sql, struct db_stmt **o
                               struct emac_err *err);
 void db_stmt_give(struct db_stmt *st);
 void db_stmt_free_all(struct db *db);
+/* Make good what undo() owes, before anything else is done; the lock is held. NO_MEMORY. */
+enum emac_status db_settle(struct db *db, struct emac_err *err);
 
 enum emac_status db_control_prepare(struct db *db, struct emac_err *err);
 

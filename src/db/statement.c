@@ -174,7 +174,9 @@ static enum emac_status start(struct db *db, struct db_stmt **out, bool copy, co
                               const char *types, va_list *ap, struct emac_err *err)
 {
     db_lock(db);
-    enum emac_status st = still_in_transaction(db, err);
+    enum emac_status st = db_settle(db, err);
+    if (st == EMAC_OK)
+        st = still_in_transaction(db, err);
     *out = NULL;
     if (st == EMAC_OK)
         st = db_stmt_take(db, sql, out, err);

@@ -27,9 +27,18 @@ static int control_run(struct db *db, enum db_control which)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+enum emac_status db_settle(struct db *db, struct emac_err *err)
+{
+    if (!db->owes_rollback)
+        return EMAC_OK;
+    int rc = control_run(db, DB_ROLLBACK);
+    db->owes_rollback = sqlite3_get_autocommit(db->handle) == 0;
+    return db->owes_rollback ? db_fail(db, rc, err) : EMAC_OK;
+}
+
 static void transaction_end(struct db *db)
 {
-    EMAC_ASSERT(sqlite3_get_autocommit(db->handle) != 0);
+    EMAC_ASSERT(sqlite3_get_autocommit(db->handle) != 0 || db->owes_rollback);
     db->in_transaction = false;
     db->broken.status = EMAC_OK;
     db_unlock(db);
@@ -39,9 +48,11 @@ enum emac_status db_begin(struct db *db, struct emac_err *err)
 {
     db_lock(db);
     EMAC_ASSERT(!db->in_transaction);
-    int rc = control_run(db, DB_BEGIN);
-    if (rc != SQLITE_OK) {
-        enum emac_status st = db_fail(db, rc, err);
+    enum emac_status st = db_settle(db, err);
+    int rc = st == EMAC_OK ? control_run(db, DB_BEGIN) : SQLITE_OK;
+    if (rc != SQLITE_OK)
+        st = db_fail(db, rc, err);
+    if (st != EMAC_OK) {
         db_unlock(db);
         return st;
     }
@@ -50,12 +61,16 @@ enum emac_status db_begin(struct db *db, struct emac_err *err)
     return EMAC_OK;
 }
 
-/* A ROLLBACK may report the disk's failure; the transaction is over all the same. */
+/* A ROLLBACK may report the disk's failure; the transaction is over all the same. After a migration
+ * that renamed a table SQLite compiles it anew, for which memory may lack: then it is owed, nothing
+ * is read or written before it was made good, and closing the database undoes as well. */
 static void undo(struct db *db)
 {
+    int rc = SQLITE_OK;
     if (sqlite3_get_autocommit(db->handle) == 0)
-        (void)control_run(db, DB_ROLLBACK);
-    EMAC_ASSERT(sqlite3_get_autocommit(db->handle) != 0);
+        rc = control_run(db, DB_ROLLBACK);
+    db->owes_rollback = sqlite3_get_autocommit(db->handle) == 0;
+    EMAC_ASSERT(!db->owes_rollback || rc == SQLITE_NOMEM);
 }
 
 enum emac_status db_commit(struct db *db, struct emac_err *err)

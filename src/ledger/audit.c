@@ -169,14 +169,19 @@ static enum emac_status account_apply(struct audit *a, int64_t id, const struct 
     return EMAC_OK;
 }
 
-/* INV-1 and INV-2 of one posting. */
+/* INV-1, INV-2 and INV-8 of one posting. */
 static enum emac_status entries_apply(struct audit *a, int64_t id, const struct ledger_posting *p,
                                       struct emac_err *err)
 {
     int64_t sum = 0;
-    bool fits = true;
-    for (size_t i = 0; i < p->count; i++)
+    bool fits = true, mixed = false;
+    for (size_t i = 0; i < p->count; i++) {
         fits = emac_add_i64(sum, p->entry[i].amount_units, &sum) && fits;
+        mixed =
+            mixed || ledger_asset_of(p->entry[i].account) != ledger_asset_of(p->entry[0].account);
+    }
+    if (mixed)
+        found(a, "INV-8: posting %lld mixes money and bytes", (long long)id);
     if (!fits || sum != 0 || p->count == 0)
         found(a, "INV-1: the %zu entries of posting %lld sum to %lld units, not 0", p->count,
               (long long)id, (long long)sum);
@@ -269,7 +274,9 @@ static enum emac_status balances_audit(struct audit *a, struct db *db, struct em
         int64_t units = db_i64(q, 1);
         struct slot *s = a->cap > 0 ? slot_find(a, account) : NULL;
         a->out->accounts++;
-        if (!emac_add_i64(a->out->total_units, units, &a->out->total_units))
+        int64_t *total =
+            ledger_asset_of(account) == LEDGER_BYTES ? &a->out->total_bytes : &a->out->total_units;
+        if (!emac_add_i64(*total, units, total))
             found(a, "INV-1: the balances are too large to add up");
         if (units < ledger_floor(account))
             found(a, "INV-2: '%.80s' has %lld units, below its floor", account, (long long)units);
@@ -289,6 +296,8 @@ static enum emac_status balances_audit(struct audit *a, struct db *db, struct em
     }
     if (st == EMAC_OK && a->out->total_units != 0)
         found(a, "INV-1: all balances sum to %lld units, not 0", (long long)a->out->total_units);
+    if (st == EMAC_OK && a->out->total_bytes != 0)
+        found(a, "INV-8: all balances of bytes sum to %lld, not 0", (long long)a->out->total_bytes);
     return st;
 }
 

@@ -17,13 +17,19 @@
  * INV-6  For each open job: balance(escrow:job) >= what is owed to open leases and royalties;
  *        a closed job's escrow is 0.
  * INV-7  A receipt (task, rig) is paid at most once.
- * ledger_post asserts 1, 2 after writing; ledger_audit proves all.
+ * INV-8  All entries of a posting are of one asset. So INV-1 holds for each asset by itself: money
+ *        never becomes bytes, nor bytes money.
+ * ledger_post asserts 1, 2, 8 after writing; ledger_audit proves all.
  *
  * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
  * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),
  * "stake:<did>", "escrow:<job>", "fee", "royalty:<asset cid>", "payout:<did>"
  * (settled, to be claimed on the chain), and two sources that are in debt for
- * all the others: "faucet" and "chain" (what the contracts hold for the ledger).
+ * all the others: "faucet" and "chain" (what the contracts hold for the ledger). "reward:<epoch>"
+ * is the pool of an epoch's storage rewards, empty after each transaction.
+ * Accounts whose names begin with "bytes:" hold bytes of allowances (ledger/allowance.h), one unit
+ * a byte: "bytes:granted" is their source, "bytes:left:<allowance>", "bytes:deal:<deal>" and
+ * "bytes:burnt" what became of them. All others hold money.
  * Every other name is refused. No float anywhere. */
 #ifndef EMAC_LEDGER_LEDGER_H
 #define EMAC_LEDGER_LEDGER_H
@@ -35,6 +41,10 @@
 #define LEDGER_ACCOUNT_MAX    192 /* with the NUL */
 #define LEDGER_ENTRIES_MAX    16
 #define LEDGER_TEXT_MAX       256 /* bytes of key, cause, job, detail */
+
+enum ledger_asset { LEDGER_MONEY, LEDGER_BYTES, LEDGER_ASSETS };
+/* What the account holds (INV-8). */
+enum ledger_asset ledger_asset_of(const char *account);
 
 struct ledger_entry {
     char account[LEDGER_ACCOUNT_MAX];
@@ -89,9 +99,10 @@ enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
                                 struct emac_err *err);
 
 struct ledger_audit {
-    int64_t postings, accounts, total_units; /* total of all balances: must be 0 */
-    uint32_t broken;                         /* invariants found broken */
-    struct emac_buf report;                  /* one sentence a finding, a line each */
+    int64_t postings, accounts;
+    int64_t total_units, total_bytes; /* of all balances of an asset: must be 0 */
+    uint32_t broken;                  /* invariants found broken */
+    struct emac_buf report;           /* one sentence a finding, a line each */
 };
 #define LEDGER_FINDINGS_MAX       200 /* sentences in a report; `broken` counts them all */
 #define LEDGER_AUDIT_ACCOUNTS_MAX (4u << 20)

@@ -15,13 +15,20 @@
 /* Where money comes into the ledger: what it is short of is what all others have. */
 static bool is_source(const char *account)
 {
-    return strcmp(account, "faucet") == 0 || strcmp(account, "chain") == 0;
+    return strcmp(account, "faucet") == 0 || strcmp(account, "chain") == 0 ||
+           strcmp(account, "bytes:granted") == 0;
+}
+
+enum ledger_asset ledger_asset_of(const char *account)
+{
+    return strncmp(account, "bytes:", 6) == 0 ? LEDGER_BYTES : LEDGER_MONEY;
 }
 
 bool ledger_account_ok(const char *account)
 {
     static const char *const KIND[] = {
-        "user:", "rig:", "held:", "stake:", "escrow:", "royalty:", "payout:"};
+        "user:",    "rig:",    "held:",   "stake:",      "escrow:",
+        "royalty:", "payout:", "reward:", "bytes:left:", "bytes:deal:"};
     size_t n = strnlen(account, LEDGER_ACCOUNT_MAX);
     if (n == LEDGER_ACCOUNT_MAX)
         return false;
@@ -29,7 +36,7 @@ bool ledger_account_ok(const char *account)
         if (account[i] <= ' ' || account[i] >= 0x7f)
             return false;
     }
-    if (strcmp(account, "fee") == 0 || is_source(account))
+    if (strcmp(account, "fee") == 0 || strcmp(account, "bytes:burnt") == 0 || is_source(account))
         return true;
     for (size_t i = 0; i < EMAC_COUNT(KIND); i++) {
         size_t kind_n = strlen(KIND[i]);
@@ -141,6 +148,8 @@ static enum emac_status posting_check(const struct ledger_posting *p, struct ema
         if (!ledger_account_ok(e->account))
             return emac_fail(err, EMAC_INVALID, "'%.60s' in posting '%s' is not an account",
                              e->account, p->key);
+        if (ledger_asset_of(e->account) != ledger_asset_of(p->entry[0].account))
+            return emac_fail(err, EMAC_INVALID, "posting '%s' mixes money and bytes", p->key);
         if (e->amount_units == 0 || e->amount_units == INT64_MIN ||
             !emac_add_i64(sum, e->amount_units, &sum))
             return emac_fail(err, EMAC_INVALID,
@@ -206,6 +215,19 @@ struct balance {
     int64_t units; /* after the posting */
 };
 
+static enum emac_status floor_passed(const char *account, int64_t has, int64_t needs,
+                                     struct emac_err *err)
+{
+    char have[32], need[32];
+    if (ledger_asset_of(account) == LEDGER_BYTES)
+        return emac_fail(err, EMAC_PAYMENT, "'%s' has %lld bytes but needs %lld", account,
+                         (long long)has, (long long)needs);
+    ledger_amount_text(have, has);
+    ledger_amount_text(need, needs);
+    return emac_fail(err, EMAC_PAYMENT, "'%s' has %s EMAC but needs %s: add to it first", account,
+                     have, need);
+}
+
 /* Balances after the posting, one for each account; entries are sorted by account. */
 static enum emac_status balances_after(struct db *db, const struct ledger_posting *p,
                                        struct balance *out, size_t *count, struct emac_err *err)
@@ -230,11 +252,7 @@ static enum emac_status balances_after(struct db *db, const struct ledger_postin
                              b->account);
         if (b->units >= ledger_floor(b->account))
             continue;
-        char have[32], need[32];
-        ledger_amount_text(have, before);
-        ledger_amount_text(need, -net);
-        return emac_fail(err, EMAC_PAYMENT, "'%s' has %s EMAC but needs %s: add to it first",
-                         b->account, have, need);
+        return floor_passed(b->account, before, -net, err);
     }
     return EMAC_OK;
 }
@@ -299,12 +317,12 @@ static enum emac_status balances_write(struct db *db, const struct balance *b, s
     return st;
 }
 
-/* INV-1 and INV-2 of what is in the database now. */
+/* INV-1, INV-2 and INV-8 of what is in the database now. */
 static enum emac_status written_check(struct db *db, int64_t id, size_t count, struct emac_err *err)
 {
     struct db_stmt *q;
     bool row;
-    size_t n = 0;
+    size_t n = 0, bytes = 0;
     int64_t sum = 0;
     enum emac_status st = db_query(db, &q, err,
                                    "SELECT e.account, e.amount, b.units FROM entries e "
@@ -315,9 +333,10 @@ static enum emac_status written_check(struct db *db, int64_t id, size_t count, s
         bool fits = emac_add_i64(sum, db_i64(q, 1), &sum);
         EMAC_ASSERT(fits);
         EMAC_ASSERT(db_i64(q, 2) >= ledger_floor(db_text(q, 0)));
+        bytes += ledger_asset_of(db_text(q, 0)) == LEDGER_BYTES;
         n++;
     }
-    EMAC_ASSERT(st != EMAC_OK || (n == count && sum == 0));
+    EMAC_ASSERT(st != EMAC_OK || (n == count && sum == 0 && (bytes == 0 || bytes == n)));
     return st;
 }
 

@@ -31,5 +31,28 @@ const struct db_migration LEDGER_MIGRATIONS[] = {
      "INSERT INTO balances_002 (account, units) SELECT account, units FROM balances;"
      "DROP TABLE balances;"
      "ALTER TABLE balances_002 RENAME TO balances;"},
+    /* allowance.h. The renaming comes last: after it SQLite needs memory to roll back. */
+    {"119_allowances",
+     "CREATE TABLE allowances ("
+     " id TEXT PRIMARY KEY, client TEXT NOT NULL,"
+     " origin TEXT NOT NULL CHECK (origin IN ('notaries', 'chain', 'use')),"
+     " granted BIGINT NOT NULL CHECK (granted > 0),"
+     " burnt BIGINT NOT NULL CHECK (burnt BETWEEN 0 AND granted),"
+     " granted_ms BIGINT NOT NULL, expires_ms BIGINT NOT NULL, removed BIGINT NOT NULL);"
+     "CREATE INDEX allowances_by_client ON allowances (client);"
+     "CREATE INDEX allowances_by_expiry ON allowances (removed, expires_ms);"
+     "CREATE TABLE allowance_spends (" /* CAP-3 */
+     " deal TEXT NOT NULL, allowance TEXT NOT NULL REFERENCES allowances (id),"
+     " bytes BIGINT NOT NULL CHECK (bytes > 0),"
+     " state TEXT NOT NULL CHECK (state IN ('bound', 'burnt', 'returned')),"
+     " at_ms BIGINT NOT NULL, PRIMARY KEY (deal, allowance));"
+     "CREATE INDEX allowance_spends_by_allowance ON allowance_spends (allowance, state);"
+     "CREATE TABLE balances_119 ("
+     " account TEXT PRIMARY KEY,"
+     " units BIGINT NOT NULL"
+     "  CHECK (units >= 0 OR account IN ('faucet', 'chain', 'bytes:granted')));"
+     "INSERT INTO balances_119 (account, units) SELECT account, units FROM balances;"
+     "DROP TABLE balances;"
+     "ALTER TABLE balances_119 RENAME TO balances;"},
 };
 const size_t LEDGER_MIGRATION_COUNT = EMAC_COUNT(LEDGER_MIGRATIONS);

@@ -21,7 +21,7 @@ struct book_fixture {
 
 static inline void book_fixture_open(struct book_fixture *f)
 {
-    struct db_migration all[8];
+    struct db_migration all[16];
     size_t n = 0;
     for (size_t i = 0; i < LEDGER_MIGRATION_COUNT; i++)
         all[n++] = LEDGER_MIGRATIONS[i];
