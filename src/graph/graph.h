@@ -118,11 +118,26 @@ enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac
 /* The same with inputs and outputs in host memory, whatever the device. */
 enum emac_status graph_run_host(struct graph_plan *p, struct device *dev, struct emac_err *err);
 
-/* Run and report each needed node in order with the SHA-256 over the concatenated SHA-256 digests
- * of its outputs' bytes (little-endian): for disputes and tests. */
-enum emac_status graph_trace(struct graph_plan *p, struct device *dev,
-                             void (*each)(void *ctx, uint32_t node, enum op op,
-                                          const uint8_t digest[32]),
+/* A step of a run: an operator, or the copy of an output that is made elsewhere. Views of the same
+ * bytes are no steps. */
+struct graph_step {
+    bool copy;
+    uint32_t at;   /* of the plan's steps */
+    uint32_t node; /* its number; copy: that of the output */
+    uint32_t inputs, outputs;
+    struct tensor in[OP_IN_MAX], out[OP_OUT_MAX]; /* where the device has them */
+};
+typedef enum emac_status graph_visitor(void *ctx, const struct graph_step *step,
+                                       struct emac_err *err);
+/* As graph_run, for traces (node/exec_trace.h): each step is shown in its order, the same on any
+ * device, and is done only if the visitor calls graph_step_run. A failure of it ends the run.
+ * Nothing is looked at for NaN or infinity. */
+enum emac_status graph_visit(struct graph_plan *p, struct device *dev, graph_visitor *visit,
                              void *ctx, struct emac_err *err);
+enum emac_status graph_step_run(struct graph_plan *p, struct device *dev,
+                                const struct graph_step *step, struct emac_err *err);
+/* After a graph_visit that had all steps done: as graph_run ends. */
+enum emac_status graph_visited_check(struct graph_plan *p, struct device *dev,
+                                     struct emac_err *err);
 
 #endif

@@ -182,17 +182,22 @@ out:
     return st;
 }
 
+enum emac_status graph_visited_check(struct graph_plan *p, struct device *dev, struct emac_err *err)
+{
+    bool finite = true;
+    enum emac_status st = outputs_finite(p, dev, &finite, err);
+
+    return st == EMAC_OK && !finite ? find_culprit(p, dev, err) : st;
+}
+
 enum emac_status graph_run(struct graph_plan *p, struct device *dev, struct emac_err *err)
 {
     enum emac_status st;
-    bool finite;
 
     EMAC_TRY(st, plan_ready(p, dev, err));
     EMAC_TRY(st, steps_run(p, dev, err));
     EMAC_TRY(st, outputs_copy(p, dev, err));
-    EMAC_TRY(st, outputs_finite(p, dev, &finite, err));
-    if (!finite)
-        return find_culprit(p, dev, err);
+    st = graph_visited_check(p, dev, err);
 out:
     return st;
 }

@@ -111,8 +111,19 @@ static enum emac_status rest(struct exec_run *r, struct emac_err *err)
     return EMAC_OK;
 }
 
+enum emac_status exec_add(struct exec_run *r, const struct bundle *layout, float *dst,
+                          const float *a, const float *b, struct emac_err *err)
+{
+    struct exec *x = r->x;
+    if (x->trace != NULL)
+        return exec_trace_add(x->trace, layout, dst, a, b, err);
+    return device_add(x->cfg.dev, dst, a, b, exec_bundle_floats(layout), err);
+}
+
 enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
 {
+    if (r->x->trace != NULL)
+        return exec_trace_graph(r, err);
     struct exec_stint stint = exec_stint_begin(r);
     enum emac_status st = graph_run(r->p->plan, r->x->cfg.dev, err);
     exec_stint_end(r, &stint);
@@ -124,6 +135,8 @@ enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, co
 {
     struct tensor sum = {DTYPE_F32, SHAPE1(exec_bundle_floats(layout)), (void *)(uintptr_t)data};
     bool finite = false;
+    if (exec_trace_is_dry(r->x->trace))
+        return EMAC_OK;
     enum emac_status st = device_finite(r->x->cfg.dev, 1, &sum, &finite, err);
     for (uint32_t i = 0; i < layout->count && st == EMAC_OK && !finite; i++) {
         const struct bundle_port *bp = &layout->port[i];
@@ -177,7 +190,13 @@ static enum emac_status outputs_keep(struct exec_run *r, struct exec_result *out
     for (uint32_t i = 0; i < r->p->out_count; i++) {
         size_t size = r->p->out[i].layout.size;
         uint8_t *data;
-        enum emac_status st = exec_output_bring(r, i, &data, err);
+        enum emac_status st = EMAC_OK;
+        if (r->x->trace != NULL && exec_trace_skips(r->x->trace, r, i, &st, err)) {
+            if (st != EMAC_OK)
+                return st;
+            continue;
+        }
+        st = exec_output_bring(r, i, &data, err);
         if (st == EMAC_OK && cfg->tamper != NULL)
             cfg->tamper(cfg->tamper_ctx, r->p->out[i].name, data, size);
         if (st == EMAC_OK) /* the store frees it on failure too */
@@ -191,6 +210,9 @@ static enum emac_status outputs_keep(struct exec_run *r, struct exec_result *out
         memcpy(out->output[i].name, r->p->out[i].name, sizeof out->output[i].name);
         out->output[i].cid = out->value[i]->cid;
         out->output_count = i + 1;
+        if (r->x->trace != NULL &&
+            (st = exec_trace_output(r->x->trace, i, out->value[i], err)) != EMAC_OK)
+            return st;
     }
     return EMAC_OK;
 }
@@ -262,7 +284,9 @@ uint64_t exec_memory_max(const struct exec *x)
 
 void exec_result_release(struct exec *x, struct exec_result *r)
 {
-    for (uint32_t i = 0; i < r->output_count; i++)
-        store_value_drop(x->cfg.store, r->value[i]);
+    for (uint32_t i = 0; i < r->output_count; i++) {
+        if (r->value[i] != NULL) /* a trace need not make all */
+            store_value_drop(x->cfg.store, r->value[i]);
+    }
     *r = (struct exec_result){0};
 }

@@ -146,9 +146,7 @@ static void piece_drop(struct part_sum *s, uint32_t i)
 static void part_add(void *ctx, uint32_t into, uint32_t from)
 {
     struct part_sum *s = ctx;
-    struct exec *x = s->r->x;
     float *dst;
-    size_t n = exec_bundle_floats(&s->r->p->sum);
     if (s->st != EMAC_OK)
         return;
     EMAC_TRY(s->st, piece_load(s, into, s->err));
@@ -158,7 +156,7 @@ static void part_add(void *ctx, uint32_t into, uint32_t from)
         EMAC_TRY(s->st, sum_take(s, &dst, s->err));
     struct exec_stint stint = exec_stint_begin(s->r);
     EMAC_TRY(s->st,
-             device_add(x->cfg.dev, dst, piece_data(s, into), piece_data(s, from), n, s->err));
+             exec_add(s->r, &s->r->p->sum, dst, piece_data(s, into), piece_data(s, from), s->err));
     exec_stint_end(s->r, &stint);
     s->piece[into].own = dst;
     piece_unhold(s, &s->piece[into]);

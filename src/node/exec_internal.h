@@ -53,6 +53,7 @@ struct exec_program {
 #define EXEC_DATA_SHARE 16
 
 struct exec_chunk;
+struct exec_trace;
 
 struct exec {
     struct exec_config cfg;
@@ -64,6 +65,7 @@ struct exec {
     uint64_t reads;
     struct resident_set resident;
     struct duty duty;
+    struct exec_trace *trace; /* NULL: nobody watches the task under way */
 };
 
 /* Memory that the host fills and the device reads: one piece where they share memory, else two. */
@@ -236,6 +238,9 @@ enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err);
 enum emac_status exec_finite(struct exec_run *r, const struct bundle *layout, const float *data,
                              struct emac_err *err);
 size_t exec_bundle_floats(const struct bundle *layout);
+/* dst = a + b over the numbers of a bundle: a step of the fixed tree. */
+enum emac_status exec_add(struct exec_run *r, const struct bundle *layout, float *dst,
+                          const float *a, const float *b, struct emac_err *err);
 bool exec_is_cancelled(struct exec_run *r);
 /* Around what the device does: its time counts as computing, and towards the owner's share. */
 struct exec_stint {
@@ -243,5 +248,18 @@ struct exec_stint {
 };
 struct exec_stint exec_stint_begin(struct exec_run *r);
 void exec_stint_end(struct exec_run *r, const struct exec_stint *s);
+
+/* ---- exec_trace.c: what a traced task does instead ---- */
+enum emac_status exec_trace_graph(struct exec_run *r, struct emac_err *err);
+enum emac_status exec_trace_add(struct exec_trace *t, const struct bundle *l, float *dst,
+                                const float *a, const float *b, struct emac_err *err);
+/* Output bundle i is not to be made: it is not asked for, or *st says why. */
+bool exec_trace_skips(struct exec_trace *t, struct exec_run *r, uint32_t i, enum emac_status *st,
+                      struct emac_err *err);
+/* Output i is made. */
+enum emac_status exec_trace_output(struct exec_trace *t, uint32_t i, const struct store_value *v,
+                                   struct emac_err *err);
+/* Numbers in memory mean nothing, because they were not computed. `t` may be NULL. */
+bool exec_trace_is_dry(const struct exec_trace *t);
 
 #endif

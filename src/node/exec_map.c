@@ -32,16 +32,13 @@ static float *numbers(const struct exec_map *m, uint8_t *file)
 static enum emac_status leaf_add(struct exec_map *m, uint32_t index, uint8_t *leaf,
                                  struct emac_err *err)
 {
-    struct exec *x = m->r->x;
-    size_t n = exec_bundle_floats(m->sum);
     struct exec_stint stint = exec_stint_begin(m->r);
     enum emac_status st = EMAC_OK;
     for (uint32_t bits = index; (bits & 1) != 0; bits >>= 1) {
         EMAC_ASSERT(m->depth > 0);
         uint8_t *left = m->pile[--m->depth];
         if (st == EMAC_OK)
-            st = device_add(x->cfg.dev, numbers(m, left), numbers(m, left), numbers(m, leaf), n,
-                            err);
+            st = exec_add(m->r, m->sum, numbers(m, left), numbers(m, left), numbers(m, leaf), err);
         m->spare[m->spares++] = leaf;
         leaf = left;
     }
@@ -78,14 +75,11 @@ out:
 /* The halves that have no equal: a count that is no power of two is the tree's ragged edge. */
 static enum emac_status pile_fold(struct exec_map *m, struct emac_err *err)
 {
-    struct exec *x = m->r->x;
-    size_t n = exec_bundle_floats(m->sum);
     enum emac_status st = EMAC_OK;
     while (m->depth > 1) {
         uint8_t *right = m->pile[--m->depth], *left = m->pile[m->depth - 1];
         if (st == EMAC_OK)
-            st = device_add(x->cfg.dev, numbers(m, left), numbers(m, left), numbers(m, right), n,
-                            err);
+            st = exec_add(m->r, m->sum, numbers(m, left), numbers(m, left), numbers(m, right), err);
         m->spare[m->spares++] = right;
     }
     return st;

@@ -256,8 +256,7 @@ static enum emac_status metrics_add(struct steps_run *s, const struct bundle *l,
                                     struct emac_err *err)
 {
     float *total = numbers(l, s->total);
-    return device_add(s->r->x->cfg.dev, total, total, numbers(l, s->metrics), exec_bundle_floats(l),
-                      err);
+    return exec_add(s->r, l, total, total, numbers(l, s->metrics), err);
 }
 
 static enum emac_status optimiser_step(struct steps_run *s, uint32_t number, struct emac_err *err)

@@ -356,13 +356,28 @@ struct trace {
     uint8_t digest[64][32];
 };
 
-static void trace_each(void *ctx, uint32_t node, enum op op, const uint8_t digest[32])
-{
-    struct trace *t = ctx;
+struct watch {
+    struct graph_plan *p;
+    struct trace *t;
+};
 
-    (void)op;
-    t->node[t->count] = node;
-    memcpy(t->digest[t->count++], digest, 32);
+static enum emac_status trace_each(void *ctx, const struct graph_step *step, struct emac_err *e)
+{
+    struct watch *w = ctx;
+    uint8_t each[OP_OUT_MAX][32];
+    enum emac_status st = graph_step_run(w->p, dev, step, e);
+
+    if (st != EMAC_OK || step->copy)
+        return st;
+    for (uint32_t k = 0; k < step->outputs; k++) {
+        size_t bytes = 0;
+
+        assert_true(shape_bytes(step->out[k].dtype, &step->out[k].shape, &bytes));
+        crypto_sha256(each[k], step->out[k].data, bytes);
+    }
+    w->t->node[w->t->count] = step->node;
+    crypto_sha256(w->t->digest[w->t->count++], each, 32 * (size_t)step->outputs);
+    return EMAC_OK;
 }
 
 static void trace_run(const struct graph *g, const struct ends *e, struct trace *t)
@@ -375,7 +390,9 @@ static void trace_run(const struct graph *g, const struct ends *e, struct trace 
         graph_bind_input(p, i, e->in[i]);
     for (uint32_t i = 0; i < g->outputs; i++)
         graph_bind_output(p, i, e->out[i]);
-    ASSERT_OK(graph_trace(p, dev, trace_each, t, err));
+    struct watch w = {p, t};
+    ASSERT_OK(graph_visit(p, dev, trace_each, &w, err));
+    ASSERT_OK(graph_visited_check(p, dev, err));
     graph_plan_free(p);
 }
 

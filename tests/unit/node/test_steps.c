@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "model/local_sgd.h"
+#include "trace_check.h"
 #include "work/family.h"
 
 #define STEPS    4
@@ -28,7 +29,25 @@ struct local {
     struct rig rig;
     struct exec_result init;
     struct cid steps, outer, identity;
+    struct emac_buf *roots; /* of its tasks' traces; NULL: they are just run */
 };
+
+/* The last leaves are of what the step and the end made; those in the middle of carried state. */
+static void task_run(struct local *l, const struct task *t, struct exec_result *out)
+{
+    uint8_t root[SHA256_BYTES];
+    if (l->roots == NULL) {
+        assert_ok(exec_run(l->rig.exec, t, out, err));
+        return;
+    }
+    uint64_t leaves = trace_root(l->rig.exec, t, out, root);
+    if (l->roots->len == 0 || t->part_count > 0) {
+        for (uint64_t k = 1; k <= 5; k++)
+            trace_judged(l->rig.exec, l->rig.exec, t, leaves * k / 6);
+        trace_judged(l->rig.exec, l->rig.exec, t, leaves - 1);
+    }
+    assert_ok(emac_buf_append(l->roots, root, sizeof root, err));
+}
 
 static struct cid steps_put(struct local *l, const struct cid *end)
 {
@@ -238,14 +257,36 @@ static void run_round(struct local *l, const struct local_recipe *r, struct exec
             set_text(t.input[0].name, "carry");
             t.input[0].cid = output(&l->init, "carry")->cid;
         }
-        assert_ok(exec_run(l->rig.exec, &t, &delta[m], err));
+        task_run(l, &t, &delta[m]);
         part[m] = (struct task_part){m, 1, output(&delta[m], "delta")->cid};
     }
     struct task t = {.program = l->outer, .total = REPLICAS, .part = part, .part_count = REPLICAS};
     if (local_has_momentum(r))
         task_input_add(&t, "outer", &output(&l->init, "outer")->cid);
     task_input_add(&t, "params", params);
-    assert_ok(exec_run(l->rig.exec, &t, out, err));
+    task_run(l, &t, out);
+}
+
+/* TRACE-1, for programs of steps and parts that go through a graph */
+static void test_traces_of_a_round(void **state)
+{
+    static const enum isa isas[] = {ISA_BEST, ISA_PORTABLE};
+    struct emac_buf roots[2];
+    for (size_t i = 0; i < EMAC_COUNT(isas); i++) {
+        struct local l;
+        struct exec_result result[REPLICAS + 1];
+        emac_buf_init(&roots[i], 1 << 16);
+        local_open(&l, isas[i], false, &recipes[1]);
+        l.roots = &roots[i];
+        run_round(&l, &recipes[1], result, &result[REPLICAS]);
+        for (size_t k = 0; k <= REPLICAS; k++)
+            exec_result_release(l.rig.exec, &result[k]);
+        local_close(&l);
+    }
+    assert_int_equal(roots[0].len, (REPLICAS + 1) * SHA256_BYTES);
+    assert_memory_equal(roots[0].data, roots[1].data, roots[0].len);
+    emac_buf_release(&roots[0]);
+    emac_buf_release(&roots[1]);
 }
 
 /* All outputs of a round, in one digest. */
@@ -444,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_steps_equal_tasks_of_their_own),
         cmocka_unit_test(test_steps_go_on),
         cmocka_unit_test(test_devices_agree),
+        cmocka_unit_test(test_traces_of_a_round),
         cmocka_unit_test(test_the_outer_step_by_hand),
         cmocka_unit_test(test_tasks_that_make_no_sense),
         cmocka_unit_test(test_programs_that_make_no_sense),
