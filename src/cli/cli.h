@@ -37,6 +37,7 @@
     X(asset, "publish, buy and trace models and data under licences")                              \
     X(doctor, "is this machine fit to join, and what would it earn")                               \
     X(wallet, "make and show your key and balance")                                                \
+    X(bond, "stake money on a rig's honesty")                                                      \
     X(ledger, "balances, journal and audit of the ledger")                                         \
     X(chain, "deposit, settle and claim on an EVM chain")
 

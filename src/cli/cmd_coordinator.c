@@ -8,9 +8,13 @@
 
 struct coordinator_args {
     const char *dir, *address, *chain;
-    uint64_t port;
+    uint64_t port, window_s;
     bool dev;
 };
+
+#define WINDOW_UNSET   UINT64_MAX
+#define WINDOW_USUAL_S 86400 /* where the money is real */
+#define WINDOW_S_MAX   (366u * 86400u)
 
 /* "<dir>/url" tells scripts and `emac up` where the coordinator listens. */
 static enum emac_status write_url(struct cli *c, const char *dir, const char *url)
@@ -41,11 +45,11 @@ static enum emac_status serve(struct cli *c, const struct coordinator_config *cf
 
 enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
 {
-    struct coordinator_args a = {.address = "127.0.0.1", .port = 7070};
+    struct coordinator_args a = {.address = "127.0.0.1", .port = 7070, .window_s = WINDOW_UNSET};
     const struct cli_option options[] = {
         {"dir", 0, OPT_TEXT, &a.dir},     {"address", 0, OPT_TEXT, &a.address},
         {"port", 0, OPT_U64, &a.port},    {"dev", 0, OPT_FLAG, &a.dev},
-        {"chain", 0, OPT_TEXT, &a.chain},
+        {"chain", 0, OPT_TEXT, &a.chain}, {"window", 0, OPT_U64, &a.window_s},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     char dir[OS_PATH_MAX];
@@ -54,6 +58,11 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
         return st;
     if (a.port > 65535)
         return emac_fail(&c->err, EMAC_INVALID, "port goes up to 65535");
+    if (a.window_s == WINDOW_UNSET)
+        a.window_s = a.dev ? 0 : WINDOW_USUAL_S;
+    if (a.window_s > WINDOW_S_MAX)
+        return emac_fail(&c->err, EMAC_INVALID, "window goes up to %u seconds, a year",
+                         WINDOW_S_MAX);
     if (a.dir) {
         if (!emac_strcpy(dir, sizeof(dir), a.dir))
             return emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", a.dir);
@@ -73,6 +82,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
                                            .address = a.address,
                                            .port = (uint16_t)a.port,
                                            .dev = a.dev,
+                                           .window_ms = a.window_s * 1000,
                                            .chain = a.chain ? &chain : NULL,
                                            .routes = GATEWAY_ROUTES,
                                            .route_count = GATEWAY_ROUTE_COUNT};

@@ -35,16 +35,31 @@ static const struct rule RULES[] = {
      " ON r.job = t.job AND r.task = t.cid WHERE r.state IN ('held', 'settled')"
      " GROUP BY t.job, t.cid, t.need HAVING COUNT(*) > t.need) d",
      "tasks were paid more often than they were to be executed (COORD-3)"},
-    {"SELECT COUNT(*) FROM tasks t WHERE t.state = 'accepted' AND NOT EXISTS (SELECT 1"
+    /* What a liar said within the window of a job that has ended is unpaid, but was delivered. */
+    {"SELECT COUNT(*) FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.state = 'accepted'"
+     " AND NOT EXISTS (SELECT 1"
      " FROM receipts r WHERE r.job = t.job AND r.task = t.cid AND r.outputs = t.outputs"
-     " AND r.state <> 'void')",
+     " AND (r.state <> 'void' OR j.state NOT IN ('running', 'paused')))",
      "accepted results have no receipt"},
     {"SELECT COUNT(*) FROM receipts r JOIN tasks t ON t.job = r.job AND t.cid = r.task"
      " WHERE r.state IN ('held', 'settled') AND t.state = 'accepted' AND r.outputs <> t.outputs",
      "paid receipts differ from the accepted result"},
     {"SELECT COUNT(*) FROM receipts r JOIN jobs j ON j.id = r.job WHERE r.state = 'held'"
-     " AND j.state NOT IN ('running', 'paused')",
-     "receipts of closed jobs are still held"},
+     " AND j.state NOT IN ('running', 'paused') AND j.settle_ms = 0",
+     "receipts of closed jobs are still held (STAND-1)"},
+    {"SELECT COUNT(*) FROM jobs j WHERE j.settle_ms > 0 AND (j.state IN ('running', 'paused')"
+     " OR EXISTS (SELECT 1 FROM receipts r WHERE r.job = j.id AND r.state = 'settled'))",
+     "jobs were settled although they are open, or their dispute window is (STAND-1)"},
+    {"SELECT COUNT(*) FROM (SELECT did, SUM(units) AS units FROM bonds GROUP BY did) b"
+     " WHERE b.units <> COALESCE((SELECT a.units FROM audit_balances a"
+     " WHERE a.account = 'stake:' || b.did), 0)",
+     "stakes differ from the bonds that were put there (STAND-2)"},
+    {"SELECT COUNT(*) FROM audit_balances a WHERE a.account LIKE 'stake:%' AND a.units <> 0"
+     " AND NOT EXISTS (SELECT 1 FROM bonds b WHERE 'stake:' || b.did = a.account)",
+     "stakes are nobody's bond (STAND-2)"},
+    {"SELECT COUNT(*) FROM (SELECT did, SUM(slashed) AS units FROM bonds GROUP BY did) b"
+     " WHERE b.units <> (SELECT COALESCE(SUM(s.units), 0) FROM slashes s WHERE s.did = b.did)",
+     "bonds were slashed without a proof (STAND-3)"},
     {"SELECT COUNT(*) FROM receipts r LEFT JOIN leases l ON l.id = r.lease"
      " AND l.job = r.job AND l.task = r.task AND l.node = r.node"
      " WHERE l.id IS NULL",
@@ -59,7 +74,8 @@ static const struct rule RULES[] = {
      " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'held') THEN 1 ELSE 0 END",
      "the sum of all held balances differs from the receipts"},
     {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
-     " WHERE account LIKE 'rig:%') + (SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts) <>"
+     " WHERE account LIKE 'rig:%') + (SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts) +"
+     " (SELECT COALESCE(SUM(put - returned), 0) FROM bonds WHERE source LIKE 'rig:%') <>"
      " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') THEN 1 ELSE 0 END",
      "what rigs were paid differs from their settled receipts"},
     {"SELECT COUNT(*) FROM chain_payouts p WHERE p.cumulative - p.claimed <>"
@@ -70,8 +86,10 @@ static const struct rule RULES[] = {
      "epochs have a total that is not the sum of their leaves"},
     {"SELECT COUNT(*) FROM receipts r JOIN nodes n ON n.did = r.node JOIN jobs j ON j.id = r.job"
      " WHERE n.state = 'quarantined' AND r.state IN ('held', 'unpaid')"
-     " AND j.state IN ('running', 'paused')",
-     "receipts of quarantined rigs still count (COORD-7)"},
+     " AND (j.state IN ('running', 'paused') OR j.settle_ms > 0)"
+     " AND (n.fault <> 'faulty' OR NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job"
+     " AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs))",
+     "receipts of quarantined rigs still count (COORD-7, STAND-5)"},
 };
 
 struct filling {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "coordinator/api.h"
-#include "coordinator/internal.h"
+#include "coordinator/bonds.h"
 
 #define TICK_MS          50
 #define DEPOT_LOOK_MS    2000 /* at least so often the depot is looked into for checkpoints */
@@ -35,6 +35,10 @@ static void tick(struct coordinator *c, uint64_t count)
     tick_jobs(c, flush);
     sweeps_tick(c);
     serve_tick(c);
+    if (flush) {
+        money_settle_due(c);
+        bonds_return_due(c);
+    }
     if (count % (DEPOT_LOOK_MS / TICK_MS) == 0)
         c->depot_dirty = true;
     os_mutex_unlock(&c->lock);
@@ -232,6 +236,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, depot_start(c, err));
     EMAC_TRY(st, http_client_new(&c->http, err));
     EMAC_TRY(st, nodes_load(c, err));
+    c->stakes_stale = true;
     EMAC_TRY(st, jobs_open(c, err));
     EMAC_TRY(st, sweeps_open(c, err));
     if (cfg->chain != NULL)

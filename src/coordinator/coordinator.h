@@ -27,8 +27,9 @@
  *     made (or lapsed, which is logged and counted), no dispute is open, and its
  *     final parameters lie in the depot. Then held money is settled and the rest
  *     of the escrow goes back to the user.
- *  7  A quarantined rig gets 403 from then on; its unsettled receipts are void,
- *     its money returned to the escrows, results that only it supports are open.
+ *  7  A quarantined rig gets 403 from then on; its unsettled receipts are void (of a
+ *     merely faulty one those that nobody confirmed: STAND-5 of coordinator/trust.h),
+ *     that money returned, results that only it supports are open.
  *  8  A signed request made before the start of this process is refused once the
  *     database is older than the process: the cache of used nonces starts empty.
  *
@@ -39,8 +40,9 @@
  *   running, paused -> succeeded  COORD-6 (a paused one whose last due check lapsed)
  *   running, paused -> failed     a task fails by itself on two rigs (numeric, invalid, ...)
  *   running, paused -> cancelled  by the owner
- * On leaving running/paused: open leases are cancelled, held money of rigs not in dispute is
- * settled, royalties are paid (ASSET-4), the rest of the escrow is refunded. */
+ * On leaving running/paused: open leases are cancelled, what was disputed is void, royalties are
+ * paid (ASSET-4), the rest of the escrow is refunded, and what is held for rigs is settled when the
+ * dispute window after it closes (STAND-1). */
 #ifndef EMAC_COORDINATOR_COORDINATOR_H
 #define EMAC_COORDINATOR_COORDINATOR_H
 
@@ -69,6 +71,7 @@ struct coordinator_config {
     uint32_t heartbeat_ms;    /* what rigs are told */
     uint32_t check_lapse_ms;  /* a check lapses after so long without a second rig */
     uint32_t lost_grace_ms;   /* state that no live rig holds is given up after; lease_ttl_ms */
+    uint64_t window_ms;       /* pay is held for so long after its job; 0: none (STAND-1) */
     uint32_t rate_per_s;      /* signed requests a second and signer; bursts of twice that */
     uint32_t connections_max; /* 1024 */
     uint64_t depot_quota;     /* bytes; 0: 1 TiB */

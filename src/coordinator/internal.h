@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "coordinator/api.h"
+#include "coordinator/money.h"
 #include "coordinator/state.h"
 
 /* ---- migrations.c ---- */
@@ -69,30 +70,6 @@ enum emac_status metrics_write(struct coordinator *c, const struct cjob *j, cons
 enum emac_status metrics_forget(struct coordinator *c, const struct cjob *j, const struct ctask *t,
                                 struct emac_err *err);
 http_handler metrics_get, job_rigs_get;
-
-/* ---- money.c: all in tx ---- */
-/* The first money of a job (fund_key NULL) or more of it; *posted (may be NULL) is false when the
- * key was used before. */
-enum emac_status money_escrow(struct coordinator *c, const char *job, const char *owner,
-                              int64_t units, const char *fund_key, bool *posted,
-                              struct emac_err *err);
-enum emac_status money_pay(struct coordinator *c, const char *job, const char *did,
-                           const struct cid *task, int64_t units, struct emac_err *err);
-/* Everything held for `did` in the job goes back to the escrow; *units = how much. */
-enum emac_status money_void(struct coordinator *c, const char *job, const char *did, int64_t *units,
-                            struct emac_err *err);
-/* What one receipt holds goes back. */
-enum emac_status money_void_one(struct coordinator *c, const char *job, const char *did,
-                                const struct cid *task, int64_t units, struct emac_err *err);
-/* Held -> rigs, receipts become 'settled'; the rest of the escrow -> owner. */
-enum emac_status money_settle(struct coordinator *c, const char *job, const char *owner,
-                              int64_t *refunded, struct emac_err *err);
-enum emac_status money_escrow_balance(struct coordinator *c, const char *job, int64_t *out,
-                                      struct emac_err *err);
-enum emac_status money_faucet(struct coordinator *c, const char *did, bool *given,
-                              struct emac_err *err);
-/* handlers */
-http_handler ledger_balances_get, ledger_journal_get, ledger_audit_get, faucet_post;
 
 /* ---- chain.c ---- */
 struct chain_config;
@@ -223,9 +200,9 @@ enum verdict { VERDICT_OPEN, VERDICT_AGREED, VERDICT_DISPUTED };
 /* Of the votes for a task: which outputs hold? *winner = index of a vote for them. AGREED: all
  * votes alike, or a majority of at least two; then the votes that differ are the losers'. */
 enum verdict verify_votes(const struct vote *vote, uint32_t count, uint32_t *winner);
-/* In tx: quarantine the rig, void its receipts in open jobs, withdraw what only it supports, settle
- * the disputes that thereby end (which may quarantine more). Memory is stale afterwards: the caller
- * commits and calls verify_after. */
+/* In tx: quarantine the rig as outvoted, void its receipts that are not settled, withdraw what only
+ * it supports, settle the disputes that thereby end (which may quarantine more). Memory is stale
+ * afterwards: the caller commits and calls verify_after. */
 enum emac_status verify_quarantine(struct coordinator *c, const char *did, const char *why,
                                    struct emac_err *err);
 /* In tx: quarantine those whose votes differ from the accepted outputs of `t`, whose row must say

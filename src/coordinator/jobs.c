@@ -301,7 +301,7 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
                          " WHERE job = ? AND state = 'open'",
                          "it", (int64_t)wall_ms(c), j->id));
     EMAC_TRY(st, assets_pay(c, j->id, &j->plan->job, j->st.step, err));
-    EMAC_TRY(st, money_settle(c, j->id, j->owner, refunded, err));
+    EMAC_TRY(st, money_close(c, j->id, j->owner, refunded, err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
     st =
         db_exec(c->db, err,
@@ -323,12 +323,14 @@ enum emac_status job_end(struct coordinator *c, struct cjob *j, enum job_state s
     st = end_rows(c, j, state, reason, &refunded, err);
     if (st != EMAC_OK) {
         db_rollback(c->db);
+        c->stakes_stale = true;
         return st;
     }
     ledger_amount_text(text, refunded);
     job_log(c, j->id, state == JOB_FAILED ? LOG_ERROR : LOG_INFO,
-            "%s%s%s; rigs are paid, %s EMAC go back to the owner", job_state_name(state),
-            reason[0] ? ": " : "", reason, text);
+            "%s%s%s; rigs are paid%s, %s EMAC go back to the owner", job_state_name(state),
+            reason[0] ? ": " : "", reason,
+            c->cfg.window_ms ? " once the dispute window closes" : "", text);
     EMAC_TRY(st, db_commit(c->db, err));
     if (state != JOB_SUCCEEDED)
         plan_unpin(c, j->id, j->plan);

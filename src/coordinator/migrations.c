@@ -134,10 +134,28 @@ static const char SWEEPS[] =
     " step BIGINT NOT NULL, loss DOUBLE PRECISION NOT NULL," /* step < 0: its last */
     " PRIMARY KEY (sweep, trial, rung));";
 
+/* trust.h, bonds.h. A bond's `source` is the account it came from and goes back to; return_ms:
+ * when, 0 as long as no notice is given. A job's settle_ms: when its dispute window closes, 0: it
+ * is settled or not over. Who was quarantined before had lost to a majority. */
+static const char STANDING[] =
+    "ALTER TABLE nodes ADD COLUMN fault TEXT NOT NULL DEFAULT '';"
+    "UPDATE nodes SET fault = 'outvoted' WHERE state = 'quarantined';"
+    "ALTER TABLE jobs ADD COLUMN settle_ms BIGINT NOT NULL DEFAULT 0;"
+    "CREATE INDEX jobs_to_settle ON jobs (settle_ms) WHERE settle_ms > 0;"
+    "CREATE TABLE bonds ("
+    " did TEXT NOT NULL, source TEXT NOT NULL, units BIGINT NOT NULL CHECK (units >= 0),"
+    " put BIGINT NOT NULL, returned BIGINT NOT NULL, slashed BIGINT NOT NULL,"
+    " return_ms BIGINT NOT NULL, PRIMARY KEY (did, source),"
+    " CHECK (units = put - returned - slashed));"
+    "CREATE INDEX bonds_to_return ON bonds (return_ms) WHERE return_ms > 0;"
+    "CREATE TABLE slashes ("
+    " proof TEXT NOT NULL, did TEXT NOT NULL, job TEXT NOT NULL, units BIGINT NOT NULL,"
+    " why TEXT NOT NULL, at_ms BIGINT NOT NULL, PRIMARY KEY (proof, did));";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {
     {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS},
     {"104_values", VALUES},      {"105_assets", ASSETS},     {"106_votes", VOTES},
-    {"107_shares", SHARES},      {"108_sweeps", SWEEPS}};
+    {"107_shares", SHARES},      {"108_sweeps", SWEEPS},     {"109_standing", STANDING}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

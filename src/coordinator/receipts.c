@@ -456,6 +456,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
         db_rollback(c->db);
     if (st != EMAC_OK) {
         j->stale = true; /* memory ran ahead of the rows that were not written */
+        c->stakes_stale = true;
         jobs_refresh(c);
         return st;
     }

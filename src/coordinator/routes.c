@@ -1,6 +1,7 @@
 /* The table of routes: dispatch is driven by it, and a test holds docs/api/openapi.yaml against
  * it. */
 #include "coordinator/assets.h"
+#include "coordinator/bonds.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,9 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},
     {"GET", "/v1/ledger/audit", 0, ledger_audit_get},
     {"POST", "/v1/faucet", API_BODY_SMALL, faucet_post},
+    {"GET", "/v1/bonds", 0, bonds_get},
+    {"POST", "/v1/bonds", API_BODY_SMALL, bonds_post},
+    {"POST", "/v1/bonds/return", API_BODY_SMALL, bonds_return_post},
     {"GET", "/v1/chain", 0, chain_get},
     {"GET", "/v1/chain/epochs/{epoch}", 0, chain_epoch_get_one},
     {"POST", "/v1/chain/settle", API_BODY_SMALL, chain_settle_post},

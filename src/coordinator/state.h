@@ -62,6 +62,8 @@ struct node {
     uint64_t memory_bytes, disk_bytes;
     enum node_state state;
     char reason[REASON_MAX]; /* why it is quarantined */
+    int64_t bond_units;      /* of its bonds without notice; mirrors of rows, like the next */
+    int64_t held_units;      /* of all jobs */
     bool present;            /* said hello to this process */
     bool stored;             /* has a row; others point to it: never freed while we run */
     bool reachable;          /* serves blocks at `url` */
@@ -239,6 +241,7 @@ struct coordinator {
     struct cid unheld[UNHELD_MAX]; /* rigs said to hold these and did not bring them: ring */
     uint32_t unheld_next;
     struct emac_buf unpins; /* of struct unpin */
+    bool stakes_stale;      /* bonds and pay of rigs must be read again before use (bonds.h) */
     struct serve_queue *serve;
     struct chain_side *chain; /* NULL: no chain is configured */
 

@@ -4,7 +4,7 @@
  * bit, so two votes that differ prove that somebody erred or lied; a third rig tells who.
  * Everything that writes here runs inside a transaction of the caller and may change memory as it
  * goes: a caller whose transaction fails marks the job stale, and memory is built from the rows. */
-#include "coordinator/internal.h"
+#include "coordinator/bonds.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,13 +91,18 @@ enum emac_status verify_pay(struct coordinator *c, struct cjob *j, struct ctask 
 
 /* ---- quarantine ---- */
 
-static enum emac_status node_row_quarantine(struct coordinator *c, const char *did, const char *why,
-                                            struct emac_err *err)
+/* The worst that is known of a rig stays: who was faulty may turn out to have lied. */
+static enum emac_status node_row_quarantine(struct coordinator *c, const char *did,
+                                            enum fault fault, const char *why, struct emac_err *err)
 {
+    static const char *const NAME[] = {"faulty", "outvoted", "liar"};
+    EMAC_ASSERT((size_t)fault < EMAC_COUNT(NAME));
     return db_exec(c->db, err,
-                   "UPDATE nodes SET state = 'quarantined', reason = ?"
-                   " WHERE did = ? AND state <> 'quarantined'",
-                   "tt", why, did);
+                   "UPDATE nodes SET state = 'quarantined', reason = ?, fault = ?"
+                   " WHERE did = ? AND (state <> 'quarantined' OR"
+                   " (fault = 'faulty' AND ? <> 'faulty') OR"
+                   " (fault = 'outvoted' AND ? = 'liar'))",
+                   "ttttt", why, NAME[fault], did, NAME[fault], NAME[fault]);
 }
 
 static enum emac_status leases_cancel(struct coordinator *c, struct cjob *j, const char *did,
@@ -197,7 +202,7 @@ out:
 }
 
 static enum emac_status quarantine_in_job(struct coordinator *c, struct cjob *j, const char *did,
-                                          struct emac_err *err)
+                                          enum fault fault, struct emac_err *err)
 {
     struct emac_buf cids;
     int64_t voided = 0, withdrawn = 0;
@@ -205,7 +210,7 @@ static enum emac_status quarantine_in_job(struct coordinator *c, struct cjob *j,
     enum emac_status st;
     emac_buf_init(&cids, CID_SET_MAX * sizeof(struct cid));
     j->stale = true;
-    EMAC_TRY(st, money_void(c, j->id, did, &voided, err));
+    EMAC_TRY(st, money_void(c, j->id, NULL, did, fault, &voided, err));
     j->escrow_units += voided;
     EMAC_TRY(st, leases_cancel(c, j, did, err));
     EMAC_TRY(st, results_withdraw(c, j, did, &withdrawn, err));
@@ -225,15 +230,35 @@ out:
     return st;
 }
 
+static enum emac_status quarantine(struct coordinator *c, const char *did, enum fault fault,
+                                   const char *why, struct emac_err *err)
+{
+    EMAC_ASSERT(db_in_transaction(c->db));
+    enum emac_status st = node_row_quarantine(c, did, fault, why, err);
+    LOG_W("coordinator", "rig '%s' is quarantined: %s", did, why);
+    for (uint32_t i = 0; st == EMAC_OK && i < c->job_count; i++)
+        st = quarantine_in_job(c, c->job[i], did, fault, err);
+    if (st == EMAC_OK)
+        st = money_void_closed(c, did, fault, err);
+    return st;
+}
+
 enum emac_status verify_quarantine(struct coordinator *c, const char *did, const char *why,
                                    struct emac_err *err)
 {
-    EMAC_ASSERT(db_in_transaction(c->db));
-    enum emac_status st = node_row_quarantine(c, did, why, err);
-    LOG_W("coordinator", "rig '%s' is quarantined: %s", did, why);
-    for (uint32_t i = 0; st == EMAC_OK && i < c->job_count; i++)
-        st = quarantine_in_job(c, c->job[i], did, err);
-    return st;
+    return quarantine(c, did, FAULT_OUTVOTED, why, err);
+}
+
+enum emac_status punish_faulty(struct coordinator *c, const char *did, const char *why,
+                               struct emac_err *err)
+{
+    return quarantine(c, did, FAULT_FAULTY, why, err);
+}
+
+enum emac_status punish_liar(struct coordinator *c, const struct lie *lie, struct emac_err *err)
+{
+    enum emac_status st = quarantine(c, lie->did, FAULT_LIAR, lie->why, err);
+    return st == EMAC_OK ? bonds_slash(c, lie, err) : st;
 }
 
 /* Bring the rigs in memory to the state of their rows. */
@@ -259,6 +284,7 @@ static void nodes_sync(struct coordinator *c)
 void verify_after(struct coordinator *c)
 {
     struct emac_err err = {0};
+    c->stakes_stale = true;
     nodes_sync(c);
     for (uint32_t i = 0; i < c->job_count; i++) {
         struct cjob *j = c->job[i];
