@@ -68,6 +68,8 @@ static void terms_say(struct cli *c, json_t *a)
     cli_say(c, "owner        %s", cli_str(a, "owner"));
     cli_say(c, "price        %s EMAC once, %s EMAC a million tokens or samples trained on",
             cli_str(price, "once"), cli_str(price, "train"));
+    cli_say(c, "             %s EMAC a million tokens read and written",
+            cli_str(price, "inference"));
     cli_say(c, "share        %.4g %% of what a model made from it earns",
             100 * cli_num(a, "share"));
     cli_say(c, "commercial   %s", json_is_true(json_object_get(a, "commercial")) ? "yes" : "no");

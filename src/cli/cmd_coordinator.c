@@ -4,10 +4,11 @@
 #include "cli/cli.h"
 #include "coordinator/coordinator.h"
 #include "gateway/gateway.h"
+#include "ledger/ledger.h"
 #include "os/process.h"
 
 struct coordinator_args {
-    const char *dir, *address, *chain;
+    const char *dir, *address, *chain, *serving, *serving_price;
     uint64_t port, window_s;
     bool dev;
 };
@@ -43,13 +44,35 @@ static enum emac_status serve(struct cli *c, const struct coordinator_config *cf
     return st;
 }
 
+/* The play money of a development network buys nothing, so its gateway asks nobody for a key. */
+static enum emac_status serving_options(struct cli *c, const struct coordinator_args *a,
+                                        struct coordinator_config *cfg)
+{
+    const char *mode = a->serving ? a->serving : a->dev ? "free" : "metered";
+    bool metered = strcmp(mode, "metered") == 0;
+    if (!metered && strcmp(mode, "free") != 0)
+        return emac_fail(&c->err, EMAC_INVALID, "'--serving %s' must be free or metered", mode);
+    cfg->serving = metered ? SERVING_METERED : SERVING_FREE;
+    if (a->serving_price == NULL)
+        return EMAC_OK;
+    enum emac_status st = ledger_amount_parse(a->serving_price, &cfg->serving_units, &c->err);
+    if (cfg->serving_units == 0)
+        cfg->serving_units = -1;
+    return st == EMAC_OK ? st : emac_wrap(&c->err, "--serving-price");
+}
+
 enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
 {
     struct coordinator_args a = {.address = "127.0.0.1", .port = 7070, .window_s = WINDOW_UNSET};
     const struct cli_option options[] = {
-        {"dir", 0, OPT_TEXT, &a.dir},     {"address", 0, OPT_TEXT, &a.address},
-        {"port", 0, OPT_U64, &a.port},    {"dev", 0, OPT_FLAG, &a.dev},
-        {"chain", 0, OPT_TEXT, &a.chain}, {"window", 0, OPT_U64, &a.window_s},
+        {"dir", 0, OPT_TEXT, &a.dir},
+        {"address", 0, OPT_TEXT, &a.address},
+        {"port", 0, OPT_U64, &a.port},
+        {"dev", 0, OPT_FLAG, &a.dev},
+        {"chain", 0, OPT_TEXT, &a.chain},
+        {"window", 0, OPT_U64, &a.window_s},
+        {"serving", 0, OPT_TEXT, &a.serving},
+        {"serving-price", 0, OPT_TEXT, &a.serving_price},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     char dir[OS_PATH_MAX];
@@ -63,6 +86,16 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
     if (a.window_s > WINDOW_S_MAX)
         return emac_fail(&c->err, EMAC_INVALID, "window goes up to %u seconds, a year",
                          WINDOW_S_MAX);
+    struct coordinator_config cfg = {.os = c->os,
+                                     .address = a.address,
+                                     .port = (uint16_t)a.port,
+                                     .dev = a.dev,
+                                     .window_ms = a.window_s * 1000,
+                                     .routes = GATEWAY_ROUTES,
+                                     .route_count = GATEWAY_ROUTE_COUNT};
+    st = serving_options(c, &a, &cfg);
+    if (st != EMAC_OK)
+        return st;
     if (a.dir) {
         if (!emac_strcpy(dir, sizeof(dir), a.dir))
             return emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", a.dir);
@@ -77,14 +110,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
         st = chain_config_load(c->os, a.chain, &chain, &c->err);
     if (st != EMAC_OK)
         return st;
-    const struct coordinator_config cfg = {.os = c->os,
-                                           .dir = dir,
-                                           .address = a.address,
-                                           .port = (uint16_t)a.port,
-                                           .dev = a.dev,
-                                           .window_ms = a.window_s * 1000,
-                                           .chain = a.chain ? &chain : NULL,
-                                           .routes = GATEWAY_ROUTES,
-                                           .route_count = GATEWAY_ROUTE_COUNT};
+    cfg.dir = dir;
+    cfg.chain = a.chain ? &chain : NULL;
     return serve(c, &cfg);
 }

@@ -16,7 +16,7 @@
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
-    const char *dir, *isa, *devices, *device_memory, *duty, *links, *chain;
+    const char *dir, *isa, *devices, *device_memory, *duty, *links, *chain, *serving;
     uint64_t nodes, threads, port, memory_mb;
     bool no_restart;
 };
@@ -104,6 +104,14 @@ static enum emac_status wait_url(struct up *u, const char *url_path)
     return EMAC_OK;
 }
 
+static void option_add(char **argv, uint32_t *count, char *name, char *value)
+{
+    if (value == NULL)
+        return;
+    argv[(*count)++] = name;
+    argv[(*count)++] = value;
+}
+
 static enum emac_status coordinator_up(struct up *u, unsigned port)
 {
     struct child *ch = &u->child[0];
@@ -114,16 +122,10 @@ static enum emac_status coordinator_up(struct up *u, unsigned port)
     snprintf(port_text, sizeof(port_text), "%u", port);
     u->c->os->file_remove(u->c->os, url_path, NULL);
     u->url[0] = 0;
-    char *const argv[] = {u->self,
-                          "coordinator",
-                          "--dir",
-                          dir,
-                          "--port",
-                          port_text,
-                          "--dev",
-                          u->a->chain ? "--chain" : NULL,
-                          (char *)u->a->chain,
-                          NULL};
+    char *argv[12] = {u->self, "coordinator", "--dir", dir, "--port", port_text, "--dev"};
+    uint32_t count = 7;
+    option_add(argv, &count, "--chain", (char *)u->a->chain);
+    option_add(argv, &count, "--serving", (char *)u->a->serving);
     enum emac_status st = child_start(u, ch, argv);
     if (st == EMAC_OK)
         st = wait_url(u, url_path);
@@ -151,14 +153,6 @@ static enum emac_status duty_check(struct cli *c, const char *list)
     return sound ? EMAC_OK
                  : emac_fail(&c->err, EMAC_INVALID,
                              "'--duty %s' is not a list of shares from 0.001 to 1", list);
-}
-
-static void option_add(char **argv, uint32_t *count, char *name, char *value)
-{
-    if (value == NULL)
-        return;
-    argv[(*count)++] = name;
-    argv[(*count)++] = value;
 }
 
 static enum emac_status node_up(struct up *u, struct child *ch)
@@ -281,6 +275,7 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         {"duty", 0, OPT_TEXT, &a.duty},
         {"link", 0, OPT_TEXT, &a.links},
         {"chain", 0, OPT_TEXT, &a.chain},
+        {"serving", 0, OPT_TEXT, &a.serving},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);

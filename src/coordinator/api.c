@@ -10,7 +10,7 @@
 
 #define BUCKETS_MAX 65536
 
-static enum emac_status rate_take(struct coordinator *c, const char *did, struct emac_err *err)
+enum emac_status api_rate(struct coordinator *c, const char *did, struct emac_err *err)
 {
     double per_s = c->cfg.rate_per_s, burst = per_s * 2;
     uint64_t now = now_ms(c), retry = 0;
@@ -38,7 +38,7 @@ enum emac_status api_signer(struct coordinator *c, const struct http_request *re
                             char did[DID_KEY_MAX], struct emac_err *err)
 {
     enum emac_status st = http_verify(req, wall_ms(c), c->nonces, did, err);
-    return st == EMAC_OK ? rate_take(c, did, err) : st;
+    return st == EMAC_OK ? api_rate(c, did, err) : st;
 }
 
 enum emac_status api_head(void *ctx, const struct http_route *route, const struct http_request *req,

@@ -21,6 +21,8 @@ enum emac_status api_head(void *ctx, const struct http_route *route, const struc
  * BUSY. */
 enum emac_status api_signer(struct coordinator *c, const struct http_request *req,
                             char did[DID_KEY_MAX], struct emac_err *err);
+/* Take one request out of did's bucket: BUSY. */
+enum emac_status api_rate(struct coordinator *c, const char *did, struct emac_err *err);
 /* The body as a JSON object; duplicate keys are refused. Decref it. */
 enum emac_status api_body(const struct http_request *req, json_t **out, struct emac_err *err);
 /* Steals `body`. */

@@ -76,8 +76,26 @@ static const struct rule RULES[] = {
     {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
      " WHERE account LIKE 'rig:%') + (SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts) +"
      " (SELECT COALESCE(SUM(put - returned), 0) FROM bonds WHERE source LIKE 'rig:%') <>"
-     " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') THEN 1 ELSE 0 END",
-     "what rigs were paid differs from their settled receipts"},
+     " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') +"
+     " (SELECT COALESCE(SUM(rig_units), 0) FROM serving) THEN 1 ELSE 0 END",
+     "what rigs were paid differs from their settled receipts and answers (SERVE-4)"},
+    {"SELECT COUNT(*) FROM (SELECT did, SUM(reserved_units) AS units FROM serving"
+     " WHERE state = 'open' GROUP BY did) s WHERE s.units <>"
+     " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'serving:' || s.did), 0)",
+     "accounts have other reserves than their open requests for text (SERVE-1)"},
+    {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
+     " WHERE account LIKE 'serving:%') <> (SELECT COALESCE(SUM(reserved_units), 0) FROM serving"
+     " WHERE state = 'open') THEN 1 ELSE 0 END",
+     "the sum of all reserves differs from the open requests for text (SERVE-1)"},
+    {"SELECT COUNT(*) FROM serving WHERE rig_units < 0 OR fee_units < 0 OR royalty_units < 0"
+     " OR rig_units + fee_units + royalty_units > reserved_units"
+     " OR (state <> 'settled' AND rig_units + fee_units + royalty_units <> 0)",
+     "requests for text cost more than was reserved, or something without an answer (SERVE-2)"},
+    {"SELECT COUNT(*) FROM api_keys k WHERE k.spent_units <> (SELECT"
+     " COALESCE(SUM(s.rig_units + s.fee_units + s.royalty_units), 0) FROM serving s"
+     " WHERE s.key = k.id) OR k.spent_units + (SELECT COALESCE(SUM(s.reserved_units), 0)"
+     " FROM serving s WHERE s.key = k.id AND s.state = 'open') > k.limit_units",
+     "API keys spent other units than their requests cost, or more than their limit (SERVE-3)"},
     {"SELECT COUNT(*) FROM chain_payouts p WHERE p.cumulative - p.claimed <>"
      " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'payout:' || p.did), 0)",
      "payouts to the chain differ from what was promised less what was claimed (BOOK-4)"},

@@ -7,6 +7,7 @@
 
 #include "coordinator/api.h"
 #include "coordinator/bonds.h"
+#include "coordinator/serving.h"
 
 #define TICK_MS          50
 #define DEPOT_LOOK_MS    2000 /* at least so often the depot is looked into for checkpoints */
@@ -118,6 +119,7 @@ static enum emac_status db_start(struct coordinator *c, struct emac_err *err)
     EMAC_TRY(st, db_open(path, &c->db, err));
     EMAC_TRY(st, coordinator_migrate(c->db, err));
     EMAC_TRY(st, counters_load(c, err));
+    EMAC_TRY(st, serving_recover(c, err));
     if (existed)
         nonces_restart(c);
 out:

@@ -49,13 +49,20 @@
 #include "http/server.h"
 #include "os/os.h"
 
-#define COORDINATOR_VERSION        "0.1.0"
-#define COORDINATOR_LEASE_TTL_MS   4000
-#define COORDINATOR_HEARTBEAT_MS   1000
-#define COORDINATOR_CHECK_LAPSE_MS 10000
-#define COORDINATOR_RATE_PER_S     1000
-#define COORDINATOR_CONNECTIONS    1024
-#define COORDINATOR_FAUCET_UNITS   (INT64_C(1000) * 1000000000)
+#define COORDINATOR_VERSION         "0.1.0"
+#define COORDINATOR_LEASE_TTL_MS    4000
+#define COORDINATOR_HEARTBEAT_MS    1000
+#define COORDINATOR_CHECK_LAPSE_MS  10000
+#define COORDINATOR_RATE_PER_S      1000
+#define COORDINATOR_CONNECTIONS     1024
+/* EMAC units for 10^12 flops of serving, as price.per_tflop of a job; and the network's part. */
+#define COORDINATOR_SERVING_UNITS   100000
+#define COORDINATOR_SERVING_FEE_PPM 20000
+#define COORDINATOR_FAUCET_UNITS    (INT64_C(1000) * 1000000000)
+
+/* Who may have text generated without paying: everybody, from models whose licence asks nothing; or
+ * nobody. Whoever names a payer pays on both. */
+enum serving_mode { SERVING_FREE, SERVING_METERED };
 
 struct chain_config; /* chain/config.h */
 struct coordinator;
@@ -75,6 +82,8 @@ struct coordinator_config {
     uint32_t rate_per_s;      /* signed requests a second and signer; bursts of twice that */
     uint32_t connections_max; /* 1024 */
     uint64_t depot_quota;     /* bytes; 0: 1 TiB */
+    enum serving_mode serving;
+    int64_t serving_units; /* for 10^12 flops; 0: COORDINATOR_SERVING_UNITS, below 0: nothing */
     const struct chain_config *chain; /* where it settles; NULL: the ledger stands alone */
     /* Routes of layers above (the gateway), served beside our own; ctx of their handlers is the
      * coordinator. Borrowed. */

@@ -152,10 +152,37 @@ static const char STANDING[] =
     " proof TEXT NOT NULL, did TEXT NOT NULL, job TEXT NOT NULL, units BIGINT NOT NULL,"
     " why TEXT NOT NULL, at_ms BIGINT NOT NULL, PRIMARY KEY (proof, did));";
 
+/* serving.h. `body` is the hash of the request's; `idem` is '' without an Idempotency-Key. */
+static const char SERVING[] =
+    "CREATE TABLE api_keys ("
+    " id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, did TEXT NOT NULL, name TEXT NOT NULL,"
+    " purpose TEXT NOT NULL CHECK (purpose IN ('commercial', 'research')),"
+    " state TEXT NOT NULL CHECK (state IN ('active', 'revoked')), limit_units BIGINT NOT NULL,"
+    " spent_units BIGINT NOT NULL, requests BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL,"
+    " completion_tokens BIGINT NOT NULL, created_ms BIGINT NOT NULL, used_ms BIGINT NOT NULL,"
+    " CHECK (spent_units >= 0 AND spent_units <= limit_units));"
+    "CREATE INDEX api_keys_by_did ON api_keys (did, created_ms);"
+    "CREATE TABLE serving ("
+    " id TEXT PRIMARY KEY, key TEXT NOT NULL, did TEXT NOT NULL, model TEXT NOT NULL,"
+    " idem TEXT NOT NULL, body BLOB NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released')),"
+    " reserved_units BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL,"
+    " completion_tokens BIGINT NOT NULL, rig TEXT NOT NULL, rig_units BIGINT NOT NULL,"
+    " fee_units BIGINT NOT NULL, royalty_units BIGINT NOT NULL, at_ms BIGINT NOT NULL,"
+    " ended_ms BIGINT NOT NULL);"
+    "CREATE INDEX serving_open ON serving (key) WHERE state = 'open';"
+    "CREATE INDEX serving_by_key ON serving (key, at_ms);"
+    "CREATE UNIQUE INDEX serving_by_idem ON serving (did, idem) WHERE idem <> '';"
+    "CREATE TABLE serving_answers ("
+    " id TEXT PRIMARY KEY REFERENCES serving (id), text BLOB NOT NULL, finish TEXT NOT NULL,"
+    " at_ms BIGINT NOT NULL);"
+    "CREATE INDEX serving_answers_by_age ON serving_answers (at_ms);";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {
     {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS},
     {"104_values", VALUES},      {"105_assets", ASSETS},     {"106_votes", VOTES},
-    {"107_shares", SHARES},      {"108_sweeps", SWEEPS},     {"109_standing", STANDING}};
+    {"107_shares", SHARES},      {"108_sweeps", SWEEPS},     {"109_standing", STANDING},
+    {"122_serving", SERVING}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

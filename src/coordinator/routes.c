@@ -2,6 +2,7 @@
  * it. */
 #include "coordinator/assets.h"
 #include "coordinator/bonds.h"
+#include "coordinator/serving.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,11 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/assets/{cid}", 0, asset_get},
     {"POST", "/v1/assets/{cid}/buy", API_BODY_SMALL, asset_buy_post},
     {"POST", "/v1/assets/{cid}/revoke", API_BODY_SMALL, asset_revoke_post},
+    /* API keys */
+    {"POST", "/v1/keys", API_BODY_SMALL, keys_post},
+    {"GET", "/v1/keys", 0, keys_get},
+    {"GET", "/v1/keys/{id}/usage", 0, key_usage_get},
+    {"POST", "/v1/keys/{id}/revoke", API_BODY_SMALL, key_revoke_post},
     /* sweeps */
     {"POST", "/v1/sweeps", API_BODY_SWEEP, sweeps_post},
     {"GET", "/v1/sweeps", 0, sweeps_get},

@@ -1,6 +1,6 @@
 /* Generation on its way between gateway and rigs; serve.h tells the life of a ticket. Nothing of it
- * is in the database: a client of a coordinator that dies sees its connection break and asks
- * again. */
+ * but its price (serving.h) is in the database: a client of a coordinator that dies sees its
+ * connection break and asks again. */
 #include "coordinator/serve.h"
 
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "base/hex.h"
 #include "coordinator/internal.h"
+#include "coordinator/serving.h"
 
 #define SERVE_HOLDER_MS 200 /* rigs that have the model in memory first */
 #define SERVE_PIECE_MAX (64u << 10)
@@ -26,7 +27,9 @@ struct serve_ticket {
     struct emac_buf text; /* not yet read by the client */
     char finish_reason[16];
     uint32_t prompt_tokens, completion_tokens;
+    size_t came;         /* bytes of text in all */
     struct emac_err err; /* when failed */
+    struct serving_meter meter;
 };
 
 struct serve_queue {
@@ -44,6 +47,7 @@ struct serve_queue *serve_queue_new(void)
 
 static void ticket_free(struct serve_ticket *t)
 {
+    emac_buf_release(&t->meter.answer);
     emac_buf_release(&t->text);
     free(t->prompt);
     free(t);
@@ -81,6 +85,36 @@ static uint32_t waiting(const struct serve_queue *q)
     return n;
 }
 
+/* It was answered before: the ticket has it all. */
+static enum emac_status replay_take(struct serve_ticket *t, const struct serving_replay *r,
+                                    struct emac_err *err)
+{
+    t->state = TICKET_DONE;
+    t->prompt_tokens = r->prompt_tokens;
+    t->completion_tokens = r->completion_tokens;
+    emac_strcpy(t->req.id, sizeof(t->req.id), r->id);
+    emac_strcpy(t->finish_reason, sizeof(t->finish_reason), r->finish_reason);
+    return emac_buf_append(&t->text, r->text.data, r->text.len, err);
+}
+
+static enum emac_status ticket_enter(struct coordinator *c, struct serve_ticket *t,
+                                     struct emac_err *err)
+{
+    struct serving_replay replay;
+    if (waiting(c->serve) >= SERVE_QUEUE_MAX || c->serve->count == SERVE_TICKETS_MAX)
+        return emac_fail(err, EMAC_BUSY, "%u requests wait already: try again in a moment",
+                         SERVE_QUEUE_MAX);
+    enum emac_status st = serving_reserve(c, &t->req, &t->meter, &replay, err);
+    if (st == EMAC_OK && replay.found) {
+        st = replay_take(t, &replay, err);
+    } else if (st == EMAC_OK) {
+        c->serve->ticket[c->serve->count++] = t;
+        os_cond_broadcast(&c->changed);
+    }
+    emac_buf_release(&replay.text);
+    return st;
+}
+
 enum emac_status serve_submit(struct coordinator *c, const struct serve_request *req,
                               struct serve_ticket **out, struct emac_err *err)
 {
@@ -93,13 +127,7 @@ enum emac_status serve_submit(struct coordinator *c, const struct serve_request 
     t->queued_ms = now_ms(c);
     emac_buf_init(&t->text, SERVE_TEXT_MAX);
     os_mutex_lock(&c->lock);
-    if (waiting(c->serve) >= SERVE_QUEUE_MAX || c->serve->count == SERVE_TICKETS_MAX) {
-        st = emac_fail(err, EMAC_BUSY, "%u requests wait already: try again in a moment",
-                       SERVE_QUEUE_MAX);
-    } else {
-        c->serve->ticket[c->serve->count++] = t;
-        os_cond_broadcast(&c->changed);
-    }
+    st = ticket_enter(c, t, err);
     os_mutex_unlock(&c->lock);
     if (st != EMAC_OK) {
         ticket_free(t);
@@ -107,6 +135,33 @@ enum emac_status serve_submit(struct coordinator *c, const struct serve_request 
     }
     *out = t;
     return EMAC_OK;
+}
+
+const char *serve_id(const struct serve_ticket *t)
+{
+    return t->req.id;
+}
+
+/* SERVE-5: what is counted is what text can have shown. */
+static void ticket_settle(struct coordinator *c, struct serve_ticket *t)
+{
+    uint64_t prompt = strlen(t->prompt) + 1, most = t->came + SERVING_HIDDEN_BYTES, stop = 0;
+    for (uint32_t i = 0; i < t->req.stop_count; i++)
+        stop = strlen(t->req.stop[i]) > stop ? strlen(t->req.stop[i]) : stop;
+    most = most + stop < t->req.max_tokens ? most + stop : t->req.max_tokens;
+    bool done = t->state == TICKET_DONE;
+    struct serving_made made = {
+        .rig = t->node ? t->node->did : "",
+        .prompt_tokens = t->prompt_tokens < prompt ? t->prompt_tokens : prompt,
+        .completion_tokens = t->completion_tokens < most ? t->completion_tokens : most,
+        .finish_reason = done && t->came <= SERVING_ANSWER_MAX ? t->finish_reason : NULL};
+    if (!t->meter.open)
+        return;
+    bool paid = t->node && t->node->state == NODE_ADMITTED &&
+                (done || (t->state == TICKET_LEASED && t->completion_tokens > 0 && !c->stopping));
+    serving_settle(c, &t->meter, paid ? &made : NULL);
+    t->prompt_tokens = (uint32_t)made.prompt_tokens;
+    t->completion_tokens = (uint32_t)made.completion_tokens;
 }
 
 static enum emac_status piece_take(struct serve_ticket *t, struct serve_piece *p,
@@ -130,6 +185,8 @@ enum emac_status serve_next(struct coordinator *c, struct serve_ticket *t, uint3
     while (t->text.len == 0 && (t->state == TICKET_QUEUED || t->state == TICKET_LEASED) &&
            !c->stopping && (now = now_ms(c)) < end)
         os_cond_wait_ms(&c->changed, &c->lock, (uint32_t)(end - now));
+    if (t->state == TICKET_DONE)
+        ticket_settle(c, t);
     if (t->text.len > 0 || t->state == TICKET_DONE)
         st = piece_take(t, piece, err);
     else if (t->state == TICKET_FAILED)
@@ -150,6 +207,7 @@ void serve_close(struct coordinator *c, struct serve_ticket *t)
             q->count--;
             break;
         }
+    ticket_settle(c, t);
     os_mutex_unlock(&c->lock);
     ticket_free(t);
 }
@@ -173,8 +231,8 @@ static bool fits(struct coordinator *c, const struct serve_ticket *t, const stru
     uint64_t from = t->queued_ms + SERVE_HOLDER_MS;
     if (t->state != TICKET_QUEUED)
         return false;
-    bool first_choice = node_holds(n, &t->req.params) && t->failed != n;
-    bool others = holder_exists(c, &t->req.params, n) || t->failed == n;
+    bool first_choice = node_holds(n, &t->req.model.params) && t->failed != n;
+    bool others = holder_exists(c, &t->req.model.params, n) || t->failed == n;
     if (first_choice || !others || now_ms(c) >= from)
         return true;
     if (from < *wake_ms)
@@ -196,11 +254,12 @@ json_t *serve_take(struct coordinator *c, struct node *n, const char *base_url, 
         t->tries++;
         t->beat_ms = now_ms(c);
         json_t *sources = json_object();
-        sources_add(c, sources, &t->req.model, n, base_url);
-        sources_add(c, sources, &t->req.params, n, base_url);
+        sources_add(c, sources, &t->req.model.model, n, base_url);
+        sources_add(c, sources, &t->req.model.params, n, base_url);
         return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "kind", "serve", "lease", t->lease,
-                         "model", api_cid(&t->req.model), "params", api_cid(&t->req.params),
-                         "request", request_json(&t->req), "sources", sources);
+                         "model", api_cid(&t->req.model.model), "params",
+                         api_cid(&t->req.model.params), "request", request_json(&t->req), "sources",
+                         sources);
     }
     return NULL;
 }
@@ -287,7 +346,10 @@ static bool piece_add(struct coordinator *c, struct serve_ticket *t, const struc
     if (p->prompt_tokens)
         t->prompt_tokens = (uint32_t)p->prompt_tokens;
     t->completion_tokens += (uint32_t)p->tokens;
+    t->came += strlen(p->text);
     t->spoke = t->spoke || p->text[0];
+    if (t->meter.keep) /* too long a one is not kept: ticket_settle looks at t->came */
+        (void)emac_buf_append(&t->meter.answer, p->text, strlen(p->text), NULL);
     if (emac_buf_append(&t->text, p->text, strlen(p->text), NULL) != EMAC_OK) {
         t->spoke = true;
         ticket_lost(c, t, "the client reads too slowly");
@@ -348,6 +410,9 @@ static bool model_read(struct db_stmt *q, struct serve_model *m)
     emac_strcpy(m->job, sizeof(m->job), db_text(q, 0));
     emac_strcpy(m->name, sizeof(m->name), db_text(q, 1));
     emac_strcpy(m->owner, sizeof(m->owner), db_text(q, 2));
+    m->weights = llama_param_elements(&job.model);
+    if (job.tune.kind == TUNE_HEAD || job.tune.kind == TUNE_LORA)
+        m->base = job.base;
     return true;
 }
 

@@ -1,5 +1,5 @@
-/* Generation requests on their way from a client to a rig and back. The gateway
- * submits; a rig's lease poll takes; its pieces come back in order.
+/* Generation requests on their way from a client to a rig and back; serving.h says who pays. The
+ * gateway submits; a rig's lease poll takes; its pieces come back in order.
  *
  * Life of a ticket: queued -> leased -> done | failed. A rig that is lost before
  * its first piece puts the ticket back into the queue; after a piece it fails
@@ -9,6 +9,7 @@
 
 #include "codec/cid.h"
 #include "coordinator/coordinator.h"
+#include "crypto/crypto.h"
 
 #define SERVE_QUEUE_MAX      64
 #define SERVE_TICKETS_MAX    512 /* waiting and running */
@@ -19,10 +20,36 @@
 #define SERVE_WAIT_MS        60000      /* without a rig: UNAVAILABLE */
 #define SERVE_TRIES_MAX      3
 #define SERVE_MODEL_NAME_MAX 128
+#define SERVE_ID_MAX         40
+#define SERVE_KEY_MAX        24
+
+/* Who pays (serving.h). */
+struct serve_payer {
+    char did[DID_KEY_MAX];   /* "": nobody */
+    char key[SERVE_KEY_MAX]; /* the API key's id; "": signed */
+    bool commercial;         /* as licences ask */
+};
+/* By the request's API key or signature. UNAUTHORIZED for a bad one, and for none where serving is
+ * metered. */
+enum emac_status serve_payer_of(struct coordinator *c, const struct http_request *req,
+                                struct serve_payer *out, struct emac_err *err);
+
+/* A trained model by its CID, a job's id or a job's name (the newest that succeeded). */
+struct serve_model {
+    struct cid model, params;
+    struct cid base; /* of an adapter or head, which runs on it; else none */
+    uint64_t weights;
+    char job[24], name[48], owner[64];
+    uint64_t created_ms;
+};
 
 struct serve_request {
-    struct cid model, params;
-    const char *prompt; /* UTF-8 */
+    struct serve_model model;
+    struct serve_payer payer;
+    char id[SERVE_ID_MAX];      /* of the answer */
+    const char *idempotency;    /* the client's Idempotency-Key; NULL: none */
+    uint8_t body[SHA256_BYTES]; /* hash of the request's */
+    const char *prompt;         /* UTF-8 */
     uint32_t max_tokens;
     double temperature, top_p;
     uint32_t top_k;
@@ -33,9 +60,12 @@ struct serve_request {
 
 struct serve_ticket;
 
-/* BUSY when the queue is full. */
+/* Pay for it and queue it. BUSY when the queue is full, and serving_reserve's failures. */
 enum emac_status serve_submit(struct coordinator *c, const struct serve_request *req,
                               struct serve_ticket **out, struct emac_err *err);
+
+/* What the answer is called: req->id, or that of the answer that is told again. */
+const char *serve_id(const struct serve_ticket *t);
 
 struct serve_piece {
     struct emac_buf text; /* new text since the last call; the caller inits and releases it */
@@ -47,17 +77,15 @@ struct serve_piece {
  * UNAVAILABLE: no rig in time, or the rig was lost or failed. */
 enum emac_status serve_next(struct coordinator *c, struct serve_ticket *t, uint32_t wait_ms,
                             struct serve_piece *piece, struct emac_err *err);
-/* Ends the generation if it goes on still. */
+/* Ends the generation if it goes on still; what was made is paid. */
 void serve_close(struct coordinator *c, struct serve_ticket *t);
 
-/* A trained model by its CID, a job's id or a job's name (the newest that succeeded). NOT_FOUND. */
-struct serve_model {
-    struct cid model, params;
-    char job[24], name[48], owner[64];
-    uint64_t created_ms;
-};
+/* NOT_FOUND. */
 enum emac_status serve_model_find(struct coordinator *c, const char *name, struct serve_model *out,
                                   struct emac_err *err);
+/* What a million tokens of the model cost: units to rigs and network, units by licences. */
+enum emac_status serve_price(struct coordinator *c, const struct serve_model *m,
+                             int64_t *work_units, int64_t *royalty_units, struct emac_err *err);
 /* Newest first. */
 enum emac_status serve_models_each(struct coordinator *c, uint32_t limit,
                                    void (*each)(void *ctx, const struct serve_model *m), void *ctx,

@@ -45,11 +45,14 @@ static enum emac_status flow_new(struct coordinator *c, const struct gateway_req
     f->c = c;
     f->include_usage = q->include_usage;
     emac_buf_init(&f->piece.text, SERVE_PROMPT_MAX + TEXT_MAX + SERVE_TEXT_MAX);
-    gateway_head_fill(&f->head, serve_os(c), &q->serve.model);
+    gateway_head_fill(&f->head, serve_os(c), &q->serve.model.model);
     if (q->echo)
         EMAC_TRY(st,
                  emac_buf_append(&f->piece.text, q->serve.prompt, strlen(q->serve.prompt), err));
-    EMAC_TRY(st, serve_submit(c, &q->serve, &f->ticket, err));
+    struct serve_request r = q->serve;
+    emac_strcpy(r.id, sizeof(r.id), f->head.id);
+    EMAC_TRY(st, serve_submit(c, &r, &f->ticket, err));
+    emac_strcpy(f->head.id, sizeof(f->head.id), serve_id(f->ticket));
     *out = f;
     return EMAC_OK;
 out:
@@ -171,15 +174,10 @@ static void seed_choose(struct gateway_request *q, struct os *os)
 static enum emac_status model_choose(struct coordinator *c, struct gateway_request *q,
                                      const char **param, struct emac_err *err)
 {
-    struct serve_model m;
-    enum emac_status st = serve_model_find(c, q->model, &m, err);
+    enum emac_status st = serve_model_find(c, q->model, &q->serve.model, err);
     if (st == EMAC_NOT_FOUND)
         *param = "model";
-    if (st != EMAC_OK)
-        return st;
-    q->serve.model = m.model;
-    q->serve.params = m.params;
-    return EMAC_OK;
+    return st;
 }
 
 static enum emac_status answer(struct coordinator *c, const struct gateway_request *q,
@@ -195,14 +193,31 @@ static enum emac_status answer(struct coordinator *c, const struct gateway_reque
     return st;
 }
 
+static enum emac_status payer_choose(struct coordinator *c, const struct http_request *req,
+                                     struct serve_request *q, struct emac_err *err)
+{
+    const char *key = http_header_get(&req->headers, "idempotency-key");
+    if (key != NULL && (key[0] == 0 || strlen(key) > GATEWAY_IDEMPOTENCY_MAX))
+        return emac_fail(err, EMAC_INVALID, "an Idempotency-Key has 1 to %d bytes",
+                         GATEWAY_IDEMPOTENCY_MAX);
+    q->idempotency = key;
+    crypto_sha256(q->body, req->body.data, req->body.len);
+    return serve_payer_of(c, req, &q->payer, err);
+}
+
 enum emac_status gateway_completions_post(void *ctx, const struct http_request *req,
                                           struct http_response *res, struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    struct gateway_request q;
+    struct gateway_request q = {0};
+    struct serve_request who;
     const char *param = NULL;
     enum emac_status st;
+    EMAC_TRY(st, payer_choose(c, req, &who, err));
     EMAC_TRY(st, gateway_request_parse(&q, req->body, &param, err));
+    q.serve.payer = who.payer;
+    q.serve.idempotency = who.idempotency;
+    memcpy(q.serve.body, who.body, sizeof(who.body));
     EMAC_TRY(st, model_choose(c, &q, &param, err));
     seed_choose(&q, serve_os(c));
     st = answer(c, &q, res, err);

@@ -8,9 +8,10 @@
 
 #include "http/server.h"
 
-#define GATEWAY_BODY_MAX       (1u << 20)
-#define GATEWAY_TOKENS_MAX     65536
-#define GATEWAY_TOKENS_DEFAULT 16
+#define GATEWAY_BODY_MAX        (1u << 20)
+#define GATEWAY_TOKENS_MAX      65536
+#define GATEWAY_TOKENS_DEFAULT  16
+#define GATEWAY_IDEMPOTENCY_MAX 128
 
 extern const struct http_route GATEWAY_ROUTES[];
 extern const size_t GATEWAY_ROUTE_COUNT;

@@ -37,8 +37,11 @@ enum emac_status gateway_model_get(void *ctx, const struct http_request *req,
 {
     struct serve_model m;
     enum emac_status st = serve_model_find(ctx, http_path_param(req, "model"), &m, err);
+    int64_t rig = 0, royalty = 0;
     if (st == EMAC_OK)
-        return gateway_json_append(&res->body, gateway_model(&m), err);
+        st = serve_price(ctx, &m, &rig, &royalty, err);
+    if (st == EMAC_OK)
+        return gateway_json_append(&res->body, gateway_model_priced(&m, rig, royalty), err);
     if (st != EMAC_NOT_FOUND)
         return st;
     http_response_error_param(res, err, "model");

@@ -63,6 +63,16 @@ json_t *gateway_model(const struct serve_model *m)
                      "name", m->name);
 }
 
+json_t *gateway_model_priced(const struct serve_model *m, int64_t rig_units, int64_t royalty_units)
+{
+    json_t *price =
+        json_pack("{s:o, s:o}", "work_units", json_sprintf("%lld", (long long)rig_units),
+                  "royalty_units", json_sprintf("%lld", (long long)royalty_units));
+    json_t *o = gateway_model(m);
+    json_object_set_new(o, "price", price);
+    return o;
+}
+
 static json_t *usage(const struct serve_piece *p)
 {
     return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)p->prompt_tokens,

@@ -22,6 +22,8 @@ void gateway_head_fill(struct gateway_head *h, struct os *os, const struct cid *
 /* A JSON string; each byte that is not UTF-8 becomes U+FFFD. */
 json_t *gateway_text(struct emac_slice text);
 json_t *gateway_model(const struct serve_model *m);
+/* The same with "price": units for a million tokens. */
+json_t *gateway_model_priced(const struct serve_model *m, int64_t rig_units, int64_t royalty_units);
 /* A whole completion; `piece` holds the end's figures, its text is not looked at. */
 json_t *gateway_completion(const struct gateway_head *h, struct emac_slice text,
                            const struct serve_piece *piece);

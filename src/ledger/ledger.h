@@ -23,7 +23,8 @@
  *
  * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
  * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),
- * "stake:<did>", "escrow:<job>", "fee", "royalty:<asset cid>", "payout:<did>"
+ * "stake:<did>", "escrow:<job>", "fee", "royalty:<asset cid>", "serving:<did>" (reserved for
+ * answers that are being generated for the user), "payout:<did>"
  * (settled, to be claimed on the chain), and two sources that are in debt for
  * all the others: "faucet" and "chain" (what the contracts hold for the ledger). "reward:<epoch>"
  * is the pool of an epoch's storage rewards, empty after each transaction.

@@ -27,8 +27,8 @@ enum ledger_asset ledger_asset_of(const char *account)
 bool ledger_account_ok(const char *account)
 {
     static const char *const KIND[] = {
-        "user:",    "rig:",    "held:",   "stake:",      "escrow:",
-        "royalty:", "payout:", "reward:", "bytes:left:", "bytes:deal:"};
+        "user:",   "rig:",    "held:",    "stake:",      "escrow:",    "royalty:",
+        "payout:", "reward:", "serving:", "bytes:left:", "bytes:deal:"};
     size_t n = strnlen(account, LEDGER_ACCOUNT_MAX);
     if (n == LEDGER_ACCOUNT_MAX)
         return false;

@@ -53,6 +53,11 @@ static enum emac_status did_check(const char *what, const char *did, struct emac
                      what);
 }
 
+static bool price_ok(int64_t units)
+{
+    return units >= 0 && units <= LICENCE_PRICE_MAX;
+}
+
 static enum emac_status licence_check(const struct licence *l, struct emac_err *err)
 {
     enum emac_status st;
@@ -63,8 +68,7 @@ static enum emac_status licence_check(const struct licence *l, struct emac_err *
     EMAC_TRY(st, did_check("owner", l->owner, err));
     for (uint32_t i = 0; i < l->allow_count; i++)
         EMAC_TRY(st, did_check("allow", l->allow[i], err));
-    if (l->once_units < 0 || l->once_units > LICENCE_PRICE_MAX || l->train_units < 0 ||
-        l->train_units > LICENCE_PRICE_MAX)
+    if (!price_ok(l->once_units) || !price_ok(l->train_units) || !price_ok(l->inference_units))
         return emac_fail(err, EMAC_INVALID, "a price of a licence is from 0 to 1000000 EMAC");
     if (l->share_ppm > LICENCE_SHARE_MAX)
         return emac_fail(err, EMAC_INVALID, "share of a licence is from 0 to 0.5");
@@ -87,7 +91,7 @@ enum emac_status licence_encode(const struct licence *l, struct emac_buf *out, s
     size_t start = out->len;
     struct dagcbor_writer w;
     dagcbor_writer_init(&w, out);
-    dagcbor_map(&w, 12);
+    dagcbor_map(&w, l->inference_units > 0 ? 13 : 12);
     dagcbor_key(&w, "kind");
     dagcbor_str(&w, asset_kind_name(l->kind));
     dagcbor_key(&w, "name");
@@ -110,6 +114,10 @@ enum emac_status licence_encode(const struct licence *l, struct emac_buf *out, s
     dagcbor_u64(&w, l->issued_ms);
     dagcbor_key(&w, "expires");
     dagcbor_u64(&w, l->expires_ms);
+    if (l->inference_units > 0) {
+        dagcbor_key(&w, "inference");
+        dagcbor_u64(&w, (uint64_t)l->inference_units);
+    }
     dagcbor_key(&w, "commercial");
     dagcbor_bool(&w, l->commercial);
     dagcbor_key(&w, "attribution");
@@ -151,12 +159,26 @@ static enum emac_status allow_read(struct licence *l, const struct dagcbor_node 
     return EMAC_OK;
 }
 
+/* A term that joined later: left out at 0, so that older licences keep their CIDs. */
+static enum emac_status inference_read(struct licence *l, const struct dagcbor_node *map,
+                                       struct emac_err *err)
+{
+    uint64_t units = 0;
+    if (dagcbor_find(map, "inference") == NULL)
+        return EMAC_OK;
+    enum emac_status st = dagcbor_get_u64(map, "inference", INT64_MAX, &units, err);
+    if (st == EMAC_OK && units == 0)
+        st = emac_fail(err, EMAC_INVALID, "'inference' of a licence is left out when it is 0");
+    l->inference_units = (int64_t)units;
+    return st;
+}
+
 static enum emac_status fields_read(struct licence *l, const struct dagcbor_node *map,
                                     struct emac_err *err)
 {
-    static const char *const KEYS[] = {"kind",       "name",        "once",  "allow",  "asset",
-                                       "owner",      "share",       "train", "issued", "expires",
-                                       "commercial", "attribution", NULL};
+    static const char *const KEYS[] = {
+        "kind",  "name",   "once",    "allow",     "asset",      "owner",       "share",
+        "train", "issued", "expires", "inference", "commercial", "attribution", NULL};
     const struct dagcbor_node *commercial;
     const char *kind;
     uint64_t once = 0, train = 0, share = 0;
@@ -175,6 +197,7 @@ static enum emac_status fields_read(struct licence *l, const struct dagcbor_node
     EMAC_TRY(st, dagcbor_get_u64(map, "share", UINT32_MAX, &share, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "issued", INT64_MAX, &l->issued_ms, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "expires", INT64_MAX, &l->expires_ms, err));
+    EMAC_TRY(st, inference_read(l, map, err));
     EMAC_TRY(st, dagcbor_get(map, "commercial", DAGCBOR_BOOL, &commercial, err));
     l->commercial = commercial->boolean;
     l->once_units = (int64_t)once;
@@ -270,7 +293,7 @@ static bool date_parse(const char *text, uint64_t *ms)
 
 static enum emac_status price_take(struct licence *l, json_t *root, struct emac_err *err)
 {
-    static const char *const KNOWN[] = {"once", "train", NULL};
+    static const char *const KNOWN[] = {"once", "train", "inference", NULL};
     json_t *price = json_object_get(root, "price");
     enum emac_status st;
     if (price == NULL)
@@ -279,7 +302,8 @@ static enum emac_status price_take(struct licence *l, json_t *root, struct emac_
         return emac_fail(err, EMAC_INVALID, "'price' must be a map");
     EMAC_TRY(st, only_known(price, "'price'", KNOWN, err));
     EMAC_TRY(st, amount_take(price, "once", &l->once_units, err));
-    st = amount_take(price, "train", &l->train_units, err);
+    EMAC_TRY(st, amount_take(price, "train", &l->train_units, err));
+    st = amount_take(price, "inference", &l->inference_units, err);
 out:
     return st;
 }
@@ -350,19 +374,20 @@ out:
 
 json_t *licence_to_json(const struct licence *l)
 {
-    char cid[CID_TEXT_MAX], once[32], train[32];
+    char cid[CID_TEXT_MAX], once[32], train[32], inference[32];
     json_t *allow = json_array();
     cid_text(cid, &l->asset);
     ledger_amount_text(once, l->once_units);
     ledger_amount_text(train, l->train_units);
+    ledger_amount_text(inference, l->inference_units);
     for (uint32_t i = 0; i < l->allow_count; i++)
         json_array_append_new(allow, json_string(l->allow[i]));
-    return json_pack("{s:s,s:s,s:s,s:s,s:{s:s,s:s},s:f,s:b,s:I,s:I,s:o,s:s}", "asset", cid, "kind",
-                     asset_kind_name(l->kind), "name", l->name, "owner", l->owner, "price", "once",
-                     once, "train", train, "share", (double)l->share_ppm / LICENCE_SHARE_ONE,
-                     "commercial", (int)l->commercial, "issued_ms", (json_int_t)l->issued_ms,
-                     "expires_ms", (json_int_t)l->expires_ms, "allow", allow, "attribution",
-                     l->attribution);
+    return json_pack("{s:s,s:s,s:s,s:s,s:{s:s,s:s,s:s},s:f,s:b,s:I,s:I,s:o,s:s}", "asset", cid,
+                     "kind", asset_kind_name(l->kind), "name", l->name, "owner", l->owner, "price",
+                     "once", once, "train", train, "inference", inference, "share",
+                     (double)l->share_ppm / LICENCE_SHARE_ONE, "commercial", (int)l->commercial,
+                     "issued_ms", (json_int_t)l->issued_ms, "expires_ms", (json_int_t)l->expires_ms,
+                     "allow", allow, "attribution", l->attribution);
 }
 
 /* ---- use ---- */
@@ -385,8 +410,9 @@ enum emac_status licence_permits(const struct licence *l, const struct licence_u
                          l->name, l->owner);
     if (use->commercial && !l->commercial)
         return emac_fail(err, EMAC_FORBIDDEN,
-                         "the licence of '%s' is not for commercial use: set policy.purpose to "
-                         "research if that is what the job is for",
+                         "the licence of '%s' is not for commercial use: set a job's "
+                         "policy.purpose, or --purpose of an API key, to research if that is "
+                         "what it is for",
                          l->name);
     if (l->expires_ms != 0 && use->at_ms >= l->expires_ms)
         return emac_fail(err, EMAC_FORBIDDEN, "the licence of '%s' has expired", l->name);
@@ -395,17 +421,21 @@ enum emac_status licence_permits(const struct licence *l, const struct licence_u
     return EMAC_OK;
 }
 
+bool licence_million(int64_t price_units, uint64_t amount, int64_t *units)
+{
+    EMAC_ASSERT(price_units >= 0);
+    unsigned __int128 cost = (unsigned __int128)amount * (uint64_t)price_units;
+    cost = (cost + LICENCE_TRAIN_UNIT - 1) / LICENCE_TRAIN_UNIT;
+    *units = cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+    return cost <= INT64_MAX;
+}
+
 enum emac_status licence_cost(const struct licence *l, uint64_t amount, int64_t *units,
                               struct emac_err *err)
 {
-    EMAC_ASSERT(l->train_units >= 0);
-    unsigned __int128 cost = (unsigned __int128)amount * (uint64_t)l->train_units;
-    cost = (cost + LICENCE_TRAIN_UNIT - 1) / LICENCE_TRAIN_UNIT;
-    if (cost > INT64_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "training on '%s' for so long cannot be paid",
-                         l->name);
-    *units = (int64_t)cost;
-    return EMAC_OK;
+    if (licence_million(l->train_units, amount, units))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_TOO_LARGE, "training on '%s' for so long cannot be paid", l->name);
 }
 
 void licence_split(int64_t income, const uint32_t *share_ppm, uint32_t count, int64_t *parent,

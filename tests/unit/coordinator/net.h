@@ -221,6 +221,13 @@ static inline void net_start(struct net *n)
     n->cfg.port = coordinator_port(n->c);
 }
 
+static inline void net_restart(struct net *n)
+{
+    coordinator_stop(n->c);
+    n->c = NULL;
+    net_start(n);
+}
+
 static inline struct store *bytes_store(void)
 {
     const struct store_config cfg = {.os = os_real(), .memory_quota = 256 << 20, .hash_threads = 1};

@@ -8,13 +8,6 @@
 
 #include "coordinator/state.h"
 
-static void net_restart(struct net *n)
-{
-    coordinator_stop(n->c);
-    n->c = NULL;
-    net_start(n);
-}
-
 static void a_job_goes_on_after_a_stop(void **state)
 {
     struct net n = {0};

@@ -303,8 +303,7 @@ static void the_queue_is_bounded(void **state)
     (void)state;
     serving_open(&n, "queue");
     assert_ok(serve_model_find(n.c, "small", &m, err));
-    struct serve_request q = {
-        .model = m.model, .params = m.params, .prompt = "x", .max_tokens = 1, .top_p = 1};
+    struct serve_request q = {.model = m, .prompt = "x", .max_tokens = 1, .top_p = 1};
     for (int i = 0; i < SERVE_QUEUE_MAX; i++)
         assert_ok(serve_submit(n.c, &q, &t[i], err));
     assert_fails(serve_submit(n.c, &q, &more, err), EMAC_BUSY, "wait already");

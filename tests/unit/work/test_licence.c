@@ -59,6 +59,34 @@ static void test_a_file_round_trips(void **state)
     emac_buf_release(&b);
 }
 
+/* The CIDs come from a dag-cbor writer in Python. */
+static void test_older_licences_keep_their_names(void **state)
+{
+    static const struct {
+        const char *price, *cid;
+    } ROWS[] = {
+        {"price: {once: \"2\", train: \"0.5\"}\nshare: 0.05\n",
+         "bafyreie2xlwxo25aapa5tp6kc3zqoc2qyeiesly3x26yy7yiyzdrdmmchi"},
+        {"price: {once: \"2\", train: \"0.5\", inference: \"0.1\"}\nshare: 0.05\n",
+         "bafyreieyiqu6eo7mrc5i6lsb7sr7cpsui3nk6efsyhhivd2mb4r5x77iim"},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        char text[512], cid_is[CID_TEXT_MAX];
+        struct licence l, back;
+        struct emac_buf b;
+        struct cid cid;
+        snprintf(text, sizeof text, HEAD "%s", ROWS[i].price);
+        assert_ok(from_text(text, &l, err));
+        emac_buf_init(&b, LICENCE_BYTES_MAX);
+        assert_ok(licence_encode(&l, &b, &cid, err));
+        cid_text(cid_is, &cid);
+        assert_string_equal(cid_is, ROWS[i].cid);
+        assert_ok(licence_decode(&back, b.data, b.len, err));
+        assert_true(back.inference_units == l.inference_units);
+        emac_buf_release(&b);
+    }
+}
+
 static void test_bad_files_are_refused(void **state)
 {
     static const struct {
@@ -71,6 +99,7 @@ static void test_bad_files_are_refused(void **state)
         {HEAD "royalty: 1\n", "unknown field 'royalty'"},
         {HEAD "price: 3\n", "'price' must be a map"},
         {HEAD "price: {train: 3}\n", "'price.train'"},
+        {HEAD "price: {inference: \"0.0000000001\"}\n", "amount"},
         {HEAD "price: {each: \"3\"}\n", "unknown field 'each'"},
         {HEAD "price: {train: \"-3\"}\n", "amount"},
         {HEAD "share: 0.6\n", "'share'"},
@@ -200,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_file_round_trips),
+        cmocka_unit_test(test_older_licences_keep_their_names),
         cmocka_unit_test(test_bad_files_are_refused),
         cmocka_unit_test(test_bad_objects_are_refused),
         cmocka_unit_test(test_terms_hold),
