@@ -137,6 +137,7 @@ static enum emac_status settings(struct db *db, bool check, struct emac_err *err
         {"PRAGMA journal_mode=WAL", "wal"},  {"PRAGMA synchronous=FULL", NULL},
         {"PRAGMA foreign_keys=ON", NULL},    {"PRAGMA trusted_schema=OFF", NULL},
         {"PRAGMA cell_size_check=ON", NULL}, {"PRAGMA mmap_size=0", NULL},
+        {"PRAGMA cache_size=-65536", NULL},  {"PRAGMA wal_autocheckpoint=16384", NULL},
         {"PRAGMA synchronous", "2"},         {"PRAGMA foreign_keys", "1"},
     };
     sqlite3_extended_result_codes(db->handle, 1);

@@ -2,7 +2,8 @@
  * units; every amount and sum is checked. Each function must run inside the
  * caller's db transaction, so that money and job state change together.
  *
- * INV-1  The entries of a posting sum to zero.
+ * INV-1  The entries of a posting sum to zero; its credits together fit into int64,
+ *        so its entries may be added in any order.
  * INV-2  No balance is below its account's floor (0; the faucet of a
  *        development network and the chain have none).
  * INV-3  An idempotency key posts once: doing it again with the same entries is
@@ -19,7 +20,8 @@
  * INV-7  A receipt (task, rig) is paid at most once.
  * INV-8  All entries of a posting are of one asset. So INV-1 holds for each asset by itself: money
  *        never becomes bytes, nor bytes money.
- * ledger_post asserts 1, 2, 8 after writing; ledger_audit proves all.
+ * ledger_post and ledger_batch_end assert 1, 2, 4 and 8 of what they wrote;
+ * ledger_audit proves all.
  *
  * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
  * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),
@@ -74,6 +76,22 @@ void ledger_entry_add(struct ledger_posting *p, int64_t amount_units, const char
  * After these failures nothing was written; after any other the caller must roll back. */
 enum emac_status ledger_post(struct db *db, const struct ledger_posting *p, bool *posted,
                              struct emac_err *err);
+
+/* Many postings of one transaction: the head and each account's balance are read once and written
+ * once, by ledger_batch_end, without which nothing of the batch may be committed. Between start and
+ * end nothing else posts, and balances are asked of the batch.
+ * Life cycle: start, post ..., end, free; free alone gives a batch up (then roll back). */
+struct ledger_batch;
+enum emac_status ledger_batch_start(struct db *db, struct ledger_batch **out, struct emac_err *err);
+/* As ledger_post. After a refusal (PAYMENT, INVALID, CONFLICT) the batch goes on without this
+ * posting; after any other failure it must be given up (ledger_batch_end asserts it). */
+enum emac_status ledger_batch_post(struct ledger_batch *b, const struct ledger_posting *p,
+                                   bool *posted, struct emac_err *err);
+enum emac_status ledger_batch_balance(struct ledger_batch *b, const char *account, int64_t *out,
+                                      struct emac_err *err);
+enum emac_status ledger_batch_end(struct ledger_batch *b, struct emac_err *err);
+void ledger_batch_free(struct ledger_batch *b);
+
 /* 0 for an account that was never used. Needs no transaction. */
 enum emac_status ledger_balance(struct db *db, const char *account, int64_t *out,
                                 struct emac_err *err);

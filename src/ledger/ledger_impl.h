@@ -8,6 +8,8 @@
  * balances together fit into int64 too. */
 int64_t ledger_floor(const char *account);
 bool ledger_account_ok(const char *account);
+/* INVALID with a sentence: INV-1, texts, accounts, amounts. */
+enum emac_status ledger_posting_check(const struct ledger_posting *p, struct emac_err *err);
 /* Order of entries in the canonical bytes. */
 int ledger_entry_compare(const void *a, const void *b);
 /* hash = SHA-256(prev ‖ canonical bytes of posting `id`); p's entries are in canonical order.

@@ -58,6 +58,16 @@ static inline int teardown(void **state)
     return 0;
 }
 
+/* Leaves the entries as they are: there are none yet. */
+static inline void posting_init(struct ledger_posting *p, const char *key, const char *cause)
+{
+    p->key = key;
+    p->cause = cause;
+    p->job = p->detail = "";
+    p->at_ms = 1700000000000;
+    p->count = 0;
+}
+
 static inline struct ledger_posting posting(const char *key, const char *cause)
 {
     return (struct ledger_posting){
