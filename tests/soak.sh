@@ -23,6 +23,11 @@ fi
 echo "== every binary32 through the scalar functions"
 EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 compute: >/dev/null 2>&1 ||
     EMAC_SOAK=1 meson test -C "$BUILD" --suite unit --no-rebuild -t 100 || failed=$((failed + 1))
+echo "== ${LEDGER_TRANSFERS:=100000000} transfers against a model of the ledger"
+EMAC_LEDGER_TRANSFERS=$LEDGER_TRANSFERS EMAC_LEDGER_SEED=$(date +%j0000) \
+    "$BUILD/tests/unit/test_ledger_random" || failed=$((failed + 1))
+echo "== every planted bug of the ledger"
+tests/mutants/run "$BUILD" || failed=$((failed + 1))
 echo "== 3000 schedules of a chain that is reorganised and lied about"
 EMAC_TEST_SEEDS=3000 "$BUILD/tests/unit/test_chain_follow" >/dev/null || failed=$((failed + 1))
 echo "== fuzzing, ${FUZZ_SECONDS:=120} s each"

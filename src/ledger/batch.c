@@ -1,5 +1,5 @@
-/* Postings of one transaction. Postings and their entries are written as they come, so that a key is
- * found by those that follow; the head and the balances are kept in memory until the end. One
+/* Postings of one transaction. Postings and their entries are written as they come, so that a key
+ * is found by those that follow; the head and the balances are kept in memory until the end. One
  * posting by itself is a batch of one. */
 #include <stdlib.h>
 #include <string.h>
@@ -199,11 +199,12 @@ static enum emac_status posting_insert(struct db *db, const struct ledger_postin
                                        struct emac_err *err)
 {
     int64_t changed;
-    enum emac_status st = db_change(db, &changed, err,
-                                    "INSERT INTO postings (id, key, cause, job, detail, at_ms, "
-                                    "hash) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-                                    "ittttib", id, p->key, p->cause, p->job, p->detail,
-                                    (int64_t)p->at_ms, (const void *)hash, (size_t)SHA256_BYTES);
+    enum emac_status st =
+        db_change(db, &changed, err,
+                  "INSERT INTO postings (id, key, cause, job, detail, at_ms, "
+                  "hash) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                  "ittttib", id, p->key, p->cause, p->job, p->detail, (int64_t)p->at_ms,
+                  (const void *)hash, (size_t)SHA256_BYTES);
     *fresh = changed == 1;
     return st;
 }
@@ -240,8 +241,8 @@ out:
     return st;
 }
 
-/* What a key that may be there already makes of `verdict`, which is what the posting would get if it
- * were new: an old posting is OK even when its money is gone by now. */
+/* What a key that may be there already makes of `verdict`, which is what the posting would get if
+ * it were new: an old posting is OK even when its money is gone by now. */
 static enum emac_status repeat_judge(struct ledger_batch *b, const struct ledger_posting *p,
                                      const struct emac_err *verdict, struct emac_err *err)
 {

@@ -8,7 +8,7 @@
 
 /* Texts at their largest, and what dag-cbor adds. */
 #define CANONICAL_USUAL 1024 /* no growing while it is written */
-#define CANONICAL_MAX (4 * LEDGER_TEXT_MAX + LEDGER_ENTRIES_MAX * (LEDGER_ACCOUNT_MAX + 16) + 256)
+#define CANONICAL_MAX   (4 * LEDGER_TEXT_MAX + LEDGER_ENTRIES_MAX * (LEDGER_ACCOUNT_MAX + 16) + 256)
 
 /* ---- accounts ---- */
 

@@ -1,6 +1,6 @@
 /* Random transfers against a model that is as simple as can be. The model decides first what must
- * happen; the ledger must agree in status and in every balance, and its journal, replayed, must give
- * the balances. A posting of n entries counts as n - 1 transfers.
+ * happen; the ledger must agree in status and in every balance, and its journal, replayed, must
+ * give the balances. A posting of n entries counts as n - 1 transfers.
  *
  * A campaign is ledgers of up to 500,000 transfers each, two side by side, each with its own seed
  * (printed when it disagrees): 10^6 transfers here, 10^8 in tests/soak.sh by EMAC_LEDGER_TRANSFERS.
@@ -18,7 +18,7 @@
 
 #define LEDGER_TRANSFERS 500000
 #define POSTINGS_MAX     LEDGER_TRANSFERS /* of one ledger; most make more than one transfer */
-#define PHASE            40000 /* postings: short of money, then at the end of the range, then again */
+#define PHASE            40000 /* postings without money, then at the end of the range, ... */
 #define BATCH_MAX        4000
 #define ACCOUNTS         48
 #define SIDE_BY_SIDE     2
@@ -259,11 +259,11 @@ static void replay(struct trial *t)
         char account[32];
         int64_t units = 0, stored = 0;
         account_name(account, i);
-        enum emac_status st = db_one_i64(
-            t->db, &units, NULL,
-            "SELECT COALESCE(SUM(amount / 1048576), 0) * 1048576 + COALESCE(SUM(amount % 1048576), 0)"
-            " FROM entries WHERE account = ?",
-            "t", account);
+        enum emac_status st = db_one_i64(t->db, &units, NULL,
+                                         "SELECT COALESCE(SUM(amount / 1048576), 0) * 1048576 + "
+                                         "COALESCE(SUM(amount % 1048576), 0)"
+                                         " FROM entries WHERE account = ?",
+                                         "t", account);
         if (st == EMAC_OK)
             st = ledger_balance(t->db, account, &stored, NULL);
         AGREE(t, st == EMAC_OK && units == t->model.units[i] && stored == units,
@@ -296,8 +296,9 @@ static void trial_run(uint64_t seed, uint64_t transfers)
     replay(&t);
     audit(&t);
     const int64_t *n = t.count, all = (int64_t)t.next;
-    AGREE(&t, n[EMAC_OK] > all / 4 && n[EMAC_PAYMENT] > all / 40 && n[EMAC_CONFLICT] > all / 200 &&
-                  n[EMAC_INVALID] > all / 200,
+    AGREE(&t,
+          n[EMAC_OK] > all / 4 && n[EMAC_PAYMENT] > all / 40 && n[EMAC_CONFLICT] > all / 200 &&
+              n[EMAC_INVALID] > all / 200,
           "too little of one kind: %lld fine, %lld without money, %lld conflicts, %lld invalid",
           (long long)n[EMAC_OK], (long long)n[EMAC_PAYMENT], (long long)n[EMAC_CONFLICT],
           (long long)n[EMAC_INVALID]);
@@ -325,8 +326,8 @@ static void test_against_model(void **state)
 {
     uint64_t transfers = number("EMAC_LEDGER_TRANSFERS", TRANSFERS);
     bool one = getenv("EMAC_TEST_SEED") != NULL;
-    uint64_t each = transfers / SIDE_BY_SIDE < LEDGER_TRANSFERS ? transfers / SIDE_BY_SIDE
-                                                                : LEDGER_TRANSFERS;
+    uint64_t each =
+        transfers / SIDE_BY_SIDE < LEDGER_TRANSFERS ? transfers / SIDE_BY_SIDE : LEDGER_TRANSFERS;
     uint64_t ledgers = one ? 1 : transfers / each, running = 0, failed = 0;
     uint64_t first = number("EMAC_TEST_SEED", number("EMAC_LEDGER_SEED", 20260131));
     print_message("%llu ledgers of %llu transfers, seeds from %llu\n", (unsigned long long)ledgers,
