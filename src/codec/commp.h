@@ -29,10 +29,10 @@
 #include "base/status.h"
 
 #define COMMP_NODE        32
-#define COMMP_HEIGHT_MAX  46                   /* 2^51 bytes of leaves */
+#define COMMP_HEIGHT_MAX  46                    /* 2^51 bytes of leaves */
 #define COMMP_SIZE_MAX    (UINT64_C(127) << 44) /* of a payload */
 #define COMMP_TEXT_MAX    96
-#define COMMP_CHUNK_LEVEL 11                          /* of the tree */
+#define COMMP_CHUNK_LEVEL 11                                /* of the tree */
 #define COMMP_CHUNK       (127u << (COMMP_CHUNK_LEVEL - 2)) /* 65,024 bytes of payload */
 #define COMMP_PROOF_MAX   (COMMP_NODE * (1 + COMMP_HEIGHT_MAX))
 
@@ -41,7 +41,7 @@ struct commp {
     uint8_t root[COMMP_NODE];
 };
 
-uint32_t commp_height(uint64_t size); /* of the tree: 2^height leaves */
+uint32_t commp_height(uint64_t size);  /* of the tree: 2^height leaves */
 uint64_t commp_padding(uint64_t size); /* zero bytes after the payload */
 /* Leaves that hold some of the payload; at least 1. Those after them are zero and prove nothing. */
 uint64_t commp_leaves(uint64_t size);

@@ -1,6 +1,7 @@
 /* Leases: handing them out (the long poll), losing them, failing them. */
 #include "coordinator/internal.h"
 #include "coordinator/poll.h"
+#include "coordinator/suspects.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -417,18 +418,22 @@ static bool is_hopeless(struct coordinator *c, const struct ctask *t, const stru
 struct failure {
     const char *lease, *message;
     enum emac_status status;
-    json_t *missing; /* borrowed from the body */
+    json_t *missing;    /* borrowed from the body */
+    struct cid suspect; /* the input that it failed because of; none */
 };
 
 static enum emac_status failure_parse(json_t *root, struct failure *f, struct emac_err *err)
 {
-    const char *status = NULL;
+    const char *status = NULL, *suspect = NULL;
     enum emac_status st;
     *f = (struct failure){.message = ""};
     EMAC_TRY(st, api_str(root, "lease", LEASE_ID_MAX, &f->lease, err));
     EMAC_TRY(st, api_str(root, "status", 40, &status, err));
     EMAC_TRY(st, api_str_opt(root, "message", EMAC_ERR_TEXT_MAX, &f->message, err));
     EMAC_TRY(st, api_list_opt(root, "missing", 64, &f->missing, err));
+    EMAC_TRY(st, api_str_opt(root, "suspect", CID_TEXT_MAX, &suspect, err));
+    if (suspect != NULL && cid_parse(&f->suspect, suspect, err) != EMAC_OK)
+        EMAC_TRY(st, emac_wrap(err, "field 'suspect'"));
     f->status = emac_status_from_text(status);
     if (!text_printable(f->message))
         st = emac_fail(err, EMAC_INVALID, "field 'message' holds control characters");
@@ -450,16 +455,23 @@ static enum emac_status report_missing(struct coordinator *c, struct lease *l,
 }
 
 /* The job goes down when the task cannot succeed. */
-static void give_up(struct coordinator *c, struct cjob *j, const char *slot, const char *maker,
-                    const struct failure *f)
+static void give_up(struct coordinator *c, struct cjob *j, const char *slot, enum suspicion found,
+                    const char *maker, const struct failure *f)
 {
     struct emac_err err = {0};
     char reason[REASON_MAX];
-    if (maker)
+    if (found == SUSPECT_OWNED)
         snprintf(reason, sizeof(reason), "the delta of rig '%s' is refused: '%s' says %s", maker,
                  slot, f->message);
+    else if (found == SUSPECT_SOUND || f->status == EMAC_NUMERIC)
+        snprintf(
+            reason, sizeof(reason),
+            "training diverged, a smaller recipe.lr may help: task '%s' fails on every rig: %s",
+            slot, f->message);
     else
         snprintf(reason, sizeof(reason), "task '%s' fails on every rig: %s", slot, f->message);
+    if (found == SUSPECT_OWNED && suspect_expel(c, maker, f->message, &err) != EMAC_OK)
+        LOG_W("coordinator", "cannot quarantine rig '%s': %s", maker, err.text);
     if (job_end(c, j, JOB_FAILED, reason, &err) != EMAC_OK)
         LOG_W("coordinator", "cannot end job: %s", err.text);
 }
@@ -472,8 +484,8 @@ static enum emac_status fail_lease(struct coordinator *c, struct node *n, const 
         return EMAC_OK; /* ended already: saying so again changes nothing */
     struct cjob *j = l->job;
     struct ctask *t = l->task;
-    char slot[SLOT_MAX];
-    const char *maker = plan_delta_maker(j->plan, t->kind, t->range);
+    char slot[SLOT_MAX], maker[DID_KEY_MAX];
+    enum suspicion found = SUSPECT_NONE;
     emac_strcpy(slot, sizeof(slot), t->slot);
     if (f->status == EMAC_UNAVAILABLE) {
         enum emac_status st = report_missing(c, l, f, err);
@@ -490,8 +502,13 @@ static enum emac_status fail_lease(struct coordinator *c, struct node *n, const 
             f->message, emac_status_text(f->status));
     if (!lease_end(c, l, "failed"))
         return emac_fail(err, EMAC_UNAVAILABLE, "the failure could not be noted: send it again");
-    if (hopeless)
-        give_up(c, j, slot, maker, f);
+    if (!cid_is_none(&f->suspect) && is_the_tasks_fault(f->status)) {
+        enum emac_status st = suspect_hear(c, j, n, &f->suspect, f->message, &found, maker, err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    if (hopeless && found != SUSPECT_DISPUTED)
+        give_up(c, j, slot, found, maker, f);
     return EMAC_OK;
 }
 

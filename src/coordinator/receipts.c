@@ -9,6 +9,7 @@
 #include "coordinator/internal.h"
 #include "coordinator/poll.h"
 #include "coordinator/shares.h"
+#include "coordinator/suspects.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -270,6 +271,8 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
         log_accepted(c, j, t);
         log_distance(c, j, t, d);
     }
+    if (t->vote_count > 1)
+        suspect_cleared(c, j, t);
     a->accepted = true;
 out:
     return st;

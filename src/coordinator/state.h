@@ -79,6 +79,7 @@ struct node {
     uint64_t queue_ms;               /* grant.c: what waits for it in the job that is looked at */
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
+    uint32_t alarms; /* results that it said others made wrong, and they had not (suspects.h) */
 };
 
 struct lease {
@@ -161,6 +162,14 @@ struct missing {
 };
 #define MISSING_MAX 64
 
+/* A result that a rig could not use, while it is made again (suspects.h). */
+struct doubt {
+    struct cid task;
+    struct node *accuser;
+    char fault[EMAC_ERR_TEXT_MAX];
+};
+#define DOUBTS_MAX 8
+
 struct figures {
     int64_t tasks, checked, mismatches, retries, lapsed, busy_us, bytes_moved;
 };
@@ -190,6 +199,8 @@ struct cjob {
     struct checkpoint *checkpoint; /* by step */
     struct missing missing[MISSING_MAX];
     uint32_t missing_count;
+    struct doubt doubt[DOUBTS_MAX];
+    uint32_t doubt_count;
     uint64_t lost_ms;    /* since when needed state has no holder; 0: it has */
     uint64_t dispute_ms; /* last time its wait was logged */
     struct {

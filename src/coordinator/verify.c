@@ -5,6 +5,7 @@
  * Everything that writes here runs inside a transaction of the caller and may change memory as it
  * goes: a caller whose transaction fails marks the job stale, and memory is built from the rows. */
 #include "coordinator/bonds.h"
+#include "coordinator/suspects.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,9 +160,10 @@ enum emac_status verify_losers(struct coordinator *c, const struct ctask *t, str
         if (outputs_equal(&t->vote[i].outputs, &t->outputs))
             continue;
         char why[REASON_MAX];
+        const char *fault = suspect_fault(c, &t->cid);
         snprintf(why, sizeof(why),
-                 "its result of task '%s' differs from what the majority of rigs computed",
-                 t->slot);
+                 "its result of task '%s' differs from what the majority of rigs computed%s%s",
+                 t->slot, fault ? ": " : "", fault ? fault : "");
         enum emac_status st = verify_quarantine(c, t->vote[i].did, why, err);
         if (st != EMAC_OK)
             return st;

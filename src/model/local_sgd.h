@@ -25,7 +25,8 @@ struct local_recipe {
     double outer_lr, outer_momentum; /* momentum 0: none is kept */
     enum delta_form delta;
     double density;  /* DELTA_TOPK: share of the numbers that is sent */
-    double max_norm; /* of what a delta may differ from those before; 0: nothing is clipped */
+    double max_norm; /* trusted replicas: of a delta, 0: as far as steps can go (local_reach);
+                        others: of what a delta may differ from those before */
     double feedback; /* packed forms: how much of what was not sent stays */
 };
 
@@ -34,6 +35,15 @@ uint32_t local_keep(double density);
 /* Is there error feedback, and so bundle "carry"? Is there outer momentum, bundle "outer"? */
 bool local_has_carry(const struct local_recipe *r);
 bool local_has_momentum(const struct local_recipe *r);
+
+/* The norm, over all `count` weights, that what a replica sends can have when nothing diverges:
+ * `max_norm`, or, where that is 0, inner_steps times optimiser_reach, and as many times more as
+ * what packing leaves for later can pile up: 1 / (1 - feedback * q), where q < 1 is the largest
+ * share of a block's norm that its format can lose (compute/pack.h). 0: the recipe bounds nothing.
+ */
+struct optimiser_recipe;
+double local_reach(const struct local_recipe *r, const struct optimiser_recipe *steps,
+                   uint64_t count);
 
 /* Add to the graph of the initial state ("params/<name>", ...) what rounds carry beside: zeros
  * "carry/<name>" and "outer/<name>", as the recipe has them. INVALID when a parameter is not f32.

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "compute/host_math.h"
 
 struct step_inputs {
     value_id param, state[OPTIMISER_STATE_MAX], grad, weight;
@@ -70,6 +71,30 @@ void optimiser_args(const struct optimiser_recipe *r, uint32_t t, uint32_t micro
     o->other->args(r, t, out);
     if (o->hidden != o->other)
         o->hidden->args(r, t, out);
+}
+
+/* ---- how far a step goes ---- */
+
+/* Of |m| / sqrt(v), both without bias. */
+static double adam_update(const struct optimiser_recipe *r)
+{
+    double ratio = r->beta1 * r->beta1 / r->beta2, most;
+    if (!(ratio < 1.0))
+        return INFINITY;
+    most = (1.0 - r->beta1) / host_sqrt((1.0 - r->beta2) * (1.0 - ratio));
+    return most > 1.0 ? most : 1.0;
+}
+
+double optimiser_reach(const struct optimiser_recipe *r, uint64_t count)
+{
+    static const double ROUNDING = 1.1;
+    double root = host_sqrt((double)count), decay = r->weight_decay * OPTIMISER_RMS_MAX;
+    if (r->kind == OPTIMISER_SGD)
+        return r->clip_norm > 0
+                   ? ROUNDING * r->lr / (1.0 - r->momentum) * (r->clip_norm + decay * root)
+                   : INFINITY;
+    double update = r->kind == OPTIMISER_LION ? 1.0 : adam_update(r);
+    return ROUNDING * r->lr * root * (update + decay);
 }
 
 /* ---- what rules are written with ---- */

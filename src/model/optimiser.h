@@ -97,6 +97,17 @@ struct optimiser_args {
 void optimiser_args(const struct optimiser_recipe *r, uint32_t t, uint32_t micro_batches,
                     struct optimiser_args *out);
 
+/* By how much, as a norm over `count` weights, one step can move them, unless their root mean
+ * square passes OPTIMISER_RMS_MAX, which no model that trains comes near to. INFINITY where the
+ * recipe bounds nothing: sgd that does not clip, and betas with beta1^2 >= beta2. lr * count^(1/2)
+ * * (c + weight_decay * rms), where c bounds an update of a weight: 1 of lion, and of muon's
+ * matrices; of adamw, by Cauchy and Schwarz, (1 - beta1) / ((1 - beta2) (1 - beta1^2 /
+ *   beta2))^(1/2), or 1 if that is less;
+ *   of sgd lr / (1 - momentum) * (clip_norm + weight_decay * rms * count^(1/2)).
+ * A tenth is added for what is rounded. */
+#define OPTIMISER_RMS_MAX 16.0
+double optimiser_reach(const struct optimiser_recipe *r, uint64_t count);
+
 /* Sum of evaluation: input "sum/loss" [1], "args/count_inv" [1]; output "metrics/loss" [1]. */
 enum emac_status mean_loss_graph(struct graph **out, struct emac_err *err);
 

@@ -101,7 +101,7 @@ struct node {
     uint32_t backoff_ms;
     const json_t *sources; /* of the lease under way; fetchers read it */
     struct outbox outbox;
-    json_t *next; /* the lease that came with a receipt's answer; owned */
+    json_t *next;                      /* the lease that came with a receipt's answer; owned */
     uint64_t told_sent, told_received; /* agent_traffic as the last receipt told it */
     struct retained *retained;
     size_t retained_count, retained_cap;
@@ -171,8 +171,10 @@ enum emac_status agent_hello(struct node *n, struct emac_err *err);
 /* ---- lease.c ---- */
 /* One poll and what it brings, up to the receipt. OK when there was nothing, too. */
 enum emac_status agent_work(struct node *n, struct emac_err *err);
-/* Tell the coordinator that a lease failed; *why is told. */
-void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *why);
+/* Tell the coordinator that a lease failed; *why is told, and which input made it fail (NULL, or
+ * none: no input did). */
+void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *why,
+                      const struct cid *suspect);
 
 /* ---- fetch.c ---- */
 enum emac_status agent_fetch(void *node, const struct cid *cid, bool to_memory,

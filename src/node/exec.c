@@ -243,9 +243,12 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
     enum emac_status st = run(&r, err);
     if (st == EMAC_OK)
         st = outputs_keep(&r, out, err);
+    if (st == EMAC_NUMERIC && cid_is_none(&r.suspect))
+        exec_suspect_find(&r);
     run_release(&r);
     if (st != EMAC_OK) {
         exec_result_release(x, out);
+        out->suspect = r.suspect;
         return st;
     }
     out->flops = flops_of(&r);

@@ -53,10 +53,14 @@ struct exec_result {
     uint64_t compute_ns, total_ns;
     uint64_t flops;                 /* of the graph, as often as it ran */
     uint64_t bus_written, bus_read; /* bytes to the device and back; 0 where it is the host */
+    /* Of a run that failed: the input or part that it failed because of, being of another shape,
+     * not finite, or larger than the program allows; none when its inputs are not to blame. */
+    struct cid suspect;
 };
 /* INVALID for a task that does not fit its program (the sentence names the port), NUMERIC for NaN,
  * TOO_LARGE over memory_max, with the figures, before anything is computed. What a device fails
- * with comes out as it is: UNAVAILABLE when the device is lost (device_lost), NO_MEMORY. */
+ * with comes out as it is: UNAVAILABLE when the device is lost (device_lost), NO_MEMORY.
+ * After a failure `out` holds nothing but `suspect`. */
 enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_result *out,
                           struct emac_err *err);
 /* Would a task of this program fit: a map over `count` micro-batches, an apply of as many parts?

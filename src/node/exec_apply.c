@@ -39,7 +39,7 @@ static enum emac_status part_misfit(struct part_sum *s, uint32_t i, struct emac_
     const struct exec_program *p = s->r->p->decode != NULL ? s->r->p->decode : s->r->p;
     const struct bundle *l = p == s->r->p ? &p->sum : &p->in[0].layout;
     struct st_index idx = {0};
-    enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
+    enum emac_status st = exec_suspect_index(&idx, v, err);
     const char *name = NULL;
     for (uint32_t k = 0; st == EMAC_OK && k < l->count && name == NULL; k++) {
         struct graph_port port = graph_input_at(p->graph, l->port[k].port);
@@ -112,6 +112,8 @@ static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_e
     const struct cid *cid = &s->r->task->part[i].cid;
     enum emac_status st = exec_value_get(s->r, "sum", cid, l->size, &p->held, err);
     if (st == EMAC_TOO_LARGE)
+        s->r->suspect = *cid;
+    if (st == EMAC_TOO_LARGE)
         st = emac_fail(err, EMAC_INVALID,
                        "part %u+%u of input 'sum' is larger than the %zu bytes of "
                        "its tensors",
@@ -119,8 +121,10 @@ static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_e
     if (st != EMAC_OK)
         return st;
     /* All parts must be of one layout, for they are added as one vector. */
-    if (!exec_is_canonical(p->held, l))
+    if (!exec_is_canonical(p->held, l)) {
+        s->r->suspect = *cid;
         return part_misfit(s, i, err);
+    }
     if (!device_is_host(s->r->x->cfg.dev))
         st = resident_bring(&s->r->x->resident, p->held, &p->copy, err);
     if (st == EMAC_OK && decode != NULL) {
@@ -128,8 +132,11 @@ static enum emac_status piece_load(struct part_sum *s, uint32_t i, struct emac_e
         if (st != EMAC_OK)
             emac_wrap(err, "part %u+%u of input 'sum'", s->r->task->part[i].first,
                       s->r->task->part[i].count);
+        if (st == EMAC_NUMERIC)
+            s->r->suspect = *cid;
     }
-    return st;
+    return st == EMAC_OK ? exec_part_bounded(s->r, &s->r->task->part[i], piece_data(s, i), err)
+                         : st;
 }
 
 static void piece_drop(struct part_sum *s, uint32_t i)

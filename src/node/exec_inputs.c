@@ -165,7 +165,7 @@ static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundl
                                      struct emac_err *err)
 {
     struct st_index idx = {0};
-    enum emac_status st = st_index_parse(&idx, v->data, v->size, v->size, err);
+    enum emac_status st = exec_suspect_index(&idx, v, err);
     if (st != EMAC_OK)
         return emac_wrap(err, "input '%s'", b->name);
     for (uint32_t i = 0; i < b->layout.count && st == EMAC_OK; i++) {
@@ -203,8 +203,11 @@ void exec_bind_input(struct exec_run *r, const struct bundle *l, const uint8_t *
 enum emac_status exec_input_bind(struct exec_run *r, const struct exec_bundle *b,
                                  const struct exec_value *v, struct emac_err *err)
 {
-    if (!exec_is_canonical(v->held, &b->layout))
-        return bind_by_name(r, b, v->held, v->at, err);
+    if (!exec_is_canonical(v->held, &b->layout)) {
+        enum emac_status st = bind_by_name(r, b, v->held, v->at, err);
+        r->suspect = st == EMAC_OK ? r->suspect : v->held->cid;
+        return st;
+    }
     exec_bind_input(r, &b->layout, v->at);
     return EMAC_OK;
 }

@@ -93,6 +93,7 @@ struct exec_run {
     uint32_t copy_count;
     struct exec_staged args;
     uint64_t compute_ns;
+    struct cid suspect; /* what the task fails because of; none */
 };
 
 /* ---- exec_program.c ---- */
@@ -223,6 +224,19 @@ enum emac_status exec_steps_fits(const struct exec_program *p, const struct task
 enum emac_status exec_steps_join(struct exec_program *p, struct emac_err *err);
 /* Is that input bundle of the program's own graph made by its steps? */
 bool exec_steps_makes(const struct exec_program *p, const char *bundle);
+
+/* ---- exec_suspect.c ---- */
+/* After a NUMERIC failure: the first input or part that holds NaN or infinity becomes the suspect;
+ * else, of parts, the one with the largest number, for their sum may have passed the largest. */
+void exec_suspect_find(struct exec_run *r);
+/* The index of a value that a rig made: INVALID where st_index_parse says CORRUPT, for its CID
+ * holds, so it is its maker who erred and not who brought it. */
+enum emac_status exec_suspect_index(struct st_index *idx, const struct store_value *v,
+                                    struct emac_err *err);
+/* NUMERIC, and the part is the suspect, when its norm passes the program's max_norm. `data`: its
+ * tensors, on the device, as one vector of the layout of `r->p->sum`. */
+enum emac_status exec_part_bounded(struct exec_run *r, const struct task_part *part,
+                                   const float *data, struct emac_err *err);
 
 /* ---- exec.c ---- */
 /* Memory for a bundle's file, its header written: as an output is made. */

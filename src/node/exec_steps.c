@@ -186,14 +186,16 @@ static struct carried *carried_of(struct steps_run *s, const char *name)
 }
 
 /* State must be of the layout that steps write, for they go on from it. */
-static enum emac_status carried_begin(struct carried *c, const char *name,
+static enum emac_status carried_begin(struct steps_run *s, struct carried *c, const char *name,
                                       const struct exec_value *v, struct emac_err *err)
 {
-    if (!exec_is_canonical(v->held, c->layout))
+    if (!exec_is_canonical(v->held, c->layout)) {
+        s->r->suspect = v->held->cid;
         return emac_fail(err, EMAC_INVALID,
                          "input '%s' is not in canonical form, or holds other tensors than a step "
                          "makes",
                          name);
+    }
     c->now = v->at;
     return EMAC_OK;
 }
@@ -205,12 +207,14 @@ static enum emac_status input_take(struct steps_run *s, const char *name, struct
     struct exec_value v;
     enum emac_status st = exec_input_get(s->r, name, taken(s->r->p, name)->layout.size, &v, err);
     if (st != EMAC_OK || state != NULL)
-        return st != EMAC_OK ? st : carried_begin(state, name, &v, err);
+        return st != EMAC_OK ? st : carried_begin(s, state, name, &v, err);
     for (size_t i = 0; i < EMAC_COUNT(runs) && st == EMAC_OK; i++) {
         const struct exec_program *p = runs[i]->p;
         const struct exec_bundle *b = exec_bundle_find(p->in, p->in_count, name);
         if (b != NULL)
             st = exec_input_bind(runs[i], b, &v, err);
+        if (st != EMAC_OK)
+            s->r->suspect = runs[i]->suspect;
     }
     return st;
 }

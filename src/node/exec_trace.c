@@ -479,9 +479,9 @@ enum emac_status exec_trace(struct exec *x, const struct task *task, struct trac
 }
 
 enum emac_status exec_trace_capture(struct exec *x, const struct task *task,
-                                    const struct exec_ref *refs, uint32_t count,
-                                    exec_capture *each, void *ctx, struct trace *out,
-                                    struct exec_result *result, struct emac_err *err)
+                                    const struct exec_ref *refs, uint32_t count, exec_capture *each,
+                                    void *ctx, struct trace *out, struct exec_result *result,
+                                    struct emac_err *err)
 {
     struct exec_trace t = {.x = x,
                            .mode = MODE_ALL,

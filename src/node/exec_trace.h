@@ -35,9 +35,9 @@ enum emac_status exec_trace_leaves(struct exec *x, const struct task *t, uint64_
 typedef enum emac_status exec_capture(void *ctx, uint32_t ref, const struct trace_leaf *leaf,
                                       const uint8_t *data, size_t bytes, struct emac_err *err);
 enum emac_status exec_trace_capture(struct exec *x, const struct task *t,
-                                    const struct exec_ref *refs, uint32_t count,
-                                    exec_capture *each, void *ctx, struct trace *out,
-                                    struct exec_result *result, struct emac_err *err);
+                                    const struct exec_ref *refs, uint32_t count, exec_capture *each,
+                                    void *ctx, struct trace *out, struct exec_result *result,
+                                    struct emac_err *err);
 /* Compute one leaf. `give` fills in the bytes of each reference; those before the leaf are not
  * computed. NUMERIC and the like as exec_run. */
 typedef enum emac_status exec_give(void *ctx, uint32_t ref, uint8_t *data, size_t bytes,

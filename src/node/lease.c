@@ -29,7 +29,8 @@ static json_t *missing_json(struct node *n)
     return list;
 }
 
-void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *why)
+void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *why,
+                      const struct cid *suspect)
 {
     struct emac_err err = {.status = EMAC_OK};
     json_t *body =
@@ -37,6 +38,8 @@ void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *
                   "message", agent_json_sentence(why->text));
     if (why->status == EMAC_UNAVAILABLE)
         json_object_set_new(body, "missing", missing_json(n));
+    if (suspect != NULL && !cid_is_none(suspect))
+        json_object_set_new(body, "suspect", agent_json_cid(suspect));
     enum emac_status st = agent_post(n, "/v1/failures", body, NODE_CALL_MS, NULL, &err);
     if (st == EMAC_FORBIDDEN)
         agent_refused(n, &err);
@@ -45,7 +48,8 @@ void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *
 }
 
 /* The coordinator knows of a cancellation that it asked for itself. */
-static void task_failed(struct node *n, const struct leased *l, const struct emac_err *why)
+static void task_failed(struct node *n, const struct leased *l, const struct emac_err *why,
+                        const struct cid *suspect)
 {
     os_mutex_lock(&n->lock);
     n->figures.tasks_failed += why->status != EMAC_CANCELLED;
@@ -58,7 +62,7 @@ static void task_failed(struct node *n, const struct leased *l, const struct ema
         LOG_I("node", "%s of %s: given back", l->slot, l->job);
     else
         LOG_W("node", "%s of %s failed: %s", l->slot, l->job, why->text);
-    agent_lease_fail(n, l->lease, why);
+    agent_lease_fail(n, l->lease, why, suspect);
 }
 
 /* ---- a task ---- */
@@ -145,7 +149,7 @@ static void task_work(struct node *n, struct leased *l)
     say_done(n, l, &result, fetched - began);
 out:
     if (st != EMAC_OK)
-        task_failed(n, l, &err);
+        task_failed(n, l, &err, &result.suspect);
     exec_result_release(n->exec, &result);
 }
 
@@ -164,7 +168,7 @@ static enum emac_status task_lease(struct node *n, const json_t *reply, const ch
     if (task_parse(reply, &l, &bad) == EMAC_OK)
         task_work(n, &l);
     else
-        task_failed(n, &l, &bad);
+        task_failed(n, &l, &bad, NULL);
     task_release(&l.task);
     return n->outbox.message != NULL ? agent_outbox_flush(n, err) : EMAC_OK;
 }

@@ -368,6 +368,9 @@ static void result_forget(struct engine *e, struct exec_result *r)
     r->output_count = 0;
 }
 
+/* Nobody can have lied here. */
+static const char DIVERGED[] = "training diverged, a smaller recipe.lr may help: ";
+
 static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint32_t count,
                                   struct emac_err *err)
 {
@@ -378,7 +381,7 @@ static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint
             return emac_fail(err, EMAC_CANCELLED, "asked to stop");
         enum emac_status st = exec_run(e->exec, &want[i].task, &r, err);
         if (st != EMAC_OK)
-            return emac_wrap(err, "task %s", want[i].slot);
+            return emac_wrap(err, "%stask %s", st == EMAC_NUMERIC ? DIVERGED : "", want[i].slot);
         st = take_result(e, &want[i], &r, &moved, err);
         result_forget(e, &r);
         if (st != EMAC_OK)

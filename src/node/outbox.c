@@ -140,7 +140,7 @@ enum emac_status agent_outbox_flush(struct node *n, struct emac_err *err)
         LOG_W("node", "%s: the coordinator does not take the result: %s", n->outbox.slot,
               err->text);
         if (!n->outbox.deposited)
-            agent_lease_fail(n, n->lease, err);
+            agent_lease_fail(n, n->lease, err, NULL);
         st = EMAC_OK;
     }
     agent_outbox_clear(n);

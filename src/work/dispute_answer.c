@@ -88,8 +88,9 @@ enum emac_status dispute_answer_encode(const struct dispute_answer *a, struct em
 {
     struct dagcbor_writer w;
     if (a->kind >= DISPUTE_DONE || a->proof_count > DISPUTE_PROOFS_MAX)
-        return emac_fail(err, EMAC_INVALID, "an answer of a dispute is a commit, a split or an "
-                                            "open, with at most 4096 proofs");
+        return emac_fail(err, EMAC_INVALID,
+                         "an answer of a dispute is a commit, a split or an "
+                         "open, with at most 4096 proofs");
     dagcbor_writer_init(&w, out);
     if (a->kind == DISPUTE_COMMIT)
         commit_write(&w, a);

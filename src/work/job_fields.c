@@ -211,6 +211,8 @@ const struct job_field JOB_FIELDS[] = {
      DELTA(1 << DELTA_INT8 | 1 << DELTA_INT4)},
     {"spread", "feedback", FIELD_F64, NEED_DEFAULT, AT(local.feedback), 0, 1, 0.95,
      DELTA(1 << DELTA_TOPK)},
+    {"spread", "max_norm", FIELD_F64, NEED_DEFAULT, AT(local.max_norm), 0, 1e6, 0, LOCAL,
+     .joined = true},
     {"spread", "shards", FIELD_CID, NEED_MUST, AT(shards), FEDERATED},
     {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX,
      FEDERATED},

@@ -150,10 +150,29 @@ out:
     return st;
 }
 
+static uint64_t weights_of(const struct graph *init)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < graph_output_count(init); i++) {
+        const struct graph_port port = graph_output_at(init, i);
+        size_t n = 0;
+        bool ok = shape_count(&port.shape, &n);
+        EMAC_ASSERT(ok);
+        sum += strncmp(port.name, "params/", 7) == 0 ? n : 0;
+    }
+    return sum;
+}
+
+/* A delta that no replica can have made is refused; a federated one was clipped instead. */
 static enum emac_status outer_add(struct plan_building *b, const struct local_graphs *g,
                                   struct emac_err *err)
 {
-    struct program outer = {.kind = PROGRAM_APPLY, .has_decode = g->decode != NULL};
+    const struct local_recipe r = recipe_of(b->p);
+    struct program outer = {
+        .kind = PROGRAM_APPLY,
+        .has_decode = g->decode != NULL,
+        .max_norm =
+            is_federated(b->p) ? 0 : local_reach(&r, &b->p->job.optimiser, weights_of(g->init))};
     struct plan_program row = {.kind = TASK_STEP, .flops = graph_flops(g->outer)};
     struct bundle part;
     enum emac_status st;
@@ -161,7 +180,7 @@ static enum emac_status outer_add(struct plan_building *b, const struct local_gr
     EMAC_TRY(st, plan_graph_add(b, TASK_STEP, g->outer, &outer.graph, err));
     if (g->decode != NULL) {
         EMAC_TRY(st, plan_graph_add(b, TASK_STEP, g->decode, &outer.decode, err));
-        row.flops += graph_flops(g->decode) * recipe_of(b->p).replicas;
+        row.flops += graph_flops(g->decode) * r.replicas;
         st = bundle_layout(g->decode, false, "part", &part, err);
         row.part_bytes = part.size;
         bundle_release(&part);

@@ -1,6 +1,7 @@
 /* Programs and the samplers inside them. */
 #include "work/task.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -102,6 +103,9 @@ static enum emac_status program_check(const struct program *p, struct emac_err *
     if (p->has_decode && (p->kind != PROGRAM_APPLY || p->decode.codec != CID_DAG_CBOR))
         return emac_fail(err, EMAC_INVALID,
                          "what decodes parts must be a dag-cbor block, and goes with kind 'apply'");
+    if (!(p->max_norm >= 0) || isinf(p->max_norm) || (p->max_norm > 0 && p->kind != PROGRAM_APPLY))
+        return emac_fail(err, EMAC_INVALID,
+                         "'max_norm' must be a number of at least 0, and goes with kind 'apply'");
     if (p->kind == PROGRAM_STEPS &&
         (p->grad.codec != CID_DAG_CBOR || p->step.codec != CID_DAG_CBOR || p->micro_batches == 0 ||
          p->micro_batches > STEPS_BATCHES_MAX))
@@ -144,7 +148,8 @@ static void sampler_write(struct dagcbor_writer *w, const struct sampler *s)
 static void program_write(struct dagcbor_writer *w, const struct program *p)
 {
     bool steps = p->kind == PROGRAM_STEPS;
-    dagcbor_map(w, steps ? 7 : p->has_sampler || p->has_decode ? 4 : 3);
+    bool bound = p->max_norm > 0;
+    dagcbor_map(w, steps ? 7 : 3 + p->has_sampler + p->has_decode + bound);
     if (steps) {
         dagcbor_key(w, "grad");
         dagcbor_cid(w, &p->grad);
@@ -167,6 +172,10 @@ static void program_write(struct dagcbor_writer *w, const struct program *p)
     }
     if (p->has_sampler)
         sampler_write(w, &p->sampler);
+    if (bound) {
+        dagcbor_key(w, "max_norm");
+        dagcbor_f64(w, p->max_norm);
+    }
     dagcbor_key(w, "numerics");
     dagcbor_u64(w, NUMERICS_VERSION);
     if (steps) {
@@ -275,13 +284,21 @@ out:
 static enum emac_status map_or_apply_read(struct program *out, const struct dagcbor_node *map,
                                           struct emac_err *err)
 {
-    static const char *const KEYS[] = {"kind", "graph", "decode", "sampler", "numerics", NULL};
+    static const char *const KEYS[] = {"kind",     "graph",    "decode", "sampler",
+                                       "max_norm", "numerics", NULL};
     const struct dagcbor_node *sampler;
     enum emac_status st;
     EMAC_TRY(st, dagcbor_only(map, KEYS, err));
     out->has_decode = dagcbor_find(map, "decode") != NULL;
     if (out->has_decode)
         EMAC_TRY(st, dagcbor_get_cid(map, "decode", &out->decode, err));
+    if (dagcbor_find(map, "max_norm") != NULL) {
+        EMAC_TRY(st, dagcbor_get_f64(map, "max_norm", &out->max_norm, err));
+        if (!(out->max_norm > 0)) { /* 0 is left out: one form for each program */
+            st = emac_fail(err, EMAC_INVALID, "'max_norm' must be more than 0");
+            goto out;
+        }
+    }
     out->has_sampler = dagcbor_find(map, "sampler") != NULL;
     if (out->has_sampler) {
         EMAC_TRY(st, dagcbor_get(map, "sampler", DAGCBOR_MAP, &sampler, err));

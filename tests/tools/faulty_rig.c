@@ -1,12 +1,13 @@
 /* A rig that lies: the agent, but in a share of its tasks one bit of the result's numbers is
  * flipped. It passes the admission challenge, so only verification can find it out.
  *
- *     faulty-rig --url URL --dir D --flip-share X [--delta NUMBER] [--seed N] [--name NAME]
+ *     faulty-rig --url URL --dir D --flip-share X [--delta NUMBER|shape] [--seed N] [--name NAME]
  *                [--threads N]
  *
- * With --delta every number of each delta that it makes is that one: 1e10, nan.
- * Which tasks, and which bit, Philox decides from the seed. Prints EMAC_NODE=<did> at the start and
- * "tasks N flipped M" at the end; exits like `emac node` (3 when quarantined). */
+ * With --delta every number of each delta that it makes is that one: 1e10, nan. "shape": it keeps
+ * its numbers and its first tensor is of another shape. Which tasks, and which bit, Philox decides
+ * from the seed. Prints EMAC_NODE=<did> at the start and "tasks N flipped M" at the end; exits like
+ * `emac node` (3 when quarantined). */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ struct flipper {
     double share;
     uint64_t seed, tasks, flipped;
     bool armed; /* the next bundle gets it */
-    bool poisons;
+    bool poisons, misshapes;
     float delta; /* what deltas are then made of */
 };
 
@@ -47,6 +48,15 @@ static void poison(const struct flipper *f, uint8_t *bundle, size_t n)
         memcpy(bundle + at, &f->delta, sizeof f->delta);
 }
 
+/* The first size in the header, one more or one less. */
+static void misshape(uint8_t *bundle, size_t n)
+{
+    static const char SHAPE[] = "\"shape\":[";
+    uint8_t *at = memmem(bundle, n, SHAPE, sizeof SHAPE - 1);
+    if (at != NULL)
+        at[sizeof SHAPE - 1] ^= 1;
+}
+
 static void tamper(void *ctx, const char *output, uint8_t *bundle, size_t n)
 {
     struct flipper *f = ctx;
@@ -56,7 +66,9 @@ static void tamper(void *ctx, const char *output, uint8_t *bundle, size_t n)
         f->tasks++;
         return;
     }
-    if (f->poisons && strcmp(output, "delta") == 0)
+    if (f->misshapes && strcmp(output, "delta") == 0)
+        misshape(bundle, n);
+    else if (f->poisons && strcmp(output, "delta") == 0)
         poison(f, bundle, n);
     if (f->armed)
         flip_bit(f, bundle, n);
@@ -111,7 +123,7 @@ static int run(const struct node_config *cfg, struct flipper *f)
 
 static int usage(void)
 {
-    fputs("usage: faulty-rig --url URL --dir D --flip-share X [--delta NUMBER] [--seed N] "
+    fputs("usage: faulty-rig --url URL --dir D --flip-share X [--delta NUMBER|shape] [--seed N] "
           "[--name NAME] [--threads N]\n",
           stderr);
     return emac_status_exit(EMAC_INVALID);
@@ -140,6 +152,7 @@ int main(int argc, char **argv)
             break;
         case 'p':
             f.poisons = true;
+            f.misshapes = strcmp(optarg, "shape") == 0;
             f.delta = strtof(optarg, NULL);
             break;
         case 's':

@@ -60,8 +60,10 @@ static void sizes(void **state)
     static const struct {
         uint64_t size, leaves;
         uint32_t height;
-    } CASES[] = {{0, 1, 2},         {1, 1, 2},         {31, 1, 2},       {32, 2, 2},
-                 {127, 4, 2},       {128, 5, 3},       {254, 8, 3},      {65024, 2048, 11},
+    } CASES[] = {{0, 1, 2},         {1, 1, 2},
+                 {31, 1, 2},        {32, 2, 2},
+                 {127, 4, 2},       {128, 5, 3},
+                 {254, 8, 3},       {65024, 2048, 11},
                  {65025, 2049, 12}, {UINT64_C(127) << 44, UINT64_C(1) << 46, 46}};
     for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
         assert_int_equal(commp_height(CASES[i].size), CASES[i].height);
@@ -140,8 +142,8 @@ static bool only_true_proofs_pass(struct choices *c)
     struct commp p = commit(data, n, 4096, &chunk), other = p;
     uint64_t leaf = choose(c, commp_leaves(n)), from;
     commp_chunk_of(n, leaf, &from, &bytes);
-    bool ok = from + bytes <= n &&
-              commp_prove(&p, chunk, leaf, data + from, proof, NULL) == EMAC_OK;
+    bool ok =
+        from + bytes <= n && commp_prove(&p, chunk, leaf, data + from, proof, NULL) == EMAC_OK;
     size_t len = commp_proof_bytes(n);
     ok = ok && commp_proof_check(&p, leaf, proof, len);
     uint64_t wrong = leaf ^ (UINT64_C(1) << choose(c, commp_height(n)));
@@ -233,9 +235,9 @@ static void digests_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vectors),       cmocka_unit_test(sizes),
-        cmocka_unit_test(definition),    cmocka_unit_test(proofs),
-        cmocka_unit_test(lost_bytes),    cmocka_unit_test(texts_refused),
+        cmocka_unit_test(vectors),         cmocka_unit_test(sizes),
+        cmocka_unit_test(definition),      cmocka_unit_test(proofs),
+        cmocka_unit_test(lost_bytes),      cmocka_unit_test(texts_refused),
         cmocka_unit_test(digests_refused),
     };
     return cmocka_run_group_tests_name("commp", tests, NULL, NULL);

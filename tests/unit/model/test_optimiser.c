@@ -322,6 +322,62 @@ static void test_steps_follow_their_formulas(void **state)
     }
 }
 
+/* The gradients that move most: alike at every step, or growing so that the mean of squares lags.
+ */
+static double gradient_bold(uint32_t t, uint32_t i, uint32_t k, double growth)
+{
+    return (draw(0, i, k) >= 0 ? 1 : -1) * pow(growth, (double)t);
+}
+
+/* No step of the formulas goes further than optimiser_reach, and some come near. */
+static void check_reach(size_t at, double growth, double *nearest)
+{
+    static void (*const of[OPTIMISER_KINDS])(struct oracle *, const struct optimiser_recipe *,
+                                             uint32_t, uint32_t, const double *, double) = {
+        oracle_adamw, oracle_sgd, oracle_lion, oracle_muon};
+    struct optimiser_recipe r = cases[at].r;
+    struct oracle o = {0}, before;
+    uint64_t count = 0;
+    r.schedule = SCHEDULE_CONSTANT;
+    r.lr = 0.02, r.steps = 100, r.weight_decay = 0, r.clip_norm = 1;
+    for (uint32_t i = 0; i < PARAMS; i++)
+        count += toy_count(i);
+    for (uint32_t t = 0; t < 60; t++) {
+        double moved = 0, g[ELEMENTS_MAX];
+        before = o;
+        for (uint32_t i = 0; i < PARAMS; i++) {
+            for (uint32_t k = 0; k < toy_count(i); k++)
+                g[k] = gradient_bold(t, i, k, growth) /
+                       (r.kind == OPTIMISER_SGD ? sqrt((double)count) * pow(growth, t) : 1);
+            of[r.kind](&o, &r, t, i, g, 0);
+            for (uint32_t k = 0; k < toy_count(i); k++)
+                moved += square(o.p[i][k] - before.p[i][k]);
+        }
+        double share = sqrt(moved) / optimiser_reach(&r, count);
+        if (share > 1)
+            fail_msg("%s, growth %g: step %u goes %g times as far as it can", cases[at].what,
+                     growth, t, share);
+        *nearest = fmax(*nearest, share);
+    }
+}
+
+static void test_how_far_a_step_goes(void **state)
+{
+    static const double GROWTH[] = {1, 0.9, 1.05, 1.5, 10};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double nearest = 0;
+        for (size_t k = 0; k < sizeof GROWTH / sizeof *GROWTH; k++)
+            check_reach(i, GROWTH[k], &nearest);
+        if (nearest < 0.2)
+            fail_msg("%s: the bound is %g times too wide", cases[i].what, 1 / nearest);
+    }
+    struct optimiser_recipe free = {.kind = OPTIMISER_SGD, .lr = 0.1, .momentum = 0.9};
+    assert_true(isinf(optimiser_reach(&free, 10)));
+    free =
+        (struct optimiser_recipe){.kind = OPTIMISER_ADAMW, .lr = 0.1, .beta1 = 0.99, .beta2 = 0.9};
+    assert_true(isinf(optimiser_reach(&free, 10)));
+}
+
 /* A matrix without any gradient stays, and a tiny gradient is no reason for a large step. */
 static void test_muon_without_gradient(void **state)
 {
@@ -453,6 +509,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps_follow_their_formulas),
+        cmocka_unit_test(test_how_far_a_step_goes),
         cmocka_unit_test(test_muon_without_gradient),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_schedule_bits),

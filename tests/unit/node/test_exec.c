@@ -309,11 +309,14 @@ static void test_parts_that_do_not_fit(void **state)
     t.total = 8;
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_INVALID, "do not cover");
     t.total = 4;
+    assert_true(cid_is_none(&out.suspect)); /* the task itself is wrong */
     part[1].cid = r.plan->tables;
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_INVALID, "part 2+1 of input 'sum'");
+    assert_true(cid_equal(&out.suspect, &part[1].cid));
     part[1].cid = s.opt; /* larger than a sum */
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_INVALID,
                  "part 2+1 of input 'sum' is larger");
+    assert_true(cid_equal(&out.suspect, &s.opt));
     part[1].cid = cid_for("gone");
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_NOT_FOUND, "input 'sum'");
     part[1].cid = sum.output[0].cid;
@@ -341,16 +344,19 @@ static void test_numbers_that_are_none(void **state)
     task_input_add(&t, "in", &x);
     task_arg_add(&t, "s", 1);
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_NUMERIC, "'in/x'");
+    assert_true(cid_equal(&out.suspect, &x));
     t.input[0].cid = y;
     assert_ok(exec_run(r.exec, &t, &out, err));
     exec_result_release(r.exec, &out);
     t.arg[0].value[0] = 10;
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_NUMERIC, "scale");
+    assert_true(cid_is_none(&out.suspect));
     /* a sum that overflows is found by whoever uses it */
     struct task_part part[2] = {{0, 1, y}, {1, 1, y}};
     struct task u = {.program = sum_program(r.store, 4), .total = 2, .part = part, .part_count = 2};
     task_arg_add(&u, "s", 1);
     assert_fails(exec_run(r.exec, &u, &out, err), EMAC_NUMERIC, "'sum/x'");
+    assert_true(cid_equal(&out.suspect, &y));
     rig_close(&r);
 }
 

@@ -34,13 +34,12 @@ static void party_truth(struct party *p, struct choices *c)
     for (uint64_t i = 0; i < p->count; i++) {
         struct trace_leaf *l = &p->leaf[i];
         bool output = i + OUTPUTS >= p->count;
-        *l = (struct trace_leaf){
-            .kind = output ? TRACE_OUTPUT : TRACE_OPERATOR,
-            .index = i,
-            .node = (uint32_t)(output ? i + OUTPUTS - p->count : i),
-            .count = 1};
-        l->value[0] = (struct trace_value){.dtype = output ? DTYPE_U8 : DTYPE_F32,
-                                           .shape = SHAPE1(8)};
+        *l = (struct trace_leaf){.kind = output ? TRACE_OUTPUT : TRACE_OPERATOR,
+                                 .index = i,
+                                 .node = (uint32_t)(output ? i + OUTPUTS - p->count : i),
+                                 .count = 1};
+        l->value[0] =
+            (struct trace_value){.dtype = output ? DTYPE_U8 : DTYPE_F32, .shape = SHAPE1(8)};
         choose_bytes(c, l->value[0].digest, 4);
         assert_ok(trace_add(&p->trace, l, err));
     }

@@ -99,12 +99,13 @@ static void test_programs_of_several_graphs(void **state)
     struct cid cid, cid2;
     emac_buf_init(&buf, 4096);
     emac_buf_init(&again, 4096);
-    for (int kind = 0; kind < 2; kind++) {
-        if (kind == 1)
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind > 0)
             p = (struct program){.kind = PROGRAM_APPLY,
                                  .graph = block_cid("graph"),
                                  .has_decode = true,
-                                 .decode = block_cid("decode")};
+                                 .decode = block_cid("decode"),
+                                 .max_norm = kind == 2 ? 12.5 : 0};
         emac_buf_clear(&buf);
         emac_buf_clear(&again);
         assert_ok(program_encode(&p, &buf, &cid, err));
@@ -113,6 +114,7 @@ static void test_programs_of_several_graphs(void **state)
         assert_memory_equal(&back.recipe, &p.recipe, sizeof p.recipe);
         assert_true(cid_equal(&back.grad, &p.grad) && cid_equal(&back.step, &p.step));
         assert_true(back.has_decode == p.has_decode && cid_equal(&back.decode, &p.decode));
+        assert_true(back.max_norm == p.max_norm);
         assert_ok(program_encode(&back, &again, &cid2, err));
         assert_true(cid_equal(&cid, &cid2));
     }
@@ -121,6 +123,10 @@ static void test_programs_of_several_graphs(void **state)
     assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "micro-batches");
     p.micro_batches = STEPS_BATCHES_MAX + 1;
     assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "micro-batches");
+    p.max_norm = 1;
+    assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "'max_norm'");
+    p = (struct program){.kind = PROGRAM_APPLY, .graph = block_cid("graph"), .max_norm = -1};
+    assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "'max_norm'");
     p = steps_program();
     p.has_decode = true;
     p.decode = block_cid("decode");
