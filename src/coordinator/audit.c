@@ -54,7 +54,8 @@ static const struct rule RULES[] = {
      " WHERE b.units <> COALESCE((SELECT a.units FROM audit_balances a"
      " WHERE a.account = 'stake:' || b.did), 0)",
      "stakes differ from the bonds that were put there (STAND-2)"},
-    {"SELECT COUNT(*) FROM audit_balances a WHERE a.account LIKE 'stake:%' AND a.units <> 0"
+    {"SELECT COUNT(*) FROM audit_balances a WHERE a.account LIKE 'stake:%' AND a.account NOT LIKE "
+     "'stake:%:deal-%' AND a.units <> 0"
      " AND NOT EXISTS (SELECT 1 FROM bonds b WHERE 'stake:' || b.did = a.account)",
      "stakes are nobody's bond (STAND-2)"},
     {"SELECT COUNT(*) FROM (SELECT did, SUM(slashed) AS units FROM bonds GROUP BY did) b"
@@ -77,8 +78,10 @@ static const struct rule RULES[] = {
      " WHERE account LIKE 'rig:%') + (SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts) +"
      " (SELECT COALESCE(SUM(put - returned), 0) FROM bonds WHERE source LIKE 'rig:%') <>"
      " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') +"
-     " (SELECT COALESCE(SUM(rig_units), 0) FROM serving) THEN 1 ELSE 0 END",
-     "what rigs were paid differs from their settled receipts and answers (SERVE-4)"},
+     " (SELECT COALESCE(SUM(rig_units), 0) FROM serving) +"
+     " (SELECT COALESCE(SUM(rig_units), 0) FROM deal_replicas) +"
+     " (SELECT COALESCE(SUM(units), 0) FROM deal_traffic WHERE state = 'paid') THEN 1 ELSE 0 END",
+     "what rigs were paid differs from their settled receipts, answers (SERVE-4) and storage"},
     {"SELECT COUNT(*) FROM (SELECT did, SUM(reserved_units) AS units FROM serving"
      " WHERE state = 'open' GROUP BY did) s WHERE s.units <>"
      " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'serving:' || s.did), 0)",
@@ -96,6 +99,46 @@ static const struct rule RULES[] = {
      " WHERE s.key = k.id) OR k.spent_units + (SELECT COALESCE(SUM(s.reserved_units), 0)"
      " FROM serving s WHERE s.key = k.id AND s.state = 'open') > k.limit_units",
      "API keys spent other units than their requests cost, or more than their limit (SERVE-3)"},
+    {"SELECT COUNT(*) FROM deals d WHERE d.state = 'open' AND"
+     " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || d.id), 0) <>"
+     " d.escrow_units +"
+     " (SELECT COALESCE(SUM(r.lost_units), 0) FROM deal_replicas r WHERE r.deal = d.id) -"
+     " (SELECT COALESCE(SUM(p.units), 0) FROM deal_proofs p WHERE p.deal = d.id) -"
+     " (SELECT COALESCE(SUM(t.units), 0) FROM deal_traffic t WHERE t.deal = d.id"
+     " AND t.state = 'paid')",
+     "open deals have another escrow than what came in less what was paid (DEAL-5)"},
+    {"SELECT COUNT(*) FROM deals d JOIN deal_epochs e ON e.state = 'open' WHERE d.state = 'open' "
+     "AND"
+     " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || d.id), 0) <"
+     " d.epoch_units * (d.replicas * (d.last_epoch -"
+     " CASE WHEN e.epoch > d.made_epoch THEN e.epoch - 1 ELSE d.made_epoch END) -"
+     " (SELECT COUNT(*) FROM deal_proofs p WHERE p.deal = d.id AND p.epoch = e.epoch"
+     " AND p.state = 'paid'))",
+     "open deals have less in escrow than their epochs to come cost (DEAL-5)"},
+    {"SELECT COUNT(*) FROM (SELECT p.deal, p.epoch FROM deal_proofs p JOIN deals d ON d.id = p.deal"
+     " WHERE p.state = 'paid' GROUP BY p.deal, p.epoch, d.replicas HAVING COUNT(*) > d.replicas) x",
+     "epochs of deals were paid for more replicas than were agreed on (DEAL-6)"},
+    {"SELECT COUNT(*) FROM deal_proofs p JOIN deals d ON d.id = p.deal WHERE"
+     " (p.state = 'paid' AND (p.units <> d.epoch_units OR p.epoch <= d.made_epoch"
+     " OR p.epoch > d.last_epoch)) OR (p.state = 'missed' AND p.units <> 0)",
+     "proofs were paid another amount or outside the deal's epochs (DEAL-6)"},
+    {"SELECT COUNT(*) FROM deal_replicas r WHERE r.bond_units <>"
+     " COALESCE((SELECT a.units FROM audit_balances a"
+     " WHERE a.account = 'stake:' || r.node || ':' || r.deal), 0)"
+     " OR (r.state <> 'active' AND r.bond_units <> 0)",
+     "bonds of replicas differ from what lies at stake (DEAL-7)"},
+    {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
+     " WHERE account LIKE 'stake:%:deal-%') <>"
+     " (SELECT COALESCE(SUM(bond_units), 0) FROM deal_replicas) THEN 1 ELSE 0 END",
+     "the sum of all that lies at stake for deals differs from the bonds (DEAL-7)"},
+    {"SELECT COUNT(*) FROM deals d WHERE d.state <> 'open' AND ("
+     "COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'escrow:' || d.id), 0) <> 0"
+     " OR EXISTS (SELECT 1 FROM deal_replicas r WHERE r.deal = d.id"
+     " AND r.state IN ('placed', 'active')))",
+     "deals that ended have money or replicas (DEAL-8)"},
+    {"SELECT CASE WHEN (SELECT COUNT(*) FROM deal_epochs WHERE state = 'open') <> 1 OR"
+     " (SELECT COUNT(*) FROM deal_epochs WHERE state = 'next') <> 1 THEN 1 ELSE 0 END",
+     "there is not one open and one next epoch of deals (DEAL-10)"},
     {"SELECT COUNT(*) FROM chain_payouts p WHERE p.cumulative - p.claimed <>"
      " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'payout:' || p.did), 0)",
      "payouts to the chain differ from what was promised less what was claimed (BOOK-4)"},

@@ -8,6 +8,7 @@
 #include "coordinator/api.h"
 #include "coordinator/bonds.h"
 #include "coordinator/serving.h"
+#include "coordinator/deals.h"
 
 #define TICK_MS          50
 #define DEPOT_LOOK_MS    2000 /* at least so often the depot is looked into for checkpoints */
@@ -40,6 +41,7 @@ static void tick(struct coordinator *c, uint64_t count)
         money_settle_due(c);
         bonds_return_due(c);
     }
+    deals_tick(c);
     if (count % (DEPOT_LOOK_MS / TICK_MS) == 0)
         c->depot_dirty = true;
     os_mutex_unlock(&c->lock);
@@ -179,6 +181,9 @@ static enum emac_status config_take(struct coordinator *c, const struct coordina
     c->cfg.lost_grace_ms = or_default(cfg->lost_grace_ms, c->cfg.lease_ttl_ms);
     c->cfg.rate_per_s = or_default(cfg->rate_per_s, COORDINATOR_RATE_PER_S);
     c->cfg.connections_max = or_default(cfg->connections_max, COORDINATOR_CONNECTIONS);
+    c->cfg.deal_epoch_ms = cfg->deal_epoch_ms ? cfg->deal_epoch_ms : DEALS_EPOCH_MS;
+    if (c->cfg.deal_epoch_ms < DEALS_EPOCH_LEAST_MS || c->cfg.deal_epoch_ms > DEAL_EPOCH_MS_MAX)
+        return emac_fail(err, EMAC_INVALID, "an epoch of deals lasts from 100 ms to 7 days");
     c->start_ms = now_ms(c);
     c->start_at = wall_ms(c);
     return c->os->dir_make(c->os, c->dir, err);
@@ -198,6 +203,7 @@ static void parts_init(struct coordinator *c)
 static void coordinator_free(struct coordinator *c)
 {
     chain_side_free(c);
+    deals_close(c);
     sweeps_close(c);
     jobs_close(c);
     map_release(&c->nodes, node_free);
@@ -241,6 +247,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     c->stakes_stale = true;
     EMAC_TRY(st, jobs_open(c, err));
     EMAC_TRY(st, sweeps_open(c, err));
+    EMAC_TRY(st, deals_open(c, err));
     if (cfg->chain != NULL)
         EMAC_TRY(st, chain_side_start(c, cfg->chain, err));
     EMAC_TRY(st, server_start(c, err));

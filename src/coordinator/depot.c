@@ -1,5 +1,5 @@
 /* The depot over HTTP, and where bytes can be had. */
-#include "coordinator/internal.h"
+#include "coordinator/deals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +229,7 @@ enum emac_status providers_get(void *ctx, const struct http_request *req, struct
         if (n->reachable && node_is_live(c, n, now) && node_holds(n, &cid))
             json_array_append_new(list, json_pack("{s:s, s:s}", "node", n->did, "url", n->url));
     }
+    deals_providers(c, &cid, list);
     os_mutex_unlock(&c->lock);
     if (stored)
         json_array_append_new(list, json_pack("{s:s, s:s}", "node", "depot", "url", base_url));

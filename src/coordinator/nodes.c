@@ -1,6 +1,6 @@
 /* Rigs: hello, heartbeat, who lives, who holds what. Admitted and quarantined rigs have rows; one
  * that has not answered its challenge is known in memory only, so strangers cost no disk. */
-#include "coordinator/internal.h"
+#include "coordinator/deals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,7 +221,7 @@ enum emac_status nodes_load(struct coordinator *c, struct emac_err *err)
 struct hello {
     char did[DID_KEY_MAX];
     const char *url, *name, *version, *isa, *boot;
-    uint64_t threads, memory_bytes, disk_bytes;
+    uint64_t threads, memory_bytes, disk_bytes, offer_bytes, offer_units;
     bool reachable;
 };
 
@@ -253,6 +253,8 @@ static enum emac_status hello_parse(const struct http_request *req, json_t *root
     EMAC_TRY(st, api_u64_opt(root, "threads", 65536, &h->threads, err));
     EMAC_TRY(st, api_u64_opt(root, "memory_bytes", INT64_MAX, &h->memory_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "disk_bytes", INT64_MAX, &h->disk_bytes, err));
+    EMAC_TRY(st, api_u64_opt(root, "offer_bytes", INT64_MAX, &h->offer_bytes, err));
+    EMAC_TRY(st, api_u64_opt(root, "offer_units", DEAL_PRICE_MAX, &h->offer_units, err));
     EMAC_TRY(st, url_check(req, h->url, err));
     if (!text_printable(h->name) || !text_printable(h->version) || !text_printable(h->isa)) {
         st = emac_fail(err, EMAC_INVALID, "a field holds control characters");
@@ -355,6 +357,9 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
     n->threads = (uint32_t)h->threads;
     n->memory_bytes = h->memory_bytes;
     n->disk_bytes = h->disk_bytes;
+    n->offer_bytes = h->offer_bytes;
+    n->offer_units = (int64_t)h->offer_units;
+    c->deals->dirty = true; /* there may be room now */
     n->reachable = h->reachable;
     n->present = true;
     node_seen(c, n);
@@ -455,7 +460,8 @@ static json_t *beat(struct coordinator *c, struct node *n, json_t *leases, uint6
     note_traffic(c, n, sent, received);
     beat_leases(c, n, leases, cancel);
     deposits_for(c, n, deposit);
-    return json_pack("{s:o, s:o}", "cancel", cancel, "deposit", deposit);
+    return json_pack("{s:o, s:o, s:I}", "cancel", cancel, "deposit", deposit, "deals",
+                     (json_int_t)c->deals->version);
 }
 
 enum emac_status heartbeat_post(void *ctx, const struct http_request *req,

@@ -3,6 +3,7 @@
 #include "coordinator/assets.h"
 #include "coordinator/bonds.h"
 #include "coordinator/serving.h"
+#include "coordinator/deals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,17 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/sweeps", 0, sweeps_get},
     {"GET", "/v1/sweeps/{id}", 0, sweep_get},
     {"POST", "/v1/sweeps/{id}/cancel", API_BODY_SMALL, sweep_cancel_post},
+    /* storage */
+    {"POST", "/v1/deals", API_BODY_SMALL, deals_post},
+    {"GET", "/v1/deals", 0, deals_get},
+    {"GET", "/v1/deals/epochs", 0, deal_epochs_get},
+    {"POST", "/v1/deals/duties", API_BODY_SMALL, deal_duties_post},
+    {"GET", "/v1/deals/{id}", 0, deal_get},
+    {"POST", "/v1/deals/{id}/cancel", API_BODY_SMALL, deal_cancel_post},
+    {"POST", "/v1/deals/{id}/kept", API_BODY_SMALL, deal_kept_post},
+    {"POST", "/v1/deals/{id}/declined", API_BODY_SMALL, deal_declined_post},
+    {"GET", "/v1/deals/{id}/proofs", 0, deal_proofs_get},
+    {"POST", "/v1/deals/{id}/proofs", API_BODY_SMALL, deal_proof_post},
     /* ledger */
     {"GET", "/v1/ledger/balances", 0, ledger_balances_get},
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},

@@ -60,6 +60,8 @@ struct node {
     char version[32], isa[16], boot[40];
     uint32_t threads;
     uint64_t memory_bytes, disk_bytes;
+    uint64_t offer_bytes; /* of its disk, for storage deals */
+    int64_t offer_units;  /* its least price of a GiB and day */
     enum node_state state;
     char reason[REASON_MAX]; /* why it is quarantined */
     int64_t bond_units;      /* of its bonds without notice; mirrors of rows, like the next */
@@ -215,6 +217,7 @@ struct cjob {
 struct csweep; /* sweeps.h */
 struct serve_queue;
 struct chain_side; /* chain.c */
+struct deals_side; /* deals.h */
 
 /* A pin that is to be taken away once the lock is free. */
 struct unpin {
@@ -255,6 +258,7 @@ struct coordinator {
     bool stakes_stale;      /* bonds and pay of rigs must be read again before use (bonds.h) */
     struct serve_queue *serve;
     struct chain_side *chain; /* NULL: no chain is configured */
+    struct deals_side *deals;
 
     struct os_mutex rate_lock;
     struct map buckets;             /* did -> struct sched_bucket * */
