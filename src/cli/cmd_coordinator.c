@@ -65,14 +65,10 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
 {
     struct coordinator_args a = {.address = "127.0.0.1", .port = 7070, .window_s = WINDOW_UNSET};
     const struct cli_option options[] = {
-        {"dir", 0, OPT_TEXT, &a.dir},
-        {"address", 0, OPT_TEXT, &a.address},
-        {"port", 0, OPT_U64, &a.port},
-        {"dev", 0, OPT_FLAG, &a.dev},
-        {"chain", 0, OPT_TEXT, &a.chain},
-        {"window", 0, OPT_U64, &a.window_s},
-        {"serving", 0, OPT_TEXT, &a.serving},
-        {"serving-price", 0, OPT_TEXT, &a.serving_price},
+        {"dir", 0, OPT_TEXT, &a.dir},         {"address", 0, OPT_TEXT, &a.address},
+        {"port", 0, OPT_U64, &a.port},        {"dev", 0, OPT_FLAG, &a.dev},
+        {"chain", 0, OPT_TEXT, &a.chain},     {"window", 0, OPT_U64, &a.window_s},
+        {"serving", 0, OPT_TEXT, &a.serving}, {"serving-price", 0, OPT_TEXT, &a.serving_price},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     char dir[OS_PATH_MAX];

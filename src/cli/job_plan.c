@@ -53,12 +53,17 @@ static void rig_take(struct fleet *f, json_t *node)
     double math = cli_num(node, "math_gflops"), state = cli_num(node, "state_gflops");
     uint64_t memory = (uint64_t)cli_num(node, "memory_bytes");
     f->memory = memory > f->memory ? memory : f->memory;
+    json_t *link = json_object_get(node, "link");
     emac_strcpy(f->name[f->count], sizeof f->name[0], cli_str(node, "name"));
     predict_rig_init(r, cli_num(node, "gflops") * GFLOPS);
     if (math > 0)
         r->math_flops = math * GFLOPS;
     if (state > 0)
         r->state_flops = state * GFLOPS;
+    if (json_is_object(link))
+        r->link = (struct link_shape){(uint64_t)cli_num(link, "up_bps"),
+                                      (uint64_t)cli_num(link, "down_bps"),
+                                      (uint64_t)cli_num(link, "latency_ns")};
     f->count++;
 }
 
@@ -85,7 +90,7 @@ static enum emac_status fleet_there(struct cli *c, struct fleet *f)
 static enum emac_status fleet_find(struct cli *c, const struct job_plan_args *a, struct fleet *f)
 {
     enum emac_status st = a->rigs > 0 ? fleet_by_hand(c, a, f) : fleet_there(c, f);
-    for (uint32_t i = 0; i < f->count && st == EMAC_OK; i++)
+    for (uint32_t i = 0; a->links != NULL && i < f->count && st == EMAC_OK; i++)
         st = cli_link(c, a->links, i, &f->rig[i].link);
     return st;
 }
@@ -191,6 +196,7 @@ enum emac_status job_plan_show(struct cli *c, const char *path, const struct job
     EMAC_TRY(st, job_plan_new(&job, s, &plan, &c->err));
     EMAC_TRY(st, fleet_find(c, a, f));
     EMAC_TRY(st, predict_fits(plan, s, f->memory, &c->err));
+    EMAC_TRY(st, predict_in_time(plan, s, f->rig, f->count, &c->err));
     EMAC_TRY(st, predict_memory(plan, &memory, &largest, &c->err));
     const struct predict_config cfg = {.plan = plan, .rig = f->rig, .rigs = f->count};
     EMAC_TRY(st, predict_run(&cfg, p, &c->err));

@@ -83,8 +83,8 @@ struct coordinator_config {
     uint32_t connections_max; /* 1024 */
     uint64_t depot_quota;     /* bytes; 0: 1 TiB */
     enum serving_mode serving;
-    int64_t serving_units; /* for 10^12 flops; 0: COORDINATOR_SERVING_UNITS, below 0: nothing */
-    uint64_t deal_epoch_ms;   /* of storage deals (deals.h): 100 to 7 days; 0: an hour */
+    int64_t serving_units;  /* for 10^12 flops; 0: COORDINATOR_SERVING_UNITS, below 0: nothing */
+    uint64_t deal_epoch_ms; /* of storage deals (deals.h): 100 to 7 days; 0: an hour */
     const struct chain_config *chain; /* where it settles; NULL: the ledger stands alone */
     /* Routes of layers above (the gateway), served beside our own; ctx of their handlers is the
      * coordinator. Borrowed. */

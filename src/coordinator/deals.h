@@ -34,7 +34,7 @@
 
 #define DEALS_EPOCH_MS       (UINT64_C(3600) * 1000)
 #define DEALS_EPOCH_LEAST_MS 100
-#define DEALS_PROOFS_KEPT    256   /* epochs that can be checked again; of older ones the outcome */
+#define DEALS_PROOFS_KEPT    256 /* epochs that can be checked again; of older ones the outcome */
 #define DEALS_RETRY_MS       1000
 #define DEALS_REPLICAS_OPEN  20000 /* that live, in all deals */
 

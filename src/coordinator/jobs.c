@@ -469,22 +469,6 @@ void submission_release(struct submission *s)
     emac_buf_release(&s->object);
 }
 
-/* What the largest rig that is there may use for a task; 0: none is there, or none says. */
-static uint64_t memory_there(struct coordinator *c)
-{
-    struct map_entry e;
-    uint64_t most = 0;
-    os_mutex_lock(&c->lock);
-    uint64_t now = now_ms(c);
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *n = e.value;
-        if (node_is_live(c, n, now) && n->memory_bytes > most)
-            most = n->memory_bytes;
-    }
-    os_mutex_unlock(&c->lock);
-    return most;
-}
-
 enum emac_status submission_take(struct coordinator *c, const char *did, json_t *root,
                                  struct submission *s, struct emac_err *err)
 {
@@ -501,7 +485,7 @@ enum emac_status submission_take(struct coordinator *c, const char *did, json_t 
     EMAC_TRY(st, data_check(c, &s->job, err));
     EMAC_TRY(st, assets_terms(c, &s->job, &s->terms, err));
     EMAC_TRY(st, job_plan_new(&s->job, c->depot, &s->plan, err));
-    EMAC_TRY(st, predict_fits(s->plan, c->depot, memory_there(c), err));
+    EMAC_TRY(st, fleet_suffices(c, s->plan, err));
     EMAC_TRY(st, budget_fill(s, err));
     EMAC_TRY(st, job_encode(&s->job, &s->object, &s->cid, err));
     job_id(s->id, &s->cid);

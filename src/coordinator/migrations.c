@@ -182,8 +182,7 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {
     {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS},
     {"104_values", VALUES},      {"105_assets", ASSETS},     {"106_votes", VOTES},
     {"107_shares", SHARES},      {"108_sweeps", SWEEPS},     {"109_standing", STANDING},
-    {"122_serving", SERVING},
-    {"115_deals", DEALS_SCHEMA}};
+    {"122_serving", SERVING},    {"115_deals", DEALS_SCHEMA}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

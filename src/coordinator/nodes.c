@@ -222,6 +222,7 @@ struct hello {
     char did[DID_KEY_MAX];
     const char *url, *name, *version, *isa, *boot;
     uint64_t threads, memory_bytes, disk_bytes, offer_bytes, offer_units;
+    struct link_shape link;
     bool reachable;
 };
 
@@ -236,6 +237,24 @@ static enum emac_status url_check(const struct http_request *req, const char *ur
     if (strcmp(u.target, "/") != 0)
         return emac_fail(err, EMAC_INVALID, "field 'url' must not have a path: '%s'", url);
     return EMAC_OK;
+}
+
+/* Both rates, or none. */
+static enum emac_status link_parse(json_t *link, struct link_shape *out, struct emac_err *err)
+{
+    enum emac_status st;
+    if (link == NULL || json_is_null(link))
+        return EMAC_OK;
+    if (!json_is_object(link))
+        return emac_fail(err, EMAC_INVALID, "field 'link' must be an object");
+    EMAC_TRY(st, api_u64(link, "up_bps", LINK_RATE_MAX, &out->up_bps, err));
+    EMAC_TRY(st, api_u64(link, "down_bps", LINK_RATE_MAX, &out->down_bps, err));
+    EMAC_TRY(st, api_u64(link, "latency_ns", LINK_LATENCY_MAX, &out->latency_ns, err));
+    if (out->up_bps < LINK_RATE_MIN || out->down_bps < LINK_RATE_MIN)
+        st = emac_fail(err, EMAC_INVALID, "field 'link' has a rate below %llu bits a second",
+                       (unsigned long long)LINK_RATE_MIN);
+out:
+    return st;
 }
 
 static enum emac_status hello_parse(const struct http_request *req, json_t *root, struct hello *h,
@@ -255,6 +274,7 @@ static enum emac_status hello_parse(const struct http_request *req, json_t *root
     EMAC_TRY(st, api_u64_opt(root, "disk_bytes", INT64_MAX, &h->disk_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "offer_bytes", INT64_MAX, &h->offer_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "offer_units", DEAL_PRICE_MAX, &h->offer_units, err));
+    EMAC_TRY(st, link_parse(json_object_get(root, "link"), &h->link, err));
     EMAC_TRY(st, url_check(req, h->url, err));
     if (!text_printable(h->name) || !text_printable(h->version) || !text_printable(h->isa)) {
         st = emac_fail(err, EMAC_INVALID, "a field holds control characters");
@@ -360,6 +380,7 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
     n->offer_bytes = h->offer_bytes;
     n->offer_units = (int64_t)h->offer_units;
     c->deals->dirty = true; /* there may be room now */
+    n->link = h->link;
     n->reachable = h->reachable;
     n->present = true;
     node_seen(c, n);
@@ -504,14 +525,19 @@ static json_t *node_json(struct coordinator *c, const struct node *n)
     const char *state = node_state_name(n->state);
     if (n->state == NODE_ADMITTED && !node_is_live(c, n, now_ms(c)))
         state = "away";
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I, s:f, s:f, s:I}",
+    json_t *link = NULL; /* null: the owner set none */
+    if (n->link.up_bps > 0)
+        link =
+            json_pack("{s:I, s:I, s:I}", "up_bps", (json_int_t)n->link.up_bps, "down_bps",
+                      (json_int_t)n->link.down_bps, "latency_ns", (json_int_t)n->link.latency_ns);
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I, s:f, s:f, s:I, s:o?}",
                      "did", n->did, "name", n->name, "url", n->url, "state", state, "gflops",
                      n->gflops, "isa", n->isa, "leases", (int)lease_count(n), "last_seen_ms",
                      (json_int_t)n->seen_at, "reachable", n->reachable, "bytes_sent",
                      (json_int_t)n->sent_bytes, "bytes_received", (json_int_t)n->received_bytes,
                      "math_gflops", n->alone_flops[SCHED_WORK_MATH] * 1e-9, "state_gflops",
                      n->alone_flops[SCHED_WORK_STATE] * 1e-9, "memory_bytes",
-                     (json_int_t)n->memory_bytes);
+                     (json_int_t)n->memory_bytes, "link", link);
 }
 
 enum emac_status status_get(void *ctx, const struct http_request *req, struct http_response *res,

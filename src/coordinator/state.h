@@ -10,6 +10,7 @@
 #include "coordinator/map.h"
 #include "db/db.h"
 #include "exchange/exchange.h"
+#include "http/shape.h"
 #include "http/signature.h"
 #include "ledger/ledger.h"
 #include "os/thread.h"
@@ -60,8 +61,9 @@ struct node {
     char version[32], isa[16], boot[40];
     uint32_t threads;
     uint64_t memory_bytes, disk_bytes;
-    uint64_t offer_bytes; /* of its disk, for storage deals */
-    int64_t offer_units;  /* its least price of a GiB and day */
+    uint64_t offer_bytes;   /* of its disk, for storage deals */
+    int64_t offer_units;    /* its least price of a GiB and day */
+    struct link_shape link; /* as its owner set it; all zero: not told */
     enum node_state state;
     char reason[REASON_MAX]; /* why it is quarantined */
     int64_t bond_units;      /* of its bonds without notice; mirrors of rows, like the next */

@@ -18,6 +18,10 @@ void submission_release(struct submission *s);
 /* Check all that can be checked before money moves; `did` is who signed. Needs no lock. */
 enum emac_status submission_take(struct coordinator *c, const char *did, json_t *root,
                                  struct submission *s, struct emac_err *err);
+/* fleet.c: is there a rig with the memory for the job's tasks, and are those that are there done by
+ * policy.deadline? TOO_LARGE with the figures. Needs no lock. */
+enum emac_status fleet_suffices(struct coordinator *c, const struct job_plan *p,
+                                struct emac_err *err);
 enum emac_status submission_known(struct coordinator *c, const struct submission *s, bool *known,
                                   struct emac_err *err);
 /* In tx: the row, the escrow, the first line of the log. */

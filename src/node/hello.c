@@ -25,11 +25,16 @@ static uint64_t disk_bytes(struct node *n)
 static json_t *hello_json(struct node *n)
 {
     uint64_t memory = atomic_load(&n->task_memory);
-    return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s}", "url",
+    const struct link_shape *shape = &n->cfg.link;
+    json_t *link = NULL; /* the owner's limit; what the network has beyond it nobody knows */
+    if (shape->up_bps > 0)
+        link = json_pack("{s:I,s:I,s:I}", "up_bps", (json_int_t)shape->up_bps, "down_bps",
+                         (json_int_t)shape->down_bps, "latency_ns", (json_int_t)shape->latency_ns);
+    return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s,s:o?}", "url",
                      n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
                      NODE_VERSION, "boot", n->boot, "isa", device_kind(n->dev), "threads",
                      (int)device_threads(n->dev), "memory_bytes", (json_int_t)memory, "disk_bytes",
-                     (json_int_t)disk_bytes(n), "conformance", n->conformance);
+                     (json_int_t)disk_bytes(n), "conformance", n->conformance, "link", link);
 }
 
 /* *reply is the caller's. */

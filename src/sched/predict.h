@@ -83,4 +83,18 @@ bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, st
 enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_t memory,
                               struct emac_err *err);
 
+/* ---- will it be done in time? (predict_time.c) ---- */
+
+/* The recipe nearest to the job's, on the same micro-batches, that these rigs do within `seconds`;
+ * *took is what it takes. Of a pipeline: smaller activations; of other jobs local SGD, with the
+ * fewest inner steps and the largest deltas that do. False when there is none. */
+bool predict_faster(const struct job *job, struct store *s, const struct predict_rig *rig,
+                    uint32_t rigs, double seconds, struct job *out, double *took);
+/* TOO_LARGE when the job has a policy.deadline and these rigs take longer: with both figures,
+ * whether links or computing bound it, and that recipe, or how many rigs it would take. OK without
+ * rigs, for then nothing is known. */
+enum emac_status predict_in_time(const struct job_plan *p, struct store *s,
+                                 const struct predict_rig *rig, uint32_t rigs,
+                                 struct emac_err *err);
+
 #endif

@@ -102,6 +102,7 @@ struct job {
     enum job_keep keep;
     enum job_purpose purpose;
     double check;          /* share of gradient tasks executed by a second rig */
+    double deadline;       /* hours that it may take by prediction; 0: any */
     uint32_t state_copies; /* rigs that run each optimiser step (>= 1) */
     int64_t price_units_per_tflop;
     int64_t budget_units; /* 0: not given; plan_budget_default says what is usual */

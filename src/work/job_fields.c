@@ -222,6 +222,7 @@ const struct job_field JOB_FIELDS[] = {
     {"spread", "max_norm", FIELD_F64, NEED_DEFAULT, AT(local.max_norm), 1e-6, 1e6, 1, FEDERATED},
     {"spread", "worsen", FIELD_F64, NEED_DEFAULT, AT(worsen), 0, 10, 0.1, FEDERATED},
     {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
+    {"policy", "deadline", FIELD_F64, NEED_DEFAULT, AT(deadline), 0, 87600, 0, .joined = true},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
     {"policy", "purpose", FIELD_CHOICE, NEED_DEFAULT, AT(purpose), CHOICE(PURPOSES),
      .joined = true},
@@ -533,6 +534,20 @@ static enum emac_status evaluation_check(const struct job *job, struct emac_err 
                      job->patience > 0 ? "recipe.patience" : "recipe.keep 'best'");
 }
 
+/* Names the nearest that do divide. */
+static enum emac_status replicas_misfit(const struct job *job, struct emac_err *err)
+{
+    uint32_t batches = job->micro_batches, replicas = job->local.replicas, divisor = replicas;
+    uint32_t less = batches / replicas * replicas, more = less + replicas;
+    while (batches % divisor != 0)
+        divisor--;
+    return emac_fail(
+        err, EMAC_INVALID,
+        "recipe.micro_batches %u must be a multiple of spread.replicas %u, which share "
+        "them: take %u micro_batches, or %u replicas",
+        batches, replicas, less == 0 || more <= JOB_MICRO_BATCHES_MAX ? more : less, divisor);
+}
+
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
 {
     const struct optimiser_recipe *r = &job->optimiser;
@@ -555,10 +570,7 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "spread federated is for texts: a data set has no shards");
     if (job->spread == SPREAD_LOCAL && job->micro_batches % job->local.replicas != 0)
-        return emac_fail(err, EMAC_INVALID,
-                         "recipe.micro_batches %u must be a multiple of spread.replicas %u, which "
-                         "share them",
-                         job->micro_batches, job->local.replicas);
+        return replicas_misfit(job, err);
     if (job->heldout >= 0.5)
         return emac_fail(err, EMAC_INVALID, "data.heldout must be less than 0.5, not %.15g",
                          job->heldout);

@@ -61,9 +61,18 @@ expect "unknown action" 2 "unknown action 'eat'" "$EMAC" job eat
 expect "help" 0 'EMAC JOB' "$EMAC" job --help
 down
 sed "s/micro_batch: 2$/micro_batch: 1024/" "$WORK/job.yaml" >"$WORK/large.yaml"
-up "$WORK/small" 1 --device-memory 64M
+sed 's/^  steps: .*/  steps: 48/; s/checkpoint_every: .*/checkpoint_every: 48/; $a policy: {deadline: 0.02, check: 0}' \
+    "$WORK/job.yaml" >"$WORK/late.yaml"
+up "$WORK/small" 2 --device-memory 64M --link 200k,200k,60ms
 "$EMAC" wallet faucet >/dev/null 2>&1
-for _ in $(seq 1 300); do curl -s "$EMAC_URL/v1/status" | grep -q '"admitted"' && break; sleep 0.1; done
+for _ in $(seq 1 300); do curl -s "$EMAC_URL/v1/status" |
+    jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && break; sleep 0.1; done
+same "rigs tell their links" 200000 "$(curl -s "$EMAC_URL/v1/status" | jq '.nodes[1].link.up_bps')"
+late='would take [0-9]+ s on the 2 rigs that are there, and policy.deadline 0.02 h is 72 s: links bound it .*; with spread'
+expect "too late: the figures, what bounds it, and the recipe that is in time" 2 "$late" "$EMAC" job submit "$WORK/late.yaml"
+expect "the plan knows it, too" 2 "$late" "$EMAC" job plan "$WORK/late.yaml"
+sed -n 's/.*with \(spread\) \({.*}\) it would.*/\1: \2/p' "$WORK/err" >>"$WORK/late.yaml"
+check "what is offered is in time" "$EMAC" job plan "$WORK/late.yaml"
 expect "no rig has the memory: the figures and the recipe that fits" 2 \
     "needs [0-9]+ MiB, the largest rig may use 64 MiB for one; with recipe.micro_batch [0-9]+ and" \
     "$EMAC" job submit "$WORK/large.yaml"

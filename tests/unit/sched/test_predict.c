@@ -179,6 +179,63 @@ static void test_nearest(void **state)
     assert_false(predict_nearest(&j, NULL, 1, &near, &less));
 }
 
+static void fleet_of(struct predict_rig *rig, uint32_t rigs, const struct link_shape *link)
+{
+    for (uint32_t i = 0; i < rigs; i++)
+        rig[i] = (struct predict_rig){.math_flops = MATH,
+                                      .state_flops = STATE,
+                                      .link = link != NULL ? *link : (struct link_shape){0}};
+}
+
+/* What takes longer than its deadline is refused with the seconds, what bounds it, and what would
+ * do; and that does. */
+static void test_deadlines(void **state)
+{
+    static const struct link_shape MODEM = {400000, 400000, 60000000};
+    struct job j = plain_job(24, 16), near;
+    struct predict_rig rig[4];
+    struct job_plan *p;
+    double seconds, again;
+    fleet_of(rig, 4, &MODEM);
+    seconds = ran(&j, 4, &MODEM, false).seconds;
+    j.deadline = seconds * 1.01 / 3600;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    assert_ok(predict_in_time(p, NULL, rig, 4, err));
+    assert_ok(predict_in_time(p, NULL, rig, 0, err)); /* nothing is known */
+    p->job.deadline = 0;
+    assert_ok(predict_in_time(p, NULL, rig, 4, err));
+    p->job.deadline = seconds / 2 / 3600;
+    char says[64];
+    snprintf(says, sizeof says, "would take %.0f s on the 4 rigs", seconds);
+    const char *const parts[] = {says, "links bound it",
+                                 "with spread {kind: local, replicas: 4, inner_steps: "};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        assert_fails(predict_in_time(p, NULL, rig, 4, err), EMAC_TOO_LARGE, parts[i]);
+    job_plan_free(p);
+    assert_true(predict_faster(&j, NULL, rig, 4, seconds / 2, &near, &again));
+    assert_true(again <= seconds / 2 && near.local.inner_steps > 1);
+    assert_true(ran(&near, 4, &MODEM, false).seconds == again);
+    assert_int_equal(near.micro_batches, j.micro_batches);
+
+    /* Local SGD that is too slow: more steps apart, or smaller deltas. */
+    struct job slow = near;
+    double less = again * 0.9;
+    assert_true(predict_faster(&slow, NULL, rig, 4, less, &near, &again));
+    assert_true(again <= less && (near.local.inner_steps > slow.local.inner_steps ||
+                                  near.local.delta > slow.local.delta));
+    assert_int_equal(near.local.replicas, slow.local.replicas);
+
+    /* No recipe computes faster: more rigs would. */
+    fleet_of(rig, 4, NULL);
+    seconds = ran(&j, 4, NULL, false).seconds;
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    p->job.deadline = seconds / 49.9 / 3600;
+    assert_fails(predict_in_time(p, NULL, rig, 4, err), EMAC_TOO_LARGE,
+                 "about 200 rigs like these");
+    assert_fails(predict_in_time(p, NULL, rig, 4, err), EMAC_TOO_LARGE, "computing bounds it");
+    job_plan_free(p);
+}
+
 static void test_bad_fleets(void **state)
 {
     struct job j = small_job(2, 2);
@@ -200,7 +257,7 @@ int main(void)
         cmocka_unit_test(test_links_take_time), cmocka_unit_test(test_ahead_is_no_slower),
         cmocka_unit_test(test_long_jobs),       cmocka_unit_test(test_any_fleet_ends),
         cmocka_unit_test(test_memory),          cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_bad_fleets),
+        cmocka_unit_test(test_bad_fleets),      cmocka_unit_test(test_deadlines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -211,6 +211,8 @@ static void test_jobs_that_cannot_be(void **state)
     struct job_plan *p;
     j.micro_batches = 8;
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "multiple of spread.replicas 3");
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID,
+                 "take 9 micro_batches, or 2 replicas");
     j = local_job(8, 2, 4, DELTA_TOPK, 0);
     j.local.density = 0.5;
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "spread.density");
