@@ -30,6 +30,8 @@ echo "== every planted bug of the ledger"
 tests/mutants/run "$BUILD" || failed=$((failed + 1))
 echo "== 3000 schedules of a chain that is reorganised and lied about"
 EMAC_TEST_SEEDS=3000 "$BUILD/tests/unit/test_chain_follow" >/dev/null || failed=$((failed + 1))
+echo "== 20000 rings that deal with themselves for a larger allowance"
+EMAC_TEST_SEEDS=20000 "$BUILD/tests/unit/test_coordinator_datacap_ring" || failed=$((failed + 1))
 echo "== fuzzing, ${FUZZ_SECONDS:=120} s each"
 if [ -d build-fuzz ]; then
     for f in build-fuzz/tests/fuzz/fuzz_*; do

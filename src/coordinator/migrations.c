@@ -1,5 +1,6 @@
 /* The coordinator's tables. Accounts and postings are the ledger's. */
 #include "chain/book.h"
+#include "coordinator/datacap_book.h"
 #include "coordinator/deals.h"
 
 static const char CREATE[] =
@@ -179,10 +180,10 @@ static const char SERVING[] =
     "CREATE INDEX serving_answers_by_age ON serving_answers (at_ms);";
 
 const struct db_migration COORDINATOR_MIGRATIONS[] = {
-    {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY}, {"103_metrics", METRICS},
-    {"104_values", VALUES},      {"105_assets", ASSETS},     {"106_votes", VOTES},
-    {"107_shares", SHARES},      {"108_sweeps", SWEEPS},     {"109_standing", STANDING},
-    {"122_serving", SERVING},    {"115_deals", DEALS_SCHEMA}};
+    {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY},  {"103_metrics", METRICS},
+    {"104_values", VALUES},      {"105_assets", ASSETS},      {"106_votes", VOTES},
+    {"107_shares", SHARES},      {"108_sweeps", SWEEPS},      {"109_standing", STANDING},
+    {"122_serving", SERVING},    {"115_deals", DEALS_SCHEMA}, {"120_datacap", DATACAP_SCHEMA}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)
