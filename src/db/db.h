@@ -11,7 +11,14 @@
  * violated, BUSY another program writes the file, IO, NO_MEMORY; INTERNAL for
  * SQL that does not compile. A full disk, an I/O error or lack of memory may
  * end the whole transaction; then every later statement in it and db_commit
- * fail with that same error, so nothing of it is kept. */
+ * fail with that same error, so nothing of it is kept.
+ *
+ * Durable: db_commit, and db_exec outside a transaction, return when what they
+ * wrote outlives a power failure. Threads that do so at once share one fsync
+ * (group commit): the log is written under the lock, and synced outside it.
+ *
+ * DB-1  What is durable is a prefix of what was committed, in its order.
+ * DB-2  When db_sync returns, all that was committed before its call is durable. */
 #ifndef EMAC_DB_DB_H
 #define EMAC_DB_DB_H
 
@@ -27,9 +34,8 @@ struct db_stmt;
 
 /* path of the SQLite file (created, mode 0600); takes an exclusive lock on "<path>.lock": CONFLICT
  * "another coordinator uses database '...': process N holds ..." when held. After an unclean end
- * a database of up to 256 MiB is checked, CORRUPT when damaged. WAL, synchronous=FULL,
- * foreign_keys=on. A failed fsync stops the process (assert) rather than lose an acknowledged
- * write. */
+ * a database of up to 256 MiB is checked, CORRUPT when damaged. WAL, foreign_keys=on. A failed
+ * fsync stops the process (assert) rather than lose an acknowledged write. */
 enum emac_status db_open(const char *path, struct db **out, struct emac_err *err);
 void db_close(struct db *db);
 
@@ -48,6 +54,10 @@ enum emac_status db_migrate(struct db *db, const struct db_migration *m, size_t 
 /* Transactions do not nest (asserted). */
 enum emac_status db_begin(struct db *db, struct emac_err *err);
 enum emac_status db_commit(struct db *db, struct emac_err *err); /* on failure rolled back */
+/* As db_commit, but durable only with the next db_sync or db_commit of anybody. Others see it at
+ * once; so whoever tells the world what he wrote or read calls db_sync first. */
+enum emac_status db_commit_soon(struct db *db, struct emac_err *err);
+void db_sync(struct db *db); /* needs no lock and no transaction, and should hold none */
 void db_rollback(struct db *db);
 bool db_in_transaction(const struct db *db); /* of the calling thread */
 

@@ -34,6 +34,13 @@ struct db {
     pthread_t owner;
     uint32_t depth;
 
+    /* Group commit: `sync_guard` guards these. One thread syncs for all that committed before. */
+    struct os_mutex sync_guard;
+    struct os_cond sync_done;
+    uint64_t committed, durable; /* transactions so far */
+    bool syncing;
+    sqlite3_file *wal; /* open as long as the connection is */
+
     /* The owner's from here. */
     bool in_transaction;
     bool owes_rollback; /* a transaction is over that SQLite had no memory to undo: see undo() */
@@ -60,5 +67,6 @@ void db_stmt_free_all(struct db *db);
 enum emac_status db_settle(struct db *db, struct emac_err *err);
 
 enum emac_status db_control_prepare(struct db *db, struct emac_err *err);
+void db_committed(struct db *db); /* one more transaction is in the log */
 
 #endif

@@ -210,8 +210,13 @@ static enum emac_status run(struct db *db, int64_t *changed, struct emac_err *er
         status = step_failed(db, rc, err);
     else if (changed != NULL)
         *changed = sqlite3_changes64(db->handle);
+    bool alone = status == EMAC_OK && !db->in_transaction && !sqlite3_stmt_readonly(st->handle);
     db_stmt_give(st);
+    if (alone)
+        db_committed(db);
     db_unlock(db);
+    if (alone)
+        db_sync(db);
     return status;
 }
 

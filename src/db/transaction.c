@@ -73,7 +73,46 @@ static void undo(struct db *db)
     EMAC_ASSERT(!db->owes_rollback || rc == SQLITE_NOMEM);
 }
 
+/* ---- durability ---- */
+
+void db_committed(struct db *db)
+{
+    os_mutex_lock(&db->sync_guard);
+    db->committed++;
+    os_mutex_unlock(&db->sync_guard);
+}
+
+void db_sync(struct db *db)
+{
+    os_mutex_lock(&db->sync_guard);
+    uint64_t want = db->committed;
+    while (db->durable < want) {
+        if (db->syncing) {
+            os_cond_wait(&db->sync_done, &db->sync_guard);
+            continue;
+        }
+        uint64_t now = db->committed;
+        db->syncing = true;
+        os_mutex_unlock(&db->sync_guard);
+        int rc = db->wal->pMethods->xSync(db->wal, SQLITE_SYNC_NORMAL);
+        EMAC_ASSERT(rc == SQLITE_OK); /* as db_fail: the kernel may have dropped the pages */
+        os_mutex_lock(&db->sync_guard);
+        db->syncing = false;
+        db->durable = now;
+        os_cond_broadcast(&db->sync_done);
+    }
+    os_mutex_unlock(&db->sync_guard);
+}
+
 enum emac_status db_commit(struct db *db, struct emac_err *err)
+{
+    enum emac_status st = db_commit_soon(db, err);
+    if (st == EMAC_OK)
+        db_sync(db);
+    return st;
+}
+
+enum emac_status db_commit_soon(struct db *db, struct emac_err *err)
 {
     EMAC_ASSERT(db_in_transaction(db));
     enum emac_status st = db->broken.status;
@@ -84,6 +123,8 @@ enum emac_status db_commit(struct db *db, struct emac_err *err)
         int rc = control_run(db, DB_COMMIT);
         if (rc != SQLITE_OK)
             st = db_fail(db, rc, err);
+        else
+            db_committed(db);
     }
     undo(db);
     transaction_end(db);

@@ -94,7 +94,7 @@ static void test_open(void **state)
     snprintf(want, sizeof want, "%ld", (long)getpid());
     assert_non_null(strstr(err.text, want));
     assert_int_equal(db_open("/nonexistent/x.db", &second, &err), EMAC_NOT_FOUND);
-    assert_int_equal(one(f->db, "PRAGMA synchronous"), 2);
+    assert_int_equal(one(f->db, "PRAGMA synchronous"), 1);
     make_table(f->db);
     put(f->db, 1, "kept");
     db_close(f->db);
