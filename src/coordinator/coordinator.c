@@ -45,6 +45,7 @@ static void tick(struct coordinator *c, uint64_t count)
     if (count % (DEPOT_LOOK_MS / TICK_MS) == 0)
         c->depot_dirty = true;
     os_mutex_unlock(&c->lock);
+    db_sync(c->db); /* what goes from the depot must not be needed again after a power failure */
     checkpoints_work(c);
     lost_work(c);
 }
@@ -140,6 +141,14 @@ static enum emac_status depot_start(struct coordinator *c, struct emac_err *err)
     return store_open(&cfg, &c->depot, err);
 }
 
+/* No answer leaves before all that it may tell of is durable (DB-2): handlers commit without waiting
+ * for the disk while they hold the lock, and those that come together wait for it once. */
+static void settle(void *ctx)
+{
+    struct coordinator *c = ctx;
+    db_sync(c->db);
+}
+
 static enum emac_status server_start(struct coordinator *c, struct emac_err *err)
 {
     size_t own;
@@ -157,7 +166,8 @@ static enum emac_status server_start(struct coordinator *c, struct emac_err *err
                                      .routes = c->route,
                                      .route_count = c->route_count,
                                      .ctx = c,
-                                     .head = api_head};
+                                     .head = api_head,
+                                     .settle = settle};
     return http_server_start(&cfg, &c->server, err);
 }
 

@@ -319,7 +319,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
         if (st == EMAC_OK)
             st = lease_insert(c, l, err);
         if (st == EMAC_OK)
-            st = db_commit(c->db, err);
+            st = db_commit_soon(c->db, err);
         else
             db_rollback(c->db);
     }

@@ -454,7 +454,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
     if (st == EMAC_OK)
         st = judge(c, j, t, d, a, err);
     if (st == EMAC_OK)
-        st = db_commit(c->db, err);
+        st = db_commit_soon(c->db, err);
     else
         db_rollback(c->db);
     if (st != EMAC_OK) {

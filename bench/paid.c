@@ -1,0 +1,194 @@
+/* Fully paid assignments through a real coordinator: each is a lease, a signed result, its check
+ * by the coordinator's rules, the payment, and the next lease, durable before the answer.
+ *
+ *   bench_paid [--http] RIGS SECONDS
+ *
+ * Rigs by script answer at once with made-up results, a thread each; one job whose results are
+ * checked as the rules say. Without --http the handlers are called as the server calls them (with
+ * signatures, JSON and the sync before the answer, without sockets). Prints one line: assignments
+ * paid a second on the wall, and of the coordinator's processor time in microseconds an assignment:
+ * the handlers', and what of it lies under the one lock. Ends with the ledger's audit. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "../tests/unit/coordinator/makeup.h"
+#include "coordinator/internal.h"
+
+#define BENCH_RIGS_MAX 64
+
+static struct {
+    struct net net;
+    struct rigbot rig[BENCH_RIGS_MAX];
+    bool http;
+    atomic_bool stop;
+    atomic_llong paid, idle, handler_ns;
+} b;
+
+static uint64_t thread_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* As the server does: the handler, then the sync, then the answer. */
+static int direct(const struct identity *who, http_handler *handler, const char *target,
+                  const char *body, json_t **reply)
+{
+    struct arena arena;
+    struct emac_err err = {0};
+    struct http_response res;
+    char url[128];
+    char length[24];
+    arena_init(&arena, HTTP_ARENA_MAX);
+    struct http_request req = {.method = "POST", .authority = b.net.url + 7, .peer = "127.0.0.1"};
+    req.arena = &arena;
+    req.body = EMAC_SLICE(body, strlen(body));
+    assert_ok(http_request_target_set(&req, target, err));
+    snprintf(url, sizeof url, "%s%s", b.net.url, target);
+    assert_ok(http_sign(&who->signer, "POST", url, req.authority, req.body, &arena, &req.headers,
+                        err));
+    snprintf(length, sizeof length, "%zu", req.body.len);
+    http_header_add(&req.headers, "Content-Length", length);
+    http_header_add(&req.headers, "Host", req.authority);
+    http_response_init(&res);
+    res.status = 200;
+    uint64_t began = thread_ns();
+    enum emac_status st = handler(b.net.c, &req, &res, &err);
+    db_sync(b.net.c->db);
+    atomic_fetch_add(&b.handler_ns, (long long)(thread_ns() - began));
+    int status = st == EMAC_OK ? res.status : emac_status_http(st);
+    *reply = st == EMAC_OK && res.body.len > 0
+                 ? json_loadb((const char *)res.body.data, res.body.len, 0, NULL)
+                 : json_pack("{s:s}", "error", err.text);
+    http_response_release(&res);
+    arena_release(&arena);
+    return status;
+}
+
+static int ask(const struct identity *who, http_handler *handler, const char *target, json_t *body,
+               json_t **reply)
+{
+    if (b.http)
+        return call(&b.net, who, "POST", target, body, reply);
+    char *text = json_dumps(body, JSON_COMPACT);
+    int status = direct(who, handler, target, text, reply);
+    free(text);
+    json_decref(body);
+    return status;
+}
+
+static json_t *next_of(const struct rigbot *r)
+{
+    return json_pack("{s:i, s:o}", "wait_ms", 20, "holds", holds_json(r));
+}
+
+/* The receipt for a lease, and with it the wish for the next one. */
+static json_t *receipt_body(struct rigbot *r, json_t *lease)
+{
+    struct made_up m;
+    struct emac_buf bytes;
+    uint8_t sig[ED25519_SIGNATURE_BYTES];
+    make_up(&b.net, r, lease, false, &m);
+    holds_note(&b.net, r, &m);
+    emac_buf_init(&bytes, RECEIPT_BYTES_MAX);
+    assert_ok(receipt_encode(&m.receipt, &bytes, NULL, err));
+    crypto_ed25519_sign(sig, bytes.data, bytes.len, r->id.secret_key);
+    json_t *body = json_pack("{s:o, s:o, s:o}", "receipt", text64(bytes.data, bytes.len),
+                             "signature", text64(sig, sizeof(sig)), "next", next_of(r));
+    if (m.has_metrics)
+        json_object_set_new(body, "inline",
+                            json_pack("{s:o}", "metrics", text64(m.metrics.data, m.metrics.len)));
+    emac_buf_release(&bytes);
+    made_up_release(&m);
+    return body;
+}
+
+static void *rig_main(void *arg)
+{
+    struct rigbot *r = arg;
+    json_t *lease = NULL;
+    while (!atomic_load(&b.stop)) {
+        json_t *reply;
+        if (lease == NULL) {
+            int status = ask(&r->id, lease_post, "/v1/lease", next_of(r), &reply);
+            if (status == 200)
+                lease = reply;
+            else
+                json_decref(reply);
+            atomic_fetch_add(&b.idle, status != 200);
+            if (status != 200 && status != 204)
+                fail_msg("lease: %d", status);
+            continue;
+        }
+        int status = ask(&r->id, receipts_post, "/v1/receipts", receipt_body(r, lease), &reply);
+        if (status != 200)
+            fail_msg("receipt: %d %s", status, str_of(reply, "error"));
+        atomic_fetch_add(&b.paid, units_of(reply, "paid_units") > 0);
+        json_decref(lease);
+        lease = json_incref(json_object_get(reply, "next"));
+        json_decref(reply);
+    }
+    json_decref(lease);
+    return NULL;
+}
+
+static void measure(uint32_t rigs, uint32_t seconds)
+{
+    struct os_thread thread[BENCH_RIGS_MAX];
+    struct os *os = os_real();
+    int64_t busy = figure(&b.net, "busy_us");
+    uint64_t began = os->mono_ns(os);
+    for (uint32_t i = 0; i < rigs; i++)
+        os_thread_start(&thread[i], rig_main, &b.rig[i]);
+    os->sleep_ms(os, seconds * 1000);
+    atomic_store(&b.stop, true);
+    for (uint32_t i = 0; i < rigs; i++)
+        os_thread_join(&thread[i]);
+    double wall = (double)(os->mono_ns(os) - began) * 1e-9, paid = (double)atomic_load(&b.paid);
+    os->sleep_ms(os, 3000); /* figures are written now and then */
+    busy = figure(&b.net, "busy_us") - busy;
+    printf("%.0f %.1f %.1f\n", paid / wall, (double)atomic_load(&b.handler_ns) * 1e-3 / paid,
+           (double)busy / paid);
+    json_t *j = job_now(&b.net);
+    fprintf(stderr, "%.0f paid, %lld polls without work, step %d, state %s, checked %d\n", paid,
+            (long long)atomic_load(&b.idle), (int)int_of(j, "step"), str_of(j, "state"),
+            (int)figure(&b.net, "checked"));
+    json_decref(j);
+}
+
+int main(int argc, char **argv)
+{
+    b.http = argc > 1 && strcmp(argv[1], "--http") == 0;
+    if (argc - b.http != 3) {
+        fprintf(stderr, "usage: bench_paid [--http] RIGS SECONDS\n");
+        return 2;
+    }
+    uint32_t rigs = (uint32_t)strtoul(argv[1 + b.http], NULL, 10);
+    EMAC_ASSERT(rigs >= 1 && rigs <= BENCH_RIGS_MAX);
+    b.net.cfg.rate_per_s = 1000000;
+    net_open(&b.net, "bench");
+    for (uint32_t i = 0; i < rigs; i++) {
+        b.rig[i] = (struct rigbot){.deposits = json_array()};
+        identity_seeded(&b.rig[i].id, (uint8_t)(i + 1));
+        snprintf(b.rig[i].boot, sizeof(b.rig[i].boot), "boot-%u", i);
+        assert_int_equal(hello(&b.net, &b.rig[i]), 200);
+    }
+    struct job job = net_job(&b.net, 100000, getenv("MICRO") ? atoi(getenv("MICRO")) : 256);
+    job.check = 0.1;
+    job.checkpoint_every = 100000;
+    job.price_units_per_tflop = 1000;
+    net_submit(&b.net, &job);
+    measure(rigs, (uint32_t)strtoul(argv[2 + b.http], NULL, 10));
+    assert_audit(&b.net);
+    for (uint32_t i = 0; i < rigs; i++)
+        json_decref(b.rig[i].deposits);
+    net_close(&b.net);
+    return 0;
+}
