@@ -6,8 +6,9 @@
  * Rigs by script answer at once with made-up results, a thread each; one job whose results are
  * checked as the rules say. Without --http the handlers are called as the server calls them (with
  * signatures, JSON and the sync before the answer, without sockets). Prints one line: assignments
- * paid a second on the wall, and of the coordinator's processor time in microseconds an assignment:
- * the handlers', and what of it lies under the one lock. Ends with the ledger's audit. */
+ * paid a second on the wall, and microseconds an assignment: the handlers' processor time (0 with
+ * --http), and the time that the one lock is held for (coordinator_us_per_task). Ends with the
+ * ledger's audit. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,8 +53,8 @@ static int direct(const struct identity *who, http_handler *handler, const char 
     req.body = EMAC_SLICE(body, strlen(body));
     assert_ok(http_request_target_set(&req, target, err));
     snprintf(url, sizeof url, "%s%s", b.net.url, target);
-    assert_ok(http_sign(&who->signer, "POST", url, req.authority, req.body, &arena, &req.headers,
-                        err));
+    assert_ok(
+        http_sign(&who->signer, "POST", url, req.authority, req.body, &arena, &req.headers, err));
     snprintf(length, sizeof length, "%zu", req.body.len);
     http_header_add(&req.headers, "Content-Length", length);
     http_header_add(&req.headers, "Host", req.authority);
@@ -143,7 +144,6 @@ static void measure(uint32_t rigs, uint32_t seconds)
 {
     struct os_thread thread[BENCH_RIGS_MAX];
     struct os *os = os_real();
-    int64_t busy = figure(&b.net, "busy_us");
     uint64_t began = os->mono_ns(os);
     for (uint32_t i = 0; i < rigs; i++)
         os_thread_start(&thread[i], rig_main, &b.rig[i]);
@@ -153,10 +153,10 @@ static void measure(uint32_t rigs, uint32_t seconds)
         os_thread_join(&thread[i]);
     double wall = (double)(os->mono_ns(os) - began) * 1e-9, paid = (double)atomic_load(&b.paid);
     os->sleep_ms(os, 3000); /* figures are written now and then */
-    busy = figure(&b.net, "busy_us") - busy;
-    printf("%.0f %.1f %.1f\n", paid / wall, (double)atomic_load(&b.handler_ns) * 1e-3 / paid,
-           (double)busy / paid);
     json_t *j = job_now(&b.net);
+    printf(
+        "%.0f %.1f %.1f\n", paid / wall, (double)atomic_load(&b.handler_ns) * 1e-3 / paid,
+        json_real_value(json_object_get(json_object_get(j, "figures"), "coordinator_us_per_task")));
     fprintf(stderr, "%.0f paid, %lld polls without work, step %d, state %s, checked %d\n", paid,
             (long long)atomic_load(&b.idle), (int)int_of(j, "step"), str_of(j, "state"),
             (int)figure(&b.net, "checked"));
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
         snprintf(b.rig[i].boot, sizeof(b.rig[i].boot), "boot-%u", i);
         assert_int_equal(hello(&b.net, &b.rig[i]), 200);
     }
-    struct job job = net_job(&b.net, 100000, getenv("MICRO") ? atoi(getenv("MICRO")) : 256);
+    struct job job = net_job(&b.net, 100000, 1024);
     job.check = 0.1;
     job.checkpoint_every = 100000;
     job.price_units_per_tflop = 1000;

@@ -141,8 +141,8 @@ static enum emac_status depot_start(struct coordinator *c, struct emac_err *err)
     return store_open(&cfg, &c->depot, err);
 }
 
-/* No answer leaves before all that it may tell of is durable (DB-2): handlers commit without waiting
- * for the disk while they hold the lock, and those that come together wait for it once. */
+/* No answer leaves before all that it may tell of is durable (DB-2): handlers commit without
+ * waiting for the disk while they hold the lock, and those that come together wait for it once. */
 static void settle(void *ctx)
 {
     struct coordinator *c = ctx;

@@ -130,9 +130,9 @@ static enum emac_status pragma(struct db *db, const char *sql, const char *want,
     return status;
 }
 
-/* Commits do not sync by themselves (synchronous=NORMAL): db_sync does, outside the lock. Checkpoints
- * sync the log before they touch the database and the database before the log is used anew. A
- * checkpoint and the page cache have room for the pages that some seconds of payments touch. */
+/* Commits do not sync by themselves (synchronous=NORMAL): db_sync does, outside the lock.
+ * Checkpoints sync the log before they touch the database and the database before the log is used
+ * anew. The log and the page cache have room for what some seconds of payments touch. */
 static enum emac_status settings(struct db *db, bool check, struct emac_err *err)
 {
     static const struct {

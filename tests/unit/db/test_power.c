@@ -1,0 +1,371 @@
+/* The power fails at any moment (DB-1, DB-2). A VFS keeps beside each file what a disk is bound to
+ * have: its bytes at the last sync. What was written since is there or not, write by write, a write
+ * cut at any sector. Threads commit rows 1, 2, ... and note each row that db_sync stood for; after
+ * a cut the database must open, hold a prefix of the rows, and all that were noted. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "db/db.h"
+#include "os/os.h"
+#include "os/thread.h"
+#include "../property.h"
+
+#define THREADS 4
+#define SECTOR  512
+#define PENDING 4096
+#define FILES   8
+#define ROW_MAX 3000
+#define LIVES   25
+
+/* ---- the disk ---- */
+
+struct pending {
+    size_t at, len;
+    uint8_t *data;
+};
+
+struct disk_file {
+    char path[200];
+    uint8_t *durable;
+    size_t len;
+    struct pending pending[PENDING];
+    size_t count;
+};
+
+static struct {
+    struct os_mutex lock;
+    struct disk_file file[FILES];
+    size_t count;
+} disk;
+
+struct shim_file {
+    sqlite3_file base;
+    sqlite3_file *real;
+    struct disk_file *disk; /* NULL: not one that must survive */
+};
+
+static sqlite3_vfs *real_vfs, shim_vfs;
+static sqlite3_io_methods methods;
+
+#define REAL(f) (((struct shim_file *)(f))->real)
+
+static void pending_clear(struct disk_file *d)
+{
+    for (size_t i = 0; i < d->count; i++)
+        free(d->pending[i].data);
+    d->count = 0;
+}
+
+/* What is there now is what there is for good. */
+static void make_durable(struct shim_file *f)
+{
+    sqlite3_int64 n = 0;
+    EMAC_ASSERT(f->real->pMethods->xFileSize(f->real, &n) == SQLITE_OK);
+    f->disk->durable = realloc(f->disk->durable, (size_t)n + 1);
+    f->disk->len = (size_t)n;
+    if (n > 0)
+        EMAC_ASSERT(f->real->pMethods->xRead(f->real, f->disk->durable, (int)n, 0) == SQLITE_OK);
+    pending_clear(f->disk);
+}
+
+static int shim_write(sqlite3_file *file, const void *p, int n, sqlite3_int64 at)
+{
+    struct shim_file *f = (struct shim_file *)file;
+    os_mutex_lock(&disk.lock);
+    if (f->disk != NULL && f->disk->count == PENDING)
+        make_durable(f); /* a disk may write at any time */
+    if (f->disk != NULL) {
+        struct pending *w = &f->disk->pending[f->disk->count++];
+        *w = (struct pending){(size_t)at, (size_t)n, malloc((size_t)n)};
+        memcpy(w->data, p, (size_t)n);
+    }
+    int rc = f->real->pMethods->xWrite(f->real, p, n, at);
+    os_mutex_unlock(&disk.lock);
+    return rc;
+}
+
+static int shim_sync(sqlite3_file *file, int flags)
+{
+    struct shim_file *f = (struct shim_file *)file;
+    os_mutex_lock(&disk.lock);
+    if (f->disk != NULL)
+        make_durable(f);
+    os_mutex_unlock(&disk.lock);
+    return SQLITE_OK;
+}
+
+static int shim_truncate(sqlite3_file *file, sqlite3_int64 n)
+{
+    struct shim_file *f = (struct shim_file *)file;
+    os_mutex_lock(&disk.lock);
+    int rc = f->real->pMethods->xTruncate(f->real, n);
+    if (f->disk != NULL)
+        make_durable(f);
+    os_mutex_unlock(&disk.lock);
+    return rc;
+}
+
+static int shim_close(sqlite3_file *f)
+{
+    int rc = REAL(f)->pMethods->xClose(REAL(f));
+    free(REAL(f));
+    return rc;
+}
+static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+{
+    return REAL(f)->pMethods->xRead(REAL(f), p, n, at);
+}
+static int shim_size(sqlite3_file *f, sqlite3_int64 *n)
+{
+    return REAL(f)->pMethods->xFileSize(REAL(f), n);
+}
+static int shim_lock(sqlite3_file *f, int level)
+{
+    return REAL(f)->pMethods->xLock(REAL(f), level);
+}
+static int shim_unlock(sqlite3_file *f, int level)
+{
+    return REAL(f)->pMethods->xUnlock(REAL(f), level);
+}
+static int shim_reserved(sqlite3_file *f, int *out)
+{
+    return REAL(f)->pMethods->xCheckReservedLock(REAL(f), out);
+}
+static int shim_control(sqlite3_file *f, int op, void *arg)
+{
+    return REAL(f)->pMethods->xFileControl(REAL(f), op, arg);
+}
+static int shim_sector(sqlite3_file *f)
+{
+    return REAL(f)->pMethods->xSectorSize(REAL(f));
+}
+static int shim_traits(sqlite3_file *f)
+{
+    return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f));
+}
+static int shim_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
+{
+    return REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, out);
+}
+static int shim_shm_lock(sqlite3_file *f, int at, int n, int flags)
+{
+    return REAL(f)->pMethods->xShmLock(REAL(f), at, n, flags);
+}
+static void shim_barrier(sqlite3_file *f)
+{
+    REAL(f)->pMethods->xShmBarrier(REAL(f));
+}
+static int shim_unmap(sqlite3_file *f, int remove)
+{
+    return REAL(f)->pMethods->xShmUnmap(REAL(f), remove);
+}
+
+static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+{
+    struct shim_file *f = (struct shim_file *)file;
+    *f = (struct shim_file){.real = calloc(1, (size_t)real_vfs->szOsFile)};
+    int rc = real_vfs->xOpen(real_vfs, name, f->real, flags, out);
+    if (rc != SQLITE_OK) {
+        free(f->real);
+        return rc;
+    }
+    f->base.pMethods = &methods;
+    if ((flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0)
+        return rc;
+    EMAC_ASSERT(disk.count < FILES);
+    f->disk = &disk.file[disk.count++];
+    snprintf(f->disk->path, sizeof f->disk->path, "%s", name);
+    make_durable(f);
+    return rc;
+}
+
+static int install(void **state)
+{
+    methods = (sqlite3_io_methods){
+        2,           shim_close, shim_read,     shim_write,    shim_truncate, shim_sync,
+        shim_size,   shim_lock,  shim_unlock,   shim_reserved, shim_control,  shim_sector,
+        shim_traits, shim_map,   shim_shm_lock, shim_barrier,  shim_unmap,    NULL,
+        NULL};
+    os_mutex_init(&disk.lock);
+    sqlite3_initialize();
+    real_vfs = sqlite3_vfs_find(NULL);
+    shim_vfs = *real_vfs;
+    shim_vfs.zName = "disk";
+    shim_vfs.szOsFile = sizeof(struct shim_file);
+    shim_vfs.xOpen = shim_open;
+    sqlite3_vfs_register(&shim_vfs, 1);
+    return 0;
+}
+
+/* ---- the cut ---- */
+
+/* The file as the disk may have it: some of what was written since the last sync. */
+static void file_cut(struct choices *c, const struct disk_file *d, const char *path)
+{
+    struct emac_buf bytes;
+    emac_buf_init(&bytes, (size_t)1 << 30);
+    EMAC_ASSERT(emac_buf_append(&bytes, d->durable, d->len, NULL) == EMAC_OK);
+    for (size_t i = 0; i < d->count; i++) {
+        const struct pending *w = &d->pending[i];
+        uint64_t fate = choose(c, 4); /* half are lost, some are torn */
+        size_t n = fate < 2 ? 0 : fate == 2 ? w->len : choose(c, w->len / SECTOR + 1) * SECTOR;
+        if (n > w->len || n == 0)
+            continue;
+        static const uint8_t zeros[8192];
+        while (bytes.len < w->at + n)
+            EMAC_ASSERT(emac_buf_append(&bytes, zeros,
+                                        w->at + n - bytes.len < sizeof zeros ? w->at + n - bytes.len
+                                                                             : sizeof zeros,
+                                        NULL) == EMAC_OK);
+        memcpy(bytes.data + w->at, w->data, n);
+    }
+    EMAC_ASSERT(os_real()->file_write(os_real(), path, bytes.data, bytes.len, 0600, NULL) ==
+                EMAC_OK);
+    emac_buf_release(&bytes);
+}
+
+/* ---- the life ---- */
+
+struct life {
+    struct db *db;
+    atomic_llong next, noted; /* rows begun, and known to be durable */
+    atomic_bool stop;
+};
+
+static void row_commit(struct life *l, uint32_t thread)
+{
+    static const uint8_t filling[ROW_MAX];
+    int64_t k = 0;
+    EMAC_ASSERT(db_begin(l->db, NULL) == EMAC_OK);
+    k = atomic_fetch_add(&l->next, 1) + 1; /* the database's lock makes this the commits' order */
+    EMAC_ASSERT(db_exec(l->db, NULL, "INSERT INTO t (k, b) VALUES (?, ?)", "ib", k,
+                        (const void *)filling, (size_t)(k * 7919 % ROW_MAX)) == EMAC_OK);
+    if (thread == 0) {
+        EMAC_ASSERT(db_commit(l->db, NULL) == EMAC_OK);
+    } else {
+        EMAC_ASSERT(db_commit_soon(l->db, NULL) == EMAC_OK);
+        if (k % 5 == 0)
+            return; /* never told of */
+        db_sync(l->db);
+    }
+    for (long long was = atomic_load(&l->noted); was < k;)
+        if (atomic_compare_exchange_weak(&l->noted, &was, k))
+            break;
+}
+
+struct worker {
+    struct life *life;
+    uint32_t number;
+};
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    while (!atomic_load(&w->life->stop))
+        row_commit(w->life, w->number);
+    return NULL;
+}
+
+static void names(const char *dir, char db[160], char wal[170])
+{
+    snprintf(db, 160, "%s/x.db", dir);
+    snprintf(wal, 170, "%s-wal", db);
+}
+
+static void files_remove(const char *dir)
+{
+    static const char *const NAME[] = {"x.db", "x.db-wal", "x.db-shm", "x.db.lock"};
+    char path[200];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, NAME[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+static bool is_whole(const char *dir, int64_t noted)
+{
+    char path[160], wal[170];
+    struct db *db;
+    struct emac_err err;
+    int64_t rows = -1, last = -1;
+    names(dir, path, wal);
+    if (db_open(path, &db, &err) != EMAC_OK) {
+        print_error("after a cut: %s\n", err.text);
+        return false;
+    }
+    EMAC_ASSERT(db_one_i64(db, &rows, NULL, "SELECT COUNT(*) FROM t", NULL) == EMAC_OK);
+    EMAC_ASSERT(db_one_i64(db, &last, NULL, "SELECT COALESCE(MAX(k), 0) FROM t", NULL) == EMAC_OK);
+    db_close(db);
+    if (rows == last && last >= noted) /* DB-1, DB-2 */
+        return true;
+    print_error("%lld rows to %lld, but %lld were told of\n", (long long)rows, (long long)last,
+                (long long)noted);
+    return false;
+}
+
+static bool survives(struct choices *c)
+{
+    char dir[64] = "/tmp/emac-test-power-XXXXXX", cut[64] = "/tmp/emac-test-power-XXXXXX";
+    char path[160], wal[170], path_cut[160], wal_cut[170];
+    struct life l = {.db = NULL};
+    struct os_thread thread[THREADS];
+    struct worker worker[THREADS];
+    EMAC_ASSERT(mkdtemp(dir) != NULL && mkdtemp(cut) != NULL);
+    names(dir, path, wal);
+    names(cut, path_cut, wal_cut);
+    EMAC_ASSERT(db_open(path, &l.db, NULL) == EMAC_OK);
+    EMAC_ASSERT(db_exec(l.db, NULL, "CREATE TABLE t (k BIGINT PRIMARY KEY, b BLOB)", NULL) ==
+                EMAC_OK);
+    EMAC_ASSERT(db_exec(l.db, NULL, "PRAGMA wal_autocheckpoint = 40", NULL) == EMAC_OK);
+    for (uint32_t i = 0; i < THREADS; i++) {
+        worker[i] = (struct worker){&l, i};
+        os_thread_start(&thread[i], worker_main, &worker[i]);
+    }
+    long long enough = (long long)choose(c, 300);
+    while (atomic_load(&l.noted) < enough)
+        os_real()->sleep_ms(os_real(), 1);
+    int64_t noted = atomic_load(&l.noted);
+    os_mutex_lock(&disk.lock);
+    for (size_t i = 0; i < disk.count; i++)
+        file_cut(c, &disk.file[i], strcmp(disk.file[i].path, path) == 0 ? path_cut : wal_cut);
+    os_mutex_unlock(&disk.lock);
+    atomic_store(&l.stop, true);
+    for (uint32_t i = 0; i < THREADS; i++)
+        os_thread_join(&thread[i]);
+    db_close(l.db);
+    bool whole = is_whole(cut, noted);
+    for (size_t i = 0; i < disk.count; i++) {
+        pending_clear(&disk.file[i]);
+        free(disk.file[i].durable);
+        disk.file[i] = (struct disk_file){.count = 0};
+    }
+    disk.count = 0;
+    files_remove(dir);
+    files_remove(cut);
+    return whole;
+}
+
+static void test_power_cut(void **state)
+{
+    ASSERT_PROPERTY(LIVES, survives);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_power_cut, install),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
