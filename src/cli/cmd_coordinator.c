@@ -5,6 +5,7 @@
 #include "coordinator/coordinator.h"
 #include "gateway/gateway.h"
 #include "ledger/ledger.h"
+#include "node/judge.h"
 #include "os/process.h"
 
 struct coordinator_args {
@@ -27,12 +28,19 @@ static enum emac_status write_url(struct cli *c, const char *dir, const char *ur
     return c->os->file_write(c->os, path, url, strlen(url), 0600, &c->err);
 }
 
-static enum emac_status serve(struct cli *c, const struct coordinator_config *cfg)
+static enum emac_status serve(struct cli *c, struct coordinator_config *cfg)
 {
     struct coordinator *co = NULL;
-    enum emac_status st = coordinator_start(cfg, &co, &c->err);
+    struct judge *judge;
+    enum emac_status st = judge_open(c->os, &judge, &c->err);
     if (st != EMAC_OK)
         return st;
+    cfg->judge = judge_of(judge);
+    st = coordinator_start(cfg, &co, &c->err);
+    if (st != EMAC_OK) {
+        judge_close(judge);
+        return st;
+    }
     char url[160];
     snprintf(url, sizeof(url), "http://%s:%u", cfg->address, coordinator_port(co));
     cli_say(c, "EMAC_URL=%s", url);
@@ -40,6 +48,7 @@ static enum emac_status serve(struct cli *c, const struct coordinator_config *cf
     while (st == EMAC_OK && !os_stop_requested())
         c->os->sleep_ms(c->os, 100);
     coordinator_stop(co);
+    judge_close(judge);
     cli_result(c, json_pack("{s:s}", "url", url));
     return st;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/api.h"
+#include "coordinator/disputes.h"
 #include "coordinator/bonds.h"
 #include "coordinator/serving.h"
 #include "coordinator/deals.h"
@@ -36,6 +37,7 @@ static void tick(struct coordinator *c, uint64_t count)
     os_mutex_lock(&c->lock);
     tick_jobs(c, flush);
     sweeps_tick(c);
+    disputes_tick(c);
     serve_tick(c);
     if (flush) {
         money_settle_due(c);
@@ -188,6 +190,7 @@ static enum emac_status config_take(struct coordinator *c, const struct coordina
     c->cfg.lease_ttl_ms = or_default(cfg->lease_ttl_ms, COORDINATOR_LEASE_TTL_MS);
     c->cfg.heartbeat_ms = or_default(cfg->heartbeat_ms, COORDINATOR_HEARTBEAT_MS);
     c->cfg.check_lapse_ms = or_default(cfg->check_lapse_ms, COORDINATOR_CHECK_LAPSE_MS);
+    c->cfg.dispute_ms = or_default(cfg->dispute_ms, COORDINATOR_DISPUTE_MS);
     c->cfg.lost_grace_ms = or_default(cfg->lost_grace_ms, c->cfg.lease_ttl_ms);
     c->cfg.rate_per_s = or_default(cfg->rate_per_s, COORDINATOR_RATE_PER_S);
     c->cfg.connections_max = or_default(cfg->connections_max, COORDINATOR_CONNECTIONS);
@@ -214,6 +217,7 @@ static void coordinator_free(struct coordinator *c)
 {
     chain_side_free(c);
     deals_close(c);
+    disputes_free(c);
     sweeps_close(c);
     jobs_close(c);
     map_release(&c->nodes, node_free);
@@ -258,6 +262,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, jobs_open(c, err));
     EMAC_TRY(st, sweeps_open(c, err));
     EMAC_TRY(st, deals_open(c, err));
+    EMAC_TRY(st, disputes_start(c, err));
     if (cfg->chain != NULL)
         EMAC_TRY(st, chain_side_start(c, cfg->chain, err));
     EMAC_TRY(st, server_start(c, err));
@@ -267,7 +272,11 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     *out = c;
     return EMAC_OK;
 out:
+    os_mutex_lock(&c->lock);
     c->stopping = true;
+    os_cond_broadcast(&c->changed);
+    os_mutex_unlock(&c->lock);
+    disputes_stop(c);
     chain_side_stop(c);
     coordinator_free(c);
     return st;
@@ -286,6 +295,7 @@ void coordinator_stop(struct coordinator *c)
     os_mutex_unlock(&c->lock);
     http_server_stop(c->server);
     os_thread_join(&c->ticker);
+    disputes_stop(c);
     chain_side_stop(c);
     coordinator_free(c);
 }

@@ -53,6 +53,7 @@
 #define COORDINATOR_LEASE_TTL_MS    4000
 #define COORDINATOR_HEARTBEAT_MS    1000
 #define COORDINATOR_CHECK_LAPSE_MS  10000
+#define COORDINATOR_DISPUTE_MS      600000
 #define COORDINATOR_RATE_PER_S      1000
 #define COORDINATOR_CONNECTIONS     1024
 /* EMAC units for 10^12 flops of serving, as price.per_tflop of a job; and the network's part. */
@@ -64,7 +65,8 @@
  * nobody. Whoever names a payer pays on both. */
 enum serving_mode { SERVING_FREE, SERVING_METERED };
 
-struct chain_config; /* chain/config.h */
+struct chain_config;  /* chain/config.h */
+struct dispute_judge; /* work/dispute.h */
 struct coordinator;
 
 struct coordinator_config {
@@ -81,11 +83,15 @@ struct coordinator_config {
     uint64_t window_ms;       /* pay is held for so long after its job; 0: none (STAND-1) */
     uint32_t rate_per_s;      /* signed requests a second and signer; bursts of twice that */
     uint32_t connections_max; /* 1024 */
+    uint32_t dispute_ms;      /* what an answer in a dispute may take, beside the task's own time */
     uint64_t depot_quota;     /* bytes; 0: 1 TiB */
     enum serving_mode serving;
     int64_t serving_units;  /* for 10^12 flops; 0: COORDINATOR_SERVING_UNITS, below 0: nothing */
     uint64_t deal_epoch_ms; /* of storage deals (deals.h): 100 to 7 days; 0: an hour */
     const struct chain_config *chain; /* where it settles; NULL: the ledger stands alone */
+    /* Who computes the operator that a dispute comes down to; NULL: no disputes, a majority of rigs
+     * decides. Borrowed. */
+    const struct dispute_judge *judge;
     /* Routes of layers above (the gateway), served beside our own; ctx of their handlers is the
      * coordinator. Borrowed. */
     const struct http_route *routes;

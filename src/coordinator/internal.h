@@ -205,9 +205,15 @@ enum verdict verify_votes(const struct vote *vote, uint32_t count, uint32_t *win
  * afterwards: the caller commits and calls verify_after. */
 enum emac_status verify_quarantine(struct coordinator *c, const char *did, const char *why,
                                    struct emac_err *err);
-/* In tx: quarantine those whose votes differ from the accepted outputs of `t`, whose row must say
- * accepted by now. */
-enum emac_status verify_losers(struct coordinator *c, const struct ctask *t, struct emac_err *err);
+/* In tx: votes differ from the accepted outputs of `t`, whose row must say accepted by now: a
+ * dispute (disputes.h) if there is a judge, else the minority goes. */
+enum emac_status verify_losers(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                               struct emac_err *err);
+/* Live rigs that have not voted for the task yet, and may. */
+uint32_t verify_others(struct coordinator *c, const struct ctask *t);
+/* In tx: quarantine those who voted for other outputs than the accepted ones. */
+enum emac_status verify_minority(struct coordinator *c, const struct ctask *t,
+                                 struct emac_err *err);
 void verify_after(struct coordinator *c);
 /* Lapse checks that nobody can make; say why disputes wait. */
 void verify_tick(struct coordinator *c, struct cjob *j);

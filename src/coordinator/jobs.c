@@ -1,4 +1,5 @@
 /* Jobs: from submission to their end. coordinator.h holds the table of states. */
+#include "coordinator/disputes.h"
 #include "coordinator/submission.h"
 
 #include <inttypes.h>
@@ -340,7 +341,7 @@ out:
     return st;
 }
 
-static bool is_done(struct cjob *j)
+static bool is_done(struct coordinator *c, struct cjob *j)
 {
     if (plan_phase_of(j->plan, &j->st) != PLAN_DONE)
         return false;
@@ -348,7 +349,8 @@ static bool is_done(struct cjob *j)
         if (j->task[i]->state == RESULT_DISPUTED || j->task[i]->vote_count < j->task[i]->need)
             return false;
     const struct checkpoint *last = checkpoint_final(j);
-    return last && checkpoint_params(last)->stored && last->model_stored;
+    return last && !disputes_hold(c, j->id) && checkpoint_params(last)->stored &&
+           last->model_stored;
 }
 
 void job_tick(struct coordinator *c, struct cjob *j, bool flush)
@@ -357,7 +359,7 @@ void job_tick(struct coordinator *c, struct cjob *j, bool flush)
     resume_if_it_fits(c, j);
     if (flush && j->figures_dirty && job_figures_write(c, j, &j->figures, &err) == EMAC_OK)
         j->figures_dirty = false;
-    if (is_done(j) && job_end(c, j, JOB_SUCCEEDED, "", &err) != EMAC_OK)
+    if (is_done(c, j) && job_end(c, j, JOB_SUCCEEDED, "", &err) != EMAC_OK)
         LOG_W("coordinator", "cannot end a job that is done, will retry: %s", err.text);
 }
 

@@ -1,4 +1,5 @@
 /* Leases: handing them out (the long poll), losing them, failing them. */
+#include "coordinator/disputes.h"
 #include "coordinator/internal.h"
 #include "coordinator/poll.h"
 #include "coordinator/suspects.h"
@@ -296,7 +297,9 @@ static enum emac_status poll_once(struct coordinator *c, struct node *n, const c
     *answer = NULL;
     if (!node_is_live(c, n, now_ms(c)))
         return EMAC_OK; /* it asked and went silent: what it would be given is lost */
-    *answer = serve_take(c, n, base_url, wake_ms);
+    *answer = disputes_take(c, n, base_url);
+    if (*answer == NULL)
+        *answer = serve_take(c, n, base_url, wake_ms);
     if (*answer)
         return EMAC_OK;
     struct lease *l;

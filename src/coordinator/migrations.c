@@ -2,6 +2,7 @@
 #include "chain/book.h"
 #include "coordinator/datacap_book.h"
 #include "coordinator/deals.h"
+#include "coordinator/disputes.h"
 
 static const char CREATE[] =
     "CREATE TABLE nodes ("
@@ -180,10 +181,11 @@ static const char SERVING[] =
     "CREATE INDEX serving_answers_by_age ON serving_answers (at_ms);";
 
 const struct db_migration COORDINATOR_MIGRATIONS[] = {
-    {"101_coordinator", CREATE}, {"102_accuracy", ACCURACY},  {"103_metrics", METRICS},
-    {"104_values", VALUES},      {"105_assets", ASSETS},      {"106_votes", VOTES},
-    {"107_shares", SHARES},      {"108_sweeps", SWEEPS},      {"109_standing", STANDING},
-    {"122_serving", SERVING},    {"115_deals", DEALS_SCHEMA}, {"120_datacap", DATACAP_SCHEMA}};
+    {"101_coordinator", CREATE},      {"102_accuracy", ACCURACY},  {"103_metrics", METRICS},
+    {"104_values", VALUES},           {"105_assets", ASSETS},      {"106_votes", VOTES},
+    {"107_shares", SHARES},           {"108_sweeps", SWEEPS},      {"109_standing", STANDING},
+    {"122_serving", SERVING},         {"115_deals", DEALS_SCHEMA}, {"120_datacap", DATACAP_SCHEMA},
+    {"113_disputes", DISPUTES_SCHEMA}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

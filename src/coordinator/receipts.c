@@ -7,6 +7,7 @@
  *   lease taken back, job ended                       noted nowhere, not paid
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
+#include "coordinator/disputes.h"
 #include "coordinator/poll.h"
 #include "coordinator/shares.h"
 #include "coordinator/suspects.h"
@@ -300,15 +301,17 @@ static enum emac_status dispute(struct coordinator *c, struct cjob *j, struct ct
                                 struct answer *a, struct emac_err *err)
 {
     enum emac_status st;
-    if (t->need < t->vote_count + 1)
-        t->need = t->vote_count + 1;
+    uint32_t more = c->cfg.judge != NULL && verify_others(c, t) >= 2 ? 2 : 1;
+    if (t->need < t->vote_count + more)
+        t->need = t->vote_count + more;
     t->state = RESULT_DISPUTED;
     j->figures.mismatches++;
     j->stale = true;
-    job_log(c, j->id, LOG_WARN,
-            "%u rigs computed '%s' and differ: the result is in dispute, another rig decides",
-            t->vote_count, t->slot);
+    job_log(c, j->id, LOG_WARN, "%u rigs computed '%s' and differ: the result is in dispute, %s",
+            t->vote_count, t->slot, more == 2 ? "two others compute it" : "another rig decides");
     EMAC_TRY(st, ctask_update(c, j, t, err));
+    if (c->cfg.judge != NULL)
+        EMAC_TRY(st, disputes_note(c, j, t, err));
     st = job_figures_write(c, j, &j->figures, err);
     snprintf(a->reason, sizeof(a->reason), "it differs from another rig's result: in dispute");
 out:
@@ -331,7 +334,7 @@ static enum emac_status resolve(struct coordinator *c, struct cjob *j, struct ct
     job_log(c, j->id, LOG_WARN, "the dispute about '%s' is decided by a majority of %u rigs",
             t->slot, t->vote_count);
     EMAC_TRY(st, ctask_update(c, j, t, err));
-    EMAC_TRY(st, verify_losers(c, t, err));
+    EMAC_TRY(st, verify_losers(c, j, t, err));
     /* After it: what the losers held is back in the escrow. */
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     st = job_figures_write(c, j, &j->figures, err);
@@ -340,6 +343,20 @@ static enum emac_status resolve(struct coordinator *c, struct cjob *j, struct ct
         snprintf(a->reason, sizeof(a->reason), "it differs from what the majority computed");
 out:
     return st;
+}
+
+/* A majority decided before; this is one more, of either opinion. */
+static enum emac_status join(struct coordinator *c, struct cjob *j, struct ctask *t,
+                             struct delivery *d, struct answer *a, struct emac_err *err)
+{
+    bool right = outputs_equal(&t->outputs, &d->outputs);
+    enum emac_status st = agree(c, j, t, d, a, err);
+    if (st != EMAC_OK || right)
+        return st;
+    a->accepted = false;
+    snprintf(a->reason, sizeof(a->reason), "it differs from what the majority computed");
+    j->figures.mismatches++;
+    return verify_losers(c, j, t, err);
 }
 
 static enum emac_status judge(struct coordinator *c, struct cjob *j, struct ctask *t,
@@ -353,6 +370,9 @@ static enum emac_status judge(struct coordinator *c, struct cjob *j, struct ctas
     bool unanimous = true;
     for (uint32_t i = 0; i < t->vote_count; i++)
         unanimous = unanimous && outputs_equal(&t->vote[i].outputs, &t->vote[winner].outputs);
+    if (!unanimous && t->state == RESULT_ACCEPTED &&
+        outputs_equal(&t->outputs, &t->vote[winner].outputs))
+        return join(c, j, t, d, a, err);
     if (!unanimous)
         return resolve(c, j, t, winner, d, a, err);
     if (t->state == RESULT_ACCEPTED)

@@ -1,6 +1,7 @@
 /* The table of routes: dispatch is driven by it, and a test holds docs/api/openapi.yaml against
  * it. */
 #include "coordinator/assets.h"
+#include "coordinator/disputes.h"
 #include "coordinator/bonds.h"
 #include "coordinator/serving.h"
 #include "coordinator/deals.h"
@@ -37,6 +38,8 @@ static const struct http_route ROUTES[] = {
     {"POST", "/v1/receipts", API_BODY_SMALL, receipts_post},
     {"POST", "/v1/failures", API_BODY_SMALL, failures_post},
     {"POST", "/v1/serve/{lease}", API_BODY_TASK, serve_post},
+    {"POST", "/v1/disputes/{id}", API_BODY_CAR, dispute_post},
+    {"GET", "/v1/disputes/{id}", 0, dispute_get},
     /* blocks */
     {"GET", "/ipfs/{cid}", 0, block_get},
     {"GET", "/v1/depot/{cid}/missing", 0, depot_missing_get},
@@ -51,6 +54,7 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/jobs/{id}/logs", 0, logs_get},
     {"GET", "/v1/jobs/{id}/metrics", 0, metrics_get},
     {"GET", "/v1/jobs/{id}/rigs", 0, job_rigs_get},
+    {"GET", "/v1/jobs/{id}/disputes", 0, job_disputes_get},
     /* assets */
     {"POST", "/v1/assets", API_BODY_SMALL, assets_post},
     {"GET", "/v1/assets", 0, assets_get},

@@ -218,6 +218,7 @@ struct cjob {
 
 struct csweep; /* sweeps.h */
 struct serve_queue;
+struct disputes;   /* disputes.h */
 struct chain_side; /* chain.c */
 struct deals_side; /* deals.h */
 
@@ -261,6 +262,7 @@ struct coordinator {
     struct serve_queue *serve;
     struct chain_side *chain; /* NULL: no chain is configured */
     struct deals_side *deals;
+    struct disputes *disputes;
 
     struct os_mutex rate_lock;
     struct map buckets;             /* did -> struct sched_bucket * */

@@ -2,10 +2,12 @@
  *
  * A vote is a receipt of a rig that is not quarantined. Results of equal tasks are equal bit for
  * bit, so two votes that differ prove that somebody erred or lied; a third rig tells who.
+ * Where there is a judge, they are told apart by a dispute (disputes.h).
  * Everything that writes here runs inside a transaction of the caller and may change memory as it
  * goes: a caller whose transaction fails marks the job stale, and memory is built from the rows. */
 #include "coordinator/bonds.h"
 #include "coordinator/suspects.h"
+#include "coordinator/disputes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,7 +156,13 @@ static enum emac_status disputed_list(struct coordinator *c, const struct cjob *
     return st;
 }
 
-enum emac_status verify_losers(struct coordinator *c, const struct ctask *t, struct emac_err *err)
+enum emac_status verify_losers(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                               struct emac_err *err)
+{
+    return c->cfg.judge != NULL ? disputes_note(c, j, t, err) : verify_minority(c, t, err);
+}
+
+enum emac_status verify_minority(struct coordinator *c, const struct ctask *t, struct emac_err *err)
 {
     for (uint32_t i = 0; i < t->vote_count; i++) {
         if (outputs_equal(&t->vote[i].outputs, &t->outputs))
@@ -192,7 +200,7 @@ static enum emac_status dispute_review(struct coordinator *c, struct cjob *j, co
             EMAC_TRY(st, metrics_forget(c, j, t, err));
         ctask_result_set(t, &t->vote[winner]);
         EMAC_TRY(st, ctask_update(c, j, t, err));
-        EMAC_TRY(st, verify_losers(c, t, err));
+        EMAC_TRY(st, verify_losers(c, j, t, err));
         st = verify_pay(c, j, t, "", &paid, err); /* last: the losers' money is back by now */
         break;
     case VERDICT_DISPUTED:
@@ -305,20 +313,26 @@ void verify_after(struct coordinator *c)
 
 /* ---- what cannot be checked ---- */
 
-/* Is there a live rig that could still answer? One that waits to try again counts. */
-static bool somebody_could(struct coordinator *c, const struct ctask *t)
+/* One that waits to try again counts. */
+uint32_t verify_others(struct coordinator *c, const struct ctask *t)
 {
     struct map_entry e;
     uint64_t now = now_ms(c);
+    uint32_t count = 0;
     for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
         const struct node *n = e.value;
         bool tried = ctask_vote(t, n->did) != NULL;
         for (uint32_t i = 0; i < t->refusal_count; i++)
             tried = tried || (t->refusal[i].node == n && t->refusal[i].times >= CHECK_TRIES_MAX);
-        if (!tried && node_is_live(c, n, now))
-            return true;
+        count += !tried && node_is_live(c, n, now);
     }
-    return false;
+    return count;
+}
+
+/* Is there a live rig that could still answer? */
+static bool somebody_could(struct coordinator *c, const struct ctask *t)
+{
+    return verify_others(c, t) > 0;
 }
 
 /* The task needs no more votes than it has. */

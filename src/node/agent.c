@@ -374,6 +374,7 @@ void node_close(struct node *n)
     agent_upload_release(n);
     agent_models_release(n);
     agent_retain_release(n);
+    agent_dispute_release(n);
     agent_device_close(n);
     http_client_free(n->api);
     http_client_free(n->bulk);

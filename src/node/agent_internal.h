@@ -102,6 +102,7 @@ struct node {
     const json_t *sources; /* of the lease under way; fetchers read it */
     struct outbox outbox;
     json_t *next;                      /* the lease that came with a receipt's answer; owned */
+    struct agent_dispute *dispute;     /* dispute.c; NULL: none */
     uint64_t told_sent, told_received; /* agent_traffic as the last receipt told it */
     struct retained *retained;
     size_t retained_count, retained_cap;
@@ -228,6 +229,11 @@ void agent_device_close(struct node *n);
 enum emac_status agent_device_recover(struct node *n, struct emac_err *err);
 /* What generates text: n->dev if the host's memory is its own, else a CPU device. */
 enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err);
+
+/* ---- dispute.c ---- */
+/* Answer what a dispute asks for; what fails is told to the coordinator. */
+void agent_dispute(struct node *n, const json_t *reply, const char *id);
+void agent_dispute_release(struct node *n);
 
 /* ---- serve.c, serve_model.c ---- */
 /* Answer a generation request; failures are told to the coordinator. */

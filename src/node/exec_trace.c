@@ -392,8 +392,8 @@ enum emac_status exec_trace_add(struct exec_trace *t, const struct bundle *l, fl
 
 /* ---- outputs ---- */
 
-static void output_leaf(struct trace_leaf *leaf, uint64_t index, uint32_t node,
-                        const struct store_value *v)
+void exec_trace_output_leaf(struct trace_leaf *leaf, uint64_t index, uint32_t node,
+                            const struct store_value *v)
 {
     *leaf = (struct trace_leaf){.kind = TRACE_OUTPUT, .index = index, .node = node, .count = 1};
     leaf->value[0] = (struct trace_value){.dtype = DTYPE_U8, .shape = SHAPE1(v->size)};
@@ -436,7 +436,7 @@ enum emac_status exec_trace_output(struct exec_trace *t, uint32_t i, const struc
                                    struct emac_err *err)
 {
     struct trace_leaf leaf;
-    output_leaf(&leaf, t->next++, i, v);
+    exec_trace_output_leaf(&leaf, t->next++, i, v);
     if (t->mode == MODE_ALL)
         return trace_add(t->trace, &leaf, err);
     *t->out = leaf;

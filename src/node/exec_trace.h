@@ -38,6 +38,9 @@ enum emac_status exec_trace_capture(struct exec *x, const struct task *t,
                                     const struct exec_ref *refs, uint32_t count, exec_capture *each,
                                     void *ctx, struct trace *out, struct exec_result *result,
                                     struct emac_err *err);
+/* The leaf of output `node` of a task, which is value `v`. */
+void exec_trace_output_leaf(struct trace_leaf *leaf, uint64_t index, uint32_t node,
+                            const struct store_value *v);
 /* Compute one leaf. `give` fills in the bytes of each reference; those before the leaf are not
  * computed. NUMERIC and the like as exec_run. */
 typedef enum emac_status exec_give(void *ctx, uint32_t ref, uint8_t *data, size_t bytes,

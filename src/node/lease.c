@@ -183,6 +183,11 @@ static enum emac_status work(struct node *n, const json_t *reply, struct emac_er
         return st;
     n->sources = json_object_get(reply, "sources");
     missing_clear(n);
+    if (strcmp(kind, "dispute") == 0) { /* no lease: nothing to keep alive, or to cancel */
+        agent_dispute(n, reply, lease);
+        n->sources = NULL;
+        return EMAC_OK;
+    }
     agent_lease_set(n, lease);
     if (strcmp(kind, "task") == 0)
         st = task_lease(n, reply, lease, err);

@@ -109,6 +109,18 @@ void dispute_unusable(struct dispute *d, uint32_t side);
 /* Time is up: who owes an answer is SILENT. In stage open nobody is as long as one has answered:
  * that will be judged. */
 void dispute_expire(struct dispute *d);
+/* Who computes what decides (node/judge.h); `depot` has the task's program, its inputs and the
+ * files that the proofs name. INVALID, NOT_FOUND or CORRUPT: the proofs, or what they name, cannot
+ * be used, and so the side that gave them is asked again; any other failure is the judge's own. */
+struct store;
+struct dispute_judge {
+    enum emac_status (*leaf)(void *ctx, struct store *depot, const struct task *t, uint64_t leaf,
+                             const struct dispute_proof *proof, uint32_t count,
+                             struct trace_leaf *out, struct emac_err *err);
+    enum emac_status (*leaves)(void *ctx, struct store *depot, const struct task *t, uint64_t *out,
+                               struct emac_err *err);
+    void *ctx;
+};
 const char *dispute_stage_name(enum dispute_stage s);
 const char *dispute_fate_name(enum dispute_fate f);
 

@@ -1,13 +1,16 @@
 /* A rig that lies: the agent, but in a share of its tasks one bit of the result's numbers is
  * flipped. It passes the admission challenge, so only verification can find it out.
  *
- *     faulty-rig --url URL --dir D --flip-share X [--delta NUMBER|shape] [--seed N] [--name NAME]
- *                [--threads N]
+ *     faulty-rig --url URL --dir D --flip-share X | --flip always|once [--delta NUMBER|shape]
+ *                [--seed N] [--name NAME] [--threads N]
  *
- * With --delta every number of each delta that it makes is that one: 1e10, nan. "shape": it keeps
- * its numbers and its first tensor is of another shape. Which tasks, and which bit, Philox decides
- * from the seed. Prints EMAC_NODE=<did> at the start and "tasks N flipped M" at the end; exits like
- * `emac node` (3 when quarantined). */
+ * With --flip always the same bit of each task's first bundle is flipped, whenever the task is run:
+ * a liar that holds to its lie. With --flip once that happens to the first gradient alone, and
+ * not when it is run again: a card that lost a bit.
+ * With --delta every number of each delta that it makes is that one: 1e10, nan. "shape": it
+ * keeps its numbers and its first tensor is of another shape. Which tasks, and which bit, Philox
+ * decides from the seed. Prints EMAC_NODE=<did> at the start and "tasks N flipped M" at the end;
+ * exits like `emac node` (3 when quarantined). */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +27,7 @@ struct flipper {
     double share;
     uint64_t seed, tasks, flipped;
     bool armed; /* the next bundle gets it */
+    enum { FLIP_SHARE, FLIP_ALWAYS, FLIP_ONCE } flip;
     bool poisons, misshapes;
     float delta; /* what deltas are then made of */
 };
@@ -34,7 +38,8 @@ static void flip_bit(struct flipper *f, uint8_t *bundle, size_t n)
     uint64_t data = 0;
     if (n < 8 || st_header_size(bundle, n, &data, NULL) != EMAC_OK || data >= n)
         return;
-    uint64_t bit = philox_below(f->seed, PHILOX_TEST, 1, f->tasks, (n - data) * 8);
+    uint64_t draw = f->flip == FLIP_SHARE ? f->tasks : 0;
+    uint64_t bit = philox_below(f->seed, PHILOX_TEST, 1, draw, (n - data) * 8);
     bundle[data + bit / 8] ^= (uint8_t)(1u << bit % 8);
     f->flipped++;
 }
@@ -66,6 +71,8 @@ static void tamper(void *ctx, const char *output, uint8_t *bundle, size_t n)
         f->tasks++;
         return;
     }
+    if (f->flip != FLIP_SHARE)
+        f->armed = strcmp(output, "sum") == 0 && (f->flip == FLIP_ALWAYS || f->flipped == 0);
     if (f->misshapes && strcmp(output, "delta") == 0)
         misshape(bundle, n);
     else if (f->poisons && strcmp(output, "delta") == 0)
@@ -123,19 +130,23 @@ static int run(const struct node_config *cfg, struct flipper *f)
 
 static int usage(void)
 {
-    fputs("usage: faulty-rig --url URL --dir D --flip-share X [--delta NUMBER|shape] [--seed N] "
-          "[--name NAME] [--threads N]\n",
+    fputs("usage: faulty-rig --url URL --dir D --flip-share X | --flip always|once "
+          "[--delta NUMBER|shape] [--seed N] [--name NAME] [--threads N]\n",
           stderr);
     return emac_status_exit(EMAC_INVALID);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option OPTIONS[] = {
-        {"url", required_argument, NULL, 'u'},        {"dir", required_argument, NULL, 'd'},
-        {"flip-share", required_argument, NULL, 'x'}, {"delta", required_argument, NULL, 'p'},
-        {"seed", required_argument, NULL, 's'},       {"name", required_argument, NULL, 'n'},
-        {"threads", required_argument, NULL, 't'},    {NULL, 0, NULL, 0}};
+    static const struct option OPTIONS[] = {{"url", required_argument, NULL, 'u'},
+                                            {"dir", required_argument, NULL, 'd'},
+                                            {"flip-share", required_argument, NULL, 'x'},
+                                            {"delta", required_argument, NULL, 'p'},
+                                            {"flip", required_argument, NULL, 'f'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"name", required_argument, NULL, 'n'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {NULL, 0, NULL, 0}};
     struct flipper f = {.share = -1};
     struct node_config cfg = {
         .os = os_real(), .sandbox = true, .forever = true, .tamper = tamper, .tamper_ctx = &f};
@@ -149,6 +160,14 @@ int main(int argc, char **argv)
             break;
         case 'x':
             f.share = strtod(optarg, NULL);
+            break;
+        case 'f':
+            f.share = 0;
+            f.flip = strcmp(optarg, "always") == 0 ? FLIP_ALWAYS
+                     : strcmp(optarg, "once") == 0 ? FLIP_ONCE
+                                                   : FLIP_SHARE;
+            if (f.flip == FLIP_SHARE)
+                return usage();
             break;
         case 'p':
             f.poisons = true;
