@@ -35,6 +35,7 @@
     X(node, "run one rig: earn by computing")                                                      \
     X(coordinator, "run a coordinator")                                                            \
     X(asset, "publish, buy and trace models and data under licences")                              \
+    X(datacap, "allowances for data of value: grant, show, use")                                   \
     X(key, "API keys: let programs generate text at your account's cost")                          \
     X(doctor, "is this machine fit to join, and what would it earn")                               \
     X(wallet, "make and show your key and balance")                                                \

@@ -7,16 +7,18 @@
 #include "ledger/ledger.h"
 #include "node/judge.h"
 #include "os/process.h"
+#include "work/datacap.h"
 
 struct coordinator_args {
-    const char *dir, *address, *chain, *serving, *serving_price;
+    const char *dir, *address, *chain, *serving, *serving_price, *datacap;
     uint64_t port, window_s;
     bool dev;
 };
 
-#define WINDOW_UNSET   UINT64_MAX
-#define WINDOW_USUAL_S 86400 /* where the money is real */
-#define WINDOW_S_MAX   (366u * 86400u)
+#define DATACAP_FILE_MAX (64u << 10)
+#define WINDOW_UNSET     UINT64_MAX
+#define WINDOW_USUAL_S   86400 /* where the money is real */
+#define WINDOW_S_MAX     (366u * 86400u)
 
 /* "<dir>/url" tells scripts and `emac up` where the coordinator listens. */
 static enum emac_status write_url(struct cli *c, const char *dir, const char *url)
@@ -70,6 +72,16 @@ static enum emac_status serving_options(struct cli *c, const struct coordinator_
     return st == EMAC_OK ? st : emac_wrap(&c->err, "--serving-price");
 }
 
+static enum emac_status datacap_file(struct cli *c, const char *path, struct datacap_rules *out)
+{
+    json_t *root = NULL;
+    enum emac_status st = cli_yaml_file(c, path, DATACAP_FILE_MAX, &root);
+    if (st == EMAC_OK)
+        st = datacap_rules_from_json(out, root, &c->err);
+    json_decref(root);
+    return st == EMAC_OK ? st : emac_wrap(&c->err, "rules of data of value '%s'", path);
+}
+
 enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
 {
     struct coordinator_args a = {.address = "127.0.0.1", .port = 7070, .window_s = WINDOW_UNSET};
@@ -78,6 +90,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
         {"port", 0, OPT_U64, &a.port},        {"dev", 0, OPT_FLAG, &a.dev},
         {"chain", 0, OPT_TEXT, &a.chain},     {"window", 0, OPT_U64, &a.window_s},
         {"serving", 0, OPT_TEXT, &a.serving}, {"serving-price", 0, OPT_TEXT, &a.serving_price},
+        {"datacap", 0, OPT_TEXT, &a.datacap},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     char dir[OS_PATH_MAX];
@@ -115,6 +128,13 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
         st = chain_config_load(c->os, a.chain, &chain, &c->err);
     if (st != EMAC_OK)
         return st;
+    struct datacap_rules rules;
+    if (a.datacap) {
+        st = datacap_file(c, a.datacap, &rules);
+        if (st != EMAC_OK)
+            return st;
+        cfg.datacap = &rules;
+    }
     cfg.dir = dir;
     cfg.chain = a.chain ? &chain : NULL;
     return serve(c, &cfg);

@@ -76,12 +76,23 @@ static const struct rule RULES[] = {
      "the sum of all held balances differs from the receipts"},
     {"SELECT CASE WHEN (SELECT COALESCE(SUM(units), 0) FROM audit_balances"
      " WHERE account LIKE 'rig:%') + (SELECT COALESCE(SUM(cumulative), 0) FROM chain_payouts) +"
-     " (SELECT COALESCE(SUM(put - returned), 0) FROM bonds WHERE source LIKE 'rig:%') <>"
+     " (SELECT COALESCE(SUM(put - returned), 0) FROM bonds WHERE source LIKE 'rig:%') +"
+     " (SELECT COALESCE(SUM(units), 0) FROM network_fees) <>"
      " (SELECT COALESCE(SUM(units), 0) FROM receipts WHERE state = 'settled') +"
      " (SELECT COALESCE(SUM(rig_units), 0) FROM serving) +"
+     " (SELECT COALESCE(SUM(units), 0) FROM datacap_rewards) +"
      " (SELECT COALESCE(SUM(rig_units), 0) FROM deal_replicas) +"
      " (SELECT COALESCE(SUM(units), 0) FROM deal_traffic WHERE state = 'paid') THEN 1 ELSE 0 END",
-     "what rigs were paid differs from their settled receipts, answers (SERVE-4) and storage"},
+     "what rigs were paid differs from their settled receipts less the network's fees (DCB-4),"
+     " answers (SERVE-4) and storage"},
+    {"SELECT COUNT(*) FROM audit_balances WHERE account LIKE 'reward:%' AND units <> 0",
+     "pools of storage rewards hold money after their epoch (DCB-1)"},
+    {"SELECT COUNT(*) FROM datacap_epochs e WHERE e.taken <> e.dust + COALESCE((SELECT SUM(r.units)"
+     " FROM datacap_rewards r WHERE r.epoch = e.epoch), 0)",
+     "epochs took other units from the funder than they rewarded (DCB-1)"},
+    {"SELECT COUNT(*) FROM datacap_use WHERE client = owner OR (state = 'counted') <>"
+     " (allowance <> '')",
+     "use was counted for nothing, or is of the data's own owner (DCB-3)"},
     {"SELECT COUNT(*) FROM (SELECT did, SUM(reserved_units) AS units FROM serving"
      " WHERE state = 'open' GROUP BY did) s WHERE s.units <>"
      " COALESCE((SELECT a.units FROM audit_balances a WHERE a.account = 'serving:' || s.did), 0)",

@@ -67,6 +67,7 @@ enum serving_mode { SERVING_FREE, SERVING_METERED };
 
 struct chain_config;  /* chain/config.h */
 struct dispute_judge; /* work/dispute.h */
+struct datacap_rules; /* work/datacap.h */
 struct coordinator;
 
 struct coordinator_config {
@@ -92,6 +93,7 @@ struct coordinator_config {
     /* Who computes the operator that a dispute comes down to; NULL: no disputes, a majority of rigs
      * decides. Borrowed. */
     const struct dispute_judge *judge;
+    const struct datacap_rules *datacap; /* fee, rewards and allowances; NULL: none. Borrowed */
     /* Routes of layers above (the gateway), served beside our own; ctx of their handlers is the
      * coordinator. Borrowed. */
     const struct http_route *routes;

@@ -1,5 +1,5 @@
 /* Epochs of storage deals: one ends, the next begins, and with it the challenges. */
-#include "coordinator/deals.h"
+#include "coordinator/datacap.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +186,7 @@ static enum emac_status epoch_close(struct coordinator *c, struct emac_err *err)
     uint64_t epoch = c->deals->epoch;
     enum emac_status st;
     EMAC_TRY(st, holdings_end_epoch(c, epoch, err));
+    EMAC_TRY(st, datacap_epoch_end(c, epoch, err));
     EMAC_TRY(st, deals_end_epoch(c, epoch, err));
     EMAC_TRY(st, db_exec(c->db, err,
                          "UPDATE deal_epochs SET state = 'closed', ended_ms = ?"

@@ -1,5 +1,5 @@
 /* Storage deals: where replicas go, and how a deal ends. */
-#include "coordinator/deals.h"
+#include "coordinator/datacap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +23,7 @@ enum emac_status deal_end(struct coordinator *c, const struct deal *d, enum deal
         EMAC_TRY(st, deal_holding_update(c, &list[i], err));
     }
     EMAC_TRY(st, deal_money_refund(c, d, err));
+    EMAC_TRY(st, datacap_deal_end(c, d->id, err));
     EMAC_TRY(st, deal_close(c, d->id, state, err));
     unpin_later(c, d->id, &d->terms.cid);
 out:

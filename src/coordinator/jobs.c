@@ -1,4 +1,5 @@
 /* Jobs: from submission to their end. coordinator.h holds the table of states. */
+#include "coordinator/datacap.h"
 #include "coordinator/disputes.h"
 #include "coordinator/submission.h"
 
@@ -304,11 +305,13 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
     EMAC_TRY(st, assets_pay(c, j->id, &j->plan->job, j->st.step, err));
     EMAC_TRY(st, money_close(c, j->id, j->owner, refunded, err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
-    st =
-        db_exec(c->db, err,
-                "UPDATE jobs SET state = ?, reason = ?, ended_ms = ?, params = ?, model = ?"
-                " WHERE id = ?",
-                "ttittt", job_state_name(state), reason, (int64_t)wall_ms(c), params, model, j->id);
+    EMAC_TRY(st, db_exec(c->db, err,
+                         "UPDATE jobs SET state = ?, reason = ?, ended_ms = ?, params = ?,"
+                         " model = ? WHERE id = ?",
+                         "ttittt", job_state_name(state), reason, (int64_t)wall_ms(c), params,
+                         model, j->id));
+    if (c->cfg.window_ms == 0) /* else when it settles */
+        st = datacap_use_note(c, j->id, err);
 out:
     return st;
 }

@@ -1,6 +1,7 @@
 /* Every movement of money that a job causes, as ledger postings. All of it runs inside the
  * caller's transaction, beside the change of state that causes it (COORD-1). */
 #include "coordinator/bonds.h"
+#include "coordinator/datacap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,14 +178,18 @@ static enum emac_status held_list(struct coordinator *c, const char *job, struct
     return st;
 }
 
+/* The network's fee, where there is one, is rounded up; *fees grows by it. */
 static enum emac_status settle_one(struct coordinator *c, const char *job, const struct due *d,
-                                   struct emac_err *err)
+                                   int64_t *fees, struct emac_err *err)
 {
     char key[KEY_MAX];
+    int64_t fee = datacap_fee_of(c, d->units);
     key_print(key, "settle", job, d->did, NULL);
     struct ledger_posting p = {.key = key, .cause = "settle", .job = job, .detail = ""};
     ledger_entry_add(&p, -d->units, "held:%s:%s", d->did, job);
-    ledger_entry_add(&p, d->units, "rig:%s", d->did);
+    ledger_entry_add(&p, d->units - fee, "rig:%s", d->did);
+    ledger_entry_add(&p, fee, "fee");
+    *fees += fee;
     stake_held_add(c, d->did, -d->units);
     return post(c, &p, NULL, err);
 }
@@ -208,10 +213,12 @@ static enum emac_status held_settle(struct coordinator *c, const char *job, stru
 {
     struct due *due = NULL;
     size_t count = 0;
+    int64_t fees = 0;
     enum emac_status st;
     EMAC_TRY(st, held_list(c, job, &due, &count, err));
     for (size_t i = 0; i < count; i++)
-        EMAC_TRY(st, settle_one(c, job, &due[i], err));
+        EMAC_TRY(st, settle_one(c, job, &due[i], &fees, err));
+    EMAC_TRY(st, datacap_fees_note(c, job, fees, err));
     st =
         db_exec(c->db, err,
                 "UPDATE receipts SET state = 'settled' WHERE job = ? AND state = 'held'", "t", job);
@@ -237,6 +244,8 @@ static enum emac_status settle_job(struct coordinator *c, const char *job, struc
     st = held_settle(c, job, err);
     if (st == EMAC_OK)
         st = db_exec(c->db, err, "UPDATE jobs SET settle_ms = 0 WHERE id = ?", "t", job);
+    if (st == EMAC_OK)
+        st = datacap_use_note(c, job, err);
     if (st == EMAC_OK) {
         job_log(c, job, LOG_INFO, "the dispute window is closed: rigs are paid");
         st = db_commit(c->db, err);

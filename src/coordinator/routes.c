@@ -4,7 +4,7 @@
 #include "coordinator/disputes.h"
 #include "coordinator/bonds.h"
 #include "coordinator/serving.h"
-#include "coordinator/deals.h"
+#include "coordinator/datacap.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +82,13 @@ static const struct http_route ROUTES[] = {
     {"POST", "/v1/deals/{id}/declined", API_BODY_SMALL, deal_declined_post},
     {"GET", "/v1/deals/{id}/proofs", 0, deal_proofs_get},
     {"POST", "/v1/deals/{id}/proofs", API_BODY_SMALL, deal_proof_post},
+    /* data of value */
+    {"GET", "/v1/datacap", 0, datacap_get},
+    {"GET", "/v1/datacap/motions", 0, datacap_motions_get},
+    {"POST", "/v1/datacap/votes", API_BODY_SMALL, datacap_vote_post},
+    {"GET", "/v1/datacap/allowances", 0, datacap_allowances_get},
+    {"GET", "/v1/datacap/epochs/{epoch}", 0, datacap_epoch_get},
+    {"POST", "/v1/deals/{id}/datacap", API_BODY_SMALL, deal_datacap_post},
     /* ledger */
     {"GET", "/v1/ledger/balances", 0, ledger_balances_get},
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},

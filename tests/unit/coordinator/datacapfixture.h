@@ -50,7 +50,7 @@ static inline void datacap_fixture_init(struct datacap_fixture *f)
     f->rules = (struct datacap_rules){.network = "n",
                                       .notary_count = 3,
                                       .quorum = 2,
-                                      .lifetime_ms = 1000,
+                                      .lifetime_ms = 1000000,
                                       .term_epochs = 4,
                                       .fee_ppm = 20000,
                                       .owners = 3,

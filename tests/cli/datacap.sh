@@ -1,0 +1,90 @@
+. "$(dirname "$0")/../lib.sh"
+small_text "$WORK/text"
+did() { "$EMAC" wallet show --json --home "$WORK/$1" 2>/dev/null | tail -n 1 | jq -r .did; }
+as() { who=$1; shift; "$EMAC" datacap "$@" --home "$WORK/$who"; }
+for who in n1 n2 n3 owner; do did $who >"$WORK/$who.did"; done
+client=$(cat "$WORK/owner.did")
+cat >"$WORK/rules" <<END
+network: test
+notaries: [$(cat "$WORK/n1.did"), $(cat "$WORK/n2.did"), $(cat "$WORK/n3.did")]
+quorum: 2
+lifetime: 365
+term: 180
+reward: {from: $client, pool: "10", rate: "0.000001"}
+fee_ppm: 100000
+growth: {owners: 2, window: 30}
+END
+sed 's/quorum: 2/quorum: 4/' "$WORK/rules" >"$WORK/bad"
+expect "a quorum of more than there are" 2 "'quorum' must be" "$EMAC" coordinator --dir "$WORK/c0" --port 0 --datacap "$WORK/bad"
+expect "rules that are not there" '[0-9]+' 'nowhere' "$EMAC" coordinator --dir "$WORK/c0" --port 0 --datacap "$WORK/nowhere"
+
+# ---- a network that values data ----
+: >"$WORK/co.out"
+bg "$EMAC" coordinator --dir "$WORK/c" --port 0 --dev --datacap "$WORK/rules" >"$WORK/co.out" 2>"$WORK/co.err"
+coordinator=$BG
+for _ in $(seq 1 200); do
+    EMAC_URL=$(sed -n '1s/^EMAC_URL=//p' "$WORK/co.out")
+    [ -n "$EMAC_URL" ] && break
+    sleep 0.1
+done
+export EMAC_URL
+expect "nobody has voted" 0 'no notary' "$EMAC" datacap
+check "a notary" as n1 grant "$client" 2G --application weather --json
+same "one is not enough" "open 1" "$(json '"\(.outcome) \(.votes)"')"
+check "another, with another amount" as n2 grant "$client" 3G --application weather --json
+same "they disagree" open "$(json .outcome)"
+check "a third" as n3 grant "$client" 3G --application weather --json
+same "granted, once" "passed 3221225472" "$(json '"\(.outcome) \(.bytes)"')"
+allowance=$(json .motion)
+expect "a fourth word is too late" 6 'is passed' as n1 grant "$client" 3G --application weather
+expect "no notary" 3 'is no notary' as owner grant "$client" 3G --application more
+expect "no bytes" 2 'takes a client and bytes' as n1 grant "$client" --application more
+expect "no application" 2 'application must be given' as n1 grant "$client" 1G
+expect "too many bytes" 2 'bytes from 1 to 1P' as n1 grant "$client" 2P --application more
+expect "no number" 2 'bytes from 1 to 1P' as n1 grant "$client" 5x --application more
+expect "no client" 2 'did:key' as n1 grant nobody 1G --application more
+expect "against, and yet so much" 2 'names no bytes' as n1 grant "$client" 1G --refuse --application more
+check "show" as owner show --json
+same "what is left" "notaries 3221225472" "$(json '.allowances[0] | "\(.origin) \(.left_bytes)"')"
+expect "a list" 0 'grant +passed' "$EMAC" datacap list
+expect "a deal that is not there" 5 'deal' as owner use deal-0123456789abcdef
+expect "an epoch that has not been" 5 'no reward yet' "$EMAC" datacap epoch 7
+expect "no epoch" 2 'no number of an epoch' "$EMAC" datacap epoch seven
+check "one would remove it" as n1 remove "$client" "$allowance" --json
+same "one is not enough for that" open "$(json .outcome)"
+check "two would" as n2 remove "$client" "$allowance" --json
+same "it is gone" "passed 3221225472" "$(json '"\(.outcome) \(.bytes)"')"
+expect "what is not there is not removed" 5 'no allowance' as n1 remove "$client" nothing
+
+# ---- the fee, and use that others pay for ----
+for who in u1 u2; do "$EMAC" wallet faucet --home "$WORK/$who" -q >/dev/null; done
+check "data into the depot" "$EMAC" data add "$WORK/text" --json --home "$WORK/owner" --url "$EMAC_URL"
+text=$(json .cid)
+printf 'asset: %s\nkind: data\nname: words\n' "$text" >"$WORK/l.yaml"
+check "publish" "$EMAC" asset publish "$WORK/l.yaml" --home "$WORK/owner"
+for i in 1 2; do
+    bg "$EMAC" node --name "rig$i" --home "$WORK/rig$i" --port 0 --threads 1 >"$WORK/rig$i.out" 2>&1
+done
+for i in 1 2; do
+    sed "s|file: .*|cid: $text|; s|^name: .*|name: job$i|; s|^seed: .*|seed: $i|" \
+        "$ROOT/examples/tiny.yaml" >"$WORK/job.yaml"
+    printf 'policy: {check: 1}\n' >>"$WORK/job.yaml"
+    check "job $i is paid for" "$EMAC" job submit "$WORK/job.yaml" --wait --json --home "$WORK/u$i"
+done
+"$EMAC" ledger balances --prefix rig: --json >"$WORK/out"
+rigs=$(json '[.balances[].units | tonumber] | add')
+"$EMAC" ledger balances --prefix fee --json >"$WORK/out"
+fee=$(json '.balances[0].units | tonumber')
+# 10 %, rounded up for each rig and job
+if [ $((fee * 9)) -ge "$rigs" ] && [ $((fee * 9)) -le $((rigs + 40)) ]; then
+    pass "a tenth is the network's"
+else
+    fail "a tenth is the network's" "fee $fee, rigs $rigs"
+fi
+check "audit" "$EMAC" ledger audit --json
+same "every invariant holds" "true 0" "$(json '"\(.ok) \(.total_bytes)"')"
+kill -TERM "$coordinator" && wait "$coordinator"
+same "use of both is noted" 2 "$(sqlite3 "$WORK/c/coordinator.db" 'SELECT COUNT(*) FROM datacap_use')"
+expect "unknown action" 2 "unknown action 'buy'" "$EMAC" datacap buy
+expect "help" 0 'EMAC DATACAP' "$EMAC" datacap --help
+finish
