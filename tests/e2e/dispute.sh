@@ -35,6 +35,8 @@ trial() { # name, --flip, fate
 
 trial liar always liar
 grep -q "proves its result" "$WORK/liar.err" && pass "liar: it is told why" || fail "liar: $(tail -1 "$WORK/liar.err")"
+check "liar: balances" "$EMAC" ledger balances --json
+same "liar: it has earned nothing" 0 "$(json "[.balances[] | select(.account | contains(\"$bad\")) | .units | tonumber] | add // 0")"
 proof=$(curl -s "$EMAC_URL/v1/disputes/$id")
 same "liar: at one leaf" true "$(echo "$proof" | jq '.leaf >= 0')"
 splits=$(echo "$proof" | jq '[.answers[] | select(.kind == "split" and .side == 0)] | length')
