@@ -7,6 +7,7 @@
 #include "exchange/exchange.h"
 #include "os/process.h"
 #include "work/base.h"
+#include "work/sealed.h"
 
 #define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
@@ -140,7 +141,7 @@ static enum emac_status take_data(struct cli *c, struct store *s, const char *pa
     if (st != EMAC_OK)
         return emac_wrap(&c->err, "data.cid of '%s'", path);
     if (!job_on_records(job))
-        return store_file_size(s, &job->data, &job->data_size, &c->err);
+        return sealed_file_size(s, &job->data, &job->data_size, &c->err);
     st = dataset_load(s, &job->data, &d, &c->err);
     if (st == EMAC_OK)
         st = job_take_dataset(job, &d, &c->err);

@@ -4,6 +4,7 @@
 #include "cli/data_car.h"
 #include "cli/data_import.h"
 #include "cli/data_private.h"
+#include "cli/data_sealed.h"
 #include "work/dataset.h"
 
 /* The end of add and import: pushed when a coordinator is named, and said. */
@@ -22,11 +23,17 @@ static enum emac_status added(struct cli *c, struct store *s, const struct cid *
     return EMAC_OK;
 }
 
-static enum emac_status data_add(struct cli *c, struct store *s, const char *path)
+static enum emac_status data_add(struct cli *c, struct store *s, const char *path, bool is_private)
 {
     struct cid cid;
     uint64_t size = 0;
-    enum emac_status st = store_file_add(s, path, &cid, &size, &c->err);
+    enum emac_status st;
+    if (is_private) {
+        const struct sealed_source from = {.os = c->os, .path = path};
+        st = data_seal(c, s, &from, &cid, &size);
+        return st == EMAC_OK ? added(c, s, &cid, size) : st;
+    }
+    st = store_file_add(s, path, &cid, &size, &c->err);
     if (st == EMAC_OK)
         st = store_pin(s, "data", &cid, &c->err);
     return st == EMAC_OK ? added(c, s, &cid, size) : st;
@@ -42,9 +49,10 @@ static enum emac_status data_get(struct cli *c, struct store *s, const char *nam
     if (st == EMAC_OK)
         st = cli_fetch(c, s, &cid);
     if (st == EMAC_OK)
-        st = store_file_size(s, &cid, &size, &c->err);
+        st = sealed_file_size(s, &cid, &size, &c->err);
     if (st == EMAC_OK)
-        st = store_file_export(s, &cid, path, &c->err);
+        st = sealed_is(&cid) ? data_unseal(c, s, &cid, path)
+                             : store_file_export(s, &cid, path, &c->err);
     if (st != EMAC_OK)
         return st;
     cli_say(c, "wrote %llu bytes to %s", (unsigned long long)size, path);
@@ -88,6 +96,32 @@ static enum emac_status show(struct cli *c, struct store *s, const char *name)
     return st == EMAC_OK ? data_show(c, s, &cid) : st;
 }
 
+enum data_action { ADD, GET, IMPORT, SHOW, KEEP, SHARDS, PIECE, EXPORT, KEYS, DATA_ACTIONS };
+static const char *const ACTIONS[DATA_ACTIONS] = {"add",    "get",   "import", "show", "keep",
+                                                  "shards", "piece", "export", "keys"};
+
+/* The action, and that it has what it takes. */
+static enum emac_status action_find(struct cli *c, const char *const *pos, enum data_action *out)
+{
+    unsigned action = 0;
+    while (action < DATA_ACTIONS && strcmp(pos[0], ACTIONS[action]) != 0)
+        action++;
+    *out = (enum data_action)action;
+    if (action == DATA_ACTIONS)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown action '%s': data knows add, get, import, show, keep, shards, "
+                         "piece, export and keys",
+                         pos[0]);
+    if (pos[2] != NULL && action != KEYS)
+        return emac_fail(&c->err, EMAC_INVALID, "what is '%s' for?", pos[2]);
+    if (action != KEYS && (pos[1] == NULL) != (action == IMPORT))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         action == IMPORT ? "import takes its files as options"
+                                          : "'emac data %s' needs a file or a CID",
+                         pos[0]);
+    return EMAC_OK;
+}
+
 enum emac_status cmd_data(struct cli *c, int argc, char **argv)
 {
     const char *out = NULL, *dir = NULL, *car = NULL;
@@ -108,27 +142,19 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         {"test-share", 0, OPT_F64, &a.test_share},
         {"label", 0, OPT_TEXT, &a.label},
         {"skip", 0, OPT_TEXT, &a.skip},
+        {"private", 0, OPT_FLAG, &a.is_private},
     };
-    static const char *const ACTIONS[] = {"add",  "get",    "import", "show",
-                                          "keep", "shards", "piece",  "export"};
-    enum { ADD, GET, IMPORT, SHOW, KEEP, SHARDS, PIECE, EXPORT };
     const char *pos[CLI_POSITIONALS_MAX] = {0};
-    size_t action = 0;
-    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
+    enum data_action action;
+    enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 3);
     if (st != EMAC_OK)
         return st;
-    while (action < EMAC_COUNT(ACTIONS) && strcmp(pos[0], ACTIONS[action]) != 0)
-        action++;
-    if (action == EMAC_COUNT(ACTIONS))
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown action '%s': data knows add, get, import, show, keep, shards, "
-                         "piece and export",
-                         pos[0]);
-    if ((pos[1] == NULL) != (action == IMPORT))
-        return emac_fail(&c->err, EMAC_INVALID,
-                         action == IMPORT ? "import takes its files as options"
-                                          : "'emac data %s' needs a file or a CID",
-                         pos[0]);
+    st = action_find(c, pos, &action);
+    if (st == EMAC_OK && a.is_private && (car != NULL || (action != ADD && action != IMPORT)))
+        st = emac_fail(&c->err, EMAC_INVALID,
+                       "--private goes with add, and with import of images or tables");
+    if (st != EMAC_OK)
+        return st;
     if (action == KEEP) /* in a rig's store, not in the user's */
         return data_keep(c, dir, pos[1]);
     struct store *s = NULL;
@@ -137,7 +163,7 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         return st;
     switch (action) {
     case ADD:
-        st = data_add(c, s, pos[1]);
+        st = data_add(c, s, pos[1], a.is_private);
         break;
     case GET:
         st = data_get(c, s, pos[1], out);
@@ -151,10 +177,13 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
     case SHARDS:
         st = shards(c, s, pos[1]);
         break;
+    case KEYS:
+        st = data_keys(c, s, pos[1], pos[2]);
+        break;
     case PIECE:
         st = data_piece(c, s, pos[1]);
         break;
-    case EXPORT:
+    default:
         st = data_export(c, s, pos[1], out);
         break;
     }

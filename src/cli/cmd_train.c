@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/data_sealed.h"
 #include "cli/train_watch.h"
 #include "os/process.h"
 
@@ -90,11 +91,14 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     struct local_result r = {0};
     char dir[OS_PATH_MAX];
     struct train_watch w = {0};
+    struct exec_key key[EXEC_KEYS_MAX];
+    uint32_t keys = 0;
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    EMAC_TRY(st, data_job_keys(c, s, &job, key, &keys));
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
     EMAC_TRY(st, train_watch_open(&w, c, &job, a->watch, a->tensorboard));
     const struct local_config cfg = {.os = c->os,
@@ -103,6 +107,8 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
                                      .job = &job,
                                      .dir = dir,
                                      .restart = a->restart,
+                                     .key = key,
+                                     .key_count = keys,
                                      .progress = train_watch_progress,
                                      .cancelled = cancelled,
                                      .ctx = &w};
@@ -115,6 +121,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     show(c, &r, job_unit(&job), seconds);
     cli_result(c, result_json(&r, &job, dev, seconds, w.units_per_second));
 out:
+    crypto_wipe(key, sizeof(key));
     train_watch_release(&w);
     local_result_release(&r);
     device_close(dev);

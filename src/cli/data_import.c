@@ -1,5 +1,7 @@
 #include "cli/data_import.h"
 
+#include "cli/data_sealed.h"
+
 #include "codec/gzip.h"
 #include "work/dataset_import.h"
 
@@ -8,6 +10,7 @@ struct import {
     struct emac_buf images[DATASET_PARTS], labels[DATASET_PARTS], text[DATASET_PARTS];
     struct emac_buf records[DATASET_PARTS];
     struct dataset set;
+    bool is_private;
 };
 
 static void import_init(struct import *m, struct cli *c)
@@ -115,6 +118,15 @@ static enum emac_status file_put(struct store *s, const struct emac_buf *bytes, 
     return unixfs_builder_end(b, root, &size, &tree, err);
 }
 
+static enum emac_status records_put(struct import *m, struct store *s, const struct emac_buf *bytes,
+                                    struct cid *root)
+{
+    const struct sealed_source from = {.bytes = emac_buf_slice(bytes)};
+    uint64_t size;
+    return m->is_private ? data_seal(m->c, s, &from, root, &size)
+                         : file_put(s, bytes, root, &m->c->err);
+}
+
 static enum emac_status set_put(struct import *m, struct store *s, struct cid *cid)
 {
     struct emac_err *err = &m->c->err;
@@ -123,7 +135,7 @@ static enum emac_status set_put(struct import *m, struct store *s, struct cid *c
     emac_buf_init(&manifest, 2 * DATASET_BYTES_MAX);
     for (int i = 0; i < DATASET_PARTS; i++) {
         if (m->set.split[i].records > 0)
-            EMAC_TRY(st, file_put(s, &m->records[i], &m->set.split[i].file, err));
+            EMAC_TRY(st, records_put(m, s, &m->records[i], &m->set.split[i].file));
     }
     EMAC_TRY(st, dataset_encode(&m->set, &manifest, cid, err));
     EMAC_TRY(st, store_block_put_as(s, cid, manifest.data, manifest.len, err));
@@ -162,6 +174,7 @@ enum emac_status data_import(struct cli *c, struct store *s, const struct import
     if (st != EMAC_OK)
         return st;
     import_init(&m, c);
+    m.is_private = a->is_private;
     st = a->csv != NULL ? import_table(&m, a) : import_images(&m, a);
     if (st == EMAC_OK) {
         store_building_begin(s, &building);

@@ -8,6 +8,7 @@
 
 /* Paths; NULL where none was given. */
 struct import_args {
+    bool is_private; /* the records are sealed (data_sealed.h) */
     const char *images, *labels, *test_images, *test_labels, *classes, *only;
     uint64_t per_class;
     const char *csv, *test_csv, *label, *skip;

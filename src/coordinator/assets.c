@@ -1,5 +1,6 @@
 /* The catalogue's routes. */
 #include "coordinator/assets.h"
+#include "coordinator/private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,8 @@ static enum emac_status claim_check(struct coordinator *c, const struct publicat
         st =
             emac_fail(err, EMAC_NOT_FOUND,
                       "'%s' is not in the depot: push it with POST /v1/depot/%s first", text, text);
+    else
+        st = private_publish_check(c, &p->licence.asset, p->did, err);
 out:
     return st;
 }

@@ -2,6 +2,7 @@
 #include "coordinator/datacap.h"
 #include "coordinator/disputes.h"
 #include "coordinator/submission.h"
+#include "coordinator/private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -374,7 +375,7 @@ static enum emac_status corpus_take(struct coordinator *c, struct job *job, stru
     uint64_t size = 0;
     char text[CID_TEXT_MAX];
     cid_text(text, &job->data);
-    enum emac_status st = store_file_size(c->depot, &job->data, &size, err);
+    enum emac_status st = sealed_file_size(c->depot, &job->data, &size, err);
     if (st == EMAC_OK && job->data_size != 0 && job->data_size != size)
         st = emac_fail(err, EMAC_INVALID,
                        "data.size is %" PRIu64 " but the corpus '%s' has %" PRIu64 " bytes",
@@ -550,6 +551,8 @@ enum emac_status submission_insert(struct coordinator *c, const struct submissio
     c->job_seq++;
     if (st == EMAC_OK)
         st = assets_terms_write(c, s->id, &s->terms, err);
+    if (st == EMAC_OK)
+        st = private_job_write(c, s->id, &s->job, err);
     if (st == EMAC_OK)
         st = money_escrow(c, s->id, s->job.owner, s->job.budget_units, NULL, NULL, err);
     if (st == EMAC_OK)

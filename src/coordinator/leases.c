@@ -1,6 +1,7 @@
 /* Leases: handing them out (the long poll), losing them, failing them. */
 #include "coordinator/disputes.h"
 #include "coordinator/internal.h"
+#include "coordinator/private.h"
 #include "coordinator/poll.h"
 #include "coordinator/suspects.h"
 
@@ -278,14 +279,25 @@ static enum emac_status poll_parse(const struct http_request *req, struct poll *
     return st;
 }
 
-static json_t *lease_json(struct coordinator *c, const struct lease *l, const char *base_url)
+static enum emac_status lease_json(struct coordinator *c, const struct lease *l,
+                                   const char *base_url, json_t **out, struct emac_err *err)
 {
     const struct ctask *t = l->task;
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:o}", "kind", "task", "lease",
+    json_t *keys;
+    enum emac_status st = private_lease_keys(c, l, &keys, err);
+    if (st != EMAC_OK)
+        return st;
+    *out = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:o}", "kind", "task", "lease",
                      l->id, "job", l->job->id, "slot", t->slot, "round", (json_int_t)t->step,
                      "task", api_base64(t->object, t->object_len), "deadline_ms",
                      (json_int_t)l->deadline_at, "sources",
                      sources_json(c, &t->task, l->node, base_url), "units", api_units(l->units));
+    if (keys != NULL && (*out == NULL || json_object_set(*out, "keys", keys) != 0)) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    json_decref(keys);
+    return *out ? EMAC_OK : emac_fail(err, EMAC_NO_MEMORY, "no memory for the answer");
 }
 
 /* One look for work. *answer stays NULL when there is none; *wake_ms: when to look again. */
@@ -306,10 +318,9 @@ static enum emac_status poll_once(struct coordinator *c, struct node *n, const c
     enum emac_status st = grant_try(c, n, &l, wake_ms, err);
     if (st != EMAC_OK || l == NULL)
         return st;
-    *answer = lease_json(c, l, base_url);
     l->job->figures.busy_us += (int64_t)(mono_us(c) - began);
     l->job->figures_dirty = true;
-    return *answer ? EMAC_OK : emac_fail(err, EMAC_NO_MEMORY, "no memory for the answer");
+    return lease_json(c, l, base_url, answer, err);
 }
 
 static enum emac_status poll_wait(struct coordinator *c, struct node *n, const struct poll *p,

@@ -180,12 +180,21 @@ static const char SERVING[] =
     " at_ms BIGINT NOT NULL);"
     "CREATE INDEX serving_answers_by_age ON serving_answers (at_ms);";
 
+/* private.h */
+static const char PRIVATE[] =
+    "CREATE TABLE private_keys ("
+    " asset TEXT PRIMARY KEY, owner TEXT NOT NULL, box BLOB NOT NULL,"
+    " state TEXT NOT NULL CHECK (state IN ('granted', 'revoked')), at_ms BIGINT NOT NULL);"
+    "CREATE INDEX private_keys_by_owner ON private_keys (owner);"
+    "CREATE TABLE job_private ("
+    " job TEXT NOT NULL REFERENCES jobs (id), asset TEXT NOT NULL, PRIMARY KEY (job, asset));";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {
     {"101_coordinator", CREATE},      {"102_accuracy", ACCURACY},  {"103_metrics", METRICS},
     {"104_values", VALUES},           {"105_assets", ASSETS},      {"106_votes", VOTES},
     {"107_shares", SHARES},           {"108_sweeps", SWEEPS},      {"109_standing", STANDING},
     {"122_serving", SERVING},         {"115_deals", DEALS_SCHEMA}, {"120_datacap", DATACAP_SCHEMA},
-    {"113_disputes", DISPUTES_SCHEMA}};
+    {"113_disputes", DISPUTES_SCHEMA}, {"123_private", PRIVATE}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -3,6 +3,7 @@
 #include "coordinator/assets.h"
 #include "coordinator/disputes.h"
 #include "coordinator/bonds.h"
+#include "coordinator/private.h"
 #include "coordinator/serving.h"
 #include "coordinator/datacap.h"
 
@@ -61,6 +62,9 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/assets/{cid}", 0, asset_get},
     {"POST", "/v1/assets/{cid}/buy", API_BODY_SMALL, asset_buy_post},
     {"POST", "/v1/assets/{cid}/revoke", API_BODY_SMALL, asset_revoke_post},
+    {"POST", "/v1/private/{cid}", API_BODY_SMALL, private_post},
+    {"GET", "/v1/private", 0, private_get},
+    {"POST", "/v1/private/{cid}/revoke", API_BODY_SMALL, private_revoke_post},
     /* API keys */
     {"POST", "/v1/keys", API_BODY_SMALL, keys_post},
     {"GET", "/v1/keys", 0, keys_get},

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "coordinator/assets.h"
+#include "coordinator/private.h"
 
 #define KEY_MAX 256
 
@@ -56,7 +57,9 @@ enum emac_status assets_terms(struct coordinator *c, const struct job *job, stru
                               struct emac_err *err)
 {
     *out = (struct job_terms){0};
-    enum emac_status st = term_add(c, job, &job->data, out, err);
+    enum emac_status st = private_job_check(c, job, err);
+    if (st == EMAC_OK)
+        st = term_add(c, job, &job->data, out, err);
     return st == EMAC_OK ? term_add(c, job, &job->base, out, err) : st;
 }
 

@@ -1,5 +1,7 @@
 /* Windows of the corpus. The store verifies whole blocks, which takes a millisecond each; training
- * draws windows at random, so the chunks read last are kept. */
+ * draws windows at random, so the chunks read last are kept. Those of private data are opened here,
+ * in memory of the task runner alone: plaintext never gets into the store, so it can be neither
+ * written nor served. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,9 +18,87 @@ struct exec_chunk {
 
 void exec_data_release(struct exec *x)
 {
+    exec_keys_clear(x);
     for (uint32_t i = 0; i < x->chunk_count; i++)
         free(x->chunk[i].data);
     free(x->chunk);
+}
+
+/* ---- private data ---- */
+
+enum emac_status exec_key_add(struct exec *x, const struct cid *asset,
+                              const uint8_t key[SEAL_KEY_BYTES], struct emac_err *err)
+{
+    if (x->key_count == EXEC_KEYS_MAX)
+        return emac_fail(err, EMAC_INVALID, "a task has at most %d private inputs", EXEC_KEYS_MAX);
+    struct exec_key *k = &x->key[x->key_count++];
+    k->asset = *asset;
+    memcpy(k->key, key, SEAL_KEY_BYTES);
+    return EMAC_OK;
+}
+
+void exec_keys_clear(struct exec *x)
+{
+    for (uint32_t i = 0; i < x->chunk_count; i++) {
+        struct exec_chunk *c = &x->chunk[i];
+        if (!sealed_is(&c->file))
+            continue;
+        crypto_wipe(c->data, UNIXFS_CHUNK);
+        c->file = (struct cid){0};
+    }
+    crypto_wipe(x->key, sizeof x->key);
+    x->key_count = 0;
+}
+
+static enum emac_status key_find(const struct exec *x, const struct cid *asset, const uint8_t **key,
+                                 struct emac_err *err)
+{
+    char text[CID_TEXT_MAX];
+    for (uint32_t i = 0; i < x->key_count; i++) {
+        if (cid_equal(&x->key[i].asset, asset)) {
+            *key = x->key[i].key;
+            return EMAC_OK;
+        }
+    }
+    cid_text(text, asset);
+    return emac_fail(err, EMAC_FORBIDDEN, "'%s' is private and its key is not here", text);
+}
+
+/* What it is, fetched if need be. */
+static enum emac_status sealed_find(struct exec *x, const struct cid *asset, struct sealed *out,
+                                    struct emac_err *err)
+{
+    enum emac_status st = sealed_load(x->cfg.store, asset, out, err);
+    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
+        return st;
+    st = exec_fetch(x, asset, false, err);
+    return st == EMAC_OK ? sealed_load(x->cfg.store, asset, out, err) : st;
+}
+
+static enum emac_status sealed_read(struct exec *x, struct exec_chunk *c, struct emac_err *err)
+{
+    struct sealed s;
+    const uint8_t *key = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, sealed_find(x, &c->file, &s, err));
+    EMAC_TRY(st, key_find(x, &c->file, &key, err));
+    if (!sealed_key_fits(&s, key))
+        return emac_fail(err, EMAC_FORBIDDEN, "the key that came is not that of the data");
+    st = sealed_chunk_read(x->cfg.store, &s, key, c->number, c->data, err);
+    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
+        return st;
+    EMAC_TRY(st, exec_fetch(x, &c->file, false, err));
+    st = sealed_chunk_read(x->cfg.store, &s, key, c->number, c->data, err);
+out:
+    return st;
+}
+
+/* ---- chunks ---- */
+
+/* Bytes of a whole chunk: what a leaf holds. */
+static uint64_t chunk_bytes(const struct cid *file)
+{
+    return sealed_is(file) ? SEALED_CHUNK : UNIXFS_CHUNK;
 }
 
 /* Read from the store, fetching what it lacks. */
@@ -26,6 +106,8 @@ static enum emac_status chunk_read(struct exec *x, struct exec_chunk *c, struct 
 {
     struct store *s = x->cfg.store;
     uint64_t offset = c->number * UNIXFS_CHUNK;
+    if (sealed_is(&c->file))
+        return sealed_read(x, c, err);
     enum emac_status st = store_file_read(s, &c->file, offset, c->data, c->size, err);
     if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
         return st;
@@ -79,11 +161,11 @@ static enum emac_status chunk_get(struct exec *x, const struct cid *file, uint64
     enum emac_status st = chunk_place(x, &c, err);
     if (st != EMAC_OK)
         return st;
-    uint64_t left = size - number * UNIXFS_CHUNK;
+    uint64_t whole = chunk_bytes(file), left = size - number * whole;
     c->file = *file;
     c->number = number;
     c->used = x->reads;
-    c->size = left < UNIXFS_CHUNK ? (size_t)left : UNIXFS_CHUNK;
+    c->size = left < whole ? (size_t)left : (size_t)whole;
     st = chunk_read(x, c, err);
     if (st != EMAC_OK)
         c->file = (struct cid){0}; /* nothing of use is there */
@@ -94,6 +176,12 @@ static enum emac_status chunk_get(struct exec *x, const struct cid *file, uint64
 enum emac_status exec_data_size(struct exec *x, const struct cid *file, uint64_t *size,
                                 struct emac_err *err)
 {
+    struct sealed sealed;
+    if (sealed_is(file)) {
+        enum emac_status found = sealed_find(x, file, &sealed, err);
+        *size = sealed.size;
+        return found;
+    }
     enum emac_status st = store_file_size(x->cfg.store, file, size, err);
     if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
         return st;
@@ -104,13 +192,14 @@ enum emac_status exec_data_size(struct exec *x, const struct cid *file, uint64_t
 enum emac_status exec_data_read(struct exec *x, const struct cid *file, uint64_t size,
                                 uint64_t offset, uint8_t *out, size_t n, struct emac_err *err)
 {
+    uint64_t whole = chunk_bytes(file);
     EMAC_ASSERT(n <= size && offset <= size - n);
     while (n > 0) {
         const struct exec_chunk *c;
-        enum emac_status st = chunk_get(x, file, size, offset / UNIXFS_CHUNK, &c, err);
+        enum emac_status st = chunk_get(x, file, size, offset / whole, &c, err);
         if (st != EMAC_OK)
             return st;
-        size_t at = (size_t)(offset % UNIXFS_CHUNK);
+        size_t at = (size_t)(offset % whole);
         size_t part = c->size - at < n ? c->size - at : n;
         memcpy(out, c->data + at, part);
         out += part;

@@ -63,6 +63,8 @@ struct exec {
     struct exec_chunk *chunk;
     uint32_t chunk_count;
     uint64_t reads;
+    struct exec_key key[EXEC_KEYS_MAX];
+    uint32_t key_count;
     struct resident_set resident;
     struct duty duty;
     struct exec_trace *trace; /* NULL: nobody watches the task under way */

@@ -153,6 +153,41 @@ out:
     exec_result_release(n->exec, &result);
 }
 
+/* ---- keys to private data ---- */
+
+static enum emac_status key_take(struct node *n, const char *lease, const json_t *keys,
+                                 const char *name, struct emac_err *err)
+{
+    struct cid asset;
+    struct emac_buf bytes;
+    struct sealed_key k = {0};
+    enum emac_status st;
+    emac_buf_init(&bytes, SEALED_BOX_MAX);
+    EMAC_TRY(st, cid_parse(&asset, name, err));
+    EMAC_TRY(st, agent_field_bytes(keys, name, &bytes, err));
+    EMAC_TRY(st, sealed_key_open(&k, bytes.data, bytes.len, n->id.secret_key, &asset, lease, err));
+    st = exec_key_add(n->exec, &asset, k.key, err);
+out:
+    crypto_wipe(&k, sizeof k);
+    emac_buf_release(&bytes);
+    return st;
+}
+
+/* What the lease brings: sealed to this rig, for this lease. */
+static enum emac_status keys_take(struct node *n, const json_t *reply, const char *lease,
+                                  struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    json_t *keys = json_object_get(reply, "keys"), *box;
+    const char *name;
+    json_object_foreach(keys, name, box)
+    {
+        if (st == EMAC_OK)
+            st = key_take(n, lease, keys, name, err);
+    }
+    return st;
+}
+
 static void missing_clear(struct node *n)
 {
     os_mutex_lock(&n->lock);
@@ -165,10 +200,12 @@ static enum emac_status task_lease(struct node *n, const json_t *reply, const ch
 {
     struct leased l = {.lease = lease, .job = "?", .slot = "?"};
     struct emac_err bad = {.status = EMAC_OK};
-    if (task_parse(reply, &l, &bad) == EMAC_OK)
+    if (task_parse(reply, &l, &bad) == EMAC_OK && keys_take(n, reply, lease, &bad) == EMAC_OK)
         task_work(n, &l);
     else
         task_failed(n, &l, &bad, NULL);
+    if (n->exec != NULL) /* the device may be lost */
+        exec_keys_clear(n->exec);
     task_release(&l.task);
     return n->outbox.message != NULL ? agent_outbox_flush(n, err) : EMAC_OK;
 }

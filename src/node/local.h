@@ -36,6 +36,8 @@ struct local_config {
     const char *dir;       /* for the state file <job id>.state; NULL: nothing to resume from */
     bool restart;          /* do not resume */
     uint64_t memory_max;   /* exec_config's */
+    const struct exec_key *key; /* to private data; may be NULL */
+    uint32_t key_count;
     void (*progress)(void *ctx, const struct local_progress *p); /* after each step; may be NULL */
     bool (*cancelled)(void *ctx); /* asked between micro-batches; may be NULL */
     void *ctx;

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "codec/dagcbor.h"
+#include "work/sealed.h"
 
 #define DATASET_VERSION   1
 #define DATASET_ARENA_MAX (64u << 20)
@@ -335,7 +336,7 @@ static enum emac_status read_splits(struct dataset *d, const struct dagcbor_node
         EMAC_TRY(st, dagcbor_only(one, KEYS, err));
         EMAC_TRY(st, dagcbor_get_cid(one, "file", &s->file, err));
         EMAC_TRY(st, dagcbor_get_u64(one, "records", DATASET_RECORDS_MAX, &s->records, err));
-        if (s->records == 0 || s->file.codec == CID_DAG_CBOR)
+        if (s->records == 0)
             return emac_fail(err, EMAC_INVALID, "split '%s' must have records and their file",
                              PART_NAMES[i]);
     }
@@ -401,7 +402,7 @@ static enum emac_status files_check(struct store *s, const struct dataset *d, st
         uint64_t size, due = split->records * dataset_record_bytes(d);
         if (split->records == 0)
             continue;
-        enum emac_status st = store_file_size(s, &split->file, &size, err);
+        enum emac_status st = sealed_file_size(s, &split->file, &size, err);
         if (st == EMAC_NOT_FOUND)
             continue;
         if (st != EMAC_OK)
