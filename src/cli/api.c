@@ -6,6 +6,9 @@
 #include "codec/yaml.h"
 #include "exchange/exchange.h"
 #include "os/process.h"
+
+#define FETCH_MAX     (UINT64_C(1) << 44)
+#define PROVIDERS_MAX 16
 #include "work/base.h"
 #include "work/sealed.h"
 
@@ -77,6 +80,33 @@ enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t 
     return st;
 }
 
+/* What the depot lacks rigs may have, which are paid to keep it. Keeps the first error if not. */
+static enum emac_status fetch_from_rigs(struct cli *c, struct store *s, struct http_client *http,
+                                        const struct cid *cid, enum emac_status failed)
+{
+    struct emac_err first = c->err;
+    struct exchange_source source[PROVIDERS_MAX];
+    char text[CID_TEXT_MAX];
+    json_t *reply = NULL, *p;
+    size_t count = 0, i;
+    uint64_t bytes = 0;
+    cid_text(text, cid);
+    char *path = emac_asprintf("/v1/providers/%s", text);
+    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
+    free(path);
+    json_array_foreach(json_object_get(reply, "providers"), i,
+                       p) if (count < PROVIDERS_MAX && strcmp(cli_str(p, "node"), "depot") != 0)
+        source[count++]
+            .base_url = cli_str(p, "url");
+    if (st == EMAC_OK && count > 0)
+        st = exchange_fetch(s, http, cid, source, count, false, FETCH_MAX, &bytes, &c->err);
+    json_decref(reply);
+    if (st == EMAC_OK && count > 0)
+        return EMAC_OK;
+    c->err = first;
+    return failed;
+}
+
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid)
 {
     struct cid missing;
@@ -90,7 +120,8 @@ enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid
         return st;
     uint64_t bytes = 0;
     struct exchange_source source = {.base_url = c->url};
-    return exchange_fetch(s, http, cid, &source, 1, false, UINT64_C(1) << 40, &bytes, &c->err);
+    st = exchange_fetch(s, http, cid, &source, 1, false, FETCH_MAX, &bytes, &c->err);
+    return st == EMAC_OK ? st : fetch_from_rigs(c, s, http, cid, st);
 }
 
 enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)

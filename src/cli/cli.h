@@ -37,6 +37,7 @@
     X(asset, "publish, buy and trace models and data under licences")                              \
     X(datacap, "allowances for data of value: grant, show, use")                                   \
     X(key, "API keys: let programs generate text at your account's cost")                          \
+    X(deal, "have rigs keep data, for pay and proof")                                              \
     X(doctor, "is this machine fit to join, and what would it earn")                               \
     X(wallet, "make and show your key and balance")                                                \
     X(bond, "stake money on a rig's honesty")                                                      \

@@ -12,12 +12,14 @@
 struct coordinator_args {
     const char *dir, *address, *chain, *serving, *serving_price, *datacap;
     uint64_t port, window_s;
+    double deal_epoch_s;
     bool dev;
 };
 
 #define DATACAP_FILE_MAX (64u << 10)
 #define WINDOW_UNSET     UINT64_MAX
 #define WINDOW_USUAL_S   86400 /* where the money is real */
+#define DEAL_EPOCH_S_MAX (7u * 86400u)
 #define WINDOW_S_MAX     (366u * 86400u)
 
 /* "<dir>/url" tells scripts and `emac up` where the coordinator listens. */
@@ -86,10 +88,15 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
 {
     struct coordinator_args a = {.address = "127.0.0.1", .port = 7070, .window_s = WINDOW_UNSET};
     const struct cli_option options[] = {
-        {"dir", 0, OPT_TEXT, &a.dir},         {"address", 0, OPT_TEXT, &a.address},
-        {"port", 0, OPT_U64, &a.port},        {"dev", 0, OPT_FLAG, &a.dev},
-        {"chain", 0, OPT_TEXT, &a.chain},     {"window", 0, OPT_U64, &a.window_s},
-        {"serving", 0, OPT_TEXT, &a.serving}, {"serving-price", 0, OPT_TEXT, &a.serving_price},
+        {"dir", 0, OPT_TEXT, &a.dir},
+        {"address", 0, OPT_TEXT, &a.address},
+        {"port", 0, OPT_U64, &a.port},
+        {"dev", 0, OPT_FLAG, &a.dev},
+        {"chain", 0, OPT_TEXT, &a.chain},
+        {"window", 0, OPT_U64, &a.window_s},
+        {"serving", 0, OPT_TEXT, &a.serving},
+        {"serving-price", 0, OPT_TEXT, &a.serving_price},
+        {"deal-epoch", 0, OPT_F64, &a.deal_epoch_s},
         {"datacap", 0, OPT_TEXT, &a.datacap},
     };
     const char *pos[CLI_POSITIONALS_MAX];
@@ -104,11 +111,15 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
     if (a.window_s > WINDOW_S_MAX)
         return emac_fail(&c->err, EMAC_INVALID, "window goes up to %u seconds, a year",
                          WINDOW_S_MAX);
+    if (!(a.deal_epoch_s >= 0 && a.deal_epoch_s <= DEAL_EPOCH_S_MAX))
+        return emac_fail(&c->err, EMAC_INVALID, "deal-epoch goes up to %u seconds, a week",
+                         DEAL_EPOCH_S_MAX);
     struct coordinator_config cfg = {.os = c->os,
                                      .address = a.address,
                                      .port = (uint16_t)a.port,
                                      .dev = a.dev,
                                      .window_ms = a.window_s * 1000,
+                                     .deal_epoch_ms = (uint64_t)(a.deal_epoch_s * 1000),
                                      .routes = GATEWAY_ROUTES,
                                      .route_count = GATEWAY_ROUTE_COUNT};
     st = serving_options(c, &a, &cfg);

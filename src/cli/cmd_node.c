@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "ledger/ledger.h"
 #include "node/agent.h"
 #include "node/duty.h"
 #include "os/process.h"
@@ -8,7 +9,8 @@
 
 struct node_args {
     const char *dir, *name, *address, *public_url, *duty, *link;
-    uint64_t port, memory_mb, disk_mb;
+    const char *offer_price;
+    uint64_t port, memory_mb, disk_mb, offer_mb;
     struct cli_device device;
     bool unreachable, no_sandbox, once;
 };
@@ -84,6 +86,8 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         {"unreachable", 0, OPT_FLAG, &a.unreachable},
         CLI_DEVICE_OPTIONS(&a.device){"memory-mb", 0, OPT_U64, &a.memory_mb},
         {"disk-mb", 0, OPT_U64, &a.disk_mb},
+        {"offer-mb", 0, OPT_U64, &a.offer_mb},
+        {"offer-price", 0, OPT_TEXT, &a.offer_price},
         {"duty", 0, OPT_TEXT, &a.duty},
         {"link", 0, OPT_TEXT, &a.link},
         {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
@@ -97,9 +101,14 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     st = cli_device_check(c, &a.device);
     if (st != EMAC_OK)
         return st;
-    if (a.port > 65535 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30))
+    if (a.port > 65535 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30) ||
+        a.offer_mb > (1u << 30))
         return emac_fail(&c->err, EMAC_INVALID,
-                         "port goes up to 65535, memory-mb and disk-mb to 2^30");
+                         "port goes up to 65535, memory-mb, disk-mb and offer-mb to 2^30");
+    int64_t offer_units = 0;
+    if (a.offer_price != NULL &&
+        ledger_amount_parse(a.offer_price, &offer_units, &c->err) != EMAC_OK)
+        return c->err.status;
     uint32_t duty = DUTY_WHOLE;
     if (a.duty != NULL && !duty_parse(a.duty, &duty))
         return emac_fail(&c->err, EMAC_INVALID, "'--duty %s' is not a share from 0.001 to 1",
@@ -125,6 +134,8 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .link = link,
                                     .memory_quota = a.memory_mb << 20,
                                     .disk_quota = a.disk_mb << 20,
+                                    .offer_bytes = a.offer_mb << 20,
+                                    .offer_units = offer_units,
                                     .sandbox = !a.no_sandbox,
                                     .forever = !a.once};
     return run(c, &cfg);

@@ -69,8 +69,10 @@ static enum emac_status duties_json(struct coordinator *c, const char *did, cons
         st = duty_add(c, &list[i], base_url, duties, err);
     free(list);
     emac_hex(seed, c->deals->seed, SHA256_BYTES);
-    *out = json_pack("{s:I, s:I, s:s, s:o}", "version", (json_int_t)c->deals->version, "epoch",
-                     (json_int_t)c->deals->epoch, "seed", seed, "duties", duties);
+    uint64_t now = now_ms(c), ends = c->deals->ends_ms;
+    *out = json_pack("{s:I, s:I, s:I, s:s, s:o}", "version", (json_int_t)c->deals->version, "epoch",
+                     (json_int_t)c->deals->epoch, "ends_in_ms",
+                     (json_int_t)(ends > now ? ends - now : 0), "seed", seed, "duties", duties);
     return st;
 }
 

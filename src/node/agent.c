@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "node/agent_internal.h"
+#include "node/keep.h"
 #include "node/sandbox.h"
 #include "os/process.h"
 
@@ -508,11 +509,12 @@ static enum emac_status work(struct node *n, struct emac_err *err)
 
 enum emac_status node_run(struct node *n, struct emac_err *err)
 {
-    struct os_thread heartbeat, uploader;
+    struct os_thread heartbeat, uploader, keeper;
     struct emac_err why = {.status = EMAC_OK};
     EMAC_ASSERT(n->run_ns == 0);
     os_thread_start(&heartbeat, agent_heartbeat_thread, n);
     os_thread_start(&uploader, agent_upload_thread, n);
+    os_thread_start(&keeper, agent_keep_thread, n);
     enum emac_status st = EMAC_OK;
     if (n->cfg.sandbox)
         st = sandbox_enter(&why);
@@ -521,6 +523,7 @@ enum emac_status node_run(struct node *n, struct emac_err *err)
     node_stop(n); /* the other threads see it */
     os_thread_join(&heartbeat);
     os_thread_join(&uploader);
+    os_thread_join(&keeper);
     if (err != NULL)
         *err = why;
     return st;

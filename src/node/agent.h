@@ -7,6 +7,7 @@
  *              generates text too, between tasks, on the same device: a rig's
  *              cores are all busy with either.
  *   heartbeat  every heartbeat_ms: leases held; takes cancel and deposit lists
+ *   keeper     keeps and proves what storage deals want of it (node/keep.h)
  *   uploader   pushes bundles the coordinator asked for to the depot
  *   poster     during a generation: sends the pieces, so that the next byte
  *              does not wait for the network
@@ -59,6 +60,8 @@ struct node_config {
     struct link_shape link; /* all zero: the network as it is (http/link.h) */
     uint64_t memory_quota;  /* bytes of values kept in memory; 0: a quarter of memory */
     uint64_t disk_quota;    /* 0: 1 TiB */
+    uint64_t offer_bytes;   /* of it, for storage deals (node/keep.h); 0: none */
+    int64_t offer_units;    /* the least it keeps a GiB and day for */
     bool sandbox;           /* seccomp while working; default on in the CLI */
     bool forever;           /* false: UNAVAILABLE when the first hello fails for 30 s */
     /* A rig that lies, for tests; NULL in the product. Called with each output bundle of a task

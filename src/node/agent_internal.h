@@ -121,6 +121,7 @@ struct node {
     struct upload upload[NODE_UPLOADS_MAX];
     uint32_t upload_count;
     struct cid uploading; /* taken out of the queue, under way */
+    uint64_t deals_told;  /* version of what deals want, as the heartbeat heard it */
 };
 
 /* ---- agent.c ---- */

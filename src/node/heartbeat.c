@@ -34,6 +34,17 @@ static void take_cancelled(struct node *n, const json_t *list)
     os_mutex_unlock(&n->lock);
 }
 
+/* The keeper looks when another number is told. */
+static void take_deals(struct node *n, const json_t *version)
+{
+    os_mutex_lock(&n->lock);
+    if (json_is_integer(version) && (uint64_t)json_integer_value(version) != n->deals_told) {
+        n->deals_told = (uint64_t)json_integer_value(version);
+        os_cond_broadcast(&n->wake);
+    }
+    os_mutex_unlock(&n->lock);
+}
+
 /* A coordinator that was started again knows no rig: say hello, or the lease under way would lapse.
  * If it wants a challenge too, the worker sees that at its next poll. */
 static void beat(struct node *n)
@@ -46,6 +57,7 @@ static void beat(struct node *n)
     if (st == EMAC_OK) {
         take_cancelled(n, json_object_get(reply, "cancel"));
         agent_upload_ask_all(n, json_object_get(reply, "deposit"));
+        take_deals(n, json_object_get(reply, "deals"));
     } else if (st == EMAC_CONFLICT) {
         st = agent_hello(n, &err);
     }

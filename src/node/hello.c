@@ -30,11 +30,14 @@ static json_t *hello_json(struct node *n)
     if (shape->up_bps > 0)
         link = json_pack("{s:I,s:I,s:I}", "up_bps", (json_int_t)shape->up_bps, "down_bps",
                          (json_int_t)shape->down_bps, "latency_ns", (json_int_t)shape->latency_ns);
-    return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:s,s:o?}", "url",
+    uint64_t disk = disk_bytes(n), offer = n->cfg.offer_bytes;
+    return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:s,s:o?}", "url",
                      n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
                      NODE_VERSION, "boot", n->boot, "isa", device_kind(n->dev), "threads",
                      (int)device_threads(n->dev), "memory_bytes", (json_int_t)memory, "disk_bytes",
-                     (json_int_t)disk_bytes(n), "conformance", n->conformance, "link", link);
+                     (json_int_t)disk, "offer_bytes", (json_int_t)(offer < disk ? offer : disk),
+                     "offer_units", (json_int_t)n->cfg.offer_units, "conformance", n->conformance,
+                     "link", link);
 }
 
 /* *reply is the caller's. */
