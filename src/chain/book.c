@@ -1,4 +1,4 @@
-#include "chain/book.h"
+#include "chain/book_impl.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +22,8 @@ static enum emac_status cursor_read(const struct chain_book *b, struct chain_cur
     struct db_stmt *q;
     *found = false;
     enum emac_status st = db_query(b->db, &q, err,
-                                   "SELECT number, hash, vault_seq, bindings_seq, payouts_seq"
+                                   "SELECT number, hash, vault_seq, bindings_seq, payouts_seq,"
+                                   " datacap_seq"
                                    " FROM chain_cursor WHERE one = 1",
                                    "");
     if (st == EMAC_OK)
@@ -65,11 +66,13 @@ static enum emac_status cursor_create(const struct chain_book *b, const struct c
         return st;
     return db_exec(
         b->db, err,
-        "INSERT INTO chain_cursor (one, chain_id, vault, bindings, payouts, number, hash,"
-        " vault_seq, bindings_seq, payouts_seq) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "itttitiii", (int64_t)b->chain_id, address[CHAIN_VAULT], address[CHAIN_BINDINGS],
-        address[CHAIN_PAYOUTS], (int64_t)start->number, hash, (int64_t)start->seq[CHAIN_VAULT],
-        (int64_t)start->seq[CHAIN_BINDINGS], (int64_t)start->seq[CHAIN_PAYOUTS]);
+        "INSERT INTO chain_cursor (one, chain_id, vault, bindings, payouts, datacap, number, hash,"
+        " vault_seq, bindings_seq, payouts_seq, datacap_seq)"
+        " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "ittttitiiii", (int64_t)b->chain_id, address[CHAIN_VAULT], address[CHAIN_BINDINGS],
+        address[CHAIN_PAYOUTS], address[CHAIN_DATACAP], (int64_t)start->number, hash,
+        (int64_t)start->seq[CHAIN_VAULT], (int64_t)start->seq[CHAIN_BINDINGS],
+        (int64_t)start->seq[CHAIN_PAYOUTS], (int64_t)start->seq[CHAIN_DATACAP]);
 }
 
 /* Is it the chain that the ledger has followed so far? */
@@ -78,11 +81,15 @@ static enum emac_status same_chain(const struct chain_book *b,
                                    struct emac_err *err)
 {
     int64_t same = 0;
-    enum emac_status st = db_one_i64(b->db, &same, err,
-                                     "SELECT COUNT(*) FROM chain_cursor WHERE chain_id = ? AND"
-                                     " vault = ? AND bindings = ? AND payouts = ?",
-                                     "ittt", (int64_t)b->chain_id, address[CHAIN_VAULT],
-                                     address[CHAIN_BINDINGS], address[CHAIN_PAYOUTS]);
+    enum emac_status st =
+        db_exec(b->db, err, "UPDATE chain_cursor SET datacap = ? WHERE datacap = ''", "t",
+                address[CHAIN_DATACAP]);
+    if (st == EMAC_OK)
+        st = db_one_i64(b->db, &same, err,
+                        "SELECT COUNT(*) FROM chain_cursor WHERE chain_id = ? AND vault = ? AND"
+                        " bindings = ? AND payouts = ? AND datacap = ?",
+                        "itttt", (int64_t)b->chain_id, address[CHAIN_VAULT],
+                        address[CHAIN_BINDINGS], address[CHAIN_PAYOUTS], address[CHAIN_DATACAP]);
     if (st == EMAC_OK && same != 1)
         st = emac_fail(err, EMAC_CONFLICT,
                        "this ledger has followed other contracts or another chain so far: it "
@@ -124,10 +131,10 @@ static enum emac_status cursor_move(const struct chain_book *b, const struct cha
     enum emac_status st =
         db_change(b->db, &changed, err,
                   "UPDATE chain_cursor SET number = ?, hash = ?, vault_seq = ?, bindings_seq = ?,"
-                  " payouts_seq = ? WHERE one = 1 AND number = ? AND hash = ?",
-                  "itiiiit", (int64_t)to->number, new, (int64_t)to->seq[CHAIN_VAULT],
+                  " payouts_seq = ?, datacap_seq = ? WHERE one = 1 AND number = ? AND hash = ?",
+                  "itiiiiit", (int64_t)to->number, new, (int64_t)to->seq[CHAIN_VAULT],
                   (int64_t)to->seq[CHAIN_BINDINGS], (int64_t)to->seq[CHAIN_PAYOUTS],
-                  (int64_t)from->number, old);
+                  (int64_t)to->seq[CHAIN_DATACAP], (int64_t)from->number, old);
     if (st == EMAC_OK && changed != 1)
         st = emac_fail(err, EMAC_CONFLICT,
                        "these blocks of the chain were taken already, or others before them are "
@@ -416,6 +423,8 @@ static enum emac_status take_event(const struct entry_of_event *x, struct emac_e
 {
     int64_t units = 0;
     enum emac_status st = row_add(x, err);
+    if (st == EMAC_OK && x->e->contract == CHAIN_DATACAP)
+        return chain_take_datacap(x->b->db, x->e, x->at_ms, err);
     if (st == EMAC_OK)
         st = units_of(x->e->units, &units, err);
     if (st != EMAC_OK)

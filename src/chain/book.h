@@ -19,6 +19,10 @@
  * BOOK-7  Payouts grow between two final epochs by at most the contract's cap,
  *         which would refuse the root; the rest waits for the next epoch.
  *
+ * BOOK-8  An allowance "0x<id>" has on the ledger what the data cap registry says it has: granted
+ *         and removed by its motions, spent on deals by its wallet, nothing else. Grants beyond
+ * what the ledger counts (ledger/allowance.h) are ignored, with all that follows of them.
+ *
  * An account is the did:key of the contract's 32 bytes. Every function runs in
  * the caller's transaction unless it says otherwise. */
 #ifndef EMAC_CHAIN_BOOK_H
@@ -38,7 +42,8 @@ struct chain_book {
 };
 
 /* Opens its own transaction. The first time: `start` becomes the cursor. Later the chain id and the
- * addresses must be the same: CONFLICT. CONFLICT also when the ledger holds play money. */
+ * addresses must be the same: CONFLICT; but a book from before the registry was read takes its
+ * address now. CONFLICT also when the ledger holds play money. */
 enum emac_status chain_book_open(const struct chain_book *b, const struct chain_cursor *start,
                                  struct emac_err *err);
 enum emac_status chain_book_cursor(const struct chain_book *b, struct chain_cursor *out,
@@ -50,6 +55,10 @@ enum emac_status chain_book_apply(const struct chain_book *b, const struct chain
 /* "" when the account has none. Needs no transaction. */
 enum emac_status chain_book_wallet(const struct chain_book *b, const char *did,
                                    char wallet[EVM_ADDRESS_MAX], struct emac_err *err);
+
+/* What the registry calls the deal: "0x" and the SHA-256 of the deal's name. */
+#define CHAIN_ALLOWANCE_MAX 68
+void chain_deal_name(char out[CHAIN_ALLOWANCE_MAX], const char *deal);
 
 /* ---- epochs ---- */
 

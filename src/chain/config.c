@@ -20,7 +20,7 @@ static const struct address_key ADDRESSES[] = {
     {"bindings", AT(address) + CHAIN_BINDINGS *EVM_ADDRESS_BYTES},
     {"payouts", AT(address) + CHAIN_PAYOUTS *EVM_ADDRESS_BYTES},
     {"assets", AT(assets)},
-    {"datacap", AT(datacap)},
+    {"datacap", AT(address) + CHAIN_DATACAP *EVM_ADDRESS_BYTES},
 };
 
 static enum emac_status bad(struct emac_err *err, const char *path, const char *key)

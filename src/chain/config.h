@@ -18,7 +18,7 @@ struct chain_config {
     char url[CHAIN_NODES_MAX][CHAIN_RPC_URL_MAX];
     size_t urls;
     uint8_t address[CHAIN_CONTRACTS][EVM_ADDRESS_BYTES];
-    uint8_t token[EVM_ADDRESS_BYTES], assets[EVM_ADDRESS_BYTES], datacap[EVM_ADDRESS_BYTES];
+    uint8_t token[EVM_ADDRESS_BYTES], assets[EVM_ADDRESS_BYTES];
     struct chain_cursor start;
     char operator_did[DID_KEY_MAX];
     int64_t least_units;

@@ -10,7 +10,7 @@
 
 #include "chain/node.h"
 
-enum chain_contract { CHAIN_VAULT, CHAIN_BINDINGS, CHAIN_PAYOUTS, CHAIN_CONTRACTS };
+enum chain_contract { CHAIN_VAULT, CHAIN_BINDINGS, CHAIN_PAYOUTS, CHAIN_DATACAP, CHAIN_CONTRACTS };
 
 /* X(name, contract, argument types after seq, indexed fields after seq, fields of the data). A
  * field is one letter for where it goes in struct chain_event: A account   W wallet   T to      u
@@ -42,7 +42,12 @@ enum chain_contract { CHAIN_VAULT, CHAIN_BINDINGS, CHAIN_PAYOUTS, CHAIN_CONTRACT
     X(Dropped, PAYOUTS, "uint64,bytes32", "eR", "")                                                \
     X(Finalized, PAYOUTS, "uint64,bytes32,uint64", "eR", "t")                                      \
     X(Claimed, PAYOUTS, "bytes32,address,uint64,uint64,uint64", "AW", "eut")                       \
-    X(EpochCapSet, PAYOUTS, "uint64", "", "u")
+    X(EpochCapSet, PAYOUTS, "uint64", "", "u")                                                     \
+    X(Voted, DATACAP, "bytes32,address,bool", "RW", ".")                                           \
+    X(MotionFailed, DATACAP, "bytes32", "R", "")                                                   \
+    X(Granted, DATACAP, "bytes32,bytes32,address,uint64,bytes32,uint64", "RA", "Wu.r")             \
+    X(Removed, DATACAP, "bytes32,uint64,bytes32", "R", "u.")                                       \
+    X(Spent, DATACAP, "bytes32,bytes32,bytes32,uint64,uint64", "RD", "Aut")
 
 enum chain_event_kind {
 #define X(name, contract, types, indexed, data) CHAIN_EVENT_##name,

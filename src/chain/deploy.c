@@ -117,7 +117,7 @@ static enum emac_status deploy_datacap(const struct deploying *d, struct emac_er
     if (st == EMAC_OK)
         st = abi_encode(&data, err, "ann", d->s->address, d->t->notaries_quorum,
                         d->t->datacap_lifetime_s);
-    return create(d, "EmacDataCap", &data, st, d->c->datacap, err);
+    return create(d, "EmacDataCap", &data, st, d->c->address[CHAIN_DATACAP], err);
 }
 
 static enum emac_status wire(const struct deploying *d, struct emac_err *err)

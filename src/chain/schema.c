@@ -42,5 +42,9 @@ const struct db_migration CHAIN_MIGRATIONS[] = {
      " wallet TEXT NOT NULL, cumulative BIGINT NOT NULL, PRIMARY KEY (epoch, did));"},
     {"052_chain_cap", "CREATE TABLE chain_cap ("
                       " one BIGINT PRIMARY KEY CHECK (one = 1), units BIGINT NOT NULL);"},
+    {"121_chain_datacap",
+     "ALTER TABLE chain_cursor ADD COLUMN datacap TEXT NOT NULL DEFAULT '';"
+     "ALTER TABLE chain_cursor ADD COLUMN datacap_seq BIGINT NOT NULL DEFAULT 0;"
+     "CREATE TABLE chain_ignored (id TEXT PRIMARY KEY);"}, /* BOOK-8 */
 };
 const size_t CHAIN_MIGRATION_COUNT = EMAC_COUNT(CHAIN_MIGRATIONS);

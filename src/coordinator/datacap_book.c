@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "chain/book.h"
 
 #define KEY_MAX         LEDGER_TEXT_MAX
 #define USE_BYTES_MAX   (64u << 20)
@@ -44,18 +45,27 @@ enum emac_status datacap_book_end(const struct datacap_book *b, const char *deal
                                   struct emac_err *err)
 {
     int64_t rows = 0;
+    char registered[CHAIN_ALLOWANCE_MAX];
     enum emac_status st = db_one_i64(
         b->db, &rows, err, "SELECT COUNT(*) FROM datacap_deals WHERE deal = ?", "t", deal);
-    return st == EMAC_OK ? allowance_end(b->db, deal, rows > 0, at_ms, err) : st;
+    if (st == EMAC_OK)
+        st = allowance_end(b->db, deal, rows > 0, at_ms, err);
+    chain_deal_name(registered, deal);
+    return st == EMAC_OK ? allowance_end(b->db, registered, true, at_ms, err) : st;
 }
 
 /* What of the deal counts more in this epoch (DCB-2); the first one is noted. */
 static enum emac_status covered(const struct datacap_book *b, const char *deal, uint64_t epoch,
                                 uint64_t *out, struct emac_err *err)
 {
-    int64_t bytes = 0, first = 0;
+    int64_t bytes = 0, more = 0, first = 0;
+    char registered[CHAIN_ALLOWANCE_MAX];
     enum emac_status st = allowance_of_deal(b->db, deal, &bytes, err);
     *out = 0;
+    chain_deal_name(registered, deal);
+    if (st == EMAC_OK)
+        st = allowance_of_deal(b->db, registered, &more, err);
+    bytes += more; /* two of at most 2^50 */
     if (st != EMAC_OK || bytes == 0)
         return st;
     EMAC_TRY(st, db_exec(b->db, err,

@@ -80,7 +80,7 @@ static const char *contract_at(const struct script *s, const uint8_t *to)
 {
     if (memcmp(to, s->cfg.token, EVM_ADDRESS_BYTES) == 0)
         return "EmacToken";
-    static const char *const NAMES[] = {"EmacVault", "EmacBindings", "EmacPayouts"};
+    static const char *const NAMES[] = {"EmacVault", "EmacBindings", "EmacPayouts", "EmacDataCap"};
     for (int i = 0; i < CHAIN_CONTRACTS; i++) {
         if (memcmp(to, s->cfg.address[i], EVM_ADDRESS_BYTES) == 0)
             return NAMES[i];

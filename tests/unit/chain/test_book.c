@@ -6,6 +6,7 @@
 
 /* What each event does to the ledger (BOOK-2 to 6), and epochs. */
 #include "bookfixture.h"
+#include "ledger/allowance.h"
 #include "../property.h"
 
 #define PEOPLE 3
@@ -405,6 +406,96 @@ static void capped(void **state)
     assert_int_equal(settle(f, 1, &e, &err), EMAC_PAYMENT);
 }
 
+/* ---- the data cap registry (BOOK-8) ---- */
+
+static struct chain_event cap_event(const struct fixture *f, enum chain_event_kind kind, uint8_t id,
+                                    uint64_t bytes)
+{
+    struct chain_event e = event(f, kind, 0, bytes);
+    e.contract = CHAIN_DATACAP;
+    memset(e.root, id, sizeof(e.root));
+    e.time_s = 1000;
+    return e;
+}
+
+static enum emac_status spends(struct fixture *f, uint8_t id, uint8_t deal, uint64_t bytes,
+                               uint64_t left)
+{
+    struct chain_event e = cap_event(f, CHAIN_EVENT_Spent, id, bytes);
+    memset(e.digest, deal, sizeof(e.digest));
+    e.total = left;
+    return take(f, e, NULL);
+}
+
+static void assert_cap(struct fixture *f, const char *id_digits, int64_t left, int64_t bound,
+                       int64_t burnt)
+{
+    char id[CHAIN_ALLOWANCE_MAX] = "0x";
+    struct allowance a;
+    for (int i = 0; i < CHAIN_HASH_BYTES; i++)
+        memcpy(id + 2 + 2 * i, id_digits, 3);
+    OK(allowance_get(f->b.book.db, id, &a, NULL));
+    assert_int_equal(a.left, left);
+    assert_int_equal(a.bound, bound);
+    assert_int_equal(a.burnt, burnt);
+    assert_string_equal(a.client, f->who[0].did);
+}
+
+static void registry(void **state)
+{
+    struct fixture *f = *state;
+    struct emac_err err;
+    OK(take(f, cap_event(f, CHAIN_EVENT_Voted, 1, 0), NULL));
+    OK(take(f, cap_event(f, CHAIN_EVENT_MotionFailed, 3, 0), NULL));
+    OK(take(f, cap_event(f, CHAIN_EVENT_Granted, 1, 500), NULL));
+    assert_cap(f, "01", 500, 0, 0);
+    OK(spends(f, 1, 0xaa, 200, 300));
+    assert_cap(f, "01", 300, 200, 0);
+    assert_units(f, "bytes:granted", -500);
+    /* What the contract cannot have done: */
+    assert_int_equal(spends(f, 1, 0xaa, 1, 299), EMAC_CORRUPT); /* a deal twice */
+    assert_int_equal(spends(f, 1, 0xab, 301, 0), EMAC_CORRUPT); /* more than is left */
+    assert_int_equal(spends(f, 1, 0xab, 1, 300), EMAC_CORRUPT); /* a sum that is none */
+    assert_int_equal(spends(f, 1, 0xab, 0, 300), EMAC_CORRUPT);
+    assert_int_equal(spends(f, 1, 0xab, UINT64_MAX, 1), EMAC_CORRUPT);
+    assert_int_equal(spends(f, 2, 0xab, 1, 1), EMAC_CORRUPT); /* of nothing */
+    struct chain_event other = cap_event(f, CHAIN_EVENT_Spent, 1, 100);
+    other.total = 200;
+    memcpy(other.account, f->who[1].key, sizeof(other.account));
+    assert_int_equal(take(f, other, &err), EMAC_CORRUPT); /* of another client */
+    assert_int_equal(take(f, cap_event(f, CHAIN_EVENT_Granted, 1, 501), &err), EMAC_CONFLICT);
+    assert_int_equal(take(f, cap_event(f, CHAIN_EVENT_Removed, 1, 299), &err), EMAC_CORRUPT);
+    assert_int_equal(take(f, cap_event(f, CHAIN_EVENT_Removed, 9, 1), &err), EMAC_CORRUPT);
+    OK(take(f, cap_event(f, CHAIN_EVENT_Removed, 1, 300), NULL));
+    assert_cap(f, "01", 0, 200, 300);
+    /* More than the ledger counts: it counts for nothing, and following goes on. */
+    OK(take(f, cap_event(f, CHAIN_EVENT_Granted, 2, UINT64_MAX), NULL));
+    OK(spends(f, 2, 0xac, UINT64_MAX - 5, 5));
+    OK(take(f, cap_event(f, CHAIN_EVENT_Removed, 2, 5), NULL));
+    struct chain_event forever = cap_event(f, CHAIN_EVENT_Granted, 4, 5);
+    forever.time_s = UINT64_MAX;
+    OK(take(f, forever, NULL));
+    assert_units(f, "bytes:granted", -500);
+    uint32_t broken = 0;
+    struct emac_buf report;
+    emac_buf_init(&report, 4096);
+    OK(allowance_audit(f->b.book.db, &report, &broken, NULL));
+    assert_int_equal(broken, 0);
+    emac_buf_release(&report);
+}
+
+/* A book from before the registry was read takes its address; then it is as fixed as the others. */
+static void registry_joins(void **state)
+{
+    struct fixture *f = *state;
+    struct emac_err err;
+    OK(db_exec(f->b.book.db, NULL, "UPDATE chain_cursor SET datacap = ''", ""));
+    OK(chain_book_open(&f->b.book, &f->b.start, NULL));
+    f->b.book.address[CHAIN_DATACAP][3] ^= 1;
+    assert_int_equal(chain_book_open(&f->b.book, &f->b.start, &err), EMAC_CONFLICT);
+    f->b.book.address[CHAIN_DATACAP][3] ^= 1;
+}
+
 /* The list that an epoch's digest is of. */
 static void list_of_leaves(void **state)
 {
@@ -505,6 +596,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(capped, setup, teardown),
         cmocka_unit_test(list_of_leaves),
         cmocka_unit_test(any_order),
+        cmocka_unit_test_setup_teardown(registry, setup, teardown),
+        cmocka_unit_test_setup_teardown(registry_joins, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

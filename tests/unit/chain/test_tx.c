@@ -178,7 +178,7 @@ static bool in_table(const char *signature)
  * their numbered events is in the table. */
 static void events_are_the_contracts(void **state)
 {
-    static const char *const READ[] = {"EmacVault", "EmacBindings", "EmacPayouts"};
+    static const char *const READ[] = {"EmacVault", "EmacBindings", "EmacPayouts", "EmacDataCap"};
     int found = 0;
     for (size_t k = 0; k < EMAC_COUNT(READ); k++) {
         const struct embedded *e = EMBEDDED_CONTRACTS;

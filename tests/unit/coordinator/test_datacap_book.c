@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "chain/book.h"
 #include "datacapfixture.h"
 
 #define GIB (INT64_C(1) << 30)
@@ -281,6 +282,29 @@ static void test_bad_proofs(void **state)
     assert_int_equal(e.taken_units, 0);
 }
 
+/* A deal that its client's wallet named to the chain's registry. */
+static void test_registered_deal(void **state)
+{
+    struct datacap_fixture *f = *state;
+    struct datacap_epoch e;
+    char name[CHAIN_ALLOWANCE_MAX];
+    struct allowance a = {
+        .id = "0x01", .origin = ALLOWANCE_CHAIN, .granted = GIB, .granted_ms = 1, .expires_ms = 2};
+    emac_strcpy(a.client, sizeof a.client, f->who[CLIENT].did);
+    chain_deal_name(name, "d1");
+    OK(db_begin(f->db, NULL));
+    OK(allowance_grant(f->db, &a, NULL, NULL));
+    OK(allowance_bind_one(f->db, "0x01", name, GIB, NOW, NULL));
+    OK(db_commit(f->db, NULL));
+    struct datacap_proof p = proof(f, "d1", 0, RIG, 2 * GIB);
+    OK(close_epoch(f, 0, &p, 1, &e, NULL));
+    assert_true(e.weighted == (uint64_t)(11 * GIB));
+    OK(db_begin(f->db, NULL));
+    OK(datacap_book_end(&f->book, "d1", NOW, NULL));
+    OK(db_commit(f->db, NULL));
+    assert_true(units_of(f, "bytes:burnt") == GIB);
+}
+
 /* A deal that was never proven gives its bytes back. */
 static void test_unused_deal(void **state)
 {
@@ -349,6 +373,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_motions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_epochs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_proofs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_registered_deal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unused_deal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_growth, setup, teardown),
     };
