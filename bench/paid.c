@@ -18,8 +18,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "../tests/unit/coordinator/direct.h"
 #include "../tests/unit/coordinator/makeup.h"
-#include "coordinator/internal.h"
 
 #define BENCH_RIGS_MAX 64
 
@@ -38,48 +38,18 @@ static uint64_t thread_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* As the server does: the handler, then the sync, then the answer. */
-static int direct(const struct identity *who, http_handler *handler, const char *target,
-                  const char *body, json_t **reply)
-{
-    struct arena arena;
-    struct emac_err err = {0};
-    struct http_response res;
-    char url[128];
-    char length[24];
-    arena_init(&arena, HTTP_ARENA_MAX);
-    struct http_request req = {.method = "POST", .authority = b.net.url + 7, .peer = "127.0.0.1"};
-    req.arena = &arena;
-    req.body = EMAC_SLICE(body, strlen(body));
-    assert_ok(http_request_target_set(&req, target, err));
-    snprintf(url, sizeof url, "%s%s", b.net.url, target);
-    assert_ok(
-        http_sign(&who->signer, "POST", url, req.authority, req.body, &arena, &req.headers, err));
-    snprintf(length, sizeof length, "%zu", req.body.len);
-    http_header_add(&req.headers, "Content-Length", length);
-    http_header_add(&req.headers, "Host", req.authority);
-    http_response_init(&res);
-    res.status = 200;
-    uint64_t began = thread_ns();
-    enum emac_status st = handler(b.net.c, &req, &res, &err);
-    db_sync(b.net.c->db);
-    atomic_fetch_add(&b.handler_ns, (long long)(thread_ns() - began));
-    int status = st == EMAC_OK ? res.status : emac_status_http(st);
-    *reply = st == EMAC_OK && res.body.len > 0
-                 ? json_loadb((const char *)res.body.data, res.body.len, 0, NULL)
-                 : json_pack("{s:s}", "error", err.text);
-    http_response_release(&res);
-    arena_release(&arena);
-    return status;
-}
-
 static int ask(const struct identity *who, http_handler *handler, const char *target, json_t *body,
                json_t **reply)
 {
     if (b.http)
         return call(&b.net, who, "POST", target, body, reply);
+    struct direct_call made;
     char *text = json_dumps(body, JSON_COMPACT);
-    int status = direct(who, handler, target, text, reply);
+    direct_sign(&b.net, who, target, text, &made);
+    uint64_t began = thread_ns();
+    int status = direct_run(&b.net, handler, &made, reply);
+    atomic_fetch_add(&b.handler_ns, (long long)(thread_ns() - began));
+    arena_release(&made.arena);
     free(text);
     json_decref(body);
     return status;

@@ -28,6 +28,9 @@ EMAC_LEDGER_TRANSFERS=$LEDGER_TRANSFERS EMAC_LEDGER_SEED=$(date +%j0000) \
     "$BUILD/tests/unit/test_ledger_random" || failed=$((failed + 1))
 echo "== every planted bug of the ledger"
 tests/mutants/run "$BUILD" || failed=$((failed + 1))
+echo "== cheats against the economy: 27 cells, 100 seeds each; 10^7 honest results with flipped bits"
+EMAC_ADVERSARY_SEEDS=${ADVERSARY_SEEDS:=100} EMAC_ADVERSARY_FLIPS=10000000 \
+    "$BUILD/tests/unit/test_sched_adversary" || failed=$((failed + 1))
 echo "== 3000 schedules of a chain that is reorganised and lied about"
 EMAC_TEST_SEEDS=3000 "$BUILD/tests/unit/test_chain_follow" >/dev/null || failed=$((failed + 1))
 echo "== 20000 rings that deal with themselves for a larger allowance"
