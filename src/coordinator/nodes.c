@@ -308,21 +308,26 @@ static bool probe(struct coordinator *c, const char *url)
     return ok;
 }
 
-/* Room for a stranger: one that never answered its challenge makes way. */
+/* Room for a stranger: one that never answered its challenge makes way. They are few, so that a
+ * surge of them takes neither memory nor the rigs' places. */
 static bool make_room(struct coordinator *c)
 {
     struct map_entry e;
-    if (c->nodes.count < NODES_MAX)
-        return true;
+    struct node *late = NULL;
+    uint32_t strangers = 0;
     for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
         struct node *n = e.value;
-        if (!n->stored && (!n->challenge || challenge_expired(n->challenge, now_ms(c)))) {
-            map_remove(&c->nodes, n->did);
-            node_free(n);
-            return true;
-        }
+        strangers += !n->stored;
+        if (!n->stored && (!n->challenge || challenge_expired(n->challenge, now_ms(c))))
+            late = n;
     }
-    return false;
+    if (strangers < STRANGERS_MAX && c->nodes.count < NODES_MAX)
+        return true;
+    if (late == NULL)
+        return false;
+    map_remove(&c->nodes, late->did);
+    node_free(late);
+    return true;
 }
 
 static enum emac_status node_get(struct coordinator *c, const char *did, struct node **out,
@@ -332,7 +337,10 @@ static enum emac_status node_get(struct coordinator *c, const char *did, struct 
     if (*out)
         return EMAC_OK;
     if (!make_room(c))
-        return emac_fail(err, EMAC_BUSY, "%u rigs are known already: try again later", NODES_MAX);
+        return emac_fail(err, EMAC_BUSY,
+                         "%u rigs are known already, or %u that are not admitted yet: try again "
+                         "in a minute",
+                         NODES_MAX, STRANGERS_MAX);
     enum emac_status st = emac_alloc(out, 1, sizeof(**out), err);
     if (st != EMAC_OK)
         return st;

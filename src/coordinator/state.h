@@ -19,6 +19,7 @@
 #include "work/planner.h"
 
 #define NODES_MAX           10000
+#define STRANGERS_MAX       1000 /* of them that have not solved their challenge */
 #define JOBS_OPEN_MAX       1000
 #define NODE_LEASES_MAX     4
 #define NODE_HOLDS_MAX      256  /* as the rig says */

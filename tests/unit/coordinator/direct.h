@@ -29,7 +29,8 @@ static inline void direct_sign(const struct net *n, const struct identity *who, 
     assert_ok(http_sign(&who->signer, "POST", url, req->authority, req->body, &out->arena,
                         &req->headers, err));
     snprintf(length, sizeof length, "%zu", req->body.len);
-    http_header_add(&req->headers, "Content-Length", arena_strdup(&out->arena, length));
+    http_header_add(&req->headers, "Content-Length",
+                    arena_strndup(&out->arena, length, strlen(length)));
     http_header_add(&req->headers, "Host", req->authority);
 }
 
