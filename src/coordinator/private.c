@@ -172,6 +172,15 @@ out:
     return st;
 }
 
+bool private_task(struct coordinator *c, const char *job, const struct task *t)
+{
+    int64_t count = 0;
+    return task_input_find(t, "data") != NULL &&
+           db_one_i64(c->db, &count, NULL, "SELECT COUNT(*) FROM job_private WHERE job = ?", "t",
+                      job) == EMAC_OK &&
+           count > 0;
+}
+
 enum emac_status private_lease_keys(struct coordinator *c, const struct lease *l, json_t **out,
                                     struct emac_err *err)
 {

@@ -40,6 +40,9 @@ enum emac_status private_job_write(struct coordinator *c, const char *id, const 
 /* {asset: box}, for a lease of a task that reads data; NULL without private data. */
 enum emac_status private_lease_keys(struct coordinator *c, const struct lease *l, json_t **out,
                                     struct emac_err *err);
+/* Does the task read private data? A majority decides what its result is, not a dispute: whose
+ * judge would have to read the data, and whose parties open what they computed of them to all. */
+bool private_task(struct coordinator *c, const char *job, const struct task *t);
 /* Whom owners seal to. */
 void private_broker_did(const struct coordinator *c, char did[DID_KEY_MAX]);
 

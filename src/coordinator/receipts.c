@@ -7,6 +7,7 @@
  *   lease taken back, job ended                       noted nowhere, not paid
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
+#include "coordinator/private.h"
 #include "coordinator/disputes.h"
 #include "coordinator/poll.h"
 #include "coordinator/shares.h"
@@ -310,7 +311,7 @@ static enum emac_status dispute(struct coordinator *c, struct cjob *j, struct ct
     job_log(c, j->id, LOG_WARN, "%u rigs computed '%s' and differ: the result is in dispute, %s",
             t->vote_count, t->slot, more == 2 ? "two others compute it" : "another rig decides");
     EMAC_TRY(st, ctask_update(c, j, t, err));
-    if (c->cfg.judge != NULL)
+    if (c->cfg.judge != NULL && !private_task(c, j->id, &t->task))
         EMAC_TRY(st, disputes_note(c, j, t, err));
     st = job_figures_write(c, j, &j->figures, err);
     snprintf(a->reason, sizeof(a->reason), "it differs from another rig's result: in dispute");

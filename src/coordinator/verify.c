@@ -6,6 +6,7 @@
  * Everything that writes here runs inside a transaction of the caller and may change memory as it
  * goes: a caller whose transaction fails marks the job stale, and memory is built from the rows. */
 #include "coordinator/bonds.h"
+#include "coordinator/private.h"
 #include "coordinator/suspects.h"
 #include "coordinator/disputes.h"
 
@@ -159,7 +160,8 @@ static enum emac_status disputed_list(struct coordinator *c, const struct cjob *
 enum emac_status verify_losers(struct coordinator *c, const struct cjob *j, const struct ctask *t,
                                struct emac_err *err)
 {
-    return c->cfg.judge != NULL ? disputes_note(c, j, t, err) : verify_minority(c, t, err);
+    bool judged = c->cfg.judge != NULL && !private_task(c, j->id, &t->task);
+    return judged ? disputes_note(c, j, t, err) : verify_minority(c, t, err);
 }
 
 enum emac_status verify_minority(struct coordinator *c, const struct ctask *t, struct emac_err *err)

@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include "coordinator/internal.h"
+#include "work/dispute.h"
 #include "work/licence.h"
 #include "work/sealed.h"
 
@@ -200,6 +201,52 @@ static void a_key_that_is_taken_back_ends_jobs(void **state)
     net_close(&v.n);
 }
 
+/* ---- rigs that differ ---- */
+
+static enum emac_status no_leaf(void *ctx, struct store *depot, const struct task *t, uint64_t leaf,
+                                const struct dispute_proof *proof, uint32_t count,
+                                struct trace_leaf *out, struct emac_err *err)
+{
+    fail_msg("a judge is asked about private data");
+    return EMAC_INTERNAL;
+}
+
+static enum emac_status no_leaves(void *ctx, struct store *depot, const struct task *t,
+                                  uint64_t *out, struct emac_err *err)
+{
+    return no_leaf(ctx, depot, t, 0, NULL, 0, NULL, err);
+}
+
+/* A majority decides; nobody opens what he computed. */
+static void differing_rigs_open_nothing(void **state)
+{
+    static const struct dispute_judge judge = {no_leaf, no_leaves, NULL};
+    struct vault v;
+    json_t *reply;
+    int64_t disputes = -1;
+    (void)state;
+    vault_open(&v, "differ");
+    coordinator_stop(v.n.c);
+    v.n.cfg.judge = &judge;
+    net_start(&v.n);
+    assert_int_equal(grant(&v, &v.n.user, KEY, v.broker, SEALED_FOR_BROKER), 200);
+    for (int i = 0; i < 4; i++)
+        rig_add(&v.n)->lies = i == 0;
+    struct job job = vault_job(&v, &v.n.user);
+    job.check = 1;
+    assert_int_equal(call(&v.n, &v.n.user, "POST", "/v1/jobs", job_to_json(&job), &reply), 201);
+    set_text(v.n.job, str_of(reply, "id"));
+    json_decref(reply);
+    for (int i = 0; i < NET_LOOPS && !v.n.rig[0].unplugged; i++)
+        for (uint32_t k = 0; k < v.n.rigs; k++)
+            turn(&v.n, &v.n.rig[k]);
+    assert_true(v.n.rig[0].unplugged); /* quarantined */
+    assert_ok(db_one_i64(v.n.c->db, &disputes, err, "SELECT COUNT(*) FROM disputes", ""));
+    assert_int_equal(disputes, 0);
+    assert_audit(&v.n);
+    net_close(&v.n);
+}
+
 /* ---- strangers and licences ---- */
 
 static int publish(struct vault *v, const struct identity *who)
@@ -244,6 +291,7 @@ int main(void)
         cmocka_unit_test(only_the_owner_grants),
         cmocka_unit_test(keys_come_with_leases),
         cmocka_unit_test(a_key_that_is_taken_back_ends_jobs),
+        cmocka_unit_test(differing_rigs_open_nothing),
         cmocka_unit_test(strangers_need_the_owners_licence),
     };
     return cmocka_run_group_tests_name("private", tests, NULL, NULL);
