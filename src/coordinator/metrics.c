@@ -110,6 +110,8 @@ enum emac_status metrics_write(struct coordinator *c, const struct cjob *j, cons
     enum emac_status st = EMAC_OK;
     if (bundle.data == NULL)
         return EMAC_OK;
+    if (t->kind == TASK_UPDATE && t->range.first > 0)
+        return EMAC_OK; /* of replicas side by side the first one's are shown */
     for (size_t i = 0; i < EMAC_COUNT(TOLD) && st == EMAC_OK; i++)
         st = told_write(c, j, t, bundle, TOLD[i], err);
     if (st != EMAC_OK || t->kind != TASK_STEP)

@@ -10,12 +10,14 @@
 #include "model/model.h"
 #include "model/optimiser.h"
 
-static const char PARAMS[] = "params/", METRICS[] = "metrics/";
+static const char METRICS[] = "metrics/";
 
 /* Of one parameter of a delta x: x - c, and c, VALUE_NONE without momentum. */
 struct admission {
     value_id away, center;
 };
+
+#define BUNDLE_MAX 32
 
 struct building {
     struct graph *g;
@@ -24,6 +26,9 @@ struct building {
     value_id weight, center, coef, total;
     struct admission *admission; /* by parameter */
     uint32_t count;
+    /* Of the parameter that is looked at: its bundle, "params" or of a stage "params.3", and the
+     * bundles beside it. */
+    char params[BUNDLE_MAX], start[BUNDLE_MAX], carry[BUNDLE_MAX], outer[BUNDLE_MAX];
 };
 
 uint32_t local_keep(double density)
@@ -121,6 +126,29 @@ static value_id unpack(const struct building *b, value_id q, const struct shape 
     return graph_op(b->g, OP_UNPACK, &attrs, 1, &q);
 }
 
+/* Is the port a parameter's? Then its bundle's name has *n characters. */
+static bool is_parameter(const char *port, size_t *n)
+{
+    static const char *const KINDS[] = {"params", "shared"};
+    *n = (size_t)(strchr(port, '/') - port);
+    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
+        if (strncmp(port, KINDS[i], 6) == 0 && (port[6] == '.' || port[6] == '/'))
+            return true;
+    return false;
+}
+
+/* "params" -> start, carry, outer; "shared.3" -> start.shared.3, carry.3, outer.3 */
+static void bundles_name(struct building *b, const char *port, size_t n)
+{
+    EMAC_ASSERT(n < 16); /* our own graphs */
+    snprintf(b->params, BUNDLE_MAX, "%.*s", (int)n, port);
+    const char *stage = strchr(b->params, '.');
+    stage = stage == NULL ? "" : stage;
+    snprintf(b->start, BUNDLE_MAX, stage[0] == 0 ? "start" : "start.%.20s", b->params);
+    snprintf(b->carry, BUNDLE_MAX, "carry%.10s", stage);
+    snprintf(b->outer, BUNDLE_MAX, "outer%.10s", stage);
+}
+
 /* Call `each` for every parameter that `init` gives, in its order. */
 static enum emac_status each_parameter(const struct graph *init, struct building *b,
                                        void (*each)(struct building *b, const char *name,
@@ -131,18 +159,33 @@ static enum emac_status each_parameter(const struct graph *init, struct building
     for (uint32_t i = 0; i < count; i++) {
         struct model_param p;
         struct graph_port port = graph_output_at(init, i);
-        if (strncmp(port.name, PARAMS, sizeof PARAMS - 1) != 0)
+        size_t n;
+        if (!is_parameter(port.name, &n))
             continue;
         if (port.dtype != DTYPE_F32)
             return emac_fail(err, EMAC_INVALID,
                              "local SGD moves f32 weights, and '%s' is stored as %s: set "
                              "model.storage to f32",
                              port.name, dtype_name(port.dtype));
-        bool fits = emac_strcpy(p.name, sizeof p.name, port.name + sizeof PARAMS - 1);
+        bundles_name(b, port.name, n);
+        bool fits = emac_strcpy(p.name, sizeof p.name, port.name + n + 1);
         EMAC_ASSERT(fits);
         each(b, p.name, port.shape); /* which may add outputs to `init`, and so move port.name */
     }
     return EMAC_OK;
+}
+
+uint64_t local_weights(const struct graph *init)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < graph_output_count(init); i++) {
+        const struct graph_port port = graph_output_at(init, i);
+        size_t n, count = 0;
+        bool ok = shape_count(&port.shape, &count);
+        EMAC_ASSERT(ok);
+        sum += is_parameter(port.name, &n) ? count : 0;
+    }
+    return sum;
 }
 
 /* ---- the initial state ---- */
@@ -150,9 +193,9 @@ static enum emac_status each_parameter(const struct graph *init, struct building
 static void zeros(struct building *b, const char *name, struct shape shape)
 {
     if (local_has_carry(b->r))
-        output(b->g, "carry", name, model_fill(b->g, shape, 0.0f));
+        output(b->g, b->carry, name, model_fill(b->g, shape, 0.0f));
     if (local_has_momentum(b->r))
-        output(b->g, "outer", name, model_fill(b->g, shape, 0.0f));
+        output(b->g, b->outer, name, model_fill(b->g, shape, 0.0f));
 }
 
 enum emac_status local_init_extend(struct graph *init, const struct local_recipe *r,
@@ -167,24 +210,24 @@ enum emac_status local_init_extend(struct graph *init, const struct local_recipe
 
 static void delta(struct building *b, const char *name, struct shape shape)
 {
-    value_id start = input(b->g, "start", name, shape), sent;
-    value_id way = minus(b, start, input(b->g, "params", name, shape));
+    value_id start = input(b->g, b->start, name, shape), sent;
+    value_id way = minus(b, start, input(b->g, b->params, name, shape));
     if (!local_has_carry(b->r)) {
         output(b->g, "delta", name, way);
         return;
     }
-    value_id kept = op2(b->g, OP_SCALE, input(b->g, "carry", name, shape), b->feedback);
+    value_id kept = op2(b->g, OP_SCALE, input(b->g, b->carry, name, shape), b->feedback);
     way = op2(b->g, OP_ADD, kept, way);
     sent = pack(b, way);
     output(b->g, "delta", name, sent);
-    output(b->g, "carry", name, minus(b, way, unpack(b, sent, &shape)));
+    output(b->g, b->carry, name, minus(b, way, unpack(b, sent, &shape)));
 }
 
 /* Of each metric of an optimiser step: "<to><metric>" = "<from><metric>" * scale. */
 static void metrics(struct graph *g, const struct graph *step, const char *from, const char *to,
                     value_id scale)
 {
-    for (uint32_t i = 0; i < graph_output_count(step); i++) {
+    for (uint32_t i = 0; step != NULL && i < graph_output_count(step); i++) {
         char in[GRAPH_NAME_MAX], out[GRAPH_NAME_MAX];
         struct graph_port port = graph_output_at(step, i);
         if (strncmp(port.name, METRICS, sizeof METRICS - 1) != 0)
@@ -205,8 +248,9 @@ enum emac_status local_delta_graph(const struct graph *init, const struct graph 
     if (local_has_carry(r))
         b.feedback = number(b.g, r->feedback);
     enum emac_status st = each_parameter(init, &b, delta, err);
-    metrics(b.g, step, "total/", "delta/metrics.",
-            graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
+    if (step != NULL)
+        metrics(b.g, step, "total/", "delta/metrics.",
+                graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
     return model_graph_end(b.g, st, out, err);
 }
 
@@ -305,15 +349,15 @@ out:
 static void outer(struct building *b, const char *name, struct shape shape)
 {
     struct graph *g = b->g;
-    value_id start = input(g, "params", name, shape);
+    value_id start = input(g, b->params, name, shape);
     value_id mean = op2(g, OP_SCALE, input(g, "sum", name, shape), b->count_inv), way = mean;
     if (local_has_momentum(b->r)) {
-        value_id u = op2(g, OP_SCALE, input(g, "outer", name, shape), b->momentum);
+        value_id u = op2(g, OP_SCALE, input(g, b->outer, name, shape), b->momentum);
         u = op2(g, OP_ADD, u, mean);
-        output(g, "outer", name, u);
+        output(g, b->outer, name, u);
         way = op2(g, OP_ADD, mean, op2(g, OP_SCALE, u, b->momentum));
     }
-    output(g, "params", name, minus(b, start, op2(g, OP_SCALE, way, b->lr)));
+    output(g, b->params, name, minus(b, start, op2(g, OP_SCALE, way, b->lr)));
 }
 
 enum emac_status local_outer_graph(const struct graph *init, const struct graph *step,

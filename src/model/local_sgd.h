@@ -11,7 +11,12 @@
  *     outer, all:           g = mean of the unpacked deltas; u' = momentum * u + g;
  *                           params' = start - lr * (g + momentum * u')  (Nesterov)
  *                           or, without momentum, params' = start - lr * g
- * Each sign is one rounding, in this order. */
+ * Each sign is one rounding, in this order.
+ *
+ * The whole model's graphs are those below. Of a stage (graph/stages.h), whose initial state has
+ * bundles "params.3" and "shared.3", they take and give these instead of "params", "start.params.3"
+ * and "start.shared.3" instead of "start", and "carry.3", "outer.3"; `step` is NULL then, for the
+ * stages' optimiser steps tell the metrics. */
 #ifndef EMAC_MODEL_LOCAL_SGD_H
 #define EMAC_MODEL_LOCAL_SGD_H
 
@@ -44,6 +49,9 @@ bool local_has_momentum(const struct local_recipe *r);
 struct optimiser_recipe;
 double local_reach(const struct local_recipe *r, const struct optimiser_recipe *steps,
                    uint64_t count);
+
+/* Numbers of all the parameters that `init` gives. */
+uint64_t local_weights(const struct graph *init);
 
 /* Add to the graph of the initial state ("params/<name>", ...) what rounds carry beside: zeros
  * "carry/<name>" and "outer/<name>", as the recipe has them. INVALID when a parameter is not f32.

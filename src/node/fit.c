@@ -43,10 +43,7 @@ static bool staged_need(struct exec *x, struct store *s, const struct job_plan *
     struct job job = p->job;
     struct job_plan *plan;
     bool done = true;
-    job.spread = SPREAD_PIPELINE;
-    job.pipeline.stages = stages;
-    job.pipeline.replicas = 1;
-    if (job_plan_new(&job, s, &plan, NULL) != EMAC_OK)
+    if (!job_set_stages(&job, stages) || job_plan_new(&job, s, &plan, NULL) != EMAC_OK)
         return false;
     for (size_t i = 0; i < plan->block_count && done; i++) {
         const struct job_block *b = &plan->block[i];
@@ -63,7 +60,8 @@ enum emac_status fit_check(struct exec *x, struct store *s, const struct job_pla
     const struct plan_program *largest = NULL;
     struct emac_err why = {0};
     uint64_t need, staged = 0;
-    uint32_t stages = p->job.spread == SPREAD_PIPELINE ? p->job.pipeline.stages + 1 : 2;
+    uint32_t stages = job_stages(&p->job) + 1;
+    struct job near = p->job;
     enum emac_status st = fit_need(x, p, &need, &largest, err);
     if (st != EMAC_OK || need <= exec_memory_max(x))
         return st;
@@ -74,8 +72,10 @@ enum emac_status fit_check(struct exec *x, struct store *s, const struct job_pla
     if (staged == 0 || staged > exec_memory_max(x))
         return emac_fail(err, st, "the job '%s', task '%s': %s", p->job.name,
                          task_kind_name(largest->kind), why.text);
+    job_set_stages(&near, stages);
     return emac_fail(err, st,
                      "the job '%s', task '%s': %s, or rigs that share the model: with spread "
-                     "{kind: pipeline, stages: %u} each needs %llu MiB",
-                     p->job.name, task_kind_name(largest->kind), why.text, stages, MIB_OF(staged));
+                     "{kind: %s, stages: %u} each needs %llu MiB",
+                     p->job.name, task_kind_name(largest->kind), why.text, job_spread_name(&near),
+                     stages, MIB_OF(staged));
 }

@@ -74,7 +74,7 @@ double predict_busy(const struct predict *p, uint32_t i);
 enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
                                 struct emac_err *err);
 /* The recipe nearest to the job's whose tasks fit `memory` bytes: a smaller micro_batch and as many
- * more of them (a step of the same size), else a pipeline of the least stages. `s` as for
+ * more of them (a step of the same size), else the least stages (job_set_stages). `s` as for
  * job_plan_new. False when there is none; *bytes is what it needs. */
 bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, struct job *out,
                      uint64_t *bytes);

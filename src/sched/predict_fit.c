@@ -118,11 +118,8 @@ bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, st
             return true;
     }
     j = *job;
-    uint32_t stages = j.spread == SPREAD_PIPELINE ? j.pipeline.stages + 1 : 2;
-    j.pipeline.replicas = j.spread == SPREAD_PIPELINE ? j.pipeline.replicas : 1;
-    j.spread = SPREAD_PIPELINE;
-    for (j.pipeline.stages = stages; j.pipeline.stages <= STAGES_MAX; j.pipeline.stages++) {
-        if (!need_of(&j, s, bytes))
+    for (uint32_t stages = job_stages(&j) + 1; stages <= STAGES_MAX; stages++) {
+        if (!job_set_stages(&j, stages) || !need_of(&j, s, bytes))
             return false;
         *out = j;
         if (*bytes <= memory)
@@ -150,8 +147,8 @@ enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_
                  "with recipe.micro_batch %u and micro_batches %u it is %llu MiB", near.micro_batch,
                  near.micro_batches, MIB_OF(less));
     else
-        snprintf(hint, sizeof hint, "with spread {kind: pipeline, stages: %u} it is %llu MiB",
-                 near.pipeline.stages, MIB_OF(less));
+        snprintf(hint, sizeof hint, "with spread {kind: %s, stages: %u} it is %llu MiB",
+                 job_spread_name(&near), near.pipeline.stages, MIB_OF(less));
     return emac_fail(err, EMAC_TOO_LARGE,
                      "no rig has the memory for '%s': a task of kind '%s' needs %llu MiB, the "
                      "largest rig may use %llu MiB for one; %s",

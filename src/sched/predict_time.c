@@ -50,10 +50,17 @@ static void spread_usual(struct job *job)
     }
 }
 
+static bool is_local(const struct job *job)
+{
+    return job->spread == SPREAD_LOCAL || job->spread == SPREAD_HYBRID;
+}
+
 /* As many replicas as there are rigs for, of those that share the micro-batches evenly. */
 static uint32_t replicas_for(const struct job *job, uint32_t rigs)
 {
-    uint32_t most = rigs < JOB_REPLICAS_MAX ? rigs : JOB_REPLICAS_MAX;
+    uint32_t stages = job_stages(job), room = rigs / stages;
+    uint32_t most = stages == 1 ? JOB_REPLICAS_MAX : JOB_LANES_MAX / stages;
+    most = room < most ? room : most;
     while (most > 1 && job->micro_batches % most != 0)
         most--;
     return most;
@@ -63,21 +70,25 @@ static uint32_t replicas_for(const struct job *job, uint32_t rigs)
 static bool local_near(const struct job *job, uint32_t rigs, uint32_t i, struct job *out)
 {
     static const enum delta_form FORMS[] = {DELTA_F32, DELTA_INT8, DELTA_INT4, DELTA_TOPK};
-    uint32_t least = job->spread == SPREAD_LOCAL ? job->local.inner_steps : 1, forms = 4;
-    enum delta_form before = job->spread == SPREAD_LOCAL ? job->local.delta : DELTA_F32;
+    bool already = is_local(job);
+    uint32_t forms = EMAC_COUNT(FORMS), times = i / forms + (already ? 0 : 1); /* of 4 */
+    enum delta_form before = already ? job->local.delta : DELTA_F32;
     *out = *job;
-    out->spread = SPREAD_LOCAL;
     out->local.delta = FORMS[i % forms];
-    out->local.inner_steps = least << (2 * (i / forms) + (job->spread != SPREAD_LOCAL) * 2);
-    if (job->spread != SPREAD_LOCAL)
+    out->local.inner_steps = (already ? job->local.inner_steps : 1) << (2 * times);
+    if (!already) {
+        out->spread = job->spread == SPREAD_PIPELINE ? SPREAD_HYBRID : SPREAD_LOCAL;
         out->local.replicas = replicas_for(job, rigs);
-    if (job->spread != SPREAD_LOCAL || out->local.delta != before)
+    }
+    if (!already || out->local.delta != before)
         spread_usual(out);
+    out->pipeline.form = job->pipeline.form;
     return out->local.replicas > 1 && out->local.delta >= before &&
            out->local.inner_steps <= job->optimiser.steps;
 }
 
 #define LOCAL_TRIES 16
+#define FORM_TRIES  2
 
 static bool form_near(const struct job *job, uint32_t i, struct job *out)
 {
@@ -89,16 +100,15 @@ static bool form_near(const struct job *job, uint32_t i, struct job *out)
 
 static bool candidate(const struct job *job, uint32_t rigs, uint32_t i, struct job *out)
 {
-    if (job->spread == SPREAD_PIPELINE && i < 2)
-        return form_near(job, i, out);
-    return job->spread != SPREAD_FEDERATED && local_near(job, rigs, i % LOCAL_TRIES, out);
+    if (i < FORM_TRIES)
+        return job_stages(job) > 1 && form_near(job, i, out);
+    return job->spread != SPREAD_FEDERATED && local_near(job, rigs, i - FORM_TRIES, out);
 }
 
 bool predict_faster(const struct job *job, struct store *s, const struct predict_rig *rig,
                     uint32_t rigs, double seconds, struct job *out, double *took_s)
 {
-    uint32_t tries = job->spread == SPREAD_PIPELINE ? 2 : LOCAL_TRIES;
-    for (uint32_t i = 0; i < tries; i++)
+    for (uint32_t i = 0; i < FORM_TRIES + LOCAL_TRIES; i++)
         if (candidate(job, rigs, i, out) && job_took(out, s, rig, rigs, took_s) &&
             *took_s <= seconds)
             return true;
@@ -113,15 +123,17 @@ static void hint_write(char hint[HINT_MAX], const struct job *near, double secon
 {
     static const char *const DELTAS[DELTA_FORMS] = {
         [DELTA_F32] = "f32", [DELTA_INT8] = "int8", [DELTA_INT4] = "int4", [DELTA_TOPK] = "topk"};
-    if (near->spread == SPREAD_PIPELINE)
-        snprintf(hint, HINT_MAX, "with spread.activations %s it would take %.0f s",
-                 near->pipeline.form == STAGE_BF16 ? "bf16" : "int8", seconds);
-    else
-        snprintf(
-            hint, HINT_MAX,
-            "with spread {kind: local, replicas: %u, inner_steps: %u, delta: %s} it would take "
-            "%.0f s",
-            near->local.replicas, near->local.inner_steps, DELTAS[near->local.delta], seconds);
+    static const char *const ACTIVATIONS[STAGE_FORMS] = {
+        [STAGE_F32] = "f32", [STAGE_BF16] = "bf16", [STAGE_INT8] = "int8"};
+    char stages[64] = "", replicas[96] = "";
+    if (job_stages(near) > 1)
+        snprintf(stages, sizeof stages, ", stages: %u, activations: %s", near->pipeline.stages,
+                 ACTIVATIONS[near->pipeline.form]);
+    if (is_local(near))
+        snprintf(replicas, sizeof replicas, ", replicas: %u, inner_steps: %u, delta: %s",
+                 near->local.replicas, near->local.inner_steps, DELTAS[near->local.delta]);
+    snprintf(hint, HINT_MAX, "with spread {kind: %s%s%s} it would take %.0f s",
+             job_spread_name(near), stages, replicas, seconds);
 }
 
 static bool links_thin(const struct predict_rig *rig, uint32_t rigs)

@@ -136,3 +136,24 @@ enum emac_status job_check(const struct job *job, struct emac_err *err)
                          "empty");
     return job_on_records(job) ? records_check(job, err) : corpus_check(job, err);
 }
+
+uint32_t job_stages(const struct job *job)
+{
+    return job->spread == SPREAD_PIPELINE || job->spread == SPREAD_HYBRID ? job->pipeline.stages
+                                                                          : 1;
+}
+
+bool job_set_stages(struct job *job, uint32_t stages)
+{
+    bool whole = job_stages(job) == 1;
+    if (job->spread == SPREAD_FEDERATED)
+        return false;
+    if (whole) {
+        bool replicas = job->spread == SPREAD_LOCAL;
+        job->spread = replicas ? SPREAD_HYBRID : SPREAD_PIPELINE;
+        job->pipeline.form = STAGE_F32;
+        job->pipeline.replicas = replicas ? 0 : 1;
+    }
+    job->pipeline.stages = stages;
+    return true;
+}

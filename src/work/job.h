@@ -50,7 +50,8 @@
 #define JOB_FEATURES_MAX      (1u << 26) /* micro_batch * numbers of a record */
 #define JOB_PARAMETERS_MAX    ((uint64_t)1 << 31) /* weights of the model: fewer than this */
 #define JOB_DATA_SIZE_MAX     ((uint64_t)1 << 50)
-#define JOB_REPLICAS_MAX      32    /* so that their state fits PLAN_VALUES_MAX */
+#define JOB_REPLICAS_MAX      32 /* so that their state fits PLAN_VALUES_MAX */
+#define JOB_LANES_MAX         16 /* replicas times stages of spread hybrid, for the same reason */
 #define JOB_BYTES_MAX         16384 /* of the canonical form */
 
 /* What is trained; work/family.h says what each means. */
@@ -60,7 +61,14 @@ enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
 enum job_purpose { PURPOSE_COMMERCIAL, PURPOSE_RESEARCH };
 
 /* How training is spread; each has its planner (work/planner.h). */
-enum job_spread { SPREAD_SYNC, SPREAD_PIPELINE, SPREAD_LOCAL, SPREAD_FEDERATED, SPREADS_COUNT };
+enum job_spread {
+    SPREAD_SYNC,
+    SPREAD_PIPELINE,
+    SPREAD_LOCAL,
+    SPREAD_FEDERATED,
+    SPREAD_HYBRID,
+    SPREADS_COUNT
+};
 
 /* Which state's parameters become the model: the last, or those of the least held-out loss. */
 enum job_keep { KEEP_LAST, KEEP_BEST };
@@ -83,7 +91,7 @@ struct job {
     uint32_t seq_len;          /* T */
     uint32_t micro_batch;      /* B sequences, or records */
     uint32_t micro_batches;    /* M a step */
-    struct local_recipe local; /* spread local; federated, with a replica a shard */
+    struct local_recipe local; /* spread local, hybrid; federated, with a replica a shard */
     struct cid shards;         /* spread federated: work/shards.h */
     double
         worsen; /* share of the held-out loss by which a round may be worse than the best; 0: any */
@@ -147,6 +155,13 @@ void job_id(char out[JOB_ID_MAX], const struct cid *job_cid);
 
 /* Byte ranges of a corpus: training [0, train_end), held-out [train_end, size). */
 uint64_t job_train_end(const struct job *job);
+/* Into how many stages the model is cut; 1: it is whole. Cut it into so many: false when that
+ * cannot be. Local SGD becomes hybrid, with the same replicas and so the same result, else a
+ * pipeline. */
+uint32_t job_stages(const struct job *job);
+bool job_set_stages(struct job *job, uint32_t stages);
+/* The word for job.spread: "sync". */
+const char *job_spread_name(const struct job *job);
 /* Held-out micro-batches: min(eval_batches, what fits), may be 0. */
 uint32_t job_eval_batches(const struct job *job);
 /* What a step's work is counted in: tokens of a text job, samples (records) of one on a data set.

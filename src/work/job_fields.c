@@ -33,17 +33,16 @@ static const char *const PURPOSES[] = {
 static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync",
                                       [SPREAD_PIPELINE] = "pipeline",
                                       [SPREAD_LOCAL] = "local",
-                                      [SPREAD_FEDERATED] = "federated"};
+                                      [SPREAD_FEDERATED] = "federated",
+                                      [SPREAD_HYBRID] = "hybrid"};
 static const char *const FORMS[] = {
     [STAGE_F32] = "f32", [STAGE_BF16] = "bf16", [STAGE_INT8] = "int8"};
 
 static const char *const DELTAS[] = {
     [DELTA_F32] = "f32", [DELTA_INT8] = "int8", [DELTA_INT4] = "int4", [DELTA_TOPK] = "topk"};
 
-#define IN_PIPELINE                                                                                \
-    {                                                                                              \
-        AT(spread), 1u << SPREAD_PIPELINE                                                          \
-    }
+#define STAGED   .when = {AT(spread), 1 << SPREAD_PIPELINE | 1 << SPREAD_HYBRID}
+#define PIPELINE .when = {AT(spread), 1 << SPREAD_PIPELINE}
 
 static const char *const OPTIMISERS[] = {[OPTIMISER_ADAMW] = "adamw",
                                          [OPTIMISER_SGD] = "sgd",
@@ -67,7 +66,7 @@ enum {
 #define OPTIMISER(set) .when = {AT(optimiser.kind), (set)}
 #define SCHEDULE(set)  .when = {AT(optimiser.schedule), (set)}
 
-#define LOCAL      .when = {AT(spread), 1 << SPREAD_LOCAL}
+#define LOCAL      .when = {AT(spread), 1 << SPREAD_LOCAL | 1 << SPREAD_HYBRID}
 #define FEDERATED  .when = {AT(spread), 1 << SPREAD_FEDERATED}
 #define DELTA(set) .when = {AT(local.delta), (set)}
 #define DENSE      (1 << DELTA_F32 | 1 << DELTA_INT8 | 1 << DELTA_INT4)
@@ -187,12 +186,9 @@ const struct job_field JOB_FIELDS[] = {
      .joined = true},
     {"recipe", "keep", FIELD_CHOICE, NEED_DEFAULT, AT(keep), CHOICE(KEEPS), .joined = true},
     {"spread", "kind", FIELD_CHOICE, NEED_DEFAULT, AT(spread), CHOICE(SPREADS), .joined = true},
-    {"spread", "stages", FIELD_U32, NEED_MUST, AT(pipeline.stages), 2, STAGES_MAX,
-     .when = IN_PIPELINE},
-    {"spread", "activations", FIELD_CHOICE, NEED_DEFAULT, AT(pipeline.form), CHOICE(FORMS),
-     .when = IN_PIPELINE},
-    {"spread", "replicas", FIELD_U32, NEED_DEFAULT, AT(pipeline.replicas), 1, 16, 1,
-     .when = IN_PIPELINE},
+    {"spread", "stages", FIELD_U32, NEED_MUST, AT(pipeline.stages), 2, STAGES_MAX, STAGED},
+    {"spread", "activations", FIELD_CHOICE, NEED_DEFAULT, AT(pipeline.form), CHOICE(FORMS), STAGED},
+    {"spread", "replicas", FIELD_U32, NEED_DEFAULT, AT(pipeline.replicas), 1, 16, 1, PIPELINE},
     {"spread", "replicas", FIELD_U32, NEED_MUST, AT(local.replicas), 1, JOB_REPLICAS_MAX, LOCAL},
     {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX, LOCAL},
     {"spread", "delta", FIELD_CHOICE, NEED_DEFAULT, AT(local.delta), .usual = DELTA_F32,
@@ -506,6 +502,22 @@ static bool is_given(const bool *given, size_t offset)
     return any;
 }
 
+const char *job_spread_name(const struct job *job)
+{
+    EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
+    return SPREADS[job->spread];
+}
+
+/* A tenth of the steps; of hybrid a number after which replicas come together. */
+static uint32_t usual_checkpoints(const struct job *job)
+{
+    uint32_t steps = job->optimiser.steps, each = job->local.inner_steps;
+    uint32_t tenth = steps < 10 ? 1 : steps / 10;
+    if (job->spread != SPREAD_HYBRID || each == 0 || each >= steps)
+        return job->spread == SPREAD_HYBRID ? steps : tenth;
+    return tenth <= each ? each : tenth / each * each;
+}
+
 void job_fill_derived(struct job *job, const bool *given)
 {
     struct llama_config *m = &job->model;
@@ -520,7 +532,7 @@ void job_fill_derived(struct job *job, const bool *given)
         job->optimiser.decay_steps =
             job->optimiser.schedule == SCHEDULE_WSD ? job->optimiser.steps / 5 : 0;
     if (!is_given(given, AT(checkpoint_every)))
-        job->checkpoint_every = job->optimiser.steps < 10 ? 1 : job->optimiser.steps / 10;
+        job->checkpoint_every = usual_checkpoints(job);
     m->head_dim = m->heads == 0 ? 0 : m->hidden_size / m->heads;
     m->max_positions = job->seq_len;
 }
@@ -548,6 +560,33 @@ static enum emac_status replicas_misfit(const struct job *job, struct emac_err *
         batches, replicas, less == 0 || more <= JOB_MICRO_BATCHES_MAX ? more : less, divisor);
 }
 
+/* Between inner steps there is no model that could be kept or measured. */
+static enum emac_status meets_check(const struct job *job, const char *field, uint32_t every,
+                                    struct emac_err *err)
+{
+    uint32_t each = job->local.inner_steps, less = every / each * each;
+    if (every % each == 0 || every == job->optimiser.steps)
+        return EMAC_OK;
+    return emac_fail(
+        err, EMAC_INVALID,
+        "recipe.%s %u must be a multiple of spread.inner_steps %u, after which replicas "
+        "come together: take %u",
+        field, every, each, less == 0 ? each : less);
+}
+
+static enum emac_status hybrid_check(const struct job *job, struct emac_err *err)
+{
+    uint32_t stages = job->pipeline.stages, most = JOB_LANES_MAX / stages;
+    if (job->local.replicas > most)
+        return emac_fail(err, EMAC_INVALID,
+                         "%u replicas of %u stages are too many, at most %u in all: take %u "
+                         "replicas, or %u stages",
+                         job->local.replicas, stages, JOB_LANES_MAX, most,
+                         JOB_LANES_MAX / job->local.replicas);
+    enum emac_status st = meets_check(job, "checkpoint_every", job->checkpoint_every, err);
+    return st == EMAC_OK ? meets_check(job, "eval_every", job->eval_every, err) : st;
+}
+
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
 {
     const struct optimiser_recipe *r = &job->optimiser;
@@ -569,8 +608,12 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     if (job->spread == SPREAD_FEDERATED && job_on_records(job))
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "spread federated is for texts: a data set has no shards");
-    if (job->spread == SPREAD_LOCAL && job->micro_batches % job->local.replicas != 0)
+    if ((job->spread == SPREAD_LOCAL || job->spread == SPREAD_HYBRID) &&
+        job->micro_batches % job->local.replicas != 0)
         return replicas_misfit(job, err);
+    enum emac_status st = job->spread == SPREAD_HYBRID ? hybrid_check(job, err) : EMAC_OK;
+    if (st != EMAC_OK)
+        return st;
     if (job->heldout >= 0.5)
         return emac_fail(err, EMAC_INVALID, "data.heldout must be less than 0.5, not %.15g",
                          job->heldout);
@@ -581,12 +624,13 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
 static enum emac_status tune_check(const struct job *job, struct emac_err *err)
 {
     bool partly = job->tune.kind == TUNE_HEAD || job->tune.kind == TUNE_LORA;
-    if (!partly || job->spread != SPREAD_PIPELINE)
+    bool staged = job->spread == SPREAD_PIPELINE || job->spread == SPREAD_HYBRID;
+    if (!partly || !staged)
         return EMAC_OK;
     return emac_fail(err, EMAC_INVALID,
-                     "base.train '%s' does not go with spread.kind 'pipeline': take 'sync', which "
+                     "base.train '%s' does not go with spread.kind '%s': take 'sync', which "
                      "moves only what is trained, or base.train 'full'",
-                     tune_kind_name(job->tune.kind));
+                     tune_kind_name(job->tune.kind), job_spread_name(job));
 }
 
 enum emac_status job_check_fields(const struct job *job, struct emac_err *err)

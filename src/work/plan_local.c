@@ -150,17 +150,29 @@ out:
     return st;
 }
 
-static uint64_t weights_of(const struct graph *init)
+enum emac_status plan_outer_add(struct plan_building *b, enum task_kind kind, uint32_t part,
+                                const struct graph *outer, const struct graph *decode,
+                                uint32_t replicas, double reach, struct emac_err *err)
 {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < graph_output_count(init); i++) {
-        const struct graph_port port = graph_output_at(init, i);
-        size_t n = 0;
-        bool ok = shape_count(&port.shape, &n);
-        EMAC_ASSERT(ok);
-        sum += strncmp(port.name, "params/", 7) == 0 ? n : 0;
+    struct program program = {
+        .kind = PROGRAM_APPLY, .has_decode = decode != NULL, .max_norm = reach};
+    struct plan_program row = {.kind = kind, .part = part, .flops = graph_flops(outer)};
+    struct bundle layout;
+    enum emac_status st;
+    EMAC_TRY(st, plan_bundles_note(&row, outer, err));
+    EMAC_TRY(st, plan_graph_add(b, kind, outer, &program.graph, err));
+    if (decode != NULL) {
+        EMAC_TRY(st, plan_graph_add(b, kind, decode, &program.decode, err));
+        row.flops += graph_flops(decode) * replicas;
+        st = bundle_layout(decode, false, "part", &layout, err);
+        row.part_bytes = layout.size;
+        bundle_release(&layout);
+        EMAC_TRY(st, st);
     }
-    return sum;
+    EMAC_TRY(st, plan_program_put(b, &program, &row.cid, err));
+    plan_program_take(b, &row);
+out:
+    return st;
 }
 
 /* A delta that no replica can have made is refused; a federated one was clipped instead. */
@@ -168,28 +180,9 @@ static enum emac_status outer_add(struct plan_building *b, const struct local_gr
                                   struct emac_err *err)
 {
     const struct local_recipe r = recipe_of(b->p);
-    struct program outer = {
-        .kind = PROGRAM_APPLY,
-        .has_decode = g->decode != NULL,
-        .max_norm =
-            is_federated(b->p) ? 0 : local_reach(&r, &b->p->job.optimiser, weights_of(g->init))};
-    struct plan_program row = {.kind = TASK_STEP, .flops = graph_flops(g->outer)};
-    struct bundle part;
-    enum emac_status st;
-    EMAC_TRY(st, plan_bundles_note(&row, g->outer, err));
-    EMAC_TRY(st, plan_graph_add(b, TASK_STEP, g->outer, &outer.graph, err));
-    if (g->decode != NULL) {
-        EMAC_TRY(st, plan_graph_add(b, TASK_STEP, g->decode, &outer.decode, err));
-        row.flops += graph_flops(g->decode) * r.replicas;
-        st = bundle_layout(g->decode, false, "part", &part, err);
-        row.part_bytes = part.size;
-        bundle_release(&part);
-        EMAC_TRY(st, st);
-    }
-    EMAC_TRY(st, plan_program_put(b, &outer, &row.cid, err));
-    plan_program_take(b, &row);
-out:
-    return st;
+    double reach =
+        is_federated(b->p) ? 0 : local_reach(&r, &b->p->job.optimiser, local_weights(g->init));
+    return plan_outer_add(b, TASK_STEP, 0, g->outer, g->decode, r.replicas, reach, err);
 }
 
 static enum emac_status admit_add(struct plan_building *b, const struct local_graphs *g, uint32_t m,

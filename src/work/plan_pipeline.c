@@ -10,14 +10,17 @@
  * Every task takes what is there by name, so there is no order but that of the data; that a stage
  * goes forward with no more than WINDOW micro-batches that it has not brought back bounds what lies
  * about, and makes the usual order: one forward, one backward (Narayanan et al. 2019). A replica of
- * a stage is one more rig that may hold it. */
+ * a stage is one more rig that may hold it.
+ *
+ * Spread "hybrid" has several such pipelines side by side, lanes, each with weights of its own and
+ * its share of the step's micro-batches; what happens between them is in plan_hybrid.c. A task's
+ * micro-batch says which lane it is of. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "graph/stages.h"
-#include "work/planner_impl.h"
+#include "work/plan_pipeline.h"
 
 /* Micro-batches under way in stage s: those that fill the stages behind it, twice, so that
  * transfers hide behind work. */
@@ -51,11 +54,10 @@ static enum emac_status stage_program_add(struct plan_building *b, const struct 
 }
 
 static enum emac_status stage_add(struct plan_building *b, const struct stages *st, uint32_t s,
-                                  const struct graph *init, const struct graph *train,
-                                  const struct graph *step, struct emac_err *err)
+                                  const struct graph *train, const struct graph *step,
+                                  struct emac_err *err)
 {
     enum emac_status status;
-    EMAC_TRY(status, stage_program_add(b, st, TASK_INIT, stage_init, init, s, err));
     if (s + 1 < st->count)
         EMAC_TRY(status, stage_program_add(b, st, TASK_FORWARD, stage_forward, train, s, err));
     EMAC_TRY(status, stage_program_add(b, st, TASK_BACKWARD, stage_backward, train, s, err));
@@ -65,7 +67,8 @@ out:
     return status;
 }
 
-static enum emac_status build(struct plan_building *b, struct emac_err *err)
+enum emac_status pipeline_build(struct plan_building *b, pipeline_stage_fn *more,
+                                struct emac_err *err)
 {
     const struct job *job = &b->p->job;
     struct graph *init = NULL, *train = NULL, *step = NULL, *join = NULL;
@@ -75,8 +78,10 @@ static enum emac_status build(struct plan_building *b, struct emac_err *err)
     EMAC_TRY(status, b->family->graph_train(job, &train, err));
     EMAC_TRY(status, b->family->graph_step(job, &step, err));
     EMAC_TRY(status, stages_plan(train, job->pipeline.stages, job->pipeline.form, &st, err));
-    for (uint32_t s = 0; s < st.count; s++)
-        EMAC_TRY(status, stage_add(b, &st, s, init, train, step, err));
+    for (uint32_t s = 0; s < st.count; s++) {
+        EMAC_TRY(status, stage_add(b, &st, s, train, step, err));
+        EMAC_TRY(status, more(b, &st, s, init, err));
+    }
     EMAC_TRY(status, stages_join(&st, init, &join, err));
     status = plan_program_add(b, TASK_JOIN, 0, join, NULL, err);
 out:
@@ -88,6 +93,17 @@ out:
     return status;
 }
 
+static enum emac_status init_add(struct plan_building *b, const struct stages *st, uint32_t s,
+                                 const struct graph *init, struct emac_err *err)
+{
+    return stage_program_add(b, st, TASK_INIT, stage_init, init, s, err);
+}
+
+static enum emac_status build(struct plan_building *b, struct emac_err *err)
+{
+    return pipeline_build(b, init_add, err);
+}
+
 static uint32_t rounds(const struct job *job)
 {
     return job->optimiser.steps;
@@ -95,9 +111,14 @@ static uint32_t rounds(const struct job *job)
 
 /* ---- what is there ---- */
 
+uint32_t pipeline_lanes(const struct job *job)
+{
+    return job->spread == SPREAD_HYBRID ? job->local.replicas : 1;
+}
+
 /* The stage and micro-batch of a result lie in its range: {first: m, count: s}. */
-static const struct plan_result *result_of(const struct plan_state *st, enum task_kind kind,
-                                           uint32_t s, uint32_t m)
+const struct plan_result *pipeline_result(const struct plan_state *st, enum task_kind kind,
+                                          uint32_t s, uint32_t m)
 {
     for (uint32_t i = 0; i < st->result_count; i++) {
         const struct plan_result *r = &st->result[i];
@@ -107,35 +128,33 @@ static const struct plan_result *result_of(const struct plan_state *st, enum tas
     return NULL;
 }
 
-/* The round's results, by stage and micro-batch. */
-struct round {
-    struct planning *g;
-    uint32_t stages, batches;
-    const struct plan_result **forward, **backward; /* [stages][batches] */
-    const struct plan_result *reduce[STAGES_MAX], *step[STAGES_MAX], *join;
-    uint32_t back[STAGES_MAX]; /* how many micro-batches the stage brought back */
-};
-
-static void round_note(struct round *r, const struct plan_result *x)
+static void round_note(struct pipeline_round *r, const struct plan_result *x)
 {
     uint32_t s = x->range.count, m = x->range.first;
     if (x->kind == TASK_EVAL || x->kind == TASK_SCORE)
         return; /* beside the round */
-    EMAC_ASSERT(s < r->stages && m < r->batches);
-    size_t at = (size_t)s * r->batches + m;
+    EMAC_ASSERT(s < r->stages && m < r->lanes * r->batches);
+    size_t at = (size_t)s * r->lanes * r->batches + m;
+    struct pipeline_lane *lane = &r->lane[m / r->batches];
     switch (x->kind) {
     case TASK_FORWARD:
         r->forward[at] = x;
         break;
     case TASK_BACKWARD:
-        r->back[s] += r->backward[at] == NULL;
+        lane->back[s] += r->backward[at] == NULL;
         r->backward[at] = x;
         break;
     case TASK_REDUCE:
-        r->reduce[s] = x;
+        lane->reduce[s] = x;
         break;
     case TASK_UPDATE:
-        r->step[s] = x;
+        lane->step[s] = x;
+        break;
+    case TASK_DELTA:
+        lane->delta[s] = x;
+        break;
+    case TASK_OUTER:
+        r->outer[s] = x;
         break;
     case TASK_JOIN:
         r->join = x;
@@ -145,12 +164,15 @@ static void round_note(struct round *r, const struct plan_result *x)
     }
 }
 
-static enum emac_status round_init(struct round *r, struct planning *g, struct emac_err *err)
+enum emac_status pipeline_round_init(struct pipeline_round *r, struct planning *g,
+                                     struct emac_err *err)
 {
     const struct job *job = &g->p->job;
     size_t cells = (size_t)job->pipeline.stages * job->micro_batches;
     enum emac_status st;
-    *r = (struct round){.g = g, .stages = job->pipeline.stages, .batches = job->micro_batches};
+    *r = (struct pipeline_round){
+        .g = g, .stages = job->pipeline.stages, .lanes = pipeline_lanes(job)};
+    r->batches = job->micro_batches / r->lanes;
     EMAC_TRY(st, emac_alloc(&r->forward, cells, sizeof(void *), err));
     EMAC_TRY(st, emac_alloc(&r->backward, cells, sizeof(void *), err));
     for (uint32_t i = 0; i < g->st->result_count; i++)
@@ -159,14 +181,36 @@ out:
     return st;
 }
 
-static void round_release(struct round *r)
+void pipeline_round_release(struct pipeline_round *r)
 {
     free(r->forward);
     free(r->backward);
 }
 
+static size_t cell(const struct pipeline_round *r, uint32_t s, uint32_t m)
+{
+    return (size_t)s * r->lanes * r->batches + m;
+}
+
+void pipeline_value_name(char out[TASK_NAME_MAX], const char *name, uint32_t lane)
+{
+    int n = snprintf(out, TASK_NAME_MAX, "%s.%u", name, lane);
+    EMAC_ASSERT(n > 0 && n < TASK_NAME_MAX);
+}
+
+const struct cid *pipeline_value(const struct job_plan *p, const struct plan_state *st,
+                                 const char *name, uint32_t lane)
+{
+    char own[TASK_NAME_MAX];
+    if (p->job.spread != SPREAD_HYBRID)
+        return plan_value(st, name);
+    pipeline_value_name(own, name, lane);
+    return plan_value(st, own);
+}
+
 /* "act.1.2" -> 1, if the bundle is of that kind and the number is a stage. */
-static bool bundle_stage(const struct round *r, const char *name, const char *kind, uint32_t *stage)
+bool pipeline_bundle(const struct pipeline_round *r, const char *name, const char *kind,
+                     uint32_t *stage)
 {
     size_t n = strlen(kind);
     if (strncmp(name, kind, n) != 0 || name[n] != '.')
@@ -177,24 +221,27 @@ static bool bundle_stage(const struct round *r, const char *name, const char *ki
 }
 
 /* Where a task of micro-batch m finds its input; NULL: it is not there yet. */
-static const struct cid *input_of(const struct round *r, enum task_kind kind, const char *name,
-                                  uint32_t m)
+static const struct cid *input_of(const struct pipeline_round *r, enum task_kind kind,
+                                  const char *name, uint32_t m)
 {
     const struct plan_result *from = NULL;
+    const struct pipeline_lane *lane = &r->lane[m / r->batches];
     uint32_t s;
+    if (kind == TASK_DELTA || kind == TASK_OUTER)
+        return hybrid_input(r, kind, name, m / r->batches);
     if (strcmp(name, "tables") == 0)
         return &r->g->p->tables;
-    if (bundle_stage(r, name, "act", &s))
-        from = r->forward[(size_t)s * r->batches + m];
-    else if (bundle_stage(r, name, "back", &s))
-        from = r->backward[(size_t)s * r->batches + m];
-    else if (bundle_stage(r, name, "squares", &s))
-        from = r->reduce[s];
+    if (pipeline_bundle(r, name, "act", &s))
+        from = r->forward[cell(r, s, m)];
+    else if (pipeline_bundle(r, name, "back", &s))
+        from = r->backward[cell(r, s, m)];
+    else if (pipeline_bundle(r, name, "squares", &s))
+        from = lane->reduce[s];
     else if (kind == TASK_JOIN &&
-             (bundle_stage(r, name, "params", &s) || bundle_stage(r, name, "shared", &s)))
-        from = r->step[s];
+             (pipeline_bundle(r, name, "params", &s) || pipeline_bundle(r, name, "shared", &s)))
+        from = r->g->p->job.spread == SPREAD_HYBRID ? r->outer[s] : lane->step[s];
     else
-        return plan_value(r->g->st, name);
+        return pipeline_value(r->g->p, r->g->st, name, m / r->batches);
     return from == NULL ? NULL : plan_output(from, name);
 }
 
@@ -202,27 +249,48 @@ static const struct cid *input_of(const struct round *r, enum task_kind kind, co
 
 /* A stage is where its optimiser's state is: weights also go to whom a checkpoint or a check takes
  * them. */
-static const struct cid *stage_anchor(const struct round *r, uint32_t s)
+static const struct cid *stage_anchor(const struct pipeline_round *r, uint32_t s, uint32_t lane)
 {
     static const char *const KINDS[] = {"opt", "params"}; /* an optimiser may have no state */
     const struct cid *found = NULL;
     for (size_t i = 0; i < EMAC_COUNT(KINDS) && found == NULL; i++) {
         char name[TASK_NAME_MAX];
         snprintf(name, sizeof name, "%s.%u", KINDS[i], s);
-        found = plan_value(r->g->st, name);
+        found = pipeline_value(r->g->p, r->g->st, name, lane);
     }
     EMAC_ASSERT(found != NULL); /* each stage has weights of its own */
     return found;
 }
 
-/* Add the want unless an input is missing, no room is left or it has a result; NULL then. The
- * micro-batch is part of every task, for two may have equal inputs. */
-static struct plan_want *want_add(struct round *r, enum task_kind kind, uint32_t s, uint32_t m,
-                                  const char *slot)
+/* How many rigs may hold a stage: all lanes begin with one state, then each has its own. */
+static uint32_t holders_of(const struct planning *g)
+{
+    const struct job *job = &g->p->job;
+    if (job->spread != SPREAD_HYBRID)
+        return job->pipeline.replicas;
+    return g->st->step == 0 ? g->workers : 1;
+}
+
+static void want_place(const struct pipeline_round *r, struct plan_want *w, uint32_t s,
+                       uint32_t lane)
+{
+    const struct task_kind_info *info = task_kind_info(w->kind);
+    uint32_t replicas = r->g->p->job.pipeline.replicas;
+    if (info->staged)
+        w->anchor = *stage_anchor(r, s, lane);
+    w->holders = holders_of(r->g);
+    w->copies = w->kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
+    w->owner = plan_owner(r->g, lane * r->stages + s);
+    w->placed = replicas <= 1 && info->staged;
+}
+
+/* The micro-batch is part of every task, for two may have equal inputs. */
+struct plan_want *pipeline_want(struct pipeline_round *r, enum task_kind kind, uint32_t s,
+                                uint32_t m, const char *slot)
 {
     const struct plan_program *program = plan_program_part(r->g->p, kind, s);
     struct plan_bundle input[TASK_INPUTS_MAX + 1];
-    uint32_t count = program->input_count, replicas = r->g->p->job.pipeline.replicas;
+    uint32_t count = program->input_count;
     memcpy(input, program->input, count * sizeof *input);
     if (program->map)
         emac_strcpy(input[count++].name, sizeof input->name, "data");
@@ -238,28 +306,23 @@ static struct plan_want *want_add(struct round *r, enum task_kind kind, uint32_t
                        strcmp(input[i].name, "data") == 0 ? &r->g->p->job.data
                                                           : input_of(r, kind, input[i].name, m));
     w->range = (struct tree_range){m, s};
-    if (task_kind_info(kind)->staged)
-        w->anchor = *stage_anchor(r, s);
-    w->holders = replicas;
-    w->copies = kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
-    w->owner = plan_owner(r->g, s);
-    w->placed = replicas == 1 && task_kind_info(kind)->staged;
+    want_place(r, w, s, m / r->batches);
     w->task.step = r->g->st->step;
     w->task.first = m;
     w->task.count = program->map ? 1 : 0;
     return w;
 }
 
-static void want_pass(struct round *r, enum task_kind kind, const char *name, uint32_t s,
+static void want_pass(struct pipeline_round *r, enum task_kind kind, const char *name, uint32_t s,
                       uint32_t m)
 {
     char slot[SLOT_MAX];
     snprintf(slot, sizeof slot, "%s/%06u/%u.%u", name, r->g->st->step, s, m);
-    want_add(r, kind, s, m, slot);
+    pipeline_want(r, kind, s, m, slot);
 }
 
-static enum emac_status parts_give(struct plan_want *w, uint32_t total, uint32_t count,
-                                   struct emac_err *err)
+enum emac_status pipeline_parts(struct plan_want *w, uint32_t total, uint32_t count,
+                                struct emac_err *err)
 {
     enum emac_status st = emac_alloc(&w->task.part, count, sizeof *w->task.part, err);
     w->task.total = total;
@@ -267,85 +330,111 @@ static enum emac_status parts_give(struct plan_want *w, uint32_t total, uint32_t
     return st;
 }
 
-static enum emac_status want_reduce(struct round *r, uint32_t s, struct emac_err *err)
+/* Of a lone pipeline without the lane, as ever. */
+void pipeline_slot(const struct pipeline_round *r, char out[SLOT_MAX], enum task_kind kind,
+                   uint32_t s, uint32_t lane)
+{
+    const char *name = task_kind_name(kind);
+    if (r->g->p->job.spread == SPREAD_HYBRID)
+        snprintf(out, SLOT_MAX, "%s/%06u/%u.%u", name, r->g->st->step, s, lane);
+    else
+        snprintf(out, SLOT_MAX, "%s/%06u/%u", name, r->g->st->step, s);
+}
+
+static enum emac_status want_reduce(struct pipeline_round *r, uint32_t s, uint32_t lane,
+                                    struct emac_err *err)
 {
     char slot[SLOT_MAX];
-    if (r->back[s] < r->batches || r->reduce[s] != NULL)
+    const struct pipeline_lane *l = &r->lane[lane];
+    if (l->back[s] < r->batches || l->reduce[s] != NULL)
         return EMAC_OK;
-    snprintf(slot, sizeof slot, "reduce/%06u/%u", r->g->st->step, s);
-    struct plan_want *w = want_add(r, TASK_REDUCE, s, 0, slot);
+    pipeline_slot(r, slot, TASK_REDUCE, s, lane);
+    struct plan_want *w = pipeline_want(r, TASK_REDUCE, s, lane * r->batches, slot);
     if (w == NULL)
         return EMAC_OK;
-    enum emac_status st = parts_give(w, r->batches, r->batches, err);
-    for (uint32_t m = 0; m < r->batches && st == EMAC_OK; m++)
-        w->task.part[m] =
-            (struct task_part){m, 1, *plan_output(r->backward[(size_t)s * r->batches + m], "sum")};
+    enum emac_status st = pipeline_parts(w, r->batches, r->batches, err);
+    for (uint32_t m = 0; m < r->batches && st == EMAC_OK; m++) {
+        const struct plan_result *back = r->backward[cell(r, s, lane * r->batches + m)];
+        w->task.part[m] = (struct task_part){m, 1, *plan_output(back, "sum")};
+    }
     return st;
 }
 
-static void args_give(const struct round *r, struct task *t, const struct plan_program *program)
+static void args_give(const struct pipeline_round *r, struct task *t,
+                      const struct plan_program *program)
 {
     struct task all = {0};
-    task_optimiser_args(&all, &r->g->p->job, r->g->st->step);
+    task_optimiser_args(&all, &r->g->p->job, r->g->st->step, r->batches);
     for (uint32_t i = 0; i < all.arg_count; i++)
         for (uint32_t k = 0; k < program->arg_count; k++)
             if (strcmp(all.arg[i].name, program->arg[k]) == 0)
                 t->arg[t->arg_count++] = all.arg[i];
 }
 
-static enum emac_status want_step(struct round *r, uint32_t s, struct emac_err *err)
+static enum emac_status want_step(struct pipeline_round *r, uint32_t s, uint32_t lane,
+                                  struct emac_err *err)
 {
     char slot[SLOT_MAX];
-    if (r->reduce[s] == NULL || r->step[s] != NULL)
+    const struct pipeline_lane *l = &r->lane[lane];
+    if (l->reduce[s] == NULL || l->step[s] != NULL)
         return EMAC_OK;
-    snprintf(slot, sizeof slot, "update/%06u/%u", r->g->st->step, s);
-    struct plan_want *w = want_add(r, TASK_UPDATE, s, 0, slot);
+    pipeline_slot(r, slot, TASK_UPDATE, s, lane);
+    struct plan_want *w = pipeline_want(r, TASK_UPDATE, s, lane * r->batches, slot);
     if (w == NULL)
         return EMAC_OK;
     args_give(r, &w->task, plan_program_part(r->g->p, TASK_UPDATE, s));
-    enum emac_status st = parts_give(w, r->batches, 1, err);
+    enum emac_status st = pipeline_parts(w, r->batches, 1, err);
     if (st == EMAC_OK)
-        w->task.part[0] = (struct task_part){0, r->batches, *plan_output(r->reduce[s], "sum")};
+        w->task.part[0] = (struct task_part){0, r->batches, *plan_output(l->reduce[s], "sum")};
     return st;
 }
 
-static void want_join(struct round *r)
+void pipeline_want_join(struct pipeline_round *r)
 {
     char slot[SLOT_MAX];
     if (r->join != NULL || !plan_whole_after(r->g->p, r->g->st))
         return;
     snprintf(slot, sizeof slot, "join/%06u", r->g->st->step);
-    want_add(r, TASK_JOIN, 0, 0, slot);
+    pipeline_want(r, TASK_JOIN, 0, 0, slot);
 }
 
-/* Backward before forward, early micro-batches before late ones. */
-static void want_passes(struct round *r)
+/* Backward before forward, early micro-batches before late ones; lanes side by side. */
+void pipeline_passes(struct pipeline_round *r)
 {
-    for (uint32_t m = 0; m < r->batches; m++) {
+    for (uint32_t i = 0; i < r->lanes * r->batches; i++) {
+        uint32_t lane = i % r->lanes, m = i / r->lanes, at = lane * r->batches + m;
         for (uint32_t s = r->stages; s-- > 0;) {
-            size_t at = (size_t)s * r->batches + m;
-            if (r->backward[at] == NULL)
-                want_pass(r, TASK_BACKWARD, "bwd", s, m);
-            if (s + 1 < r->stages && r->forward[at] == NULL &&
-                m < r->back[s] + WINDOW(r->stages, s))
-                want_pass(r, TASK_FORWARD, "fwd", s, m);
+            if (r->backward[cell(r, s, at)] == NULL)
+                want_pass(r, TASK_BACKWARD, "bwd", s, at);
+            if (s + 1 < r->stages && r->forward[cell(r, s, at)] == NULL &&
+                m < r->lane[lane].back[s] + WINDOW(r->stages, s))
+                want_pass(r, TASK_FORWARD, "fwd", s, at);
         }
     }
 }
 
+enum emac_status pipeline_steps(struct pipeline_round *r, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t lane = 0; lane < r->lanes; lane++)
+        for (uint32_t s = 0; s < r->stages; s++) {
+            EMAC_TRY(st, want_reduce(r, s, lane, err));
+            EMAC_TRY(st, want_step(r, s, lane, err));
+        }
+out:
+    return st;
+}
+
 static enum emac_status wants(struct planning *g, struct emac_err *err)
 {
-    struct round r = {0};
+    struct pipeline_round r = {0};
     enum emac_status st;
-    EMAC_TRY(st, round_init(&r, g, err));
-    for (uint32_t s = 0; s < r.stages; s++) {
-        EMAC_TRY(st, want_reduce(&r, s, err));
-        EMAC_TRY(st, want_step(&r, s, err));
-    }
-    want_join(&r);
-    want_passes(&r);
+    EMAC_TRY(st, pipeline_round_init(&r, g, err));
+    EMAC_TRY(st, pipeline_steps(&r, err));
+    pipeline_want_join(&r);
+    pipeline_passes(&r);
 out:
-    round_release(&r);
+    pipeline_round_release(&r);
     return st;
 }
 
@@ -353,12 +442,12 @@ out:
 
 static bool turn(const struct job_plan *p, struct plan_state *st)
 {
-    const struct plan_result *step[STAGES_MAX], *join = result_of(st, TASK_JOIN, 0, 0);
+    const struct plan_result *step[STAGES_MAX], *join = pipeline_result(st, TASK_JOIN, 0, 0);
     bool joins = plan_whole_after(p, st);
     if (joins && join == NULL)
         return false;
     for (uint32_t s = 0; s < p->job.pipeline.stages; s++) {
-        step[s] = result_of(st, TASK_UPDATE, s, 0);
+        step[s] = pipeline_result(st, TASK_UPDATE, s, 0);
         if (step[s] == NULL)
             return false;
     }
@@ -373,29 +462,32 @@ static bool turn(const struct job_plan *p, struct plan_state *st)
     return true;
 }
 
-static bool needs(const struct job_plan *p, const struct plan_state *st,
-                  const struct plan_result *r, const struct task_output *output)
+bool pipeline_needs(const struct job_plan *p, const struct plan_state *st,
+                    const struct plan_result *r, const struct task_output *output)
 {
     uint32_t s = r->range.count, m = r->range.first;
+    uint32_t batches = p->job.micro_batches / pipeline_lanes(&p->job);
+    uint32_t first = m / batches * batches; /* of the lane: what is there once has this number */
     const char *to = strrchr(output->name, '.');
     switch (r->kind) {
     case TASK_FORWARD:
-        return result_of(st, TASK_BACKWARD, (uint32_t)strtoul(to + 1, NULL, 10), m) == NULL;
+        return pipeline_result(st, TASK_BACKWARD, (uint32_t)strtoul(to + 1, NULL, 10), m) == NULL;
     case TASK_BACKWARD:
         if (strcmp(output->name, "sum") == 0)
-            return result_of(st, TASK_REDUCE, s, 0) == NULL;
-        return result_of(st, TASK_BACKWARD, (uint32_t)strtoul(to + 1, NULL, 10), m) == NULL;
+            return pipeline_result(st, TASK_REDUCE, s, first) == NULL;
+        return pipeline_result(st, TASK_BACKWARD, (uint32_t)strtoul(to + 1, NULL, 10), m) == NULL;
     case TASK_REDUCE:
         if (strcmp(output->name, "sum") == 0)
-            return result_of(st, TASK_UPDATE, s, 0) == NULL;
+            return pipeline_result(st, TASK_UPDATE, s, first) == NULL;
         return true;
     default:
         return true;
     }
 }
 
-static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, struct emac_err *err)
+enum emac_status pipeline_bill(const struct job_plan *p, struct plan_bill *b, struct emac_err *err)
 {
+    uint64_t lanes = pipeline_lanes(&p->job);
     uint64_t steps = rounds(&p->job), joins = steps / p->job.checkpoint_every + 1;
     if (p->job.eval_every > 0)
         joins += 2 * (steps / p->job.eval_every);
@@ -404,12 +496,16 @@ static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, stru
         uint64_t passes = steps * p->job.micro_batches;
         EMAC_TRY(st, plan_bill_add(b, plan_program_part(p, TASK_FORWARD, s), passes, err));
         EMAC_TRY(st, plan_bill_add(b, plan_program_part(p, TASK_BACKWARD, s), passes, err));
-        EMAC_TRY(st, plan_bill_add(b, plan_program_part(p, TASK_REDUCE, s), steps, err));
-        st = plan_bill_add(b, plan_program_part(p, TASK_UPDATE, s), steps, err);
+        EMAC_TRY(st, plan_bill_add(b, plan_program_part(p, TASK_REDUCE, s), lanes * steps, err));
+        st = plan_bill_add(b, plan_program_part(p, TASK_UPDATE, s), lanes * steps, err);
     }
 out:
     return st;
 }
 
-const struct planner PLANNER_PIPELINE = {
-    .build = build, .rounds = rounds, .wants = wants, .turn = turn, .needs = needs, .bill = bill};
+const struct planner PLANNER_PIPELINE = {.build = build,
+                                         .rounds = rounds,
+                                         .wants = wants,
+                                         .turn = turn,
+                                         .needs = pipeline_needs,
+                                         .bill = pipeline_bill};

@@ -45,7 +45,7 @@ static void fill_step(struct planning *g, struct plan_want *w)
     t->step = step;
     task_input_add(t, "opt", plan_value(g->st, "opt"));
     task_input_add(t, "params", plan_value(g->st, "params"));
-    task_optimiser_args(t, &g->p->job, step);
+    task_optimiser_args(t, &g->p->job, step, g->p->job.micro_batches);
     snprintf(w->slot, sizeof w->slot, "step/%06u", step);
 }
 

@@ -22,6 +22,8 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
         [TASK_UPDATE] = {.name = "update", .staged = true},
         [TASK_JOIN] = {.name = "join"},
         [TASK_ADMIT] = {.name = "admit"},
+        [TASK_DELTA] = {.name = "delta", .staged = true},
+        [TASK_OUTER] = {.name = "outer", .copies = true},
         [TASK_LOCAL] = {.name = "local", .math = true, .staged = true},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
@@ -36,10 +38,9 @@ const char *task_kind_name(enum task_kind kind)
 const struct planner *planner_of(const struct job *job)
 {
     static const struct planner *const PLANNERS[SPREADS_COUNT] = {
-        [SPREAD_SYNC] = &PLANNER_SYNC,
-        [SPREAD_PIPELINE] = &PLANNER_PIPELINE,
-        [SPREAD_LOCAL] = &PLANNER_LOCAL,
-        [SPREAD_FEDERATED] = &PLANNER_LOCAL,
+        [SPREAD_SYNC] = &PLANNER_SYNC,     [SPREAD_PIPELINE] = &PLANNER_PIPELINE,
+        [SPREAD_LOCAL] = &PLANNER_LOCAL,   [SPREAD_FEDERATED] = &PLANNER_LOCAL,
+        [SPREAD_HYBRID] = &PLANNER_HYBRID,
     };
     EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
     return PLANNERS[job->spread];
@@ -396,10 +397,11 @@ struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width)
     return a;
 }
 
-void task_optimiser_args(struct task *t, const struct job *job, uint32_t step)
+void task_optimiser_args(struct task *t, const struct job *job, uint32_t step,
+                         uint32_t micro_batches)
 {
     struct optimiser_args args;
-    optimiser_args(&job->optimiser, step, job->micro_batches, &args);
+    optimiser_args(&job->optimiser, step, micro_batches, &args);
     for (uint32_t i = 0; i < args.count; i++)
         memcpy(task_arg_add(t, args.arg[i].name, args.arg[i].width)->value, args.arg[i].value,
                args.arg[i].width * sizeof(float));

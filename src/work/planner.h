@@ -27,6 +27,8 @@
  *   local r/m                -> delta, opt, carry   (opt.m, carry.m of the state)
  *   step r                   -> params, outer, metrics
  *
+ * spread "hybrid": plan_hybrid.c.
+ *
  * spread "federated", the same with a shard of private data for each m (docs/federated.md):
  *   local r/m                -> delta, opt          on the rig that holds shard m
  *   admit r/m                -> sum, metrics        what the delta counts for
@@ -74,6 +76,8 @@ enum task_kind {
     TASK_JOIN,
     TASK_LOCAL, /* plan_local.c */
     TASK_ADMIT,
+    TASK_DELTA, /* plan_hybrid.c */
+    TASK_OUTER,
     TASK_KINDS
 };
 
@@ -137,7 +141,7 @@ const struct plan_program *plan_program_find(const struct job_plan *p, const str
 
 /* ---- where a job stands ---- */
 
-#define PLAN_VALUES_MAX 72
+#define PLAN_VALUES_MAX 114
 
 struct plan_value {
     char name[TASK_NAME_MAX];

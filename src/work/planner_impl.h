@@ -30,6 +30,11 @@ void plan_bundles_sort(struct plan_bundle *list, uint32_t count);
 /* The bundles of a graph's ports as the inputs and outputs of a row, and its parts. */
 enum emac_status plan_bundles_note(struct plan_program *row, const struct graph *g,
                                    struct emac_err *err);
+/* plan_local.c: the outer step over the deltas of `replicas`, which go through `decode` (NULL: as
+ * they are), and of which none may have a norm above `reach` (0: any). */
+enum emac_status plan_outer_add(struct plan_building *b, enum task_kind kind, uint32_t part,
+                                const struct graph *outer, const struct graph *decode,
+                                uint32_t replicas, double reach, struct emac_err *err);
 /* Where the training micro-batches come from. */
 struct sampler plan_train_sampler(const struct job *j);
 /* Let tasks take this as an input. */
@@ -51,8 +56,9 @@ struct planning {
  * it by plan_next. Args come in strict order. */
 void task_input_add(struct task *t, const char *name, const struct cid *cid);
 struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width);
-/* Those of an optimiser's graph at step `step` (model/optimiser.h). */
-void task_optimiser_args(struct task *t, const struct job *job, uint32_t step);
+/* Those of an optimiser's graph at step `step` over so many (model/optimiser.h). */
+void task_optimiser_args(struct task *t, const struct job *job, uint32_t step,
+                         uint32_t micro_batches);
 /* The next want, of program (kind, part), with its slot and flops for one run; NULL when `cap` is
  * reached or the slot has a result already. */
 struct plan_want *plan_want_add(struct planning *g, const struct plan_program *program,
@@ -123,6 +129,6 @@ struct planner {
 };
 const struct planner *planner_of(const struct job *job);
 
-extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE, PLANNER_LOCAL;
+extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE, PLANNER_LOCAL, PLANNER_HYBRID;
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
-#include "work/planner_impl.h"
+#include "work/plan_pipeline.h"
 
 #define WANTS_MAX 256
 
@@ -73,13 +73,19 @@ static void result_lose(struct fleet *f)
 static void check_window(const struct fleet *f, const struct plan_want *want, uint32_t count)
 {
     uint32_t stages = f->p->job.pipeline.stages;
+    uint32_t batches = f->p->job.micro_batches / pipeline_lanes(&f->p->job);
     for (uint32_t s = 0; s < stages; s++) {
-        uint32_t back = 0;
-        for (uint32_t i = 0; i < f->st.result_count; i++)
-            back += f->st.result[i].kind == TASK_BACKWARD && f->st.result[i].range.count == s;
-        for (uint32_t i = 0; i < count; i++)
+        uint32_t back[JOB_LANES_MAX] = {0};
+        for (uint32_t i = 0; i < f->st.result_count; i++) {
+            const struct plan_result *r = &f->st.result[i];
+            if (r->kind == TASK_BACKWARD && r->range.count == s)
+                back[r->range.first / batches]++;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t m = want[i].range.first;
             if (want[i].kind == TASK_FORWARD && want[i].range.count == s)
-                assert_true(want[i].range.first < back + 2 * (stages - s));
+                assert_true(m % batches < back[m / batches] + 2 * (stages - s));
+        }
     }
 }
 
@@ -135,11 +141,33 @@ static struct job pipeline_job(uint32_t stages, uint32_t micro_batches)
     return j;
 }
 
+/* Replicas of it, side by side. */
+static struct job hybrid_job(uint32_t stages, uint32_t micro_batches, uint32_t replicas,
+                             uint32_t inner_steps, enum delta_form delta)
+{
+    struct job j = pipeline_job(stages, micro_batches);
+    j.spread = SPREAD_HYBRID;
+    j.pipeline.replicas = 0;
+    j.local = (struct local_recipe){.replicas = replicas,
+                                    .inner_steps = inner_steps,
+                                    .outer_lr = 0.7,
+                                    .outer_momentum = delta == DELTA_INT4 ? 0 : 0.9,
+                                    .delta = delta,
+                                    .feedback = 1};
+    j.optimiser.steps = 5;
+    j.checkpoint_every = inner_steps;
+    return j;
+}
+
 static void test_no_order_changes_the_result(void **state)
 {
-    static const uint32_t SHAPES[][2] = {{2, 1}, {2, 5}, {3, 4}, {4, 7}};
+    static const uint32_t SHAPES[][4] = {{2, 1},       {2, 5},       {3, 4},       {4, 7},
+                                         {2, 6, 2, 2}, {3, 6, 3, 3}, {2, 4, 4, 1}, {4, 2, 1, 2}};
     for (size_t k = 0; k < EMAC_COUNT(SHAPES); k++) {
         struct job j = pipeline_job(SHAPES[k][0], SHAPES[k][1]);
+        if (SHAPES[k][2] > 0)
+            j = hybrid_job(SHAPES[k][0], SHAPES[k][1], SHAPES[k][2], SHAPES[k][3],
+                           k % 2 == 0 ? DELTA_INT4 : DELTA_F32);
         struct job_plan *p;
         struct cid first = {0};
         assert_ok(job_plan_new(&j, NULL, &p, err));
@@ -198,6 +226,64 @@ static void test_the_bill(void **state)
     job_plan_free(w);
 }
 
+/* Between inner steps each stage of each replica has weights, moments and what it has not told of
+ * its own; what all began from, and the whole model if it was kept, stay beside. */
+static void test_what_replicas_carry(void **state)
+{
+    struct job j = hybrid_job(2, 4, 2, 2, DELTA_INT8);
+    struct job_plan *p;
+    struct fleet f = {.d = {.seed = 5}};
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    f.p = p;
+    plan_state_init(&f.st);
+    while (f.st.value_count == 0)
+        round_run(&f, 0);
+    struct cid start = *plan_value(&f.st, "params.1");
+    for (uint32_t m = 0; m < 2; m++)
+        assert_true(cid_equal(&start, pipeline_value(p, &f.st, "params.1", m)));
+    assert_null(plan_value(&f.st, "opt.1"));
+    for (uint32_t step = 0; step < 5; step++) {
+        struct cid before = *plan_value(&f.st, "params.1");
+        while (f.st.step == step)
+            round_run(&f, 0);
+        bool together = f.st.step % 2 == 0 || f.st.step == 5;
+        const struct cid *now = plan_value(&f.st, "params.1");
+        assert_int_equal(cid_equal(&before, now), !together);
+        const struct cid *a = pipeline_value(p, &f.st, "params.1", 0);
+        const struct cid *b = pipeline_value(p, &f.st, "params.1", 1);
+        assert_int_equal(cid_equal(a, b), together);
+        assert_int_equal(cid_equal(a, now), together);
+        assert_false(
+            cid_equal(pipeline_value(p, &f.st, "opt.0", 0), pipeline_value(p, &f.st, "opt.0", 1)));
+        assert_int_equal(plan_value(&f.st, "params") != NULL, f.st.step >= 2);
+        for (uint32_t i = 0; i < f.st.value_count; i++)
+            assert_true(plan_name_is_state(f.st.value[i].name));
+    }
+    plan_state_release(&f.st);
+    job_plan_free(p);
+}
+
+static void test_hybrids_that_cannot_be(void **state)
+{
+    struct job j = hybrid_job(2, 4, 2, 2, DELTA_F32);
+    struct job_plan *p;
+    j.checkpoint_every = 3;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "inner_steps 2, after which");
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "recipe.checkpoint_every 3");
+    j.checkpoint_every = 5; /* the end */
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    job_plan_free(p);
+    j.eval_every = 1;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "recipe.eval_every 1");
+    j = hybrid_job(4, 20, 5, 2, DELTA_F32);
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "take 4 replicas, or 3 stages");
+    j = hybrid_job(2, 3, 2, 2, DELTA_F32);
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "multiple of spread.replicas 2");
+    j = hybrid_job(2, 4, 2, 2, DELTA_F32);
+    j.model.storage = DTYPE_BF16;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "model.storage");
+}
+
 static void test_refusals(void **state)
 {
     struct job j = pipeline_job(16, 1);
@@ -214,6 +300,8 @@ int main(void)
         cmocka_unit_test(test_no_order_changes_the_result),
         cmocka_unit_test(test_joins),
         cmocka_unit_test(test_the_bill),
+        cmocka_unit_test(test_what_replicas_carry),
+        cmocka_unit_test(test_hybrids_that_cannot_be),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("work/pipeline", tests, NULL, NULL);
