@@ -90,7 +90,7 @@ int64_t deal_traffic_units(const struct deal_terms *t, uint64_t bytes)
 {
     uint64_t most = bytes < t->piece.size ? bytes : t->piece.size;
     unsigned __int128 units = (unsigned __int128)most * (uint64_t)t->traffic_units / DEAL_GIB;
-    EMAC_ASSERT(units <= INT64_MAX); /* 2^44 * 10^15 / 2^30 */
+    EMAC_ASSERT(units <= INT64_MAX); /* 2^44 * 10^14 / 2^30 */
     return (int64_t)units;
 }
 
