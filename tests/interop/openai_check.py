@@ -1,9 +1,10 @@
-"""The official OpenAI client against a gateway: openai_check.py BASE_URL MODEL. Prints PASS lines."""
+"""The official OpenAI client against a gateway: openai_check.py BASE_URL MODEL [KEY SMALL_KEY], keys that pay, the
+second with next to no limit. Prints PASS lines."""
 import sys
 
 import openai
 
-client = openai.OpenAI(base_url=sys.argv[1], api_key="any", max_retries=0, timeout=60)
+client = openai.OpenAI(base_url=sys.argv[1], api_key=(sys.argv[3:] or ["any"])[0], max_retries=0, timeout=60)
 model = sys.argv[2]
 
 
@@ -37,3 +38,15 @@ for name, bad, kind in (("unknown model", {"model": "nope"}, openai.NotFoundErro
         check(name, False)
     except kind as e:
         check(name, bool(e.body and e.body.get("message")), e.body)
+if len(sys.argv) > 4:
+    for name, key, more, kind in (
+            ("a key that is not known", "emac-0", {}, openai.AuthenticationError),
+            ("a limit that is reached", sys.argv[4], {"max_tokens": 60000}, openai.RateLimitError)):
+        other = openai.OpenAI(base_url=sys.argv[1], api_key=key, max_retries=0, timeout=60)
+        try:
+            other.completions.create(**{**ask, **more})
+            check(name, False)
+        except kind as e:
+            check(name, bool(e.body and e.body.get("message")), e.body)
+    again = [client.completions.create(**ask, extra_headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    check("a request that is sent again", again[0].id == again[1].id and again[0].choices == again[1].choices, again)
