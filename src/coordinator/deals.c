@@ -1,6 +1,9 @@
 /* Storage deals: where replicas go, and how a deal ends. */
 #include "coordinator/datacap.h"
 
+#include "chain/book.h"
+#include "sched/draw.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,31 +36,36 @@ out:
 
 /* ---- who could take a replica ---- */
 
-/* A rig that offers disk, with room for as long as `place` runs. */
-struct offer {
-    struct deal_candidate as;
-    char subnet[SUBNET_MAX];
+/* Who stands behind a rig, as far as is known: the wallet that its pay goes to, and where it is. */
+struct party {
+    char owner[EVM_ADDRESS_MAX], subnet[SUBNET_MAX];
 };
 
-/* What strangers would have to rent apart: the /24 of an address, the /48 of a long one, else the
- * whole name. */
+/* A rig that offers disk, with room for as long as deals_place runs. */
+struct offer {
+    struct deal_candidate as;
+    struct party party;
+};
+
+/* The host of a URL; what is no address stands for itself. */
 static void subnet_of(const char *url, char out[SUBNET_MAX])
 {
-    const char *host = strstr(url, "://");
-    host = host ? host + 3 : url;
-    if (*host == '[') { /* IPv6: three groups */
-        size_t n = 1;
-        for (int colons = 0; host[n] && host[n] != ']' && n < SUBNET_MAX - 1; n++)
-            if (host[n] == ':' && ++colons == 3)
-                break;
-        snprintf(out, SUBNET_MAX, "%.*s", (int)n, host);
-        return;
-    }
-    size_t n = strcspn(host, ":/");
-    if (strspn(host, "0123456789.") >= n)
-        while (n > 0 && host[n - 1] != '.')
-            n--;
-    snprintf(out, SUBNET_MAX, "%.*s", (int)n, host);
+    char host[SUBNET_MAX], subnet[DRAW_SUBNET_MAX];
+    const char *at = strstr(url, "://");
+    at = at ? at + 3 : url;
+    bool v6 = *at == '[';
+    at += v6;
+    snprintf(host, sizeof(host), "%.*s", (int)strcspn(at, v6 ? "]" : ":/"), at);
+    draw_subnet(subnet, host);
+    emac_strcpy(out, SUBNET_MAX, subnet[0] ? subnet : host);
+}
+
+static void party_find(struct coordinator *c, const char *did, const char *url, struct party *out)
+{
+    const struct chain_book book = {.db = c->db};
+    subnet_of(url, out->subnet);
+    if (chain_book_wallet(&book, did, out->owner, NULL) != EMAC_OK)
+        out->owner[0] = '\0';
 }
 
 static enum emac_status balance_of(struct coordinator *c, const char *kind, const char *did,
@@ -73,8 +81,8 @@ static enum emac_status offer_make(struct coordinator *c, const struct node *n, 
 {
     int64_t promised = 0, own = 0;
     enum emac_status st;
-    *o = (struct offer){.as = {.did = n->did, .owner = "", .ask_units = n->offer_units}};
-    subnet_of(n->url, o->subnet);
+    *o = (struct offer){.as = {.did = n->did, .ask_units = n->offer_units}};
+    party_find(c, n->did, n->url, &o->party);
     EMAC_TRY(st, db_one_i64(c->db, &promised, err,
                             "SELECT COALESCE(SUM(d.bytes), 0) FROM deal_replicas r"
                             " JOIN deals d ON d.id = r.deal"
@@ -117,7 +125,7 @@ struct placing {
     size_t offers;
     struct deal_candidate *candidate; /* one for each offer */
     struct deal_candidate holder[DEAL_REPLICAS_MAX];
-    char subnet[DEAL_REPLICAS_MAX][SUBNET_MAX];
+    struct party party[DEAL_REPLICAS_MAX]; /* of the holders */
     size_t holders;
 };
 
@@ -128,7 +136,8 @@ static uint32_t parties_fill(struct placing *p, const struct deal_holding *list,
     p->holders = 0;
     for (size_t k = 0; k < p->offers; k++) {
         p->candidate[k] = p->offer[k].as;
-        p->candidate[k].subnet = p->offer[k].subnet;
+        p->candidate[k].owner = p->offer[k].party.owner;
+        p->candidate[k].subnet = p->offer[k].party.subnet;
     }
     for (size_t i = 0; i < count; i++) {
         const struct deal_holding *h = &list[i];
@@ -140,9 +149,10 @@ static uint32_t parties_fill(struct placing *p, const struct deal_holding *list,
         if (!deal_replica_lives(h->r.state))
             continue;
         EMAC_ASSERT(p->holders < DEAL_REPLICAS_MAX);
-        subnet_of(n ? n->url : "", p->subnet[p->holders]);
-        p->holder[p->holders] =
-            (struct deal_candidate){.did = h->r.node, .owner = "", .subnet = p->subnet[p->holders]};
+        struct party *party = &p->party[p->holders];
+        party_find(p->c, h->r.node, n ? n->url : "", party);
+        p->holder[p->holders] = (struct deal_candidate){
+            .did = h->r.node, .owner = party->owner, .subnet = party->subnet};
         p->holders++;
     }
     return next;
