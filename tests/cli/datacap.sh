@@ -9,8 +9,8 @@ network: test
 notaries: [$(cat "$WORK/n1.did"), $(cat "$WORK/n2.did"), $(cat "$WORK/n3.did")]
 quorum: 2
 lifetime: 365
-term: 180
-reward: {from: $client, pool: "10", rate: "0.000001"}
+term: 2
+reward: {from: $client, pool: "10", rate: "0.0001"}
 fee_ppm: 100000
 growth: {owners: 2, window: 30}
 END
@@ -20,7 +20,7 @@ expect "rules that are not there" '[0-9]+' 'nowhere' "$EMAC" coordinator --dir "
 
 # ---- a network that values data ----
 : >"$WORK/co.out"
-bg "$EMAC" coordinator --dir "$WORK/c" --port 0 --dev --datacap "$WORK/rules" >"$WORK/co.out" 2>"$WORK/co.err"
+bg "$EMAC" coordinator --dir "$WORK/c" --port 0 --dev --deal-epoch 1 --datacap "$WORK/rules" >"$WORK/co.out" 2>"$WORK/co.err"
 coordinator=$BG
 for _ in $(seq 1 200); do
     EMAC_URL=$(sed -n '1s/^EMAC_URL=//p' "$WORK/co.out")
@@ -57,13 +57,13 @@ same "it is gone" "passed 3221225472" "$(json '"\(.outcome) \(.bytes)"')"
 expect "what is not there is not removed" 5 'no allowance' as n1 remove "$client" nothing
 
 # ---- the fee, and use that others pay for ----
-for who in u1 u2; do "$EMAC" wallet faucet --home "$WORK/$who" -q >/dev/null; done
+for who in u1 u2 owner; do "$EMAC" wallet faucet --home "$WORK/$who" -q >/dev/null; done
 check "data into the depot" "$EMAC" data add "$WORK/text" --json --home "$WORK/owner" --url "$EMAC_URL"
 text=$(json .cid)
 printf 'asset: %s\nkind: data\nname: words\n' "$text" >"$WORK/l.yaml"
 check "publish" "$EMAC" asset publish "$WORK/l.yaml" --home "$WORK/owner"
 for i in 1 2; do
-    bg "$EMAC" node --name "rig$i" --home "$WORK/rig$i" --port 0 --threads 1 >"$WORK/rig$i.out" 2>&1
+    bg "$EMAC" node --name "rig$i" --home "$WORK/rig$i" --port 0 --threads 1 --offer-mb 64 >"$WORK/rig$i.out" 2>&1
 done
 for i in 1 2; do
     sed "s|file: .*|cid: $text|; s|^name: .*|name: job$i|; s|^seed: .*|seed: $i|" \
@@ -81,6 +81,36 @@ if [ $((fee * 9)) -ge "$rigs" ] && [ $((fee * 9)) -le $((rigs + 40)) ]; then
 else
     fail "a tenth is the network's" "fee $fee, rigs $rigs"
 fi
+# until NAME FILTER COMMAND...: wait until the command's JSON says true.
+until_true() {
+    name=$1 filter=$2
+    shift 2
+    for _ in $(seq 1 300); do
+        "$@" --json >"$WORK/out" 2>"$WORK/err"
+        [ "$(json "$filter" 2>/dev/null)" = true ] && { pass "$name"; return; }
+        sleep 0.1
+    done
+    fail "$name" "$(tail -c 400 "$WORK/out")" "$(tail -n 3 "$WORK/co.err")"
+}
+until_true "the allowance grew by what others paid" '[.allowances[] | select(.origin == "use")] | length > 0' as owner show
+
+# ---- a deal under an allowance ----
+check "granted again" as n1 grant "$client" 1G --application more
+check "by two" as n3 grant "$client" 1G --application more
+check "make a deal" "$EMAC" deal make "$text" --price 10 --epochs 100 --replicas 2 --json --home "$WORK/owner"
+deal=$(json .id)
+expect "of another" 3 'is of client' as n1 use "$deal"
+check "use" as owner use "$deal" --json
+bound=$(json .bound_bytes)
+expect "once a deal" 6 'was bound' as owner use "$deal"
+until_true "rigs are rewarded for their proofs" '[.journal[] | select(.cause == "reward" and (.account | startswith("rig:")))] | length > 0' "$EMAC" ledger journal
+key=$(json '[.journal[] | select(.cause == "reward")][0].key')
+epoch=${key#reward:}
+check "who got what" "$EMAC" datacap epoch "${epoch%%:*}" --json
+same "it counts ten times" 10 "$(json '.rewards[0] | .weighted_bytes / .bytes')"
+same "the parts are the whole" true "$(json '([.rewards[].units | tonumber] | add) + (.dust_units | tonumber) == (.units | tonumber)')"
+check "cancel" "$EMAC" deal cancel "$deal" --home "$WORK/owner"
+until_true "what the deal had bound is burnt" "([.allowances[].bound_bytes] | add) == 0 and ([.allowances[].burnt_bytes] | add) == 3221225472 + $bound" as owner show
 check "audit" "$EMAC" ledger audit --json
 same "every invariant holds" "true 0" "$(json '"\(.ok) \(.total_bytes)"')"
 kill -TERM "$coordinator" && wait "$coordinator"
