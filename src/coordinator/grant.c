@@ -43,18 +43,6 @@ static bool is_check(const struct ctask *t)
     return t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
 }
 
-/* What keeps the rig busy longest, NULL when it is idle. */
-static const struct lease *busy_with(const struct node *n)
-{
-    const struct lease *last = NULL;
-    for (uint32_t i = 0; i < NODE_LEASES_MAX; i++) {
-        const struct lease *l = n->lease[i];
-        if (l && (!last || l->granted_ms + l->expected_ms > last->granted_ms + last->expected_ms))
-            last = l;
-    }
-    return last;
-}
-
 static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const struct node *n)
 {
     const struct plan_program *program = plan_program_find(j->plan, &t->task.program);
@@ -78,13 +66,16 @@ enum sched_work work_of(enum task_kind kind)
     return task_kind_info(kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
 }
 
-/* How long the rig would take. State stays where it was fetched to: only a share of that counts. */
-static uint64_t takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n)
+/* How long until the rig would be done with it. State stays where it was fetched to: only a share
+ * of that counts. */
+static uint64_t takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n,
+                         uint64_t now)
 {
     uint64_t bytes = fetch_bytes(j, t, n);
+    struct sched_busy b = node_busy(n, NULL);
     if (!task_kind_info(t->kind)->shared)
         bytes /= SCHED_STATE_ROUNDS;
-    return sched_expected_ms(&n->speed, work_of(t->kind), t->flops, bytes);
+    return sched_busy_ms(&b, now) + sched_expected_ms(&n->speed, work_of(t->kind), t->flops, bytes);
 }
 
 static bool at_work_on(const struct ctask *t, const struct node *n)
@@ -106,10 +97,10 @@ static void state_facts(struct coordinator *c, const struct cjob *j, const struc
         struct node *other = e.value;
         if (other == n || !node_is_live(c, other, now) || at_work_on(t, other))
             continue;
-        const struct lease *l = busy_with(other);
-        uint64_t busy = l ? sched_end_ms(l->granted_ms, l->expected_ms, now) : 0;
+        struct sched_busy b = node_busy(other, NULL);
+        uint64_t busy = b.any ? now + sched_busy_ms(&b, now) : 0;
         uint64_t until = (busy > t->born_ms ? busy : t->born_ms) + SCHED_STATE_MS;
-        uint64_t done = (busy > now ? busy : now) + takes_ms(j, t, other);
+        uint64_t done = now + takes_ms(j, t, other, now);
         uint64_t mine = now + o->mine_ms;
         if (until <= now || done > mine || (done == mine && strcmp(other->did, n->did) > 0))
             continue;
@@ -127,9 +118,9 @@ static void range_facts(struct coordinator *c, const struct ctask *t, const stru
     o->range.is_owner = owner == n;
     o->range.owner_live = node_is_live(c, owner, now);
     o->range.expected_ms = t->expected_ms;
-    const struct lease *l = busy_with(owner);
-    o->range.since_ms = l ? l->granted_ms : 0;
-    o->range.until_ms = l ? l->granted_ms + l->expected_ms : 0;
+    struct sched_busy b = node_busy(owner, NULL);
+    o->range.since_ms = b.since_ms;
+    o->range.until_ms = b.until_ms;
     o->range.queue_ms = owner->queue_ms;
 }
 
@@ -156,8 +147,8 @@ static void stage_facts(struct coordinator *c, const struct ctask *t, const stru
         if (!node_is_live(c, other, now) || !node_holds(other, &t->anchor) ||
             has_given_up(t, other))
             continue;
-        const struct lease *l = busy_with(other);
-        uint64_t until = l ? l->granted_ms + l->expected_ms : now;
+        struct sched_busy b = node_busy(other, NULL);
+        uint64_t until = b.any ? b.until_ms : now;
         if (count++ == 0 || until < o->stage.until_ms)
             o->stage.until_ms = until;
     }
@@ -171,8 +162,11 @@ static void stage_facts(struct coordinator *c, const struct ctask *t, const stru
 static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
                                    const struct ctask *t, const struct node *n, uint64_t now)
 {
-    struct sched_offer o = {
-        .kind = SCHED_RANGE, .born_ms = t->born_ms, .asked_ms = now, .mine_ms = takes_ms(j, t, n)};
+    struct sched_offer o = {.kind = SCHED_RANGE,
+                            .born_ms = t->born_ms,
+                            .asked_ms = now,
+                            .mine_ms = takes_ms(j, t, n, now),
+                            .leases = node_leases(n)};
     const struct task_kind_info *kind = task_kind_info(t->kind);
     if (plan_task_owner(j->plan, &t->task) != NULL)
         return o; /* there is no choice */
@@ -188,6 +182,7 @@ static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
 struct candidate {
     struct cjob *job;
     struct ctask *task;
+    struct lease *recalled; /* whose lease it is until then; NULL: nobody's */
     struct sched_offer offer;
 };
 
@@ -213,7 +208,7 @@ static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, str
         return;
     }
     if (best->task == NULL || sched_offer_before(&o, &best->offer))
-        *best = (struct candidate){j, t, o};
+        *best = (struct candidate){j, t, NULL, o};
 }
 
 /* What waits for each rig in this job, and how many executions of tasks that are not shared do. */
@@ -248,19 +243,61 @@ static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t
     if (t->lease_count == 0 || t->lease_count > most || t->lease_count == EMAC_COUNT(t->lease) ||
         cjob_free_units(j) < t->units)
         return;
-    const struct lease *first = t->lease[0];
-    for (uint32_t i = 1; i < t->lease_count; i++)
-        if (t->lease[i]->granted_ms + t->lease[i]->expected_ms <
-            first->granted_ms + first->expected_ms)
-            first = t->lease[i];
+    const struct lease *first = NULL;
+    for (uint32_t i = 0; i < t->lease_count; i++) {
+        const struct lease *l = t->lease[i];
+        if (l->begin_ms &&
+            (!first || l->begin_ms + l->expected_ms < first->begin_ms + first->expected_ms))
+            first = l;
+    }
+    if (first == NULL)
+        return; /* nobody has begun it */
     struct sched_offer o = {.kind = SCHED_COPY,
                             .born_ms = t->born_ms,
-                            .mine_ms = takes_ms(j, t, n),
-                            .copy = {first->granted_ms, first->granted_ms + first->expected_ms}};
+                            .mine_ms = takes_ms(j, t, n, now),
+                            .leases = node_leases(n),
+                            .copy = {first->begin_ms, first->begin_ms + first->expected_ms}};
     if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)
         *wake_ms = wake < *wake_ms ? wake : *wake_ms;
     else if (best->task == NULL || sched_offer_before(&o, &best->offer))
-        *best = (struct candidate){j, t, o};
+        *best = (struct candidate){j, t, NULL, o};
+}
+
+/* The lease of the task that its holder will come to last of all it has, NULL: all are begun. */
+static struct lease *lease_ahead(const struct ctask *t, uint64_t now)
+{
+    struct lease *last = NULL;
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < t->lease_count; i++) {
+        struct sched_busy b = node_busy(t->lease[i]->node, t->lease[i]);
+        uint64_t ms = sched_busy_ms(&b, now);
+        if (b.any && (last == NULL || ms > longest)) {
+            last = t->lease[i];
+            longest = ms;
+        }
+    }
+    return last;
+}
+
+/* A task that another rig holds and has not begun (AHEAD-2). */
+static void consider_recall(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
+                            uint64_t now, struct candidate *best, uint64_t *wake_ms)
+{
+    uint64_t wait, wake = UINT64_MAX;
+    struct lease *l = lease_ahead(t, now);
+    bool stranger = task_kind_info(t->kind)->staged && !is_check(t) && !node_holds(n, &t->anchor);
+    if (l == NULL || stranger || !eligible(j, t, n, &wait) || wait > now)
+        return;
+    struct sched_busy b = node_busy(l->node, l);
+    struct sched_offer o = {.kind = SCHED_RECALL,
+                            .born_ms = t->born_ms,
+                            .mine_ms = takes_ms(j, t, n, now),
+                            .leases = node_leases(n),
+                            .recall = {b.since_ms, b.until_ms, l->expected_ms}};
+    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)
+        *wake_ms = wake < *wake_ms ? wake : *wake_ms;
+    else if (best->task == NULL || sched_offer_before(&o, &best->offer))
+        *best = (struct candidate){j, t, l, o};
 }
 
 /* ---- granting ---- */
@@ -294,10 +331,20 @@ static struct lease *lease_make(struct coordinator *c, struct node *n, const str
     l->fetch_bytes = fetch_bytes(w->job, t, n);
     l->expected_ms = sched_expected_ms(&n->speed, work_of(t->kind), t->flops, l->fetch_bytes);
     l->granted_ms = l->beat_ms = now_ms(c);
-    uint64_t limit = sched_deadline_ms(l->expected_ms);
+    struct sched_busy b = node_busy(n, NULL);
+    uint64_t limit = sched_busy_ms(&b, l->granted_ms) + sched_deadline_ms(l->expected_ms);
+    l->begin_ms = b.any ? 0 : l->granted_ms;
     l->deadline_ms = l->granted_ms + limit;
     l->deadline_at = wall_ms(c) + limit;
     return l;
+}
+
+static void recalled_forget(struct coordinator *c, const struct candidate *w, const struct node *n)
+{
+    LOG_D("coordinator", "'%s' of '%s': rig %s has nothing to do and gets it; rig %s had not begun",
+          w->task->slot, w->job->id, did_short(n->did), did_short(w->recalled->node->did));
+    w->job->owed_units -= w->recalled->units;
+    lease_detach(w->recalled);
 }
 
 static enum emac_status grant(struct coordinator *c, struct node *n, const struct candidate *w,
@@ -305,10 +352,6 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
 {
     struct cjob *j = w->job;
     struct ctask *t = w->task;
-    uint32_t slot = 0;
-    while (slot < NODE_LEASES_MAX && n->lease[slot])
-        slot++;
-    EMAC_ASSERT(slot < NODE_LEASES_MAX);
     struct lease *l = lease_make(c, n, w, err);
     if (l == NULL)
         return EMAC_NO_MEMORY;
@@ -316,6 +359,8 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     if (st == EMAC_OK) {
         if (!t->stored)
             st = ctask_insert(c, j, t, err);
+        if (st == EMAC_OK && w->recalled)
+            st = lease_recall_row(c, w->recalled->id, err);
         if (st == EMAC_OK)
             st = lease_insert(c, l, err);
         if (st == EMAC_OK)
@@ -329,8 +374,10 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     }
     t->stored = true;
     t->alone_ms = 0;
+    if (w->recalled)
+        recalled_forget(c, w, n);
     t->lease[t->lease_count++] = l;
-    n->lease[slot] = l;
+    node_lease_add(n, l);
     n->last_job = j;
     n->last_job_ms = l->granted_ms;
     node_round(n, j, t->step);
@@ -345,9 +392,10 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
 static enum emac_status grant_paid(struct coordinator *c, struct node *n, const struct candidate *w,
                                    struct lease **out, struct emac_err *err)
 {
-    if (cjob_free_units(w->job) >= w->task->units)
+    if (cjob_free_units(w->job) + (w->recalled ? w->recalled->units : 0) >= w->task->units)
         return grant(c, n, w, out, err);
-    job_pause(c, w->job, w->task);
+    if (n->lease[0] == NULL) /* else it can wait until what is under way is paid */
+        job_pause(c, w->job, w->task);
     return EMAC_OK;
 }
 
@@ -387,9 +435,11 @@ static enum emac_status try_job(struct coordinator *c, struct cjob *j, struct no
     for (uint32_t k = 0; k < j->task_count; k++)
         if (j->task[k]->current && !is_check(j->task[k]))
             consider(c, j, j->task[k], n, now, &best, wake_ms);
-    bool idle = best.task == NULL;
-    for (uint32_t k = 0; k < j->task_count && idle; k++)
+    bool idle = best.task == NULL && n->lease[0] == NULL;
+    for (uint32_t k = 0; k < j->task_count && idle; k++) {
+        consider_recall(c, j, j->task[k], n, now, &best, wake_ms);
         consider_copy(c, j, j->task[k], n, now, &best, wake_ms);
+    }
     return best.task ? grant_paid(c, n, &best, out, err) : EMAC_OK;
 }
 
@@ -420,10 +470,7 @@ enum emac_status grant_try(struct coordinator *c, struct node *n, struct lease *
                            uint64_t *wake_ms, struct emac_err *err)
 {
     *out = NULL;
-    bool room = false;
-    for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
-        room = room || n->lease[i] == NULL;
-    if (!room)
+    if (node_leases(n) == NODE_LEASES_MAX)
         return EMAC_OK;
     jobs_refresh(c);
     enum emac_status st = try_checks(c, n, out, wake_ms, err);

@@ -99,6 +99,10 @@ enum emac_status nodes_load(struct coordinator *c, struct emac_err *err);
 enum emac_status node_admit(struct coordinator *c, struct node *n, struct emac_err *err);
 void node_free(void *node);
 void node_lease_remove(struct node *n, const struct lease *l);
+void node_lease_add(struct node *n, struct lease *l); /* there is room */
+uint32_t node_leases(const struct node *n);
+/* What it does before it comes to the lease `until`; NULL: with all its leases. */
+struct sched_busy node_busy(const struct node *n, const struct lease *until);
 http_handler nodes_post, heartbeat_post, status_get;
 
 /* ---- admission.c ---- */
@@ -180,6 +184,10 @@ http_handler jobs_get, job_get;
 /* ---- leases.c ---- */
 enum emac_status leases_load(struct coordinator *c, struct cjob *j, struct emac_err *err);
 void lease_detach(struct lease *l); /* from node and task; frees */
+/* After a lease of the rig has ended: its next one begins (AHEAD-3). */
+void lease_begin_next(struct coordinator *c, struct node *n);
+/* In tx: an idle rig gets it; its holder should drop it, but may answer (AHEAD-2). */
+enum emac_status lease_recall_row(struct coordinator *c, const char *id, struct emac_err *err);
 struct lease *lease_find(const struct node *n, const char *id);
 /* A lease that is no longer open, but whose answer would still be taken? */
 bool lease_may_answer(struct coordinator *c, const char *id);

@@ -43,6 +43,26 @@ enum emac_status lease_close_row(struct coordinator *c, const char *id, const ch
                    state, (int64_t)wall_ms(c), id);
 }
 
+enum emac_status lease_recall_row(struct coordinator *c, const char *id, struct emac_err *err)
+{
+    return db_exec(c->db, err,
+                   "UPDATE leases SET state = 'expired', recalled = 1, ended_ms = ? WHERE id = ?",
+                   "it", (int64_t)wall_ms(c), id);
+}
+
+void lease_begin_next(struct coordinator *c, struct node *n)
+{
+    struct lease *l = n->lease[0];
+    uint64_t now = now_ms(c);
+    if (l == NULL || l->begin_ms != 0)
+        return;
+    const struct ctask *t = l->task;
+    l->begin_ms = now;
+    l->fetch_bytes = sched_fetch_left(&n->speed, l->fetch_bytes, now - l->granted_ms);
+    l->expected_ms = sched_expected_ms(&n->speed, work_of(t->kind), t->flops, l->fetch_bytes);
+    l->deadline_ms = now + sched_deadline_ms(l->expected_ms);
+}
+
 bool lease_may_answer(struct coordinator *c, const char *id)
 {
     int64_t count = 0;
@@ -50,7 +70,7 @@ bool lease_may_answer(struct coordinator *c, const char *id)
                                      "SELECT COUNT(*) FROM leases l"
                                      " JOIN tasks t ON t.job = l.job AND t.cid = l.task"
                                      " JOIN jobs j ON j.id = l.job"
-                                     " WHERE l.id = ? AND l.state = 'expired'"
+                                     " WHERE l.id = ? AND l.state = 'expired' AND l.recalled = 0"
                                      " AND t.state <> 'accepted'"
                                      " AND j.state IN ('running', 'paused')",
                                      "t", id);
@@ -72,7 +92,8 @@ static enum emac_status rows_read(struct coordinator *c, const char *job, struct
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT id, task, node, role, units, granted_ms, deadline_ms,"
-                                   " expected_ms FROM leases WHERE job = ? AND state = 'open'",
+                                   " expected_ms FROM leases WHERE job = ? AND state = 'open'"
+                                   " ORDER BY granted_ms",
                                    "t", job);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct lease_row r = {.role = lease_role_find(db_text(q, 3)),
@@ -116,10 +137,7 @@ static enum emac_status task_of_lease(struct coordinator *c, struct cjob *j,
 static enum emac_status attach(struct coordinator *c, struct cjob *j, struct ctask *t,
                                struct node *n, const struct lease_row *r, struct emac_err *err)
 {
-    uint32_t slot = 0;
-    while (slot < NODE_LEASES_MAX && n->lease[slot])
-        slot++;
-    EMAC_ASSERT(slot < NODE_LEASES_MAX && t->lease_count < EMAC_COUNT(t->lease));
+    EMAC_ASSERT(node_leases(n) < NODE_LEASES_MAX && t->lease_count < EMAC_COUNT(t->lease));
     struct lease *l;
     enum emac_status st = emac_alloc(&l, 1, sizeof(*l), err);
     if (st != EMAC_OK)
@@ -133,7 +151,9 @@ static enum emac_status attach(struct coordinator *c, struct cjob *j, struct cta
     l->expected_ms = (uint64_t)r->expected_ms;
     l->deadline_ms = l->beat_ms + (uint64_t)(left > 0 ? left : 0);
     l->deadline_at = (uint64_t)r->deadline_at;
-    n->lease[slot] = l;
+    node_lease_add(n, l);
+    if (n->lease[0] == l)
+        l->begin_ms = l->granted_ms;
     t->lease[t->lease_count++] = l;
     return EMAC_OK;
 }
@@ -166,6 +186,7 @@ static bool lease_end(struct coordinator *c, struct lease *l, const char *state)
     struct emac_err err = {0};
     struct cjob *j = l->job;
     struct ctask *t = l->task;
+    struct node *n = l->node;
     struct figures f = j->figures;
     f.retries++;
     enum emac_status st = db_begin(c->db, &err);
@@ -187,6 +208,7 @@ static bool lease_end(struct coordinator *c, struct lease *l, const char *state)
     t->born_ms = now_ms(c);
     t->owner = NULL;
     lease_detach(l);
+    lease_begin_next(c, n);
     if (!t->current && t->lease_count == 0 &&
         !(t->state == RESULT_ACCEPTED && t->vote_count < t->need))
         ctask_remove(j, t);
@@ -208,6 +230,7 @@ static bool other_rig_is_live(struct coordinator *c, const struct node *but)
 static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
 {
     struct cjob *j = l->job;
+    lease_begin_next(c, l->node);
     if (l->beat_ms == 0) {
         job_log(c, j->id, LOG_WARN, "rig %s started anew: '%s' is open again",
                 did_short(l->node->did), l->task->slot);
@@ -218,7 +241,7 @@ static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
                 did_short(l->node->did), c->cfg.lease_ttl_ms, l->task->slot);
         return lease_end(c, l, "expired");
     }
-    if (now <= l->deadline_ms)
+    if (l->begin_ms == 0 || now <= l->deadline_ms)
         return false;
     if (!other_rig_is_live(c, l->node)) {
         l->deadline_ms = now + sched_deadline_ms(l->expected_ms); /* nobody else could do it */
@@ -229,7 +252,7 @@ static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
             "another rig too",
             did_short(l->node->did), l->task->slot, (unsigned long long)l->expected_ms);
     sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops, l->fetch_bytes,
-                    now - l->granted_ms); /* so its next share is smaller */
+                    now - l->begin_ms); /* so its next share is smaller */
     return lease_end(c, l, "expired");
 }
 
@@ -287,11 +310,12 @@ static enum emac_status lease_json(struct coordinator *c, const struct lease *l,
     enum emac_status st = private_lease_keys(c, l, &keys, err);
     if (st != EMAC_OK)
         return st;
-    *out = json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:o}", "kind", "task", "lease",
-                     l->id, "job", l->job->id, "slot", t->slot, "round", (json_int_t)t->step,
-                     "task", api_base64(t->object, t->object_len), "deadline_ms",
-                     (json_int_t)l->deadline_at, "sources",
-                     sources_json(c, &t->task, l->node, base_url), "units", api_units(l->units));
+    *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "task", "lease",
+                  l->id, "job", l->job->id, "slot", t->slot, "round", (json_int_t)t->step, "task",
+                  api_base64(t->object, t->object_len), "deadline_ms", (json_int_t)l->deadline_at,
+                  "fetch_bytes", (json_int_t)l->fetch_bytes, "sources",
+                  sources_json(c, &t->task, l->node, base_url), "units", api_units(l->units));
     if (keys != NULL && (*out == NULL || json_object_set(*out, "keys", keys) != 0)) {
         json_decref(*out);
         *out = NULL;

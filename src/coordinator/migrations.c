@@ -189,12 +189,24 @@ static const char PRIVATE[] =
     "CREATE TABLE job_private ("
     " job TEXT NOT NULL REFERENCES jobs (id), asset TEXT NOT NULL, PRIMARY KEY (job, asset));";
 
-const struct db_migration COORDINATOR_MIGRATIONS[] = {
-    {"101_coordinator", CREATE},      {"102_accuracy", ACCURACY},  {"103_metrics", METRICS},
-    {"104_values", VALUES},           {"105_assets", ASSETS},      {"106_votes", VOTES},
-    {"107_shares", SHARES},           {"108_sweeps", SWEEPS},      {"109_standing", STANDING},
-    {"122_serving", SERVING},         {"115_deals", DEALS_SCHEMA}, {"120_datacap", DATACAP_SCHEMA},
-    {"113_disputes", DISPUTES_SCHEMA}, {"123_private", PRIVATE}};
+/* Expired because an idle rig began it first: its holder is told to drop it. */
+static const char RECALLS[] = "ALTER TABLE leases ADD COLUMN recalled BIGINT NOT NULL DEFAULT 0;";
+
+const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
+                                                      {"102_accuracy", ACCURACY},
+                                                      {"103_metrics", METRICS},
+                                                      {"104_values", VALUES},
+                                                      {"105_assets", ASSETS},
+                                                      {"106_votes", VOTES},
+                                                      {"107_shares", SHARES},
+                                                      {"108_sweeps", SWEEPS},
+                                                      {"109_standing", STANDING},
+                                                      {"122_serving", SERVING},
+                                                      {"115_deals", DEALS_SCHEMA},
+                                                      {"120_datacap", DATACAP_SCHEMA},
+                                                      {"113_disputes", DISPUTES_SCHEMA},
+                                                      {"123_private", PRIVATE},
+                                                      {"126_recalls", RECALLS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -66,10 +66,41 @@ void node_lease_remove(struct node *n, const struct lease *l)
 {
     for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
         if (n->lease[i] == l) {
-            n->lease[i] = NULL;
+            memmove(&n->lease[i], &n->lease[i + 1],
+                    (NODE_LEASES_MAX - 1 - i) * sizeof(n->lease[0]));
+            n->lease[NODE_LEASES_MAX - 1] = NULL;
             return;
         }
     EMAC_ASSERT(!"the lease is not its rig's");
+}
+
+void node_lease_add(struct node *n, struct lease *l)
+{
+    uint32_t i = NODE_LEASES_MAX - 1;
+    EMAC_ASSERT(n->lease[i] == NULL);
+    for (; i > 0 && (n->lease[i - 1] == NULL || n->lease[i - 1]->granted_ms > l->granted_ms); i--)
+        n->lease[i] = n->lease[i - 1];
+    n->lease[i] = l;
+}
+
+uint32_t node_leases(const struct node *n)
+{
+    uint32_t count = 0;
+    while (count < NODE_LEASES_MAX && n->lease[count])
+        count++;
+    return count;
+}
+
+struct sched_busy node_busy(const struct node *n, const struct lease *until)
+{
+    struct sched_busy b = {.any = n->lease[0] != NULL && n->lease[0] != until};
+    if (!b.any)
+        return b;
+    b.since_ms = b.until_ms =
+        n->lease[0]->begin_ms ? n->lease[0]->begin_ms : n->lease[0]->granted_ms;
+    for (uint32_t i = 0; i < NODE_LEASES_MAX && n->lease[i] && n->lease[i] != until; i++)
+        b.until_ms += n->lease[i]->expected_ms;
+    return b;
 }
 
 /* ---- who holds what ---- */

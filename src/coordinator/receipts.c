@@ -194,18 +194,19 @@ static enum emac_status lease_done(struct coordinator *c, struct cjob *j, struct
         return st;
     EMAC_ASSERT(l->task == t && l->job == j);
     j->owed_units -= l->units;
-    d->elapsed_ms = now_ms(c) - l->granted_ms;
     d->fetch_bytes = l->fetch_bytes;
-    if (d->elapsed_ms == 0)
+    d->elapsed_ms = l->begin_ms ? now_ms(c) - l->begin_ms : 0;
+    if (l->begin_ms && d->elapsed_ms == 0)
         d->elapsed_ms = 1;
     lease_detach(l);
+    lease_begin_next(c, n);
     return EMAC_OK;
 }
 
 /* A rig that was outrun is at most this fast: so its next share is smaller. */
 static void outrun_note(struct coordinator *c, struct lease *l)
 {
-    uint64_t elapsed = now_ms(c) - l->granted_ms;
+    uint64_t elapsed = l->begin_ms ? now_ms(c) - l->begin_ms : 0;
     if (elapsed > l->expected_ms)
         sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops, l->fetch_bytes,
                         elapsed);
@@ -220,9 +221,11 @@ static enum emac_status surplus_cancel(struct coordinator *c, struct cjob *j, st
         enum emac_status st = lease_close_row(c, l->id, "cancelled", err);
         if (st != EMAC_OK)
             return st;
+        struct node *n = l->node;
         j->owed_units -= l->units;
         outrun_note(c, l);
         lease_detach(l);
+        lease_begin_next(c, n);
     }
     return EMAC_OK;
 }

@@ -225,11 +225,28 @@ static json_t *request_json(const struct serve_request *r)
                      "stop", stop);
 }
 
+/* Will another rig be free before this one, which is at work? */
+static bool other_is_sooner(struct coordinator *c, const struct node *n)
+{
+    struct map_entry e;
+    uint64_t now = now_ms(c);
+    struct sched_busy mine = node_busy(n, NULL);
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
+        const struct node *other = e.value;
+        if (other == n || !node_is_live(c, other, now))
+            continue;
+        struct sched_busy b = node_busy(other, NULL);
+        if (sched_busy_ms(&b, now) < sched_busy_ms(&mine, now))
+            return true;
+    }
+    return false;
+}
+
 static bool fits(struct coordinator *c, const struct serve_ticket *t, const struct node *n,
                  uint64_t *wake_ms)
 {
     uint64_t from = t->queued_ms + SERVE_HOLDER_MS;
-    if (t->state != TICKET_QUEUED)
+    if (t->state != TICKET_QUEUED || (n->lease[0] && other_is_sooner(c, n)))
         return false;
     bool first_choice = node_holds(n, &t->req.model.params) && t->failed != n;
     bool others = holder_exists(c, &t->req.model.params, n) || t->failed == n;

@@ -21,7 +21,7 @@
 #define NODES_MAX           10000
 #define STRANGERS_MAX       1000 /* of them that have not solved their challenge */
 #define JOBS_OPEN_MAX       1000
-#define NODE_LEASES_MAX     4
+#define NODE_LEASES_MAX     8    /* under way, ahead, receipts on their way */
 #define NODE_HOLDS_MAX      256  /* as the rig says */
 #define NODE_MADE_MAX       1024 /* what else its last receipts tell */
 #define NODE_ROUNDS_KEPT    2    /* rigs keep sums so many rounds (node/agent.h, INV-1) */
@@ -76,8 +76,8 @@ struct node {
     struct sched_speed speed;
     double alone_flops[SCHED_WORK_KINDS]; /* of computing alone, as it told; 0: not yet */
     uint64_t seen_ms, seen_at, poll_seq;
-    struct challenge *challenge; /* open one; owned */
-    struct lease *lease[NODE_LEASES_MAX];
+    struct challenge *challenge;          /* open one; owned */
+    struct lease *lease[NODE_LEASES_MAX]; /* in order of their grants, then NULL */
     uint32_t hold_count, made_count, made_next;
     struct cid hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
     struct made made[NODE_MADE_MAX]; /* sums: until it is two rounds further */
@@ -95,7 +95,8 @@ struct lease {
     enum lease_role role;
     int64_t units;
     uint64_t granted_ms, beat_ms, expected_ms, deadline_ms, deadline_at;
-    uint64_t fetch_bytes; /* that the rig did not hold when it was granted */
+    uint64_t begin_ms;    /* 0: the rig is at one before it (AHEAD-3) */
+    uint64_t fetch_bytes; /* that the rig did not hold when it was granted, or when it began */
 };
 
 /* A rig's answer to a task: a receipt of a rig that is not quarantined. */

@@ -1,11 +1,10 @@
-/* Life of a rig: opening, the worker's loop, stopping.
+/* Life of a rig: opening, the intake's loop, stopping.
  *
- * The worker's loop, each turn one step; what it does next follows from what it
+ * The intake's loop, each turn one step; what it does next follows from what it
  * is (fields of struct node):
  *   away               probe the coordinator; when it answers, not away any more
  *   not joined         hello, challenge
- *   a receipt waits    deliver it
- *   else               poll for a lease and work
+ *   else               wait for room, poll for a lease, bring its inputs
  * and what a step's failure makes of it:
  *   CONFLICT           "say hello first": not joined
  *   FORBIDDEN          final
@@ -96,14 +95,6 @@ void agent_refused(struct node *n, const struct emac_err *why)
     if (n->final.status == EMAC_OK)
         n->final = *why;
     os_cond_broadcast(&n->wake);
-    os_mutex_unlock(&n->lock);
-}
-
-void agent_lease_set(struct node *n, const char *lease)
-{
-    os_mutex_lock(&n->lock);
-    emac_strcpy(n->lease, sizeof n->lease, lease);
-    atomic_store(&n->cancel, false);
     os_mutex_unlock(&n->lock);
 }
 
@@ -344,6 +335,7 @@ enum emac_status node_open(const struct node_config *cfg, struct node **out, str
         return st;
     n->os = cfg->os;
     os_mutex_init(&n->lock);
+    os_mutex_init(&n->retain_lock);
     os_cond_init(&n->wake);
     n->figures.state = "starting";
     atomic_store(&n->heartbeat_ms, HEARTBEAT_MS);
@@ -371,7 +363,6 @@ void node_close(struct node *n)
     if (n->server != NULL)
         http_server_stop(n->server);
     agent_outbox_clear(n);
-    json_decref(n->next);
     agent_upload_release(n);
     agent_models_release(n);
     agent_retain_release(n);
@@ -387,6 +378,7 @@ void node_close(struct node *n)
     if (n->dir_lock != NULL)
         os_lock_release(n->dir_lock);
     os_cond_release(&n->wake);
+    os_mutex_release(&n->retain_lock);
     os_mutex_release(&n->lock);
     free((char *)n->cfg.coordinator);
     free((char *)n->cfg.dir);
@@ -397,7 +389,7 @@ void node_close(struct node *n)
     free(n);
 }
 
-/* ---- the worker ---- */
+/* ---- the intake ---- */
 
 /* Twice as long each time, at random within half of it and the whole, so that a fleet does not come
  * back all at once. */
@@ -440,8 +432,6 @@ static enum emac_status step(struct node *n, struct emac_err *err)
     }
     if (!agent_joined(n))
         return agent_join(n, err);
-    if (n->outbox.message != NULL)
-        return agent_outbox_flush(n, err);
     agent_retain_idle(n);
     return agent_work(n, err);
 }
@@ -486,20 +476,12 @@ static enum emac_status work(struct node *n, struct emac_err *err)
         struct emac_err e = {.status = EMAC_OK};
         bool probed = n->away;
         enum emac_status st = step(n, &e);
-        if (device_lost(n->dev))
-            st = agent_device_recover(n, &e);
-        if (st != EMAC_OK && n->exec == NULL) {
-            *err = e;
-            return st;
-        }
         st = settle(n, probed, st, &e);
         if (st != EMAC_OK) {
             *err = e;
             return st;
         }
     }
-    if (n->outbox.message != NULL)
-        LOG_W("node", "a receipt could not be delivered before the end: its task is lost");
     os_mutex_lock(&n->lock);
     *err = n->final;
     os_mutex_unlock(&n->lock);
@@ -507,20 +489,34 @@ static enum emac_status work(struct node *n, struct emac_err *err)
     return err->status;
 }
 
+static void over_set(struct node *n, bool *over)
+{
+    os_mutex_lock(&n->lock);
+    *over = true;
+    os_cond_broadcast(&n->wake);
+    os_mutex_unlock(&n->lock);
+}
+
 enum emac_status node_run(struct node *n, struct emac_err *err)
 {
-    struct os_thread heartbeat, uploader, keeper;
+    struct os_thread heartbeat, uploader, keeper, worker, courier;
     struct emac_err why = {.status = EMAC_OK};
     EMAC_ASSERT(n->run_ns == 0);
     os_thread_start(&heartbeat, agent_heartbeat_thread, n);
     os_thread_start(&uploader, agent_upload_thread, n);
     os_thread_start(&keeper, agent_keep_thread, n);
+    os_thread_start(&worker, agent_worker_thread, n);
+    os_thread_start(&courier, agent_courier_thread, n);
     enum emac_status st = EMAC_OK;
     if (n->cfg.sandbox)
         st = sandbox_enter(&why);
     if (st == EMAC_OK)
         st = work(n, &why);
     node_stop(n); /* the other threads see it */
+    over_set(n, &n->intake_over);
+    os_thread_join(&worker);
+    over_set(n, &n->worker_over);
+    os_thread_join(&courier);
     os_thread_join(&heartbeat);
     os_thread_join(&uploader);
     os_thread_join(&keeper);

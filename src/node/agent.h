@@ -2,10 +2,12 @@
  * tasks, keeps and serves their outputs by CID, and answers for generation.
  *
  * Threads:
- *   worker     the caller of node_run: lease (long poll) -> fetch inputs -> run ->
- *              deposit when not reachable -> receipt, one lease at a time. It
- *              generates text too, between tasks, on the same device: a rig's
- *              cores are all busy with either.
+ *   intake     the caller of node_run: lease (long poll) -> fetch inputs; up to
+ *              SCHED_AHEAD_TASKS leases wait for the worker with their inputs here,
+ *              so that a rig's link and its device work at the same time
+ *   worker     runs them, the one after the other. It generates text too, between
+ *              tasks, on the same device: a rig's cores are all busy with either.
+ *   courier    deposit when not reachable -> receipt, until it is answered
  *   heartbeat  every heartbeat_ms: leases held; takes cancel and deposit lists
  *   keeper     keeps and proves what storage deals want of it (node/keep.h)
  *   uploader   pushes bundles the coordinator asked for to the depot
@@ -21,7 +23,7 @@
  *        a task can be checked by another rig. Then their memory is given back.
  *        Earlier goes, those used longest ago first: what is two rounds old when
  *        all together pass half of memory_quota; when they pass the whole, sums and
- *        the like and then states, but nothing that the task under way needs.
+ *        the like and then states, but nothing that a task under way or ready needs.
  * INV-2  A receipt is sent until the coordinator has answered it, across any
  *        outage; the work is not thrown away because the coordinator is away. It
  *        lives in memory, as the outputs do that it speaks for.

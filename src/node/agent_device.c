@@ -23,7 +23,8 @@ static enum emac_status cache_open(struct node *n, struct emac_err *err)
 static bool task_cancelled(void *node)
 {
     struct node *n = node;
-    return atomic_load(&n->cancel) || agent_over(n);
+    const struct leased *l = n->running;
+    return agent_over(n) || (l != NULL && agent_lease_cancelled(n, l->lease));
 }
 
 /* The door for rigs that lie, shut during the challenge. */
@@ -32,6 +33,16 @@ static void tamper(void *node, const char *output, uint8_t *bundle, size_t size)
     struct node *n = node;
     if (!n->in_challenge)
         n->cfg.tamper(n->cfg.tamper_ctx, output, bundle, size);
+}
+
+/* What others say of the device, who do not have it. */
+static void device_tell(struct node *n)
+{
+    os_mutex_lock(&n->lock);
+    emac_strcpy(n->device_isa, sizeof n->device_isa, device_kind(n->dev));
+    emac_strcpy(n->device_name, sizeof n->device_name, device_name(n->dev));
+    n->device_threads = device_threads(n->dev);
+    os_mutex_unlock(&n->lock);
 }
 
 static enum emac_status open_as(struct node *n, const char *spec, struct emac_err *err)
@@ -56,6 +67,7 @@ static enum emac_status open_as(struct node *n, const char *spec, struct emac_er
     EMAC_TRY(st, device_tune(n->dev, n->os, tiles, err));
     EMAC_TRY(st, exec_new(&with_device, &n->exec, err));
     atomic_store(&n->task_memory, exec_memory_max(n->exec));
+    device_tell(n);
 out:
     free(tiles);
     return st;

@@ -1,9 +1,12 @@
 /* What the files of the agent share (agent.c and those named below). Nothing
  * outside src/node includes this.
  *
- * Who may touch what: fields under "worker" belong to the thread in node_run;
- * fields under `lock` to whoever holds it; the rest is set before the threads
- * start. `lock` is never held over the network, files or computing. */
+ * Who may touch what: fields under "intake" belong to the thread in node_run,
+ * fields under "worker" to agent_worker_thread, fields under a lock to whoever
+ * holds it; the rest is set before the threads start. A lease (struct leased)
+ * belongs to the intake until it is in `ready`, then to the worker. Neither lock
+ * is held over the network, files or computing; of both, none is taken inside
+ * the other. The device (dev, exec) belongs to whoever took it (agent_device_take). */
 #ifndef EMAC_NODE_AGENT_INTERNAL_H
 #define EMAC_NODE_AGENT_INTERNAL_H
 
@@ -17,16 +20,15 @@
 #include "node/agent.h"
 #include "node/duty.h"
 #include "node/exec.h"
+#include "node/leased.h"
 #include "node/private.h"
 #include "os/library.h"
 #include "os/thread.h"
 
 #define NODE_VERSION       "0.1.0"
-#define NODE_LEASE_MAX     40
-#define NODE_JOB_MAX       64
-#define NODE_SLOT_MAX      64
+#define NODE_ISA_MAX       32
+#define NODE_NAME_MAX      128
 #define NODE_HOLDS_MAX     256 /* state bundles named in a poll */
-#define NODE_MISSING_MAX   64
 #define NODE_UPLOADS_MAX   64
 #define NODE_RETAINED_MAX  (4u * TASK_PARTS_MAX)
 #define NODE_LEASE_WAIT_MS 10000
@@ -49,17 +51,8 @@ struct retained {
     bool past;            /* two rounds old: kept for checks, while there is room */
     bool state;           /* parameters or optimiser state: told to the coordinator */
     bool superseded;      /* state: this rig made what took its place */
+    uint32_t tasks;       /* leases that need it as input: it stays as long as there are some */
     char name[TASK_NAME_MAX];
-};
-
-/* A finished task whose receipt is not answered yet (INV-2). One is enough: the worker takes no
- * lease before it is. */
-struct outbox {
-    json_t *message; /* NULL: empty */
-    char slot[NODE_SLOT_MAX];
-    uint32_t output_count, conflicts;
-    struct cid output[TASK_OUTPUTS_MAX];
-    bool deposited; /* outputs lie in the depot, or peers can fetch them */
 };
 
 struct upload {
@@ -86,8 +79,8 @@ struct node {
     char conformance[2 * SHA256_BYTES + 1];
     char boot[2 * 16 + 1]; /* tells this start from others */
     uint64_t memory_quota, disk_quota, file_max;
-    atomic_bool stop, cancel; /* cancel: the lease under way is not wanted any more */
-    atomic_bool reachable;    /* peers can fetch from us, as the coordinator found */
+    atomic_bool stop;
+    atomic_bool reachable; /* peers can fetch from us, as the coordinator found */
     atomic_uint heartbeat_ms;
     atomic_uint duty; /* thousandths; the executor reads it */
     atomic_uint_fast64_t served_bytes;
@@ -95,29 +88,44 @@ struct node {
 
     bool duty_refused; /* heartbeat: that the file makes no sense was said */
 
-    /* worker */
-    bool ever_joined, away, in_challenge;
+    /* intake */
+    bool ever_joined, away;
     uint64_t run_ns, away_ns;
     uint32_t backoff_ms;
-    const json_t *sources; /* of the lease under way; fetchers read it */
-    struct outbox outbox;
-    json_t *next;                      /* the lease that came with a receipt's answer; owned */
-    struct agent_dispute *dispute;     /* dispute.c; NULL: none */
-    uint64_t told_sent, told_received; /* agent_traffic as the last receipt told it */
-    struct retained *retained;
-    size_t retained_count, retained_cap;
-    uint64_t retained_bytes, used, task_used;     /* see retain.c */
+
+    /* worker */
+    struct agent_dispute *dispute;                /* dispute.c; NULL: none */
+    uint64_t told_sent, told_received;            /* agent_traffic as the last receipt told it */
     struct agent_model *model[NODE_SERVE_MODELS]; /* latest use first */
 
+    /* whoever has the device */
+    bool in_challenge;
+    struct leased *running; /* set by the worker */
+
+    struct os_mutex retain_lock; /* retain.c */
+    struct retained *retained;
+    size_t retained_count, retained_cap;
+    uint64_t retained_bytes, used;
+
     struct os_mutex lock;
-    struct os_cond wake; /* stop, final, joined, a new upload */
+    struct os_cond wake; /* any of what follows, or stop, changed */
     bool joined;         /* hello said, challenge answered */
     struct node_figures figures;
-    char lease[NODE_LEASE_MAX]; /* under way, or with its receipt unanswered; "" when none */
+    struct lease_mark lease[NODE_LEASES_MAX];
+    struct leased *ready[SCHED_AHEAD_TASKS]; /* for the worker, the next first */
+    uint32_t ready_count;
+    bool working;  /* the worker has a lease that it took out of `ready` */
+    bool fetching; /* the intake brings inputs */
+    bool narrow;   /* memory is too short to look ahead: until a task of another job comes */
+    char narrow_job[NODE_JOB_MAX];
+    bool device_taken;
+    bool intake_over, worker_over; /* at the end: nothing more comes from them */
+    char device_isa[NODE_ISA_MAX], device_name[NODE_NAME_MAX]; /* of dev */
+    uint32_t device_threads;
+    struct outbox *outbox; /* the oldest first */
+    uint32_t outbox_count;
     uint64_t stop_ns;
     struct emac_err final; /* why the coordinator will have no more of us; OK: it will */
-    struct cid missing[NODE_MISSING_MAX];
-    uint32_t missing_count;
     struct upload upload[NODE_UPLOADS_MAX];
     uint32_t upload_count;
     struct cid uploading; /* taken out of the queue, under way */
@@ -132,11 +140,12 @@ bool agent_over_cb(void *node);
 void agent_state_set(struct node *n, const char *state);
 bool agent_joined(struct node *n);
 void agent_joined_set(struct node *n, bool joined);
+/* Until it is; false when the agent ends. */
+bool agent_joined_wait(struct node *n);
 /* Sleep that node_stop ends. */
 void agent_pause(struct node *n, uint32_t ms);
 /* The coordinator said FORBIDDEN: node_run ends with this sentence. */
 void agent_refused(struct node *n, const struct emac_err *why);
-void agent_lease_set(struct node *n, const char *lease); /* "" for none */
 /* Bytes since the start, those served to peers included. */
 void agent_traffic(struct node *n, uint64_t *sent, uint64_t *received);
 
@@ -170,46 +179,34 @@ enum emac_status agent_join(struct node *n, struct emac_err *err);
 /* Hello alone, for the heartbeat of a rig at work. */
 enum emac_status agent_hello(struct node *n, struct emac_err *err);
 
-/* ---- lease.c ---- */
-/* One poll and what it brings, up to the receipt. OK when there was nothing, too. */
-enum emac_status agent_work(struct node *n, struct emac_err *err);
-/* Tell the coordinator that a lease failed; *why is told, and which input made it fail (NULL, or
- * none: no input did). */
-void agent_lease_fail(struct node *n, const char *lease, const struct emac_err *why,
-                      const struct cid *suspect);
-
 /* ---- fetch.c ---- */
 enum emac_status agent_fetch(void *node, const struct cid *cid, bool to_memory,
                              struct emac_err *err);
-/* Bring the task's bundles into memory, hold them for the round, and let go of older rounds.
- * UNAVAILABLE when some cannot be had; n->missing names them all. */
-enum emac_status agent_fetch_inputs(struct node *n, const struct task *t, const char *job,
-                                    uint64_t round, struct emac_err *err);
+/* Bring the task's bundles into memory, hold them for the round and for the lease, and let go of
+ * older rounds. UNAVAILABLE when some cannot be had; l->missing names them all. */
+enum emac_status agent_fetch_inputs(struct node *n, struct leased *l, struct emac_err *err);
+/* They are not needed, or not yet. */
+void agent_inputs_drop(struct node *n, struct leased *l);
 
-/* ---- retain.c ---- */
-void agent_retain_begin(struct node *n); /* what is added from here on is of the task under way */
+/* ---- retain.c: from any thread ---- */
 /* Holds the value in its own right; one that is there already gets the round. `name` is that of the
- * input or output. */
+ * input or output. `task`: an input, which stays until agent_retain_leave. */
 enum emac_status agent_retain_add(struct node *n, const struct store_value *v, const char *job,
-                                  uint64_t round, const char *name, struct emac_err *err);
+                                  uint64_t round, const char *name, bool task,
+                                  struct emac_err *err);
+void agent_retain_leave(struct node *n, const struct store_value *v, const char *job);
 void agent_retain_round(struct node *n, const char *job, uint64_t round);
 /* v is a job's new `name` ("params.1"): what was that before is superseded. */
 void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
                             const char *name);
 void agent_retain_idle(struct node *n);
-/* Let go of the largest value that the task under way does not need, superseded states and past
- * rounds first, then results, then the rest. false when there is none. */
+/* Let go of the largest value that no task needs, superseded states and past rounds first, then
+ * results, then the rest. false when there is none. */
 bool agent_retain_spare(struct node *n);
+/* Is there room for so many bytes more beside what tasks need? */
+bool agent_retain_fits(struct node *n, uint64_t bytes);
 json_t *agent_retain_holds(struct node *n);
 void agent_retain_release(struct node *n);
-
-/* ---- outbox.c ---- */
-/* Sign the receipt and keep it until it is answered. */
-enum emac_status agent_outbox_put(struct node *n, const struct receipt *r, const char *slot,
-                                  const struct exec_result *result, struct emac_err *err);
-/* Deliver what is there; OK when it was answered, whatever the answer. */
-enum emac_status agent_outbox_flush(struct node *n, struct emac_err *err);
-void agent_outbox_clear(struct node *n);
 
 /* ---- heartbeat.c, upload.c ---- */
 /* Take the share of time that the owner asks for: the file `duty`, or else the configuration. */
@@ -226,15 +223,13 @@ void agent_upload_release(struct node *n);
 /* Open cfg.device, admit it and make n->exec for it. UNSUPPORTED with what is wrong with it. */
 enum emac_status agent_device_open(struct node *n, struct emac_err *err);
 void agent_device_close(struct node *n);
+/* One thread at a time has the device. True when it had to be waited for. */
+bool agent_device_take(struct node *n);
+void agent_device_give(struct node *n);
 /* The device was lost: open it again, or else the CPU. Fails with n->exec NULL. */
 enum emac_status agent_device_recover(struct node *n, struct emac_err *err);
 /* What generates text: n->dev if the host's memory is its own, else a CPU device. */
 enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err);
-
-/* ---- dispute.c ---- */
-/* Answer what a dispute asks for; what fails is told to the coordinator. */
-void agent_dispute(struct node *n, const json_t *reply, const char *id);
-void agent_dispute_release(struct node *n);
 
 /* ---- serve.c, serve_model.c ---- */
 /* Answer a generation request; failures are told to the coordinator. */
@@ -250,5 +245,10 @@ struct agent_model {
 enum emac_status agent_model_get(struct node *n, const struct cid *cid,
                                  const struct agent_model **out, struct emac_err *err);
 void agent_models_release(struct node *n);
+
+/* ---- dispute.c ---- */
+/* Answer what a dispute asks for; what fails is told to the coordinator. */
+void agent_dispute(struct node *n, struct leased *l);
+void agent_dispute_release(struct node *n);
 
 #endif

@@ -19,26 +19,25 @@ struct agent_dispute {
 
 /* What the coordinator asks. */
 struct asked {
-    const char *id, *job, *slot, *stage; /* borrowed */
-    uint64_t round, first, count;
-    struct task task;
+    struct leased *l;  /* the task, and its inputs as they are needed */
+    const char *stage; /* borrowed */
+    uint64_t first, count;
 };
 
-static enum emac_status asked_parse(const json_t *reply, const char *id, struct asked *a,
-                                    struct emac_err *err)
+static enum emac_status asked_parse(struct leased *l, struct asked *a, struct emac_err *err)
 {
     struct emac_buf bytes;
     enum emac_status st;
-    *a = (struct asked){.id = id};
+    *a = (struct asked){.l = l};
     emac_buf_init(&bytes, TASK_BYTES_MAX);
-    EMAC_TRY(st, agent_field_str(reply, "job", NODE_JOB_MAX - 1, &a->job, err));
-    EMAC_TRY(st, agent_field_str(reply, "slot", NODE_SLOT_MAX - 1, &a->slot, err));
-    EMAC_TRY(st, agent_field_u64(reply, "round", INT64_MAX, &a->round, err));
-    EMAC_TRY(st, agent_field_str(reply, "stage", 16, &a->stage, err));
-    EMAC_TRY(st, agent_field_u64(reply, "first", TRACE_LEAVES_MAX, &a->first, err));
-    EMAC_TRY(st, agent_field_u64(reply, "count", TRACE_LEAVES_MAX, &a->count, err));
-    EMAC_TRY(st, agent_field_bytes(reply, "task", &bytes, err));
-    st = task_decode(&a->task, bytes.data, bytes.len, err);
+    EMAC_TRY(st, agent_field_str(l->reply, "job", NODE_JOB_MAX - 1, &l->job, err));
+    EMAC_TRY(st, agent_field_str(l->reply, "slot", NODE_SLOT_MAX - 1, &l->slot, err));
+    EMAC_TRY(st, agent_field_u64(l->reply, "round", INT64_MAX, &l->round, err));
+    EMAC_TRY(st, agent_field_str(l->reply, "stage", 16, &a->stage, err));
+    EMAC_TRY(st, agent_field_u64(l->reply, "first", TRACE_LEAVES_MAX, &a->first, err));
+    EMAC_TRY(st, agent_field_u64(l->reply, "count", TRACE_LEAVES_MAX, &a->count, err));
+    EMAC_TRY(st, agent_field_bytes(l->reply, "task", &bytes, err));
+    st = task_decode(&l->task, bytes.data, bytes.len, err);
 out:
     emac_buf_release(&bytes);
     return st;
@@ -56,10 +55,9 @@ void agent_dispute_release(struct node *n)
 
 static enum emac_status inputs_have(struct node *n, const struct asked *a, struct emac_err *err)
 {
-    agent_retain_begin(n);
     if (n->cfg.tamper != NULL)
         n->cfg.tamper(n->cfg.tamper_ctx, NULL, NULL, 0);
-    return agent_fetch_inputs(n, &a->task, a->job, a->round, err);
+    return a->l->fetched ? EMAC_OK : agent_fetch_inputs(n, a->l, err);
 }
 
 static void outputs_note(struct agent_dispute *d, const struct exec_result *r)
@@ -74,15 +72,15 @@ static enum emac_status trace_have(struct node *n, const struct asked *a, struct
 {
     struct exec_result result = {0};
     enum emac_status st;
-    if (n->dispute != NULL && strcmp(n->dispute->id, a->id) == 0)
+    if (n->dispute != NULL && strcmp(n->dispute->id, a->l->lease) == 0)
         return EMAC_OK;
     agent_dispute_release(n);
     EMAC_TRY(st, emac_alloc(&n->dispute, 1, sizeof *n->dispute, err));
     trace_init(&n->dispute->trace);
     EMAC_TRY(st, inputs_have(n, a, err));
-    EMAC_TRY(st, exec_trace(n->exec, &a->task, &n->dispute->trace, &result, err));
+    EMAC_TRY(st, exec_trace(n->exec, &a->l->task, &n->dispute->trace, &result, err));
     outputs_note(n->dispute, &result);
-    if (!emac_strcpy(n->dispute->id, sizeof n->dispute->id, a->id))
+    if (!emac_strcpy(n->dispute->id, sizeof n->dispute->id, a->l->lease))
         st = emac_fail(err, EMAC_CORRUPT, "the name of a dispute is too long");
 out:
     exec_result_release(n->exec, &result);
@@ -193,16 +191,16 @@ static enum emac_status open_make(struct node *n, const struct asked *a, struct 
     enum emac_status st;
     trace_init(&again);
     EMAC_TRY(st, inputs_have(n, a, err));
-    EMAC_TRY(st, exec_trace_refs(n->exec, &a->task, a->first, &ref, &count, err));
+    EMAC_TRY(st, exec_trace_refs(n->exec, &a->l->task, a->first, &ref, &count, err));
     EMAC_TRY(st, emac_alloc(&out->proof, (size_t)count + 1, sizeof *out->proof, err));
     out->proof_count = count;
     o.ref = ref;
-    EMAC_TRY(st, exec_trace_capture(n->exec, &a->task, ref, count, value_publish, &o, &again,
+    EMAC_TRY(st, exec_trace_capture(n->exec, &a->l->task, ref, count, value_publish, &o, &again,
                                     &result, err));
     EMAC_TRY(st, same_trace(&again, &n->dispute->trace, err));
     for (uint32_t i = 0; i < count; i++)
         out->proof[i].path_length = trace_path(&again, ref[i].leaf, out->proof[i].path);
-    st = inputs_publish(n, &a->task, err);
+    st = inputs_publish(n, &a->l->task, err);
 out:
     exec_result_release(n->exec, &result);
     trace_release(&again);
@@ -216,7 +214,7 @@ static enum emac_status answer_make(struct node *n, const struct asked *a,
     enum emac_status st = trace_have(n, a, err);
     if (st != EMAC_OK)
         return st;
-    emac_strcpy(out->dispute, sizeof out->dispute, a->id);
+    emac_strcpy(out->dispute, sizeof out->dispute, a->l->lease);
     if (strcmp(a->stage, "commit") == 0) {
         out->kind = DISPUTE_COMMIT;
         return commit_make(n->dispute, out, err);
@@ -251,17 +249,17 @@ static enum emac_status body_make(struct node *n, const struct dispute_answer *a
     return st;
 }
 
-void agent_dispute(struct node *n, const json_t *reply, const char *id)
+void agent_dispute(struct node *n, struct leased *l)
 {
     struct emac_err err = {.status = EMAC_OK};
     struct dispute_answer answer = {0};
     struct asked a;
     json_t *body = NULL;
     char path[sizeof "/v1/disputes/" + DISPUTE_ID_MAX] = "/v1/disputes/";
-    enum emac_status st = asked_parse(reply, id, &a, &err);
-    strncat(path, id, DISPUTE_ID_MAX);
+    enum emac_status st = asked_parse(l, &a, &err);
+    strncat(path, l->lease, DISPUTE_ID_MAX);
     if (st == EMAC_OK) {
-        LOG_I("node", "dispute about %s of %s: asked for a %s", a.slot, a.job, a.stage);
+        LOG_I("node", "dispute about %s of %s: asked for a %s", l->slot, l->job, a.stage);
         st = answer_make(n, &a, &answer, &err);
     }
     if (st == EMAC_OK)
@@ -274,5 +272,4 @@ void agent_dispute(struct node *n, const json_t *reply, const char *id)
     if (st != EMAC_OK)
         LOG_W("node", "the answer in a dispute was not taken: %s", err.text);
     dispute_answer_release(&answer);
-    task_release(&a.task);
 }

@@ -50,11 +50,13 @@ static enum emac_status try(struct node *n, const struct cid *cid, const struct 
                                 err);
 }
 
-static enum emac_status try_leased(struct node *n, const struct cid *cid, const char *text,
-                                   const struct store_value **value, struct emac_err *err)
+static enum emac_status try_leased(struct node *n, const struct leased *l, const struct cid *cid,
+                                   const char *text, const struct store_value **value,
+                                   struct emac_err *err)
 {
     struct places p = {0};
-    const json_t *urls = json_object_get(n->sources, text);
+    const json_t *sources = l != NULL ? json_object_get(l->reply, "sources") : NULL;
+    const json_t *urls = json_object_get(sources, text);
     for (size_t i = 0; i < json_array_size(urls); i++)
         place_add(n, &p, json_string_value(json_array_get(urls, i)));
     return try(n, cid, &p, value, err);
@@ -78,24 +80,25 @@ static enum emac_status try_known(struct node *n, const struct cid *cid, const c
     return st;
 }
 
-static void missing_add(struct node *n, const struct cid *cid)
+static void missing_add(struct node *n, struct leased *l, const struct cid *cid)
 {
     bool known = false;
     os_mutex_lock(&n->lock);
-    for (uint32_t i = 0; i < n->missing_count; i++)
-        known = known || cid_equal(&n->missing[i], cid);
-    if (!known && n->missing_count < NODE_MISSING_MAX)
-        n->missing[n->missing_count++] = *cid;
+    for (uint32_t i = 0; i < l->missing_count; i++)
+        known = known || cid_equal(&l->missing[i], cid);
+    if (!known && l->missing_count < NODE_MISSING_MAX)
+        l->missing[l->missing_count++] = *cid;
     os_mutex_unlock(&n->lock);
 }
 
-static enum emac_status fetch(struct node *n, const struct cid *cid,
+/* l: the lease it is for; NULL: none. */
+static enum emac_status fetch(struct node *n, struct leased *l, const struct cid *cid,
                               const struct store_value **value, struct emac_err *err)
 {
     struct emac_err e = {.status = EMAC_OK};
     char text[CID_TEXT_MAX];
     cid_text(text, cid);
-    enum emac_status st = try_leased(n, cid, text, value, &e);
+    enum emac_status st = try_leased(n, l, cid, text, value, &e);
     if (st != EMAC_OK && !is_ours(st) && !agent_over(n))
         st = try_known(n, cid, text, value, &e);
     if (st == EMAC_OK)
@@ -104,7 +107,8 @@ static enum emac_status fetch(struct node *n, const struct cid *cid,
         return emac_fail(err, EMAC_CANCELLED, "the rig is stopping");
     if (is_ours(st))
         return emac_fail(err, st, "%s", e.text);
-    missing_add(n, cid);
+    if (l != NULL)
+        missing_add(n, l, cid);
     return emac_fail(err, EMAC_UNAVAILABLE, "cannot get '%s': %s", text, e.text);
 }
 
@@ -113,7 +117,7 @@ enum emac_status agent_fetch(void *node, const struct cid *cid, bool to_memory,
 {
     struct node *n = node;
     const struct store_value *v = NULL;
-    enum emac_status st = fetch(n, cid, to_memory ? &v : NULL, err);
+    enum emac_status st = fetch(n, n->running, cid, to_memory ? &v : NULL, err);
     store_value_drop(n->store, v);
     return st;
 }
@@ -124,11 +128,13 @@ struct wanted {
     const char *name;
     const struct cid *cid;
     const struct store_value *value; /* held once it is here */
+    bool kept;                       /* retained for the task */
     struct emac_err err;
 };
 
 struct fetching {
     struct node *n;
+    struct leased *l;
     struct wanted *want;
     size_t count;
     atomic_size_t next;
@@ -147,15 +153,16 @@ static void *fetcher(void *arg)
         if (i >= f->count)
             return NULL;
         if (f->want[i].value == NULL)
-            fetch(f->n, f->want[i].cid, &f->want[i].value, &f->want[i].err);
+            fetch(f->n, f->l, f->want[i].cid, &f->want[i].value, &f->want[i].err);
     }
 }
 
 /* All of them are tried, also after one failed: the report shall name all that are missing, and
  * what was fetched is of use when the task comes again. */
-static void fetch_all(struct node *n, struct wanted *want, size_t count, size_t absent)
+static void fetch_all(struct node *n, struct leased *l, struct wanted *want, size_t count,
+                      size_t absent)
 {
-    struct fetching f = {.n = n, .want = want, .count = count};
+    struct fetching f = {.n = n, .l = l, .want = want, .count = count};
     struct os_thread thread[FETCHERS - 1];
     size_t helpers = absent < FETCHERS ? absent : FETCHERS;
     helpers = helpers > 0 ? helpers - 1 : 0;
@@ -181,8 +188,8 @@ static size_t list(const struct task *t, struct wanted *want)
 }
 
 /* Hold for this round what is here: before the fetch what the store has, after it what came. */
-static enum emac_status keep(struct node *n, struct wanted *want, size_t count, bool fetched,
-                             const char *job, uint64_t round, struct emac_err *err)
+static enum emac_status keep(struct node *n, const struct leased *l, struct wanted *want,
+                             size_t count, bool fetched, struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
     for (size_t i = 0; i < count && st == EMAC_OK; i++) {
@@ -194,34 +201,71 @@ static enum emac_status keep(struct node *n, struct wanted *want, size_t count, 
                 continue;
             }
         }
-        if (st == EMAC_OK && w->value != NULL)
-            st = agent_retain_add(n, w->value, job, round, w->name, err);
+        if (st == EMAC_OK && w->value != NULL) {
+            st = agent_retain_add(n, w->value, l->job, l->round, w->name, !w->kept, err);
+            w->kept = w->kept || st == EMAC_OK;
+        }
     }
     return st;
 }
 
-enum emac_status agent_fetch_inputs(struct node *n, const struct task *t, const char *job,
-                                    uint64_t round, struct emac_err *err)
+static enum emac_status bring(struct node *n, struct leased *l, struct wanted *want, size_t count,
+                              struct emac_err *err)
 {
-    struct wanted *want = NULL;
-    size_t count = 0, absent = 0;
+    size_t absent = 0;
     enum emac_status st;
-    EMAC_TRY(st, emac_alloc(&want, (size_t)t->input_count + t->part_count + 1, sizeof *want, err));
-    count = list(t, want);
-    EMAC_TRY(st, keep(n, want, count, false, job, round, err));
-    agent_retain_round(n, job, round);
+    EMAC_TRY(st, keep(n, l, want, count, false, err));
+    agent_retain_round(n, l->job, l->round);
     for (size_t i = 0; i < count; i++)
         absent += want[i].value == NULL;
-    fetch_all(n, want, count, absent);
-    EMAC_TRY(st, keep(n, want, count, true, job, round, err));
+    fetch_all(n, l, want, count, absent);
+    EMAC_TRY(st, keep(n, l, want, count, true, err));
     for (size_t i = 0; i < count && st == EMAC_OK; i++) {
         if (want[i].value == NULL)
             st = emac_fail(err, want[i].err.status, "input '%s': %s", want[i].name,
                            want[i].err.text);
     }
 out:
-    for (size_t i = 0; i < count; i++)
-        store_value_drop(n->store, want[i].value);
+    return st;
+}
+
+static void let_go(struct node *n, const struct leased *l, const struct store_value *v, bool kept)
+{
+    if (kept)
+        agent_retain_leave(n, v, l->job);
+    store_value_drop(n->store, v);
+}
+
+void agent_inputs_drop(struct node *n, struct leased *l)
+{
+    for (size_t i = 0; i < l->input_count; i++)
+        let_go(n, l, l->input[i], true);
+    free(l->input);
+    l->input = NULL;
+    l->input_count = 0;
+    l->fetched = false;
+}
+
+enum emac_status agent_fetch_inputs(struct node *n, struct leased *l, struct emac_err *err)
+{
+    struct wanted *want = NULL;
+    size_t most = (size_t)l->task.input_count + l->task.part_count + 1, count = 0;
+    uint64_t began = n->os->mono_ns(n->os);
+    enum emac_status st;
+    EMAC_ASSERT(!l->fetched && l->input == NULL);
+    EMAC_TRY(st, emac_alloc(&want, most, sizeof *want, err));
+    EMAC_TRY(st, emac_alloc(&l->input, most, sizeof *l->input, err));
+    count = list(&l->task, want);
+    EMAC_TRY(st, bring(n, l, want, count, err));
+    for (; l->input_count < count; l->input_count++)
+        l->input[l->input_count] = want[l->input_count].value;
+    l->fetched = true;
+    l->fetch_ns = n->os->mono_ns(n->os) - began;
+out:
+    for (size_t i = 0; i < count && !l->fetched; i++)
+        let_go(n, l, want[i].value, want[i].kept);
+    if (!l->fetched)
+        agent_inputs_drop(n, l);
     free(want);
     return st;
 }

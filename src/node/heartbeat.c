@@ -1,4 +1,4 @@
-/* The heartbeat: says that the lease under way is alive, hears what is not wanted any more and what
+/* The heartbeat: says that our leases are alive, hears what is not wanted any more and what
  * shall go to the depot. */
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,9 @@ static json_t *beat_json(struct node *n)
     agent_traffic(n, &sent, &received);
     json_t *leases = json_array();
     os_mutex_lock(&n->lock);
-    if (n->lease[0] != '\0')
-        json_array_append_new(leases, json_string(n->lease));
+    for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
+        if (n->lease[i].id[0] != '\0')
+            json_array_append_new(leases, json_string(n->lease[i].id));
     os_mutex_unlock(&n->lock);
     return json_pack("{s:o,s:{s:I,s:I}}", "leases", leases, "traffic", "sent", (json_int_t)sent,
                      "received", (json_int_t)received);
@@ -28,9 +29,10 @@ static void take_cancelled(struct node *n, const json_t *list)
     os_mutex_lock(&n->lock);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *id = json_string_value(json_array_get(list, i));
-        if (id != NULL && n->lease[0] != '\0' && strcmp(id, n->lease) == 0)
-            atomic_store(&n->cancel, true);
+        for (uint32_t k = 0; k < NODE_LEASES_MAX && id != NULL && id[0] != '\0'; k++)
+            n->lease[k].cancelled = n->lease[k].cancelled || strcmp(id, n->lease[k].id) == 0;
     }
+    os_cond_broadcast(&n->wake);
     os_mutex_unlock(&n->lock);
 }
 
@@ -86,8 +88,7 @@ void agent_duty_read(struct node *n)
     free(path);
 }
 
-/* false when the agent ends */
-static bool wait_joined(struct node *n)
+bool agent_joined_wait(struct node *n)
 {
     os_mutex_lock(&n->lock);
     while (!n->joined && !atomic_load(&n->stop) && n->final.status == EMAC_OK)
@@ -99,7 +100,7 @@ static bool wait_joined(struct node *n)
 void *agent_heartbeat_thread(void *node)
 {
     struct node *n = node;
-    while (wait_joined(n)) {
+    while (agent_joined_wait(n)) {
         uint64_t began = n->os->mono_ns(n->os);
         agent_duty_read(n);
         beat(n);

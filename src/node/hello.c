@@ -26,18 +26,22 @@ static json_t *hello_json(struct node *n)
 {
     uint64_t memory = atomic_load(&n->task_memory);
     const struct link_shape *shape = &n->cfg.link;
+    char isa[NODE_ISA_MAX];
     json_t *link = NULL; /* the owner's limit; what the network has beyond it nobody knows */
     if (shape->up_bps > 0)
         link = json_pack("{s:I,s:I,s:I}", "up_bps", (json_int_t)shape->up_bps, "down_bps",
                          (json_int_t)shape->down_bps, "latency_ns", (json_int_t)shape->latency_ns);
+    os_mutex_lock(&n->lock);
+    emac_strcpy(isa, sizeof isa, n->device_isa);
+    int threads = (int)n->device_threads;
+    os_mutex_unlock(&n->lock);
     uint64_t disk = disk_bytes(n), offer = n->cfg.offer_bytes;
     return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:s,s:o?}", "url",
                      n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
-                     NODE_VERSION, "boot", n->boot, "isa", device_kind(n->dev), "threads",
-                     (int)device_threads(n->dev), "memory_bytes", (json_int_t)memory, "disk_bytes",
-                     (json_int_t)disk, "offer_bytes", (json_int_t)(offer < disk ? offer : disk),
-                     "offer_units", (json_int_t)n->cfg.offer_units, "conformance", n->conformance,
-                     "link", link);
+                     NODE_VERSION, "boot", n->boot, "isa", isa, "threads", threads, "memory_bytes",
+                     (json_int_t)memory, "disk_bytes", (json_int_t)disk, "offer_bytes",
+                     (json_int_t)(offer < disk ? offer : disk), "offer_units",
+                     (json_int_t)n->cfg.offer_units, "conformance", n->conformance, "link", link);
 }
 
 /* *reply is the caller's. */
@@ -146,24 +150,43 @@ out:
     return st;
 }
 
+static enum emac_status join(struct node *n, const json_t *reply, const char *state,
+                             struct emac_err *err)
+{
+    if (strcmp(state, "challenge") == 0)
+        return challenge_answer(n, json_object_get(reply, "challenge"), err);
+    if (strcmp(state, "admitted") != 0)
+        return emac_fail(err, EMAC_CORRUPT, "the coordinator says that this rig is '%s'", state);
+    return EMAC_OK;
+}
+
 enum emac_status agent_join(struct node *n, struct emac_err *err)
 {
     json_t *reply = NULL;
     const char *state;
     agent_state_set(n, "hello");
     enum emac_status st = hello(n, &reply, &state, err);
-    if (st == EMAC_OK && strcmp(state, "challenge") == 0)
-        st = challenge_answer(n, json_object_get(reply, "challenge"), err);
-    else if (st == EMAC_OK && strcmp(state, "admitted") != 0)
-        st = emac_fail(err, EMAC_CORRUPT, "the coordinator says that this rig is '%s'", state);
+    bool challenged = st == EMAC_OK && strcmp(state, "challenge") == 0;
+    /* A challenge is timed: if a task had the device meanwhile, a fresh one is asked for. */
+    if (challenged && agent_device_take(n)) {
+        json_decref(reply);
+        reply = NULL;
+        st = hello(n, &reply, &state, err);
+    }
+    if (st == EMAC_OK)
+        st = join(n, reply, state, err);
+    if (challenged)
+        agent_device_give(n);
     json_decref(reply);
     if (st != EMAC_OK)
         return st;
     n->ever_joined = true;
     agent_joined_set(n, true);
     agent_state_set(n, "admitted");
+    os_mutex_lock(&n->lock);
     LOG_I("node", "joined %s as '%s' (%s) with %s; other rigs %s", n->cfg.coordinator, n->cfg.name,
-          n->id.did, device_name(n->dev),
+          n->id.did, n->device_name,
           atomic_load(&n->reachable) ? "can fetch from it" : "get its results through the depot");
+    os_mutex_unlock(&n->lock);
     return EMAC_OK;
 }

@@ -1,4 +1,5 @@
-/* Values held for other rigs (INV-1 of agent.h). Only the worker comes here.
+/* Values held for other rigs (INV-1 of agent.h) and for the tasks that are under way or ready. One
+ * lock, retain_lock, guards them; what others call takes it.
  *
  * A value is in the list once for each job, with the latest round that made or used it. Each entry
  * holds the value, so that pointers of values tell them apart. */
@@ -9,12 +10,6 @@
 #include "base/log.h"
 #include "node/agent_internal.h"
 #include "work/planner.h"
-
-/* Entries used from here on belong to the task under way. */
-void agent_retain_begin(struct node *n)
-{
-    n->task_used = n->used;
-}
 
 /* Order does not matter: the last takes the place. */
 static void remove_at(struct node *n, size_t i)
@@ -43,14 +38,13 @@ static bool is_of(const struct retained *e, enum sort sort)
     }
 }
 
-/* The entry of that sort used longest ago that is not of the task under way; SIZE_MAX when there
- * is none. */
+/* The entry of that sort used longest ago that no task needs; SIZE_MAX when there is none. */
 static size_t oldest(const struct node *n, enum sort sort)
 {
     size_t found = SIZE_MAX;
     for (size_t i = 0; i < n->retained_count; i++) {
         const struct retained *e = &n->retained[i];
-        if (e->used <= n->task_used && is_of(e, sort) &&
+        if (e->tasks == 0 && is_of(e, sort) &&
             (found == SIZE_MAX || e->used < n->retained[found].used))
             found = i;
     }
@@ -76,13 +70,13 @@ static void make_room(struct node *n)
     }
 }
 
-bool agent_retain_spare(struct node *n)
+static bool spare(struct node *n)
 {
     for (enum sort sort = SORT_OLD; sort < SORTS; sort++) {
         size_t found = SIZE_MAX;
         for (size_t i = 0; i < n->retained_count; i++) {
             const struct retained *e = &n->retained[i];
-            if (e->used <= n->task_used && is_of(e, sort) &&
+            if (e->tasks == 0 && is_of(e, sort) &&
                 (found == SIZE_MAX || e->value->size > n->retained[found].value->size))
                 found = i;
         }
@@ -94,14 +88,34 @@ bool agent_retain_spare(struct node *n)
     return false;
 }
 
+bool agent_retain_spare(struct node *n)
+{
+    os_mutex_lock(&n->retain_lock);
+    bool some = spare(n);
+    os_mutex_unlock(&n->retain_lock);
+    return some;
+}
+
+bool agent_retain_fits(struct node *n, uint64_t bytes)
+{
+    uint64_t needed = 0;
+    os_mutex_lock(&n->retain_lock);
+    for (size_t i = 0; i < n->retained_count; i++)
+        needed += n->retained[i].tasks > 0 ? n->retained[i].value->size : 0;
+    os_mutex_unlock(&n->retain_lock);
+    return needed <= n->memory_quota && bytes <= n->memory_quota - needed;
+}
+
 void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
                             const char *name)
 {
+    os_mutex_lock(&n->retain_lock);
     for (size_t i = 0; i < n->retained_count; i++) {
         struct retained *e = &n->retained[i];
         if (e->value != v && strcmp(e->job, job) == 0 && strcmp(e->name, name) == 0)
             e->superseded = true;
     }
+    os_mutex_unlock(&n->retain_lock);
 }
 
 static struct retained *find(struct node *n, const struct store_value *v, const char *job)
@@ -127,8 +141,8 @@ static enum emac_status grow(struct node *n, struct emac_err *err)
     return EMAC_OK;
 }
 
-enum emac_status agent_retain_add(struct node *n, const struct store_value *v, const char *job,
-                                  uint64_t round, const char *name, struct emac_err *err)
+static enum emac_status add(struct node *n, const struct store_value *v, const char *job,
+                            const char *name, struct retained **out, struct emac_err *err)
 {
     struct retained *e = find(n, v, job);
     if (e == NULL) {
@@ -141,18 +155,61 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
         emac_strcpy(e->name, sizeof e->name, name);
         n->retained_bytes += v->size;
     }
-    e->round = e->round > round ? e->round : round;
-    e->used = ++n->used;
-    e->used_ns = e->seen_ns = n->os->mono_ns(n->os);
-    e->past = e->superseded = false;
-    e->state = e->state || plan_name_is_state(name);
-    make_room(n);
+    *out = e;
     return EMAC_OK;
+}
+
+enum emac_status agent_retain_add(struct node *n, const struct store_value *v, const char *job,
+                                  uint64_t round, const char *name, bool task, struct emac_err *err)
+{
+    struct retained *e;
+    os_mutex_lock(&n->retain_lock);
+    enum emac_status st = add(n, v, job, name, &e, err);
+    if (st == EMAC_OK) {
+        e->round = e->round > round ? e->round : round;
+        e->used = ++n->used;
+        e->used_ns = e->seen_ns = n->os->mono_ns(n->os);
+        e->past = e->superseded = false;
+        e->state = e->state || plan_name_is_state(name);
+        e->tasks += task;
+        make_room(n);
+    }
+    os_mutex_unlock(&n->retain_lock);
+    return st;
+}
+
+void agent_retain_leave(struct node *n, const struct store_value *v, const char *job)
+{
+    os_mutex_lock(&n->retain_lock);
+    struct retained *e = find(n, v, job);
+    EMAC_ASSERT(e != NULL && e->tasks > 0);
+    e->tasks--;
+    os_mutex_unlock(&n->retain_lock);
+}
+
+static void idle(struct node *n)
+{
+    uint64_t now = n->os->mono_ns(n->os);
+    for (size_t i = n->retained_count; i-- > 0;) {
+        const struct retained *e = &n->retained[i];
+        bool due =
+            (e->past && now - e->used_ns > NODE_CHECK_NS) || now - e->seen_ns > NODE_JOB_IDLE_NS;
+        if (due && e->tasks == 0)
+            remove_at(n, i);
+    }
+}
+
+void agent_retain_idle(struct node *n)
+{
+    os_mutex_lock(&n->retain_lock);
+    idle(n);
+    os_mutex_unlock(&n->retain_lock);
 }
 
 void agent_retain_round(struct node *n, const char *job, uint64_t round)
 {
     uint64_t now = n->os->mono_ns(n->os);
+    os_mutex_lock(&n->retain_lock);
     for (size_t i = 0; i < n->retained_count; i++) {
         struct retained *e = &n->retained[i];
         if (strcmp(e->job, job) != 0)
@@ -160,18 +217,9 @@ void agent_retain_round(struct node *n, const char *job, uint64_t round)
         e->seen_ns = now;
         e->past = e->past || (round >= NODE_ROUNDS_KEPT && e->round <= round - NODE_ROUNDS_KEPT);
     }
-    agent_retain_idle(n);
+    idle(n);
     make_room(n);
-}
-
-void agent_retain_idle(struct node *n)
-{
-    uint64_t now = n->os->mono_ns(n->os);
-    for (size_t i = n->retained_count; i-- > 0;) {
-        const struct retained *e = &n->retained[i];
-        if ((e->past && now - e->used_ns > NODE_CHECK_NS) || now - e->seen_ns > NODE_JOB_IDLE_NS)
-            remove_at(n, i);
-    }
+    os_mutex_unlock(&n->retain_lock);
 }
 
 /* The newest state bundles first. */
@@ -179,6 +227,7 @@ json_t *agent_retain_holds(struct node *n)
 {
     json_t *list = json_array();
     uint64_t before = UINT64_MAX;
+    os_mutex_lock(&n->retain_lock);
     while (json_array_size(list) < NODE_HOLDS_MAX) {
         const struct retained *next = NULL;
         for (size_t i = 0; i < n->retained_count; i++) {
@@ -191,6 +240,7 @@ json_t *agent_retain_holds(struct node *n)
         before = next->used;
         json_array_append_new(list, agent_json_cid(&next->value->cid));
     }
+    os_mutex_unlock(&n->retain_lock);
     return list;
 }
 

@@ -198,7 +198,7 @@ static void *poster(void *arg)
 static bool post_add(struct post *p, const struct emac_buf *text, uint32_t prompt_tokens)
 {
     os_mutex_lock(&p->lock);
-    bool more = !p->cancel && !atomic_load(&p->n->cancel) && !agent_over(p->n) &&
+    bool more = !p->cancel && !agent_lease_cancelled(p->n, p->lease) && !agent_over(p->n) &&
                 emac_buf_append(&p->text, text->data, text->len, NULL) == EMAC_OK;
     p->tokens++;
     p->prompt_tokens = prompt_tokens;

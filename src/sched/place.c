@@ -60,10 +60,46 @@ static enum sched_verdict judge_stage(const struct sched_offer *o, uint64_t now_
     return not_before(from + SCHED_STAGE_MS + 4 * o->range.expected_ms, now_ms, wake_ms);
 }
 
-enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
-                                     uint64_t *wake_ms)
+uint64_t sched_busy_ms(const struct sched_busy *b, uint64_t now_ms)
 {
-    EMAC_ASSERT(wake_ms != NULL);
+    return b->any ? sched_end_ms(b->since_ms, b->until_ms - b->since_ms, now_ms) - now_ms : 0;
+}
+
+static enum sched_verdict never(uint64_t *wake_ms)
+{
+    *wake_ms = UINT64_MAX;
+    return SCHED_LATER;
+}
+
+static bool is_own_range(const struct sched_offer *o)
+{
+    return o->kind == SCHED_RANGE && o->range.has_owner && o->range.is_owner;
+}
+
+static bool is_anothers(const struct sched_offer *o)
+{
+    if (o->kind == SCHED_STAGE)
+        return o->stage.any && !o->stage.more;
+    return o->kind == SCHED_RECALL || o->kind == SCHED_COPY ||
+           (o->kind == SCHED_RANGE && o->range.has_owner && o->range.owner_live);
+}
+
+/* AHEAD-1: may a rig at work have it at all? */
+static enum sched_verdict judge_ahead(const struct sched_offer *o, uint64_t now_ms,
+                                      uint64_t *wake_ms)
+{
+    if (o->leases == 0 || (o->kind == SCHED_STAGE && o->stage.mine))
+        return SCHED_GRANT;
+    if (o->leases > 1)
+        return never(wake_ms);
+    if (is_own_range(o))
+        return SCHED_GRANT;
+    return is_anothers(o) ? never(wake_ms)
+                          : not_before(o->born_ms + SCHED_GRACE_MIN_MS, now_ms, wake_ms);
+}
+
+static enum sched_verdict judge(const struct sched_offer *o, uint64_t now_ms, uint64_t *wake_ms)
+{
     switch (o->kind) {
     case SCHED_RANGE:
         EMAC_ASSERT(!o->range.is_owner || o->range.has_owner);
@@ -74,12 +110,23 @@ enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_m
                    : not_before(o->state.ahead_until_ms, now_ms, wake_ms);
     case SCHED_STAGE:
         return judge_stage(o, now_ms, wake_ms);
+    case SCHED_RECALL: /* AHEAD-2 */
+        return judge_end(o->recall.since_ms, o->recall.until_ms, o->recall.expected_ms,
+                         o->mine_ms + SCHED_GRACE_MIN_MS, now_ms, wake_ms);
     case SCHED_COPY:
         return judge_end(o->copy.since_ms, o->copy.until_ms, 0,
                          o->mine_ms + sched_grace_ms(o->mine_ms), now_ms, wake_ms);
     }
     EMAC_ASSERT(!"a kind of offer");
     return SCHED_LATER;
+}
+
+enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
+                                     uint64_t *wake_ms)
+{
+    EMAC_ASSERT(wake_ms != NULL);
+    enum sched_verdict ahead = judge_ahead(o, now_ms, wake_ms);
+    return ahead == SCHED_GRANT ? judge(o, now_ms, wake_ms) : ahead;
 }
 
 static int rank(const struct sched_offer *o)
@@ -93,10 +140,12 @@ static int rank(const struct sched_offer *o)
         return o->stage.mine && (!o->range.has_owner || o->range.is_owner) ? 0 : 1;
     case SCHED_STATE:
         return 1;
+    case SCHED_RECALL:
+        return 3;
     case SCHED_COPY:
         break;
     }
-    return 3;
+    return 4;
 }
 
 /* When would asker and owner both be done, if the asker takes this one? */
@@ -129,6 +178,8 @@ bool sched_offer_before(const struct sched_offer *a, const struct sched_offer *b
     if (a->kind == SCHED_STATE && b->kind == SCHED_STATE && a->mine_ms != b->mine_ms)
         return a->mine_ms < b->mine_ms;
     if (ra == 3)
+        return a->recall.until_ms > b->recall.until_ms;
+    if (ra == 4)
         return a->copy.until_ms > b->copy.until_ms;
     return a->born_ms < b->born_ms;
 }

@@ -13,6 +13,17 @@
  * rounds. The others wait for them for 200 ms.
  * Stages: a rig that holds the stage keeps it, the owner first if it is one. Others get the task
  * when nobody alive holds it, fewer do than may, or all who do run past their expected end.
+ * A rig at work asks too, so that its link and its device work at the same time:
+ * AHEAD-1  It gets what is meant for it: its own stages (SCHED_AHEAD_TASKS beside what it works at
+ *          are what a rig asks for), one range of its own, since ranges of a round share their
+ *          inputs. What is nobody's (checks, state, orphans) it gets when no idle rig came for it
+ *          within SCHED_GRACE_MIN_MS; another's range, or a copy, never.
+ * AHEAD-2  It does not sit on what an idle rig could begin now: a lease that its holder has not
+ *          begun (SCHED_RECALL) goes to an idle rig that would be done with it first. The holder
+ *          hears of it with its next heartbeat; should it answer nonetheless, the first answer
+ *          counts and is paid, as with copies.
+ * AHEAD-3  A lease begins when the one before it has ended; its deadline, its expected end and what
+ *          it tells of the rig's speed count from then.
  * Copies: when nothing else is to be had and the asking rig would be done well before the rigs that
  * run a task, it runs it too. The first answer counts.
  * A rig past its expected end is taken to need half as long again as it took so far: who slows down
@@ -26,6 +37,7 @@
 #define SCHED_GRACE_MIN_MS 300
 #define SCHED_STATE_MS     200
 #define SCHED_STATE_ROUNDS 8
+#define SCHED_AHEAD_TASKS  2     /* that a rig takes in while it computes */
 #define SCHED_STAGE_MS     10000 /* a stage is dear to move: so late must its holder be */
 
 enum sched_verdict {
@@ -33,13 +45,15 @@ enum sched_verdict {
     SCHED_LATER, /* *wake_ms says when to ask again */
 };
 
-enum sched_kind { SCHED_RANGE, SCHED_STATE, SCHED_STAGE, SCHED_COPY };
+enum sched_kind { SCHED_RANGE, SCHED_STATE, SCHED_STAGE, SCHED_RECALL, SCHED_COPY };
 
 struct sched_offer {
     enum sched_kind kind;
     uint64_t born_ms;  /* since when the task can be had */
     uint64_t asked_ms; /* now */
-    uint64_t mine_ms;  /* how long the asking rig would take, transfers included */
+    /* How long until the asking rig would be done: what it has to do already, transfers, work. */
+    uint64_t mine_ms;
+    uint32_t leases; /* that the asking rig holds already */
     struct {
         bool has_owner, is_owner, owner_live; /* is_owner: the asking rig is */
         uint64_t expected_ms;                 /* with its owner */
@@ -59,13 +73,24 @@ struct sched_offer {
     struct {
         uint64_t since_ms, until_ms; /* of the lease that is expected to end first */
     } copy;
+    struct {
+        uint64_t since_ms, until_ms; /* what its holder does before it */
+        uint64_t expected_ms;        /* with its holder */
+    } recall;
 };
 
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
                                      uint64_t *wake_ms);
+/* A rig's leases as one piece of work: from the beginning of the oldest. */
+struct sched_busy {
+    bool any;
+    uint64_t since_ms, until_ms;
+};
+/* How long it will be busy with that, seen from now. */
+uint64_t sched_busy_ms(const struct sched_busy *b, uint64_t now_ms);
 /* Of two offers that may be granted: does `a`, which was looked at after `b`, come before it?
  * One's own ranges first, then orphans and state (what takes this rig least), then what is taken
- * from others, then copies; among equals the older. */
+ * from others, what they have not begun, copies; among equals the older. */
 bool sched_offer_before(const struct sched_offer *a, const struct sched_offer *b);
 uint64_t sched_grace_ms(uint64_t expected_ms);
 /* When a task that was begun at granted_ms is expected to end, seen from now. */

@@ -12,7 +12,6 @@
 #define POLL_BYTES    900
 #define LEASE_BYTES   2500
 #define RECEIPT_BYTES 1800
-#define ANSWER_BYTES  500
 #define REQUEST_BYTES 600
 #define FETCHERS      4 /* inputs at once, as node/fetch.c has it */
 #define OPEN_BPS      10e9
@@ -135,8 +134,7 @@ static enum emac_status after(struct sim *s, double seconds, struct event e)
 static enum emac_status poll(struct sim *s, uint32_t rig)
 {
     struct sim_rig *r = &s->rig[rig];
-    bool busy = r->task != NULL || r->answering;
-    if (r->intake != INTAKE_NONE || (busy && !s->cfg->ahead))
+    if (r->intake != INTAKE_NONE || r->ready_count == SCHED_AHEAD_TASKS)
         return EMAC_OK;
     r->intake = INTAKE_POLL;
     return after(s, up_s(s, rig, POLL_BYTES), (struct event){.kind = EVENT_POLL, .rig = rig});
@@ -157,20 +155,40 @@ static enum emac_status grant(struct sim *s, uint32_t rig)
 static enum emac_status compute(struct sim *s, uint32_t rig)
 {
     struct sim_rig *r = &s->rig[rig];
-    if (r->intake != INTAKE_READY || r->task != NULL || (r->answering && !s->cfg->ahead))
+    if (r->ready_count == 0 || r->task != NULL)
         return EMAC_OK;
     const struct predict_rig *hw = &s->cfg->rig[rig];
-    const struct plan_want *w = &r->next->want;
+    const struct plan_want *w = &r->ready[0]->want;
     bool math = task_kind_info(w->kind)->math;
     double seconds = (double)w->flops / (math ? hw->math_flops : hw->state_flops);
-    r->task = r->next;
-    r->next = NULL;
-    r->intake = INTAKE_NONE;
+    r->task = r->ready[0];
+    memmove(&r->ready[0], &r->ready[1], --r->ready_count * sizeof r->ready[0]);
     s->sum.rig[rig].busy_s += seconds;
     s->sum.rig[rig].tasks++;
     enum emac_status st = after(s, seconds + PREDICT_TASK_S,
                                 (struct event){.kind = EVENT_DONE, .rig = rig, .task = r->task});
     return st == EMAC_OK ? poll(s, rig) : st;
+}
+
+bool sim_is_ready(const struct sim_rig *r, const struct sim_task *t)
+{
+    for (uint32_t i = 0; i < r->ready_count; i++)
+        if (r->ready[i] == t)
+            return true;
+    return false;
+}
+
+enum emac_status sim_recall(struct sim *s, struct sim_lease *l)
+{
+    struct sim_rig *r = &s->rig[l->rig];
+    uint32_t rig = l->rig, i = 0;
+    EMAC_ASSERT(sim_is_ready(r, l->task));
+    while (r->ready[i] != l->task)
+        i++;
+    memmove(&r->ready[i], &r->ready[i + 1], (--r->ready_count - i) * sizeof r->ready[0]);
+    l->task->rig[rig] = TASK_UNSEEN;
+    sim_lease_end(s, l);
+    return poll(s, rig);
 }
 
 /* Ask for inputs that are not here, as many at once as a rig does. */
@@ -192,8 +210,11 @@ static enum emac_status fetch(struct sim *s, uint32_t rig)
     }
     if (st != EMAC_OK || r->fetches > 0)
         return st;
-    r->intake = INTAKE_READY;
-    return compute(s, rig);
+    r->ready[r->ready_count++] = r->next;
+    r->next = NULL;
+    r->intake = INTAKE_NONE;
+    st = poll(s, rig);
+    return st == EMAC_OK ? compute(s, rig) : st;
 }
 
 static enum emac_status send(struct sim *s, uint32_t from, uint32_t to, struct sim_value *v)
@@ -318,7 +339,6 @@ static enum emac_status done(struct sim *s, const struct event *e)
         st = value_add(s, &cid, (double)e->task->program->output[i].bytes, e->rig);
     }
     r->task = NULL;
-    r->answering = true;
     struct event receipt = *e;
     receipt.kind = EVENT_RECEIPT;
     if (st == EMAC_OK)
@@ -328,20 +348,13 @@ static enum emac_status done(struct sim *s, const struct event *e)
 
 static enum emac_status receipt(struct sim *s, const struct event *e)
 {
-    struct sim_rig *r = &s->rig[e->rig];
     bool changed = false;
     s->receipt_at = s->now;
     enum emac_status st = sim_accept(s, e->task, e->rig, &changed);
-    if (st == EMAC_OK && r->intake == INTAKE_NONE)
-        st = grant(s, e->rig); /* the answer brings work if there is some */
-    if (st == EMAC_OK && r->intake == INTAKE_WAIT && !s->cfg->ahead)
-        r->intake = INTAKE_NONE; /* there is none: a poll comes after the answer */
-    if (st == EMAC_OK)
-        st = after(s, down_s(s, e->rig, ANSWER_BYTES),
-                   (struct event){.kind = EVENT_ANSWER, .rig = e->rig});
+    /* Whoever waits looks again when there is something for it; who is idle now, in any case. */
     if (st == EMAC_OK && changed)
         return polls_again(s);
-    return st == EMAC_OK && r->intake == INTAKE_WAIT ? grant(s, e->rig) : st;
+    return st == EMAC_OK && s->rig[e->rig].intake == INTAKE_WAIT ? grant(s, e->rig) : st;
 }
 
 static enum emac_status happens(struct sim *s, const struct event *e)
@@ -351,7 +364,6 @@ static enum emac_status happens(struct sim *s, const struct event *e)
     case EVENT_POLL:
         return grant(s, e->rig);
     case EVENT_LEASE:
-        r->answering = r->answering && s->cfg->ahead;
         r->next = e->task;
         r->intake = INTAKE_FETCH;
         r->asked = 0;
@@ -366,9 +378,6 @@ static enum emac_status happens(struct sim *s, const struct event *e)
         return done(s, e);
     case EVENT_RECEIPT:
         return receipt(s, e);
-    case EVENT_ANSWER:
-        r->answering = false;
-        return poll(s, e->rig);
     case EVENT_UPLOAD:
         e->value->held[depot(s)] = 1;
         return upload(s, e->rig);

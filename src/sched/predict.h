@@ -4,14 +4,15 @@
  * compute and answer, and their links (sched/flows.h). So a new planner is
  * predicted by what is here already. Pure and deterministic.
  *
- * The model of a rig: one task after the other. A poll, its answer, a receipt and
- * its answer take the link's latency and their bytes; inputs that the rig does not
- * hold come from a rig that made or fetched them (else from the coordinator), four
- * at a time, a round trip each; then flops / speed, and PREDICT_TASK_S of other
- * work. The receipt's answer brings the next task if there is one, else a poll
- * follows. Checkpoints go up to the depot beside the work. With `ahead`, which
- * rigs cannot do yet, a rig polls and fetches for one task more while it
- * computes, and does not wait for a receipt's answer.
+ * The model of a rig: one task after the other, flops / speed and PREDICT_TASK_S
+ * of other work each; meanwhile, as node/agent.h has it, it takes in up to
+ * SCHED_AHEAD_TASKS more and delivers receipts, for whose answer it does not wait.
+ * To take one in: a poll and its answer, which take the link's latency and their
+ * bytes; then inputs that the rig does not hold come from a rig that made or
+ * fetched them (else from the coordinator), four at a time, a round trip each.
+ * Checkpoints go up to the depot beside the work. That memory could be too short
+ * to look ahead is not foreseen, and what is taken back (AHEAD-2) is dropped at
+ * once, not with the next heartbeat.
  *
  * Long jobs: PREDICT_ROUNDS rounds are simulated, what lies between them and the
  * end is as many times the mean of their second half. */
@@ -41,7 +42,6 @@ struct predict_config {
     const struct job_plan *plan;
     const struct predict_rig *rig;
     uint32_t rigs;
-    bool ahead;      /* rigs take one task more while they compute */
     bool has_corpus; /* rigs hold the job's data already */
 };
 

@@ -10,6 +10,8 @@
 
 void sim_task_free(struct sim_task *t)
 {
+    for (uint32_t i = 0; i < t->leases; i++)
+        free(t->lease[i]);
     task_release(&t->want.task);
     free(t);
 }
@@ -91,7 +93,7 @@ static enum emac_status want_take(struct sim *s, struct plan_want *w, bool open)
     t->born_ms = sim_ms(s);
     t->need = need_of(s, t);
     t->owner = NOBODY;
-    if (task_kind_info(t->want.kind)->shared && !open) {
+    if (t->want.placed || (task_kind_info(t->want.kind)->shared && !open)) {
         t->owner = t->want.owner;
         t->expected_ms =
             (double)sched_expected_ms(&s->rig[t->owner].speed, SCHED_WORK_MATH, t->want.flops, 0);
@@ -152,50 +154,86 @@ static enum emac_status wake(struct sim *s, uint64_t at_ms)
     return sim_event(s, &(struct event){.at = at, .kind = EVENT_WAKE});
 }
 
-static void lease(struct sim *s, struct sim_task *t, uint32_t rig)
+static enum sched_work work_of(const struct sim_task *t)
+{
+    return task_kind_info(t->want.kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
+}
+
+static enum emac_status lease(struct sim *s, struct sim_task *t, uint32_t rig)
 {
     struct sim_rig *r = &s->rig[rig];
-    enum sched_work work = task_kind_info(t->want.kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
-    struct sim_lease l = {
-        .rig = rig, .task = t, .granted_ms = sim_ms(s), .fetch_bytes = sim_fetch_bytes(s, t, rig)};
-    l.expected_ms = sched_expected_ms(&r->speed, work, t->want.flops, l.fetch_bytes);
+    struct sim_lease *l;
     EMAC_ASSERT(t->leases < SIM_COPIES_MAX && r->leases < SIM_COPIES_MAX);
+    enum emac_status st = emac_alloc(&l, 1, sizeof *l, s->err);
+    if (st != EMAC_OK)
+        return st;
+    *l = (struct sim_lease){
+        .rig = rig, .task = t, .granted_ms = sim_ms(s), .fetch_bytes = sim_fetch_bytes(s, t, rig)};
+    l->expected_ms = sched_expected_ms(&r->speed, work_of(t), t->want.flops, l->fetch_bytes);
+    l->begin_ms = r->leases == 0 ? l->granted_ms + 1 : 0;
     t->rig[rig] = TASK_LEASED;
     t->lease[t->leases++] = l;
     r->lease[r->leases++] = l;
+    return EMAC_OK;
+}
+
+/* As coordinator/leases.c has it. */
+static void begin_next(struct sim *s, struct sim_rig *r)
+{
+    struct sim_lease *l = r->lease[0];
+    uint64_t now = sim_ms(s);
+    if (r->leases == 0 || l->begin_ms > 0)
+        return;
+    l->begin_ms = now + 1;
+    l->fetch_bytes = sched_fetch_left(&r->speed, l->fetch_bytes, now - l->granted_ms);
+    l->expected_ms =
+        sched_expected_ms(&r->speed, work_of(l->task), l->task->want.flops, l->fetch_bytes);
+}
+
+static uint32_t drop(struct sim_lease **list, uint32_t count, const struct sim_lease *l)
+{
+    uint32_t i = 0;
+    while (list[i] != l)
+        EMAC_ASSERT(++i < count);
+    memmove(&list[i], &list[i + 1], (count - i - 1) * sizeof *list);
+    return count - 1;
+}
+
+void sim_lease_end(struct sim *s, struct sim_lease *l)
+{
+    struct sim_rig *r = &s->rig[l->rig];
+    l->task->leases = drop(l->task->lease, l->task->leases, l);
+    r->leases = drop(r->lease, r->leases, l);
+    free(l);
+    begin_next(s, r);
 }
 
 enum emac_status sim_grant(struct sim *s, uint32_t rig, struct sim_task **task)
 {
     uint64_t wake_ms = UINT64_MAX;
+    struct sim_lease *recalled = NULL;
     enum emac_status st = lay(s);
     *task = NULL;
     if (st != EMAC_OK)
         return st;
     sim_waiting(s);
-    *task = sim_choose(s, rig, &wake_ms);
-    if (*task != NULL)
-        lease(s, *task, rig);
+    *task = sim_choose(s, rig, &wake_ms, &recalled);
+    if (recalled != NULL)
+        st = sim_recall(s, recalled);
+    if (st == EMAC_OK && *task != NULL)
+        st = lease(s, *task, rig);
     else if (wake_ms != UINT64_MAX)
         st = wake(s, wake_ms);
     return st;
 }
 
-/* The lease is over; as it was. */
-static struct sim_lease lease_take(struct sim *s, struct sim_task *t, uint32_t rig)
+static struct sim_lease *lease_of(const struct sim_task *t, uint32_t rig)
 {
-    struct sim_rig *r = &s->rig[rig];
-    struct sim_lease l = {0};
     for (uint32_t i = 0; i < t->leases; i++)
-        if (t->lease[i].rig == rig) {
-            l = t->lease[i];
-            t->lease[i] = t->lease[--t->leases];
-        }
-    for (uint32_t i = 0; i < r->leases; i++)
-        if (r->lease[i].task == t)
-            r->lease[i] = r->lease[--r->leases];
-    EMAC_ASSERT(l.task == t);
-    return l;
+        if (t->lease[i]->rig == rig)
+            return t->lease[i];
+    EMAC_ASSERT(!"the rig has no lease of the task");
+    return NULL;
 }
 
 /* ---- results ---- */
@@ -271,20 +309,18 @@ static enum emac_status pay(struct sim *s, const struct sim_task *t)
 /* What the receipt tells of the rig's speed. */
 static void learn(struct sim *s, const struct sim_task *t, const struct sim_lease *l)
 {
-    struct sim_rig *r = &s->rig[l->rig];
-    bool math = task_kind_info(t->want.kind)->math;
-    uint64_t since = l->granted_ms > r->answered_ms ? l->granted_ms : r->answered_ms;
-    r->answered_ms = sim_ms(s);
-    sched_speed_add(&r->speed, math ? SCHED_WORK_MATH : SCHED_WORK_STATE, t->want.flops,
-                    l->fetch_bytes, r->answered_ms - since + 1);
+    if (l->begin_ms > 0)
+        sched_speed_add(&s->rig[l->rig].speed, work_of(t), t->want.flops, l->fetch_bytes,
+                        sim_ms(s) - l->begin_ms + 1);
 }
 
 enum emac_status sim_accept(struct sim *s, struct sim_task *t, uint32_t rig, bool *changed)
 {
     bool first = !t->accepted, fits = t->current;
     enum emac_status st = EMAC_OK;
-    struct sim_lease l = lease_take(s, t, rig);
-    learn(s, t, &l);
+    struct sim_lease *l = lease_of(t, rig);
+    learn(s, t, l);
+    sim_lease_end(s, l);
     t->rig[rig] = TASK_ANSWERED;
     t->votes++;
     t->accepted = true;

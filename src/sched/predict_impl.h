@@ -5,6 +5,7 @@
 #define EMAC_SCHED_PREDICT_IMPL_H
 
 #include "sched/flows.h"
+#include "sched/place.h"
 #include "sched/predict.h"
 #include "sched/speed.h"
 #include "store/cid_map.h"
@@ -17,6 +18,7 @@ struct sim_lease {
     uint32_t rig;
     struct sim_task *task;
     uint64_t granted_ms, expected_ms, fetch_bytes;
+    uint64_t begin_ms; /* 0: the rig is at one before it */
 };
 
 /* A task as the coordinator has it. */
@@ -27,7 +29,7 @@ struct sim_task {
     uint32_t owner; /* NOBODY: none */
     uint64_t born_ms, expected_ms;
     uint32_t need, votes, leases;
-    struct sim_lease lease[SIM_COPIES_MAX];
+    struct sim_lease *lease[SIM_COPIES_MAX];
     bool current, accepted;
     uint8_t rig[PREDICT_RIGS_MAX]; /* TASK_* below */
 };
@@ -40,17 +42,17 @@ struct sim_value {
 };
 
 /* Of the task that a rig takes in. */
-enum intake { INTAKE_NONE, INTAKE_POLL, INTAKE_WAIT, INTAKE_LEASE, INTAKE_FETCH, INTAKE_READY };
+enum intake { INTAKE_NONE, INTAKE_POLL, INTAKE_WAIT, INTAKE_LEASE, INTAKE_FETCH };
 
 struct sim_rig {
     struct sched_speed speed; /* as the coordinator knows it */
     enum intake intake;
-    bool answering;               /* a receipt is on its way, or its answer */
-    struct sim_task *next, *task; /* taken in; under way */
-    uint32_t leases;              /* whose receipts are not at the coordinator */
-    struct sim_lease lease[SIM_COPIES_MAX];
-    uint64_t answered_ms;    /* its last receipt */
-    uint64_t queue_ms;       /* of tasks that are kept for it */
+    struct sim_task *next, *task;              /* taken in; under way */
+    struct sim_task *ready[SCHED_AHEAD_TASKS]; /* its inputs are here, in order of leases */
+    uint32_t ready_count;
+    uint32_t leases;                         /* whose receipts are not at the coordinator */
+    struct sim_lease *lease[SIM_COPIES_MAX]; /* in order of their grants; owned */
+    uint64_t queue_ms;                       /* of tasks that are kept for it */
     uint32_t fetches, asked; /* inputs on their way; inputs of `next` that were looked at */
     uint32_t upload_count;   /* for the depot, one after the other */
     struct cid upload[2 * PLAN_VALUES_MAX];
@@ -63,7 +65,6 @@ enum event_kind {
     EVENT_VALUE,   /* its last byte is here */
     EVENT_DONE,    /* computed */
     EVENT_RECEIPT, /* is at the coordinator */
-    EVENT_ANSWER,  /* to it, is at the rig */
     EVENT_UPLOAD,  /* a value is in the depot */
     EVENT_WAKE,    /* waiting polls are looked at again */
 };
@@ -109,6 +110,10 @@ struct sim {
 enum emac_status sim_event(struct sim *s, const struct event *e);
 /* The value with this CID; NULL: not known. */
 struct sim_value *sim_value(struct sim *s, const struct cid *cid);
+/* Does the rig have it ready and not begun? */
+bool sim_is_ready(const struct sim_rig *r, const struct sim_task *t);
+/* It drops such a task, whose lease is over. */
+enum emac_status sim_recall(struct sim *s, struct sim_lease *l);
 /* The state is at the next round. */
 enum emac_status sim_turned(struct sim *s);
 
@@ -118,8 +123,11 @@ uint64_t sim_fetch_bytes(struct sim *s, const struct sim_task *t, uint32_t rig);
 /* Add up what waits, before tasks are looked at. */
 void sim_waiting(struct sim *s);
 bool sim_wants_lease(const struct sim_task *t);
-/* The best task for the rig now, NULL: none before *wake_ms. */
-struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms);
+struct sched_busy sim_busy(const struct sim_rig *r, const struct sim_lease *until);
+/* The best task for the rig now, NULL: none before *wake_ms. *recalled: whose lease it is until
+ * then, NULL: nobody's. */
+struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms,
+                            struct sim_lease **recalled);
 
 /* ---- predict_coordinator.c ---- */
 /* A rig's poll: *task is NULL when it has to wait (an EVENT_WAKE comes if time alone can help). */
@@ -130,5 +138,7 @@ enum emac_status sim_accept(struct sim *s, struct sim_task *t, uint32_t rig, boo
 bool sim_checks_due(const struct sim *s);
 struct cid sim_output(const struct sim_task *t, uint32_t i);
 void sim_task_free(struct sim_task *t);
+/* The rig's lease of the task is over. */
+void sim_lease_end(struct sim *s, struct sim_lease *l);
 
 #endif

@@ -38,24 +38,23 @@ static uint64_t takes_ms(struct sim *s, const struct sim_task *t, uint32_t rig)
 {
     const struct task_kind_info *kind = task_kind_info(t->want.kind);
     uint64_t bytes = sim_fetch_bytes(s, t, rig);
+    struct sched_busy b = sim_busy(&s->rig[rig], NULL);
     if (!kind->shared)
         bytes /= SCHED_STATE_ROUNDS;
-    return sched_expected_ms(&s->rig[rig].speed, kind->math ? SCHED_WORK_MATH : SCHED_WORK_STATE,
+    return sched_busy_ms(&b, sim_ms(s)) +
+           sched_expected_ms(&s->rig[rig].speed, kind->math ? SCHED_WORK_MATH : SCHED_WORK_STATE,
                              t->want.flops, bytes);
 }
 
-static uint64_t end_of(const struct sim_lease *l)
+struct sched_busy sim_busy(const struct sim_rig *r, const struct sim_lease *until)
 {
-    return l->granted_ms + l->expected_ms;
-}
-
-static const struct sim_lease *busy_with(const struct sim_rig *r)
-{
-    const struct sim_lease *last = NULL;
-    for (uint32_t i = 0; i < r->leases; i++)
-        if (last == NULL || end_of(&r->lease[i]) > end_of(last))
-            last = &r->lease[i];
-    return last;
+    struct sched_busy b = {.any = r->leases > 0 && r->lease[0] != until};
+    if (!b.any)
+        return b;
+    b.since_ms = b.until_ms = r->lease[0]->begin_ms;
+    for (uint32_t i = 0; i < r->leases && r->lease[i] != until; i++)
+        b.until_ms += r->lease[i]->expected_ms;
+    return b;
 }
 
 void sim_waiting(struct sim *s)
@@ -86,10 +85,10 @@ static void state_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
     for (uint32_t i = 0; i < s->cfg->rigs; i++) {
         if (i == rig || t->rig[i] != TASK_UNSEEN)
             continue;
-        const struct sim_lease *l = busy_with(&s->rig[i]);
-        uint64_t busy = l != NULL ? sched_end_ms(l->granted_ms, l->expected_ms, now) : 0;
+        struct sched_busy b = sim_busy(&s->rig[i], NULL);
+        uint64_t busy = b.any ? now + sched_busy_ms(&b, now) : 0;
         uint64_t until = (busy > t->born_ms ? busy : t->born_ms) + SCHED_STATE_MS;
-        uint64_t done = (busy > now ? busy : now) + takes_ms(s, t, i), mine = now + o->mine_ms;
+        uint64_t done = now + takes_ms(s, t, i), mine = now + o->mine_ms;
         if (until <= now || done > mine || (done == mine && i > rig))
             continue;
         o->state.ahead++;
@@ -101,12 +100,12 @@ static void state_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
 static void range_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
                         struct sched_offer *o)
 {
-    const struct sim_lease *l = busy_with(&s->rig[t->owner]);
+    struct sched_busy b = sim_busy(&s->rig[t->owner], NULL);
     o->range.has_owner = o->range.owner_live = true;
     o->range.is_owner = t->owner == rig;
     o->range.expected_ms = t->expected_ms;
-    o->range.since_ms = l != NULL ? l->granted_ms : 0;
-    o->range.until_ms = l != NULL ? end_of(l) : 0;
+    o->range.since_ms = b.since_ms;
+    o->range.until_ms = b.until_ms;
     o->range.queue_ms = s->rig[t->owner].queue_ms;
 }
 
@@ -125,8 +124,8 @@ static void stage_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
     for (uint32_t i = 0; i < s->cfg->rigs; i++) {
         if (!holds(v, i))
             continue;
-        const struct sim_lease *l = busy_with(&s->rig[i]);
-        uint64_t until = l != NULL ? end_of(l) : sim_ms(s);
+        struct sched_busy b = sim_busy(&s->rig[i], NULL);
+        uint64_t until = b.any ? b.until_ms : sim_ms(s);
         if (count++ == 0 || until < o->stage.until_ms)
             o->stage.until_ms = until;
     }
@@ -142,7 +141,8 @@ static struct sched_offer offer_of(struct sim *s, const struct sim_task *t, uint
     struct sched_offer o = {.kind = SCHED_RANGE,
                             .born_ms = t->born_ms,
                             .asked_ms = sim_ms(s),
-                            .mine_ms = takes_ms(s, t, rig)};
+                            .mine_ms = takes_ms(s, t, rig),
+                            .leases = s->rig[rig].leases};
     const struct task_kind_info *kind = task_kind_info(t->want.kind);
     if (kind->staged && !t->accepted)
         stage_facts(s, t, rig, &o);
@@ -153,6 +153,11 @@ static struct sched_offer offer_of(struct sim *s, const struct sim_task *t, uint
     return o;
 }
 
+static uint64_t end_of(const struct sim_lease *l)
+{
+    return l->begin_ms + l->expected_ms;
+}
+
 /* A copy of what others are late with; false: none is to be had. */
 static bool copy_offer(struct sim *s, const struct sim_task *t, uint32_t rig, struct sched_offer *o)
 {
@@ -161,44 +166,68 @@ static bool copy_offer(struct sim *s, const struct sim_task *t, uint32_t rig, st
     if (kind->staged || !t->current || t->accepted || t->leases == 0 || t->leases > most ||
         t->leases == SIM_COPIES_MAX)
         return false;
-    const struct sim_lease *first = &t->lease[0];
-    for (uint32_t i = 1; i < t->leases; i++)
-        if (end_of(&t->lease[i]) < end_of(first))
-            first = &t->lease[i];
+    const struct sim_lease *first = NULL;
+    for (uint32_t i = 0; i < t->leases; i++) {
+        const struct sim_lease *l = t->lease[i];
+        if (l->begin_ms > 0 && (first == NULL || end_of(l) < end_of(first)))
+            first = l;
+    }
+    if (first == NULL)
+        return false;
     *o = (struct sched_offer){.kind = SCHED_COPY,
                               .born_ms = t->born_ms,
                               .mine_ms = takes_ms(s, t, rig),
-                              .copy = {first->granted_ms, end_of(first)}};
+                              .copy = {first->begin_ms, end_of(first)}};
     return true;
+}
+
+/* What another rig holds and has not begun; NULL: none is to be had. */
+static struct sim_lease *recall_offer(struct sim *s, const struct sim_task *t, uint32_t rig,
+                                      struct sched_offer *o)
+{
+    struct sim_lease *last = NULL;
+    uint64_t now = sim_ms(s), longest = 0;
+    for (uint32_t i = 0; i < t->leases; i++) {
+        struct sched_busy b = sim_busy(&s->rig[t->lease[i]->rig], t->lease[i]);
+        uint64_t ms = sched_busy_ms(&b, now);
+        bool ahead = b.any && sim_is_ready(&s->rig[t->lease[i]->rig], t);
+        if (ahead && (last == NULL || ms > longest)) {
+            last = t->lease[i];
+            longest = ms;
+        }
+    }
+    const struct sim_value *v = sim_value(s, &t->want.anchor);
+    if (last == NULL || (task_kind_info(t->want.kind)->staged && !t->accepted && !holds(v, rig)))
+        return NULL;
+    struct sched_busy b = sim_busy(&s->rig[last->rig], last);
+    *o = (struct sched_offer){.kind = SCHED_RECALL,
+                              .born_ms = t->born_ms,
+                              .mine_ms = takes_ms(s, t, rig),
+                              .recall = {b.since_ms, b.until_ms, last->expected_ms}};
+    return last;
 }
 
 /* ---- choosing ---- */
 
 struct choice {
     struct sim_task *task;
+    struct sim_lease *recalled;
     struct sched_offer offer;
     uint64_t wake_ms;
 };
 
-/* A rig that is at work takes what is meant for it, nothing else. */
-static bool is_meant(const struct sched_offer *o)
-{
-    return o->kind == SCHED_STAGE ? o->stage.mine : o->kind == SCHED_RANGE && o->range.is_owner;
-}
-
-static void consider(struct sim *s, struct sim_task *t, uint32_t rig, const struct sched_offer *o,
-                     struct choice *best)
+static void consider(struct sim *s, struct sim_task *t, struct sim_lease *recalled,
+                     const struct sched_offer *o, struct choice *best)
 {
     uint64_t at = UINT64_MAX;
-    if (s->rig[rig].leases > 0 && !is_meant(o))
-        return;
     if (sched_offer_judge(o, sim_ms(s), &at) == SCHED_LATER)
         best->wake_ms = at < best->wake_ms ? at : best->wake_ms;
     else if (best->task == NULL || sched_offer_before(o, &best->offer))
-        *best = (struct choice){t, *o, best->wake_ms};
+        *best = (struct choice){t, recalled, *o, best->wake_ms};
 }
 
-struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms)
+struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms,
+                            struct sim_lease **recalled)
 {
     struct choice best = {.wake_ms = UINT64_MAX};
     struct sched_offer o;
@@ -208,13 +237,21 @@ struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms)
             if (t->accepted != checks || t->rig[rig] != TASK_UNSEEN || !sim_wants_lease(t))
                 continue;
             o = offer_of(s, t, rig);
-            consider(s, t, rig, &o, &best);
+            consider(s, t, NULL, &o, &best);
         }
     }
-    bool idle = best.task == NULL;
-    for (size_t i = 0; i < s->task_count && idle; i++)
-        if (s->task[i]->rig[rig] == TASK_UNSEEN && copy_offer(s, s->task[i], rig, &o))
-            consider(s, s->task[i], rig, &o, &best);
+    bool idle = best.task == NULL && s->rig[rig].leases == 0;
+    for (size_t i = 0; i < s->task_count && idle; i++) {
+        struct sim_task *t = s->task[i];
+        struct sim_lease *l;
+        if (t->rig[rig] != TASK_UNSEEN)
+            continue;
+        if ((l = recall_offer(s, t, rig, &o)) != NULL)
+            consider(s, t, l, &o, &best);
+        if (copy_offer(s, t, rig, &o))
+            consider(s, t, NULL, &o, &best);
+    }
     *wake_ms = best.wake_ms;
+    *recalled = best.recalled;
     return best.task;
 }

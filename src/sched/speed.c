@@ -62,6 +62,12 @@ uint64_t sched_expected_ms(const struct sched_speed *s, enum sched_work work, ui
     return (uint64_t)(ms < most ? ms : most);
 }
 
+uint64_t sched_fetch_left(const struct sched_speed *s, uint64_t fetch_bytes, uint64_t overlap_ms)
+{
+    double came = (double)overlap_ms * pace_get(s);
+    return came < (double)fetch_bytes ? fetch_bytes - (uint64_t)came : 0;
+}
+
 uint64_t sched_deadline_ms(uint64_t expected_ms)
 {
     uint64_t ms = expected_ms * SCHED_DEADLINE_TIMES;

@@ -41,6 +41,8 @@ double sched_speed_get(const struct sched_speed *s, enum sched_work work);
 /* Expected duration; fetch_bytes: inputs that the rig does not hold yet. */
 uint64_t sched_expected_ms(const struct sched_speed *s, enum sched_work work, uint64_t flops,
                            uint64_t fetch_bytes);
+/* Of fetch_bytes, what is left to be fetched after overlap_ms in which the rig did other work. */
+uint64_t sched_fetch_left(const struct sched_speed *s, uint64_t fetch_bytes, uint64_t overlap_ms);
 /* After this long the task is given to another rig too: max(5 s, 4 times expected). */
 uint64_t sched_deadline_ms(uint64_t expected_ms);
 

@@ -237,6 +237,89 @@ static void a_receipt_brings_the_next_task(void **state)
     net_close(&n);
 }
 
+/* Two gradients that `a` holds at once, of which it has not begun the second. */
+static void two_leases(struct net *n, struct rigbot *a, json_t *lease[2])
+{
+    lease[0] = gradient_lease(n, a);
+    while ((lease[1] = poll(n, a, 0)) == NULL) { /* it was the last of the round */
+        assert_int_equal(answer(n, a, lease[0], false, NULL), 200);
+        json_decref(lease[0]);
+        lease[0] = gradient_lease(n, a);
+    }
+    assert_int_equal(strncmp(str_of(lease[1], "slot"), "grad", 4), 0);
+    assert_string_not_equal(str_of(lease[0], "slot"), str_of(lease[1], "slot"));
+    assert_true(int_of(lease[1], "deadline_ms") >= int_of(lease[0], "deadline_ms"));
+}
+
+/* A rig takes in one range of its own while it is at another, and no more (AHEAD-1). */
+static void a_rig_at_work_takes_one_range_more(void **state)
+{
+    struct net n = {0};
+    json_t *lease[2];
+    (void)state;
+    net_open(&n, "ahead");
+    struct rigbot *a = rig_add(&n);
+    struct job job = net_job(&n, 3, 12);
+    net_submit(&n, &job);
+    two_leases(&n, a, lease);
+    assert_null(poll(&n, a, 50));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(answer(&n, a, lease[i], false, NULL), 200);
+        json_decref(lease[i]);
+    }
+    assert_int_equal(figure(&n, "retries"), 0);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
+/* What a rig holds and has not begun goes to one that is idle; its holder is told, and should it
+ * answer first all the same, it is paid, and nobody twice (AHEAD-2). */
+static void what_is_not_begun_goes_to_an_idle_rig(void **state)
+{
+    (void)state;
+    for (int holder_first = 0; holder_first < 2; holder_first++) {
+        struct net n = {0};
+        json_t *lease[2], *taken = NULL, *reply;
+        net_open(&n, holder_first ? "recall-a" : "recall-b");
+        struct rigbot *a = rig_add(&n);
+        struct job job = net_job(&n, 3, 12);
+        net_submit(&n, &job);
+        two_leases(&n, a, lease);
+        struct rigbot *b = rig_add(&n);
+        while (taken == NULL || strcmp(str_of(taken, "slot"), str_of(lease[1], "slot")) != 0) {
+            if (taken != NULL)
+                assert_int_equal(answer(&n, b, taken, false, NULL), 200);
+            json_decref(taken);
+            json_decref(beat(&n, a));
+            taken = poll(&n, b, 100);
+        }
+        assert_string_not_equal(str_of(taken, "lease"), str_of(lease[1], "lease"));
+        reply = beat(&n, a); /* names the second, which it shall drop */
+        json_t *cancel = json_object_get(reply, "cancel");
+        assert_int_equal(json_array_size(cancel), 1);
+        assert_string_equal(json_string_value(json_array_get(cancel, 0)),
+                            str_of(lease[1], "lease"));
+        json_decref(reply);
+        assert_int_equal(answer(&n, a, lease[0], false, NULL), 200);
+        int64_t paid[2];
+        for (int i = 0; i < 2; i++) {
+            bool by_a = (i == 0) == (holder_first == 1);
+            assert_int_equal(answer(&n, by_a ? a : b, by_a ? lease[1] : taken, false, &reply), 200);
+            paid[i] = units_of(reply, "paid_units");
+            json_decref(reply);
+        }
+        assert_true(paid[0] > 0 && paid[1] == 0);
+        json_decref(lease[0]);
+        json_decref(lease[1]);
+        json_decref(taken);
+        assert_audit(&n);
+        run_until(&n, "succeeded");
+        assert_audit(&n);
+        net_close(&n);
+    }
+}
+
 static void metrics_must_come_with_the_receipt(void **state)
 {
     struct net n = {0};
@@ -416,6 +499,8 @@ int main(void)
         cmocka_unit_test(heartbeats_keep_a_lease),
         cmocka_unit_test(receipts_are_held_to_their_lease),
         cmocka_unit_test(a_receipt_brings_the_next_task),
+        cmocka_unit_test(a_rig_at_work_takes_one_range_more),
+        cmocka_unit_test(what_is_not_begun_goes_to_an_idle_rig),
         cmocka_unit_test(metrics_must_come_with_the_receipt),
         cmocka_unit_test(a_rig_that_contradicts_itself_is_out),
         cmocka_unit_test(a_new_process_of_a_rig_frees_its_lease),

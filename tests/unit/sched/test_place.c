@@ -169,7 +169,7 @@ static void waiting_always_ends(void **state)
         uint32_t r[4];
         philox_at(seed, PHILOX_TEST, 1, i, r);
         struct sched_offer o = {
-            .kind = (enum sched_kind)(r[2] % 3), .born_ms = r[0] % 5000, .mine_ms = r[1] % 19000};
+            .kind = (enum sched_kind)(r[2] % 5), .born_ms = r[0] % 5000, .mine_ms = r[1] % 19000};
         o.range.has_owner = r[2] & 4;
         o.range.owner_live = r[2] & 8;
         o.range.is_owner = o.range.has_owner && (r[2] & 16);
@@ -182,6 +182,9 @@ static void waiting_always_ends(void **state)
         o.state.ahead_until_ms = r[3] % 9000;
         o.copy.since_ms = r[3] % 6000;
         o.copy.until_ms = o.copy.since_ms + r[0] % 9000;
+        o.recall.since_ms = o.copy.since_ms;
+        o.recall.until_ms = o.copy.until_ms;
+        o.recall.expected_ms = r[2] % 5000;
         uint64_t now = o.copy.since_ms + r[1] % 6000;
         int rounds = 0;
         uint64_t wake = 0;
@@ -220,6 +223,77 @@ static void a_stage_stays_with_its_holders(void **state)
     assert_false(sched_offer_before(&o, &mine));
 }
 
+/* AHEAD-1 */
+static void a_rig_at_work_takes_what_is_meant_for_it(void **state)
+{
+    (void)state;
+    const struct sched_offer stage = {.kind = SCHED_STAGE, .stage = {.mine = true, .any = true}};
+    struct sched_offer held = stage, own = FOREIGN, orphan = FOREIGN, dead = FOREIGN;
+    held.stage.mine = false;
+    own.range.is_owner = true;
+    orphan.range.has_owner = false; /* and so are checks */
+    dead.range.owner_live = false;
+    const struct sched_offer step = {.kind = SCHED_STATE, .state = {.wanted = 1}};
+    const struct sched_offer recall = {.kind = SCHED_RECALL, .recall = {0, 90000, 90000}};
+    const struct sched_offer copy = {.kind = SCHED_COPY, .copy = {0, 90000}};
+    enum { AT_ONCE, AFTER, NEVER };
+    const struct {
+        const struct sched_offer *o;
+        int with_one, with_two;
+    } CASES[] = {
+        {&stage, AT_ONCE, AT_ONCE}, {&own, AT_ONCE, NEVER},  {&orphan, AFTER, NEVER},
+        {&dead, AFTER, NEVER},      {&step, AFTER, NEVER},   {&held, NEVER, NEVER},
+        {&FOREIGN, NEVER, NEVER},   {&recall, NEVER, NEVER}, {&copy, NEVER, NEVER},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
+        for (uint32_t leases = 1; leases <= 2; leases++) {
+            struct sched_offer o = *CASES[i].o;
+            int want = leases == 1 ? CASES[i].with_one : CASES[i].with_two;
+            uint64_t wake = 0;
+            o.leases = leases;
+            o.born_ms = 1000;
+            bool granted = sched_offer_judge(&o, 1000, &wake) == SCHED_GRANT;
+            assert_int_equal(granted, want == AT_ONCE);
+            if (!granted)
+                assert_true(wake == (want == NEVER ? UINT64_MAX : 1000 + SCHED_GRACE_MIN_MS));
+            if (want == AFTER)
+                assert_int_equal(sched_offer_judge(&o, wake, &wake), SCHED_GRANT);
+        }
+}
+
+/* AHEAD-2 */
+static void what_is_not_begun_goes_to_who_is_idle(void **state)
+{
+    (void)state;
+    uint64_t wake = 0;
+    /* Its holder is at something until 5000 and would be done with this at 7000. */
+    struct sched_offer o = {
+        .kind = SCHED_RECALL, .born_ms = 900, .mine_ms = 3000, .recall = {1000, 5000, 2000}};
+    assert_int_equal(sched_offer_judge(&o, 3699, &wake), SCHED_GRANT);
+    assert_int_equal(sched_offer_judge(&o, 3700, &wake), SCHED_LATER);
+    assert_true(wake > 5000);
+    /* A slow rig would only keep the round. */
+    o.mine_ms = 60000;
+    assert_int_equal(sched_offer_judge(&o, 1000, &wake), SCHED_LATER);
+    /* After theft, before copies; the one that its holder comes to last. */
+    struct sched_offer later = o, theft = FOREIGN;
+    const struct sched_offer copy = {.kind = SCHED_COPY};
+    later.recall.until_ms++;
+    assert_true(sched_offer_before(&later, &o) && !sched_offer_before(&o, &later));
+    assert_true(sched_offer_before(&o, &copy) && sched_offer_before(&theft, &o));
+}
+
+/* AHEAD-3 */
+static void what_is_held_is_one_piece_of_work(void **state)
+{
+    (void)state;
+    const struct sched_busy idle = {0}, busy = {true, 1000, 4000};
+    assert_true(sched_busy_ms(&idle, 2000) == 0);
+    assert_true(sched_busy_ms(&busy, 2000) == 2000);
+    assert_true(sched_busy_ms(&busy, 4000) == 0);
+    assert_true(sched_busy_ms(&busy, 5000) == 2000); /* late: half as long again */
+}
+
 static void jobs_take_turns_by_virtual_time(void **state)
 {
     (void)state;
@@ -246,6 +320,9 @@ int main(void)
         cmocka_unit_test(own_range_comes_before_orphans_and_theft),
         cmocka_unit_test(waiting_always_ends),
         cmocka_unit_test(a_stage_stays_with_its_holders),
+        cmocka_unit_test(a_rig_at_work_takes_what_is_meant_for_it),
+        cmocka_unit_test(what_is_not_begun_goes_to_who_is_idle),
+        cmocka_unit_test(what_is_held_is_one_piece_of_work),
         cmocka_unit_test(jobs_take_turns_by_virtual_time),
     };
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);

@@ -84,7 +84,7 @@ static void check_window(const struct fleet *f, const struct plan_want *want, ui
         for (uint32_t i = 0; i < count; i++) {
             uint32_t m = want[i].range.first;
             if (want[i].kind == TASK_FORWARD && want[i].range.count == s)
-                assert_true(m % batches < back[m / batches] + 2 * (stages - s));
+                assert_true(m % batches < back[m / batches] + 3 * (stages - s));
         }
     }
 }

@@ -1,0 +1,261 @@
+/* The worker: what is ready, run on the device. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "node/agent_internal.h"
+#include "work/planner.h"
+
+/* ---- the device ---- */
+
+bool agent_device_take(struct node *n)
+{
+    bool waited = false;
+    os_mutex_lock(&n->lock);
+    for (; n->device_taken; waited = true)
+        os_cond_wait(&n->wake, &n->lock);
+    n->device_taken = true;
+    os_mutex_unlock(&n->lock);
+    return waited;
+}
+
+void agent_device_give(struct node *n)
+{
+    os_mutex_lock(&n->lock);
+    EMAC_ASSERT(n->device_taken);
+    n->device_taken = false;
+    os_cond_broadcast(&n->wake);
+    os_mutex_unlock(&n->lock);
+}
+
+/* ---- keys to private data ---- */
+
+static enum emac_status key_take(struct node *n, const char *lease, const json_t *keys,
+                                 const char *name, struct emac_err *err)
+{
+    struct cid asset;
+    struct emac_buf bytes;
+    struct sealed_key k = {0};
+    enum emac_status st;
+    emac_buf_init(&bytes, SEALED_BOX_MAX);
+    EMAC_TRY(st, cid_parse(&asset, name, err));
+    EMAC_TRY(st, agent_field_bytes(keys, name, &bytes, err));
+    EMAC_TRY(st, sealed_key_open(&k, bytes.data, bytes.len, n->id.secret_key, &asset, lease, err));
+    st = exec_key_add(n->exec, &asset, k.key, err);
+out:
+    crypto_wipe(&k, sizeof k);
+    emac_buf_release(&bytes);
+    return st;
+}
+
+/* What the lease brings: sealed to this rig, for this lease. */
+static enum emac_status keys_take(struct node *n, const struct leased *l, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    json_t *keys = json_object_get(l->reply, "keys"), *box;
+    const char *name;
+    json_object_foreach(keys, name, box)
+    {
+        if (st == EMAC_OK)
+            st = key_take(n, l->lease, keys, name, err);
+    }
+    return st;
+}
+
+/* ---- a task ---- */
+
+static enum emac_status outputs_retain(struct node *n, const struct leased *l,
+                                       const struct exec_result *r, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
+        st = agent_retain_add(n, r->value[i], l->job, l->round, r->output[i].name, false, err);
+    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
+        if (plan_name_is_state(r->output[i].name))
+            agent_retain_supersede(n, r->value[i], l->job, r->output[i].name);
+    return st;
+}
+
+static void say_done(struct node *n, const struct leased *l, const struct exec_result *r)
+{
+    double s = (double)r->total_ns * 1e-9, compute_s = (double)r->compute_ns * 1e-9;
+    LOG_I("node", "%s of %s: done in %.3f s (inputs %.3f s, computing %.3f s), %.1f GFLOP/s",
+          l->slot, l->job, s + (double)l->fetch_ns * 1e-9, (double)l->fetch_ns * 1e-9, compute_s,
+          s > 0 ? (double)r->flops * 1e-9 / s : 0.0);
+    if (!device_is_host(n->dev))
+        LOG_I("node", "%s: %.3f MB to the device, %.3f MB back", l->slot,
+              (double)r->bus_written * 1e-6, (double)r->bus_read * 1e-6);
+    os_mutex_lock(&n->lock);
+    n->figures.bus_written += r->bus_written;
+    n->figures.bus_read += r->bus_read;
+    os_mutex_unlock(&n->lock);
+}
+
+static enum emac_status receipt_keep(struct node *n, const struct leased *l,
+                                     const struct exec_result *result, uint64_t started_ms,
+                                     struct emac_err *err)
+{
+    struct receipt r = {.task = l->cid,
+                        .started_ms = started_ms,
+                        .ended_ms = n->os->wall_ms(n->os),
+                        .output_count = result->output_count};
+    emac_strcpy(r.lease, sizeof r.lease, l->lease);
+    emac_strcpy(r.node, sizeof r.node, n->id.did);
+    memcpy(r.output, result->output, sizeof r.output);
+    return agent_outbox_put(n, &r, l->slot, result, err);
+}
+
+/* Memory is short: what lies ready for later tasks goes, and nothing more comes (INV-5). False when
+ * nothing lay there. */
+static bool ahead_give_up(struct node *n, const struct leased *l)
+{
+    struct leased *ready[SCHED_AHEAD_TASKS];
+    uint32_t count = 0;
+    bool some = false;
+    os_mutex_lock(&n->lock);
+    n->narrow = true;
+    emac_strcpy(n->narrow_job, sizeof n->narrow_job, l->job);
+    while (n->fetching)
+        os_cond_wait(&n->wake, &n->lock);
+    /* Out of the queue while they are changed: a lease that the intake may drop is not ours. */
+    for (; count < n->ready_count; count++)
+        ready[count] = n->ready[count];
+    n->ready_count = 0;
+    os_mutex_unlock(&n->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        some = some || ready[i]->fetched;
+        agent_inputs_drop(n, ready[i]);
+    }
+    os_mutex_lock(&n->lock);
+    EMAC_ASSERT(n->ready_count + count <= SCHED_AHEAD_TASKS);
+    memmove(&n->ready[count], &n->ready[0], n->ready_count * sizeof n->ready[0]);
+    memcpy(&n->ready[0], ready, count * sizeof n->ready[0]);
+    n->ready_count += count;
+    os_mutex_unlock(&n->lock);
+    return some;
+}
+
+static enum emac_status compute(struct node *n, struct leased *l, struct exec_result *result,
+                                struct emac_err *err)
+{
+    if (n->cfg.tamper != NULL)
+        n->cfg.tamper(n->cfg.tamper_ctx, NULL, NULL, 0);
+    enum emac_status st = exec_run(n->exec, &l->task, result, err);
+    while (st == EMAC_NO_MEMORY && (ahead_give_up(n, l) || agent_retain_spare(n))) {
+        LOG_W("node", "%s: %s; trying again with less kept for others", l->slot, err->text);
+        st = exec_run(n->exec, &l->task, result, err);
+    }
+    return st;
+}
+
+/* A local failure is told to the coordinator; after success the receipt waits in the outbox. */
+static void task_work(struct node *n, struct leased *l)
+{
+    struct emac_err err = {.status = EMAC_OK};
+    struct exec_result result = {0};
+    uint64_t started_ms = n->os->wall_ms(n->os);
+    enum emac_status st = EMAC_OK;
+    if (agent_lease_cancelled(n, l->lease))
+        st = emac_fail(&err, EMAC_CANCELLED, "the lease was taken back");
+    if (st == EMAC_OK && !l->fetched)
+        st = agent_fetch_inputs(n, l, &err);
+    if (st == EMAC_OK)
+        st = keys_take(n, l, &err);
+    if (st == EMAC_OK)
+        st = compute(n, l, &result, &err);
+    exec_keys_clear(n->exec);
+    if (st == EMAC_OK)
+        st = outputs_retain(n, l, &result, &err);
+    if (st == EMAC_OK)
+        st = receipt_keep(n, l, &result, started_ms, &err);
+    l->answered = st == EMAC_OK;
+    l->suspect = result.suspect;
+    if (st == EMAC_OK)
+        say_done(n, l, &result);
+    else
+        agent_leased_failed(n, l, &err);
+    exec_result_release(n->exec, &result);
+}
+
+static void work(struct node *n, struct leased *l)
+{
+    switch (l->kind) {
+    case LEASED_TASK:
+        task_work(n, l);
+        return;
+    case LEASED_SERVE:
+        agent_serve(n, l->reply, l->lease);
+        return;
+    case LEASED_DISPUTE:
+        agent_dispute(n, l);
+        return;
+    }
+    EMAC_ASSERT(!"a kind of lease");
+}
+
+/* ---- the thread ---- */
+
+/* Its receipt will find a place, or it will only be given back. */
+static bool may_begin(const struct node *n)
+{
+    return n->outbox_count < NODE_OUTBOX_MAX || atomic_load(&n->stop) || n->final.status != EMAC_OK;
+}
+
+/* The next lease; NULL when there will be none. */
+static struct leased *next(struct node *n)
+{
+    struct leased *l = NULL;
+    os_mutex_lock(&n->lock);
+    while (n->ready_count == 0 ? !n->intake_over : !may_begin(n))
+        os_cond_wait(&n->wake, &n->lock);
+    if (n->ready_count > 0) {
+        l = n->ready[0];
+        memmove(&n->ready[0], &n->ready[1], --n->ready_count * sizeof n->ready[0]);
+        n->narrow = n->narrow && (l->kind != LEASED_TASK || strcmp(n->narrow_job, l->job) == 0);
+        n->working = true;
+        os_cond_broadcast(&n->wake);
+    }
+    os_mutex_unlock(&n->lock);
+    return l;
+}
+
+static void done(struct node *n, struct leased *l)
+{
+    agent_leased_free(n, l);
+    os_mutex_lock(&n->lock);
+    n->working = false;
+    os_cond_broadcast(&n->wake);
+    os_mutex_unlock(&n->lock);
+}
+
+/* False when there is no device any more. */
+static bool device_check(struct node *n)
+{
+    struct emac_err err = {.status = EMAC_OK};
+    if (device_lost(n->dev) && agent_device_recover(n, &err) != EMAC_OK && n->exec == NULL) {
+        agent_refused(n, &err);
+        return false;
+    }
+    return true;
+}
+
+void *agent_worker_thread(void *node)
+{
+    struct node *n = node;
+    const struct emac_err over = {EMAC_CANCELLED, "the rig is stopping"};
+    struct leased *l;
+    bool there = true;
+    while ((l = next(n)) != NULL) {
+        agent_device_take(n);
+        n->running = l;
+        if (!there || agent_over(n))
+            agent_leased_failed(n, l, &over);
+        else
+            work(n, l);
+        n->running = NULL;
+        there = there && device_check(n);
+        agent_device_give(n);
+        done(n, l);
+    }
+    return NULL;
+}

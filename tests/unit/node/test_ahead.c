@@ -1,0 +1,245 @@
+/* A rig that takes in the next task while it computes (INV-5, INV-6 of node/agent.h). The worker is
+ * held at the beginning of a task by a gate, so nothing here depends on how long a task takes. */
+#include "agent_tasks.h"
+
+static struct fake fake;
+
+static int setup(void **state)
+{
+    fake_open(&fake);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fake_close(&fake);
+    return 0;
+}
+
+/* ---- the gate ---- */
+
+/* Of the tasks that began, `open` may go on. */
+struct gate {
+    struct os_mutex lock;
+    struct os_cond changed;
+    int begun, open;
+};
+
+static void gate_wait(void *ctx, const char *name, uint8_t *bundle, size_t n)
+{
+    struct gate *g = ctx;
+    if (name != NULL)
+        return;
+    os_mutex_lock(&g->lock);
+    int mine = ++g->begun;
+    os_cond_broadcast(&g->changed);
+    while (g->open < mine)
+        os_cond_wait(&g->changed, &g->lock);
+    os_mutex_unlock(&g->lock);
+}
+
+static void gate_open(struct gate *g, int count)
+{
+    os_mutex_lock(&g->lock);
+    g->open = count;
+    os_cond_broadcast(&g->changed);
+    os_mutex_unlock(&g->lock);
+}
+
+static void gate_await(struct gate *g, int count)
+{
+    uint64_t end = os_real()->mono_ns(os_real()) + FAKE_WAIT_MS * (uint64_t)1000000;
+    os_mutex_lock(&g->lock);
+    while (g->begun < count && os_real()->mono_ns(os_real()) < end)
+        os_cond_wait_ms(&g->changed, &g->lock, 20);
+    int begun = g->begun;
+    os_mutex_unlock(&g->lock);
+    assert_true(begun >= count);
+}
+
+/* ---- a rig at the gate ---- */
+
+struct held {
+    struct agent a;
+    struct gate gate;
+    struct cid program;
+};
+
+static void held_start(struct held *h, uint64_t memory_quota)
+{
+    struct node_config cfg = agent_config(fake.url);
+    *h = (struct held){.gate = {.begun = 0}};
+    os_mutex_init(&h->gate.lock);
+    os_cond_init(&h->gate.changed);
+    cfg.tamper = gate_wait;
+    cfg.tamper_ctx = &h->gate;
+    cfg.memory_quota = memory_quota;
+    h->program = scale_program(fake.rig.store, LARGE);
+    agent_start_as(&h->a, cfg);
+}
+
+static void held_end(struct held *h)
+{
+    gate_open(&h->gate, 1000);
+    agent_end(&h->a);
+    os_cond_release(&h->gate.changed);
+    os_mutex_release(&h->gate.lock);
+}
+
+/* Lease "lease-i" of a task on an input of its own, whose CID is returned. */
+static struct cid lease_give(struct held *h, int i, int64_t fetch_bytes)
+{
+    struct cid in = large_put(&fake, (float)i);
+    struct task t = scale_task(&h->program, &in, 2);
+    char id[32];
+    snprintf(id, sizeof id, "lease-%d", i);
+    json_t *lease = task_lease(id, "step", ROUND, &t, NULL, NULL);
+    json_object_set_new(lease, "fetch_bytes", json_integer(fetch_bytes));
+    fake_queue(&fake, lease);
+    return in;
+}
+
+/* Wait until a heartbeat names exactly these leases: bit i for "lease-i". */
+static void beats_await(uint32_t want)
+{
+    uint64_t end = os_real()->mono_ns(os_real()) + FAKE_WAIT_MS * (uint64_t)1000000;
+    uint32_t got = 0;
+    os_mutex_lock(&fake.lock);
+    do {
+        const json_t *leases = json_object_get(fake.last_beat, "leases"), *id;
+        size_t k;
+        got = 0;
+        json_array_foreach(leases, k, id) got |= 1u << atoi(json_string_value(id) + 6);
+        if (got != want)
+            os_cond_wait_ms(&fake.changed, &fake.lock, 20);
+    } while (got != want && os_real()->mono_ns(os_real()) < end);
+    os_mutex_unlock(&fake.lock);
+    assert_int_equal(got, want);
+}
+
+static void served_await(const struct held *h, const struct cid *cid)
+{
+    uint64_t end = os_real()->mono_ns(os_real()) + FAKE_WAIT_MS * (uint64_t)1000000;
+    while (!serves(&h->a, cid) && os_real()->mono_ns(os_real()) < end)
+        os_real()->sleep_ms(os_real(), 5);
+    assert_true(serves(&h->a, cid));
+}
+
+/* ---- tests ---- */
+
+/* Leases and inputs of the next two are here before the first has computed; and no more of them. */
+static void test_the_next_inputs_come_meanwhile(void **state)
+{
+    struct held h;
+    held_start(&h, 64 << 20);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    struct cid second = lease_give(&h, 2, LARGE * 4), third = lease_give(&h, 3, LARGE * 4);
+    lease_give(&h, 4, LARGE * 4);
+    served_await(&h, &second);
+    served_await(&h, &third);
+    beats_await(1 << 1 | 1 << 2 | 1 << 3);
+    assert_int_equal(fake_get(&fake, &fake.receipts), 0);
+    assert_int_equal(fake_get(&fake, &fake.polls), 3);
+    gate_open(&h.gate, 4);
+    fake_wait(&fake, receipts, 4);
+    beats_await(0);
+    assert_int_equal(fake_get(&fake, &fake.failures), 0);
+    held_end(&h);
+}
+
+/* INV-6: another rig begins it; its place and its inputs are for the next. */
+static void test_what_is_taken_back_is_dropped(void **state)
+{
+    struct held h;
+    held_start(&h, 64 << 20);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    lease_give(&h, 2, 0);
+    lease_give(&h, 3, 0);
+    beats_await(1 << 1 | 1 << 2 | 1 << 3);
+    os_mutex_lock(&fake.lock);
+    json_array_append_new(fake.cancel, json_string("lease-2"));
+    os_mutex_unlock(&fake.lock);
+    beats_await(1 << 1 | 1 << 3);
+    struct cid fourth = lease_give(&h, 4, 0);
+    served_await(&h, &fourth);
+    gate_open(&h.gate, 3);
+    fake_wait(&fake, receipts, 3);
+    assert_int_equal(fake_get(&fake, &fake.failures), 0);
+    assert_int_equal(h.gate.begun, 3);
+    held_end(&h);
+}
+
+/* INV-5: two inputs do not fit into memory_quota, so the second waits for its turn; it is done. */
+static void test_memory_comes_before_looking_ahead(void **state)
+{
+    struct held h;
+    held_start(&h, LARGE * 6);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    struct cid second = lease_give(&h, 2, LARGE * 4);
+    lease_give(&h, 3, LARGE * 4);
+    beats_await(1 << 1 | 1 << 2 | 1 << 3); /* the intake is done with the second */
+    assert_false(serves(&h.a, &second));
+    gate_open(&h.gate, 1);
+    gate_await(&h.gate, 2);
+    assert_true(serves(&h.a, &second));
+    gate_open(&h.gate, 3);
+    fake_wait(&fake, receipts, 3);
+    assert_int_equal(fake_get(&fake, &fake.failures), 0);
+    held_end(&h);
+}
+
+/* INV-2: receipts wait for a coordinator that does not take them, in order, and no task is begun
+ * for which there would be no place. */
+static void test_receipts_wait_in_order(void **state)
+{
+    struct held h;
+    struct receipt r;
+    held_start(&h, 64 << 20);
+    os_mutex_lock(&fake.lock);
+    fake.receipt_failures = 3;
+    os_mutex_unlock(&fake.lock);
+    gate_open(&h.gate, 1000);
+    for (int i = 1; i <= 5; i++)
+        lease_give(&h, i, 0);
+    fake_wait(&fake, receipts, 5);
+    receipt_read(&fake, &r);
+    assert_string_equal(r.lease, "lease-5");
+    assert_int_equal(fake_get(&fake, &fake.receipt_failures), 0);
+    held_end(&h);
+}
+
+/* Whatever is held goes back, each lease once. */
+static void test_stop_gives_all_back(void **state)
+{
+    struct held h;
+    held_start(&h, 64 << 20);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    lease_give(&h, 2, 0);
+    lease_give(&h, 3, 0);
+    beats_await(1 << 1 | 1 << 2 | 1 << 3);
+    node_stop(h.a.node);
+    gate_open(&h.gate, 1000);
+    agent_await(&h.a);
+    assert_int_equal(fake_get(&fake, &fake.receipts) + fake_get(&fake, &fake.failures), 3);
+    assert_true(fake_get(&fake, &fake.failures) >= 2);
+    held_end(&h);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_the_next_inputs_come_meanwhile),
+        TEST(test_what_is_taken_back_is_dropped),
+        TEST(test_memory_comes_before_looking_ahead),
+        TEST(test_receipts_wait_in_order),
+        TEST(test_stop_gives_all_back),
+    };
+    log_open();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
