@@ -41,6 +41,7 @@
     X(doctor, "is this machine fit to join, and what would it earn")                               \
     X(wallet, "make and show your key and balance")                                                \
     X(bond, "stake money on a rig's honesty")                                                      \
+    X(verify, "run a receipt's task again: is its result right?")                                  \
     X(ledger, "balances, journal and audit of the ledger")                                         \
     X(chain, "deposit, settle and claim on an EVM chain")
 

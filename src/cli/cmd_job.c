@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/job_audit.h"
 #include "cli/job_plan.h"
 #include "cli/job_watch.h"
 #include "ledger/ledger.h"
@@ -13,6 +14,7 @@ struct job_args {
     uint64_t limit, after;
     const char *tensorboard;
     struct job_plan_args plan;
+    struct job_audit_args audit;
 };
 
 bool job_ended(const char *state)
@@ -206,28 +208,31 @@ static enum emac_status job_logs(struct cli *c, const char *id, const struct job
 
 enum emac_status cmd_job(struct cli *c, int argc, char **argv)
 {
-    struct job_args a = {.limit = 100};
+    struct job_args a = {.limit = 100,
+                         .audit = {.sample = JOB_AUDIT_SAMPLE, .seed = JOB_AUDIT_UNSEEDED}};
     const struct cli_option options[] = {
         {"wait", 'w', OPT_FLAG, &a.wait},     {"limit", 0, OPT_U64, &a.limit},
         {"after", 0, OPT_U64, &a.after},      {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
         {"rigs", 0, OPT_U64, &a.plan.rigs},   {"speed", 0, OPT_TEXT, &a.plan.speed},
-        {"link", 0, OPT_TEXT, &a.plan.links},
-    };
+        {"link", 0, OPT_TEXT, &a.plan.links}, {"sample", 0, OPT_U64, &a.audit.sample},
+        {"seed", 0, OPT_U64, &a.audit.seed},  CLI_DEVICE_OPTIONS(&a.audit.device)};
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
     if (st != EMAC_OK)
         return st;
     if (strcmp(pos[0], "list") == 0)
         return job_list(c, &a);
-    static const char *const actions[] = {"plan", "submit", "show", "watch", "cancel", "logs"};
+    static const char *const actions[] = {"plan",   "submit", "show",     "watch",
+                                          "cancel", "logs",   "receipts", "audit"};
     bool known = false;
     for (size_t i = 0; i < EMAC_COUNT(actions); i++)
         known = known || strcmp(pos[0], actions[i]) == 0;
     if (!known)
-        return emac_fail(
-            &c->err, EMAC_INVALID,
-            "unknown action '%s': job knows plan, submit, list, show, watch, cancel and logs",
-            pos[0]);
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown action '%s': job knows plan, submit, list, show, watch, cancel, "
+                         "logs, receipts "
+                         "and audit",
+                         pos[0]);
     bool of_file = strcmp(pos[0], "submit") == 0 || strcmp(pos[0], "plan") == 0;
     if (!pos[1])
         return emac_fail(&c->err, EMAC_INVALID, "which one? 'emac job %s' needs %s", pos[0],
@@ -242,5 +247,9 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
         return job_watch(c, pos[1], a.tensorboard);
     if (strcmp(pos[0], "cancel") == 0)
         return job_cancel(c, pos[1]);
+    if (strcmp(pos[0], "receipts") == 0)
+        return job_receipts(c, pos[1]);
+    if (strcmp(pos[0], "audit") == 0)
+        return job_audit(c, pos[1], &a.audit);
     return job_logs(c, pos[1], &a);
 }

@@ -204,6 +204,8 @@ enum emac_status grant_try(struct coordinator *c, struct node *n, struct lease *
 
 /* ---- receipts.c, verify.c ---- */
 http_handler receipts_post;
+/* receipts_api.c: GET /v1/jobs/{id}/receipts, /v1/receipts/{cid}, /v1/jobs/{id}/makers/{cid} */
+http_handler job_receipts_get, receipt_get, maker_get;
 enum verdict { VERDICT_OPEN, VERDICT_AGREED, VERDICT_DISPUTED };
 /* Of the votes for a task: which outputs hold? *winner = index of a vote for them. AGREED: all
  * votes alike, or a majority of at least two; then the votes that differ are the losers'. */

@@ -192,6 +192,12 @@ static const char PRIVATE[] =
 /* Expired because an idle rig began it first: its holder is told to drop it. */
 static const char RECALLS[] = "ALTER TABLE leases ADD COLUMN recalled BIGINT NOT NULL DEFAULT 0;";
 
+/* A receipt is asked for by its name; of those that are older than this it is made up from `object`
+ * when it is shown. */
+static const char RECEIPT_NAMES[] =
+    "ALTER TABLE receipts ADD COLUMN cid TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX receipts_by_cid ON receipts (cid) WHERE cid <> '';";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
@@ -206,7 +212,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"120_datacap", DATACAP_SCHEMA},
                                                       {"113_disputes", DISPUTES_SCHEMA},
                                                       {"123_private", PRIVATE},
-                                                      {"126_recalls", RECALLS}};
+                                                      {"126_recalls", RECALLS},
+                                                      {"114_receipt_names", RECEIPT_NAMES}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -162,23 +162,26 @@ static enum emac_status former_read(struct coordinator *c, const struct delivery
 static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const struct delivery *d,
                                    struct emac_err *err)
 {
-    char task[CID_TEXT_MAX], outputs[OUTPUTS_TEXT_MAX];
+    char task[CID_TEXT_MAX], outputs[OUTPUTS_TEXT_MAX], name[CID_TEXT_MAX];
+    struct cid cid = cid_of(CID_DAG_CBOR, d->object.data, d->object.len);
     cid_text(task, &t->cid);
+    cid_text(name, &cid);
     outputs_text(outputs, &d->outputs);
     if (ctask_vote(t, d->did)) /* made again after its result was withdrawn */
         return db_exec(c->db, err,
                        "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?,"
-                       " loss = ?, accuracy = ? WHERE job = ? AND task = ? AND node = ?",
-                       "tbbiddttt", d->receipt.lease, (const void *)d->object.data, d->object.len,
+                       " loss = ?, accuracy = ?, cid = ? WHERE job = ? AND task = ? AND node = ?",
+                       "tbbiddtttt", d->receipt.lease, (const void *)d->object.data, d->object.len,
                        (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c),
-                       d->loss, d->accuracy, d->job, task, d->did);
+                       d->loss, d->accuracy, name, d->job, task, d->did);
     enum emac_status st =
         db_exec(c->db, err,
                 "INSERT INTO receipts (job, task, node, lease, outputs, object, signature, units,"
-                " state, at_ms, loss, accuracy) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'unpaid', ?, ?, ?)",
-                "tttttbbidd", d->job, task, d->did, d->receipt.lease, outputs,
+                " state, at_ms, loss, accuracy, cid)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'unpaid', ?, ?, ?, ?)",
+                "tttttbbiddt", d->job, task, d->did, d->receipt.lease, outputs,
                 (const void *)d->object.data, d->object.len, (const void *)d->signature.data,
-                d->signature.len, (int64_t)wall_ms(c), d->loss, d->accuracy);
+                d->signature.len, (int64_t)wall_ms(c), d->loss, d->accuracy, name);
     struct vote v = {.outputs = d->outputs, .loss = d->loss, .accuracy = d->accuracy};
     bool fits = emac_strcpy(v.did, sizeof(v.did), d->did);
     EMAC_ASSERT(fits);

@@ -56,6 +56,9 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/jobs/{id}/metrics", 0, metrics_get},
     {"GET", "/v1/jobs/{id}/rigs", 0, job_rigs_get},
     {"GET", "/v1/jobs/{id}/disputes", 0, job_disputes_get},
+    {"GET", "/v1/jobs/{id}/receipts", 0, job_receipts_get},
+    {"GET", "/v1/jobs/{id}/makers/{cid}", 0, maker_get},
+    {"GET", "/v1/receipts/{cid}", 0, receipt_get},
     /* assets */
     {"POST", "/v1/assets", API_BODY_SMALL, assets_post},
     {"GET", "/v1/assets", 0, assets_get},
