@@ -266,6 +266,39 @@ static void claimed_event(void **state)
     emac_buf_release(&data);
 }
 
+/* Granted(seq, id, client | wallet, size, evidence, expiresAt) and Spent(seq, id, deal | client,
+ * size, left): each word where the book looks for it. */
+static void datacap_events(void **state)
+{
+    struct chain_log log = {.topic_count = 4, .block_number = 9, .index = 2};
+    struct chain_event e;
+    struct emac_buf data;
+    uint8_t wallet[EVM_ADDRESS_BYTES] = {7}, evidence[ABI_WORD] = {8}, client[ABI_WORD] = {9};
+    bool known;
+    emac_buf_init(&data, 1024);
+    memset(log.topic[1], 0, ABI_WORD);
+    log.topic[1][ABI_WORD - 1] = 4;
+    memset(log.topic[2], 0xaa, ABI_WORD);
+    memset(log.topic[3], 0xbb, ABI_WORD);
+    assert_int_equal(abi_encode(&data, NULL, "anbn", wallet, UINT64_C(50), evidence, UINT64_C(600)),
+                     EMAC_OK);
+    abi_topic(log.topic[0], "Granted(uint64,bytes32,bytes32,address,uint64,bytes32,uint64)");
+    log.data = data.data;
+    log.data_len = data.len;
+    assert_int_equal(chain_event_read(&log, CHAIN_DATACAP, &e, &known, NULL), EMAC_OK);
+    assert_true(known && e.kind == CHAIN_EVENT_Granted && e.contract == CHAIN_DATACAP);
+    assert_true(e.seq == 4 && e.root[0] == 0xaa && e.account[0] == 0xbb);
+    assert_true(e.units == 50 && e.time_s == 600 && e.wallet[0] == 7);
+    data.len = 0;
+    assert_int_equal(abi_encode(&data, NULL, "bnn", client, UINT64_C(5), UINT64_C(45)), EMAC_OK);
+    abi_topic(log.topic[0], "Spent(uint64,bytes32,bytes32,bytes32,uint64,uint64)");
+    log.data_len = data.len;
+    assert_int_equal(chain_event_read(&log, CHAIN_DATACAP, &e, &known, NULL), EMAC_OK);
+    assert_true(known && e.kind == CHAIN_EVENT_Spent && e.root[0] == 0xaa);
+    assert_true(e.digest[0] == 0xbb && e.account[0] == 9 && e.units == 5 && e.total == 45);
+    emac_buf_release(&data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +306,7 @@ int main(void)
         cmocka_unit_test(created_addresses), cmocka_unit_test(typed_data),
         cmocka_unit_test(amounts),           cmocka_unit_test(events_are_the_contracts),
         cmocka_unit_test(codes_and_errors),  cmocka_unit_test(claimed_event),
+        cmocka_unit_test(datacap_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
