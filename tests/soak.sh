@@ -31,6 +31,8 @@ tests/mutants/run "$BUILD" || failed=$((failed + 1))
 echo "== cheats against the economy: 27 cells, 100 seeds each; 10^7 honest results with flipped bits"
 EMAC_ADVERSARY_SEEDS=${ADVERSARY_SEEDS:=100} EMAC_ADVERSARY_FLIPS=10000000 \
     "$BUILD/tests/unit/test_sched_adversary" || failed=$((failed + 1))
+echo "== branches of the ledger and the chain"
+tests/coverage "$BUILD" || failed=$((failed + 1))
 echo "== 2 million strangers register"
 EMAC_SYBILS=${SYBILS:=2000000} "$BUILD/tests/unit/test_coordinator_sybil" || failed=$((failed + 1))
 echo "== 3000 schedules of a chain that is reorganised and lied about"

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "fixture.h"
+#include "ledger/allowance.h"
 
 /* ---- the fault ---- */
 
@@ -169,6 +170,8 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
     return rc;
 }
 
+static char client[DID_KEY_MAX]; /* somebody with an allowance */
+
 static int install(void **state)
 {
     sqlite3_config(SQLITE_CONFIG_GETMALLOC, &real_memory);
@@ -179,6 +182,8 @@ static int install(void **state)
     /* Without its own small-piece pool every allocation comes by here. */
     sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
     sqlite3_initialize();
+    const uint8_t key[ED25519_PUBLIC_BYTES] = {1};
+    crypto_did_key(client, key);
     real_vfs = sqlite3_vfs_find(NULL);
     shim_vfs = *real_vfs;
     shim_vfs.zName = "shim";
@@ -227,6 +232,62 @@ static enum emac_status transact(struct db *db, int i, struct emac_err *err)
     return st;
 }
 
+static void see_units(void *ctx, const char *account, int64_t units)
+{
+}
+
+static void see_line(void *ctx, const struct ledger_line *line)
+{
+}
+
+/* Batches that are given up, allowances, all that reads: a failure is told, and changes nothing. */
+static enum emac_status look(struct db *db, struct emac_err *err)
+{
+    struct ledger_batch *b;
+    struct ledger_audit a = {.broken = 0};
+    struct emac_buf found;
+    uint32_t broken = 0;
+    int64_t units;
+    enum emac_status st = db_begin(db, err);
+    if (st != EMAC_OK)
+        return st;
+    st = ledger_batch_start(db, &b, err);
+    for (int i = 0; i < 40 && st == EMAC_OK; i++) {
+        char account[32];
+        snprintf(account, sizeof account, "user:look%d", i);
+        st = ledger_batch_balance(b, account, &units, err);
+    }
+    ledger_batch_free(b);
+    struct allowance grant = {.id = "a1",
+                              .origin = ALLOWANCE_NOTARIES,
+                              .granted = 100,
+                              .granted_ms = 1,
+                              .expires_ms = 1000};
+    emac_strcpy(grant.client, sizeof grant.client, client);
+    if (st == EMAC_OK)
+        st = allowance_grant(db, &grant, NULL, err);
+    if (st == EMAC_OK)
+        st = allowance_bind(db, client, "deal1", 40, 2, err);
+    if (st == EMAC_OK)
+        st = allowance_end(db, "deal1", false, 3, err);
+    if (st == EMAC_OK)
+        st = ledger_balances(db, "", see_units, NULL, err);
+    if (st == EMAC_OK)
+        st = ledger_journal(db, 0, 100, see_line, NULL, err);
+    if (st == EMAC_OK) {
+        st = ledger_audit(db, &a, err);
+        emac_buf_release(&a.report);
+    }
+    emac_buf_init(&found, 4096);
+    if (st == EMAC_OK)
+        st = allowance_audit(db, &found, &broken, err);
+    emac_buf_release(&found);
+    db_rollback(db);
+    assert_int_equal(broken, 0);
+    assert_true(st != EMAC_OK || a.broken == 0);
+    return st;
+}
+
 static enum emac_status live(const struct life *l, struct emac_err *err)
 {
     struct db *db;
@@ -238,6 +299,8 @@ static enum emac_status live(const struct life *l, struct emac_err *err)
         st = transact(db, i, err);
         *l->acknowledged += st == EMAC_OK;
     }
+    if (st == EMAC_OK)
+        st = look(db, err);
     db_close(db);
     return st;
 }

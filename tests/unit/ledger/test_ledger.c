@@ -154,6 +154,12 @@ static void test_batch(void **state)
     audit_is_sound(db, 301);
     OK(db_begin(db, NULL));
     OK(ledger_batch_start(db, &b, &err));
+    for (int i = 0; i < 300; i++) { /* looking needs room as well */
+        char account[32];
+        snprintf(account, sizeof account, "user:u%d", i);
+        OK(ledger_batch_balance(b, account, &units, &err));
+        assert_int_equal(units, i == 7 ? 0 : 5);
+    }
     OK(ledger_batch_end(b, &err));
     ledger_batch_free(b);
     ledger_batch_free(NULL);
@@ -196,9 +202,9 @@ static void test_malformed(void **state)
     p = pair("faucet", -1, "user:a", 1);
     p.count = LEDGER_ENTRIES_MAX + 1;
     refuse(db, &p);
-    static const char *const ACCOUNTS[] = {"user:",   "user",     "Fee",           "fee ",
-                                           "users:a", "user:a b", "user:\xc3\xa4", "user:a\n",
-                                           "fee:x",   "chain:",   "chains",        "payout:"};
+    static const char *const ACCOUNTS[] = {
+        "user:",         "user",     "Fee",   "fee ",   "users:a", "user:a\x7f", "user:a b",
+        "user:\xc3\xa4", "user:a\n", "fee:x", "chain:", "chains",  "payout:"};
     for (size_t i = 0; i < sizeof ACCOUNTS / sizeof ACCOUNTS[0]; i++) {
         p = pair("faucet", -1, ACCOUNTS[i], 1);
         refuse(db, &p);
@@ -245,6 +251,10 @@ static void test_extremes(void **state)
     struct emac_err err;
     struct ledger_posting p = pair("faucet", INT64_MIN, "user:a", INT64_MAX);
     ledger_entry_add(&p, 1, "user:a");
+    refuse(db, &p);
+    p = pair("faucet", -INT64_MAX, "user:a", INT64_MAX);
+    ledger_entry_add(&p, -1, "chain"); /* the debits alone come to INT64_MIN */
+    ledger_entry_add(&p, 1, "user:b");
     refuse(db, &p);
     OK(move(db, "all", "faucet", "user:a", INT64_MAX, &err));
     assert_true(balance(db, "user:a") == INT64_MAX);
@@ -374,6 +384,30 @@ static const struct {
      "does not exist"},
     {"entry before all", "INSERT INTO entries VALUES (-3, 1, 'user:u1', 1)", "does not exist"},
     {"line renumbered", "UPDATE entries SET line = 9 WHERE posting = 7 AND line = 2", "INV-5"},
+    {"amounts beyond int64",
+     "UPDATE entries SET amount = amount + 9223372036854770000 WHERE posting = 7; "
+     "INSERT INTO entries VALUES (7, 3, 'user:u1', 9223372036854770000)",
+     "INV-1"},
+    {"an account's entries beyond int64",
+     "INSERT INTO entries VALUES (7, 3, 'user:u1', 9223372036854775807); "
+     "INSERT INTO entries VALUES (7, 4, 'user:u1', 9223372036854775807)",
+     "zero or too large"},
+    {"a balance beyond int64",
+     "UPDATE entries SET amount = 9223372036854775807 WHERE posting IN (1, 5) AND line = 2",
+     "zero or too large"},
+    {"too many entries",
+     "INSERT INTO entries WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n "
+     "WHERE i < 18) SELECT 7, i, 'fee', 1 FROM n",
+     "more than"},
+    {"bytes out of nothing", "INSERT INTO balances VALUES ('bytes:left:x', 5)", "INV-8"},
+    {"name without end",
+     "UPDATE entries SET account = 'user:' || hex(zeroblob(200)) WHERE posting = 5 AND line = 2",
+     "not an account"},
+    {"account is NULL",
+     "CREATE TABLE copy AS SELECT * FROM balances; DROP TABLE balances; "
+     "ALTER TABLE copy RENAME TO balances; INSERT INTO balances VALUES (NULL, 1)",
+     "no entries"},
+    {"head of another length", "UPDATE ledger_head SET hash = zeroblob(31)", "head says"},
     {"amount zeroed", "UPDATE entries SET amount = 0 WHERE posting = 7", "INV-1"},
     {"key changed", "UPDATE postings SET key = 'other' WHERE id = 4", "INV-5"},
     {"cause changed", "UPDATE postings SET cause = 'fee' WHERE id = 4", "INV-5"},
@@ -469,6 +503,25 @@ static void test_damage_is_found(void **state)
         emac_buf_release(&a.report);
         db_rollback(db);
         audit_is_sound(db, 12);
+    }
+}
+
+/* A head that is damaged stops the next posting. */
+static void test_damaged_head(void **state)
+{
+    static const char *const SQL[] = {"UPDATE ledger_head SET hash = zeroblob(5)",
+                                      "UPDATE ledger_head SET hash = zeroblob(32), posting = 0"};
+    struct db *db = ((struct fixture *)*state)->db;
+    struct ledger_batch *b;
+    struct emac_err err;
+    twelve_postings(db);
+    for (size_t i = 0; i < 2; i++) {
+        OK(db_exec(db, NULL, SQL[i], NULL));
+        assert_int_equal(move(db, "new", "faucet", "user:a", 1, &err), EMAC_CORRUPT);
+        OK(db_begin(db, NULL));
+        assert_int_equal(ledger_batch_start(db, &b, &err), EMAC_CORRUPT);
+        assert_null(b);
+        db_rollback(db);
     }
 }
 
@@ -612,6 +665,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reading, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hash_format, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_head, setup, teardown),
         cmocka_unit_test_setup_teardown(test_floor_in_history, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_findings, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
