@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/data_sealed.h"
 #include "node/local.h"
 #include "os/process.h"
 
@@ -68,12 +69,19 @@ static bool cancelled(void *ctx)
 static enum emac_status trial_run(struct local_sweep *l, struct trial_run *t, uint32_t until)
 {
     struct local_result r = {0};
+    struct exec_key key[EXEC_KEYS_MAX];
+    uint32_t keys = 0;
+    enum emac_status st = data_job_keys(l->c, l->store, t->job, key, &keys);
+    if (st != EMAC_OK)
+        return st;
     const struct local_config cfg = {.os = l->c->os,
                                      .store = l->store,
                                      .dev = l->dev,
                                      .job = t->job,
                                      .dir = l->dir,
                                      .restart = !t->begun,
+                                     .key = key,
+                                     .key_count = keys,
                                      .progress = progress,
                                      .cancelled = cancelled,
                                      .ctx = t};
@@ -82,7 +90,8 @@ static enum emac_status trial_run(struct local_sweep *l, struct trial_run *t, ui
     t->until = until;
     t->stopped = false;
     t->begun = true;
-    enum emac_status st = local_train(&cfg, &r, &l->c->err);
+    st = local_train(&cfg, &r, &l->c->err);
+    crypto_wipe(key, sizeof(key));
     if (st == EMAC_OK) {
         t->loss = r.heldout_loss;
         cid_text(t->model, &r.model);

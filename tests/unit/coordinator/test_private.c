@@ -121,7 +121,7 @@ static void keys_come_with_leases(void **state)
     (void)state;
     vault_open(&v, "leases");
     assert_int_equal(grant(&v, &v.n.user, KEY, v.broker, SEALED_FOR_BROKER), 200);
-    struct rigbot *r = rig_add(&v.n), *spy = rig_add(&v.n);
+    struct rigbot *r = rig_add(&v.n);
     assert_int_equal(submit_as(&v, &v.n.user, &reply), 201);
     set_text(v.n.job, str_of(reply, "id"));
     json_decref(reply);
@@ -140,7 +140,7 @@ static void keys_come_with_leases(void **state)
                 sealed_key_open(&key, box.data, box.len, r->id.secret_key, &v.asset, id, err));
             assert_memory_equal(key.key, KEY, sizeof KEY);
             assert_fails(
-                sealed_key_open(&key, box.data, box.len, spy->id.secret_key, &v.asset, id, err),
+                sealed_key_open(&key, box.data, box.len, v.other.secret_key, &v.asset, id, err),
                 EMAC_FORBIDDEN, "not meant");
             assert_fails(
                 sealed_key_open(&key, box.data, box.len, r->id.secret_key, &v.asset, "x", err),
