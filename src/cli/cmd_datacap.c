@@ -54,8 +54,10 @@ static enum emac_status vote_send(struct cli *c, struct datacap_vote *v)
     emac_buf_init(&object, DATACAP_VOTE_MAX);
     EMAC_TRY(st, cli_identity(c));
     EMAC_TRY(st, cli_call(c, "GET", "/v1/datacap", NULL, false, &rules));
-    if (!emac_strcpy(v->network, sizeof(v->network), cli_str(rules, "network")))
-        return emac_fail(&c->err, EMAC_INVALID, "the coordinator's network has too long a name");
+    if (!emac_strcpy(v->network, sizeof(v->network), cli_str(rules, "network"))) {
+        st = emac_fail(&c->err, EMAC_CORRUPT, "the coordinator's network has too long a name");
+        goto out;
+    }
     emac_strcpy(v->notary, sizeof(v->notary), c->identity.did);
     v->issued_ms = c->os->wall_ms(c->os);
     EMAC_TRY(st, datacap_vote_encode(v, &object, &c->err));
