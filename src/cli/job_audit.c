@@ -13,11 +13,9 @@
 
 static enum emac_status page_read(struct cli *c, const char *job, json_t *last, json_t **out)
 {
-    char *path =
-        last == NULL
-            ? emac_asprintf("/v1/jobs/%.100s/receipts?limit=%d", job, PAGE)
-            : emac_asprintf("/v1/jobs/%.100s/receipts?limit=%d&after=%s/%s", job, PAGE,
-                            cli_str(last, "task"), cli_str(last, "node"));
+    char *path = last == NULL ? emac_asprintf("/v1/jobs/%.100s/receipts?limit=%d", job, PAGE)
+                              : emac_asprintf("/v1/jobs/%.100s/receipts?limit=%d&after=%s/%s", job,
+                                              PAGE, cli_str(last, "task"), cli_str(last, "node"));
     enum emac_status st = cli_call(c, "GET", path, NULL, false, out);
     free(path);
     return st;
@@ -73,8 +71,8 @@ static json_t *audited(json_t *all)
     size_t i;
     json_array_foreach(all, i, r)
     {
-        bool counts = json_is_true(json_object_get(r, "counts")) &&
-                      strcmp(cli_str(r, "state"), "void") != 0;
+        bool counts =
+            json_is_true(json_object_get(r, "counts")) && strcmp(cli_str(r, "state"), "void") != 0;
         if (!counts || strcmp(task, cli_str(r, "task")) == 0)
             continue; /* a task's receipts lie together */
         task = cli_str(r, "task");
@@ -108,13 +106,15 @@ static void tell(struct cli *c, const struct tally *t)
 {
     uint64_t one = (t->total + FALSE_SHARE - 1) / FALSE_SHARE, checked = t->sample - t->failed;
     double chance = odds(t->total, checked, one);
-    cli_say(c, "%llu of %llu results were computed again: %llu are equal, %zu differ, %llu could "
-               "not be checked",
+    cli_say(c,
+            "%llu of %llu results were computed again: %llu are equal, %zu differ, %llu could "
+            "not be checked",
             (unsigned long long)t->sample, (unsigned long long)t->total,
             (unsigned long long)t->equal, json_array_size(t->wrong), (unsigned long long)t->failed);
     if (json_array_size(t->wrong) == 0)
-        cli_say(c, "if 1 %% of the results were false (%llu of them), this sample would have seen "
-                   "one with %.4g %%; if only one were, with %.4g %%",
+        cli_say(c,
+                "if 1 %% of the results were false (%llu of them), this sample would have seen "
+                "one with %.4g %%; if only one were, with %.4g %%",
                 (unsigned long long)one, 100 * chance, 100 * odds(t->total, checked, 1));
 }
 

@@ -22,7 +22,7 @@ struct verify {
 /* A task that is run for its receipt, or for what it makes. */
 struct step {
     struct task task;
-    struct cid makes; /* what it is run for; none: the receipt's own */
+    struct cid makes;         /* what it is run for; none: the receipt's own */
     struct exec_result *held; /* what was made for its inputs */
     uint32_t held_count;
     struct step *waits; /* the task that needs it; NULL: none */
@@ -73,8 +73,9 @@ static enum emac_status bytes_of(struct cli *c, json_t *o, const char *key, stru
     if (st != EMAC_OK)
         return st;
     if (*text == 0 || !emac_unbase64(out->data, &n, text, len))
-        return emac_fail(&c->err, EMAC_CORRUPT, "field '%s' of the coordinator's answer is missing "
-                                                "or not base64",
+        return emac_fail(&c->err, EMAC_CORRUPT,
+                         "field '%s' of the coordinator's answer is missing "
+                         "or not base64",
                          key);
     out->len = n;
     return EMAC_OK;
@@ -173,13 +174,11 @@ static enum emac_status makes_it(const struct step *s, const struct exec_result 
 static enum emac_status step_run(struct verify *v, struct step **top)
 {
     struct step *s = *top, *next = s->waits;
-    struct exec_result *grown =
-        realloc(next->held, (next->held_count + 1) * sizeof *next->held);
+    struct exec_result *grown = realloc(next->held, (next->held_count + 1) * sizeof *next->held);
     if (grown == NULL)
         return emac_fail(&v->cli->err, EMAC_NO_MEMORY, "no memory for what is made again");
     next->held = grown;
-    enum emac_status st =
-        exec_run(v->exec, &s->task, &next->held[next->held_count], &v->cli->err);
+    enum emac_status st = exec_run(v->exec, &s->task, &next->held[next->held_count], &v->cli->err);
     if (st != EMAC_OK)
         return st;
     st = makes_it(s, &next->held[next->held_count++], &v->cli->err);

@@ -25,8 +25,8 @@ static json_t *row_json(struct db_stmt *q)
 {
     struct emac_slice object = db_blob(q, 6);
     struct cid cid = cid_of(CID_DAG_CBOR, object.data, object.len);
-    bool counts = strcmp(db_text(q, 13), "accepted") == 0 &&
-                  strcmp(db_text(q, 5), db_text(q, 12)) == 0;
+    bool counts =
+        strcmp(db_text(q, 13), "accepted") == 0 && strcmp(db_text(q, 5), db_text(q, 12)) == 0;
     return json_pack("{s:o, s:s, s:s, s:s, s:I, s:s, s:s, s:b, s:o, s:I, s:o}", "receipt",
                      api_cid(&cid), "job", db_text(q, 11), "task", db_text(q, 0), "slot",
                      db_text(q, 8), "step", (json_int_t)db_i64(q, 9), "node", db_text(q, 1),
