@@ -215,8 +215,10 @@ void deals_tick(struct coordinator *c)
         }
         if (st == EMAC_OK)
             st = epoch_load(c, now_ms(c) + c->deals->epoch_ms, &err);
-        if (st != EMAC_OK)
+        if (st != EMAC_OK) {
+            c->deals->ends_ms = now_ms(c) + DEALS_RETRY_MS;
             LOG_W("coordinator", "an epoch of deals could not be closed: %s", err.text);
+        }
     }
     if (c->deals->dirty || (c->deals->wanting && now_ms(c) >= c->deals->retry_ms)) {
         c->deals->dirty = false;

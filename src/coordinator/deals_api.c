@@ -56,6 +56,21 @@ static enum emac_status deal_whole_json(struct coordinator *c, const struct deal
     return st;
 }
 
+/* The deal as the answer, if all went well so far. Under the lock, which it gives back. */
+static enum emac_status answer_unlock(struct coordinator *c, const struct deal *d,
+                                      enum emac_status st, int status, struct http_response *res,
+                                      struct emac_err *err)
+{
+    json_t *answer = NULL;
+    if (st == EMAC_OK)
+        st = deal_whole_json(c, d, &answer, err);
+    os_mutex_unlock(&c->lock);
+    if (st == EMAC_OK)
+        return api_reply(res, status, answer, err);
+    json_decref(answer);
+    return st;
+}
+
 /* ---- making one ---- */
 
 static enum emac_status depot_check(struct coordinator *c, const struct cid *cid,
@@ -174,7 +189,6 @@ enum emac_status deals_post(void *ctx, const struct http_request *req, struct ht
 {
     struct coordinator *c = ctx;
     struct deal d = {0};
-    json_t *answer = NULL;
     bool fresh = false;
     enum emac_status st;
     EMAC_TRY(st, deal_read(c, req, &d, err));
@@ -182,14 +196,8 @@ enum emac_status deals_post(void *ctx, const struct http_request *req, struct ht
     EMAC_TRY(st, store_pin(c->depot, d.id, &d.terms.cid, err));
     os_mutex_lock(&c->lock);
     st = deal_make(c, &d, &fresh, err);
-    if (st == EMAC_OK)
-        st = deal_whole_json(c, &d, &answer, err);
     pin_settle(c, &d);
-    os_mutex_unlock(&c->lock);
-    if (st == EMAC_OK)
-        st = api_reply(res, fresh ? 201 : 200, answer, err);
-    else
-        json_decref(answer);
+    st = answer_unlock(c, &d, st, fresh ? 201 : 200, res, err);
 out:
     return st;
 }
@@ -224,16 +232,9 @@ enum emac_status deal_get(void *ctx, const struct http_request *req, struct http
 {
     struct coordinator *c = ctx;
     struct deal d;
-    json_t *answer = NULL;
     os_mutex_lock(&c->lock);
     enum emac_status st = deal_find(c, http_path_param(req, "id"), &d, err);
-    if (st == EMAC_OK)
-        st = deal_whole_json(c, &d, &answer, err);
-    os_mutex_unlock(&c->lock);
-    if (st == EMAC_OK)
-        return api_reply(res, 200, answer, err);
-    json_decref(answer);
-    return st;
+    return answer_unlock(c, &d, st, 200, res, err);
 }
 
 static json_t *hex_json(struct emac_slice bytes)
@@ -363,7 +364,6 @@ enum emac_status deal_cancel_post(void *ctx, const struct http_request *req,
     struct coordinator *c = ctx;
     char did[DID_KEY_MAX];
     struct deal d;
-    json_t *answer = NULL;
     enum emac_status st = api_signer(c, req, did, err);
     if (st != EMAC_OK)
         return st;
@@ -375,11 +375,5 @@ enum emac_status deal_cancel_post(void *ctx, const struct http_request *req,
         st = cancel(c, &d, err);
     if (st == EMAC_OK)
         st = deal_find(c, d.id, &d, err);
-    if (st == EMAC_OK)
-        st = deal_whole_json(c, &d, &answer, err);
-    os_mutex_unlock(&c->lock);
-    if (st == EMAC_OK)
-        return api_reply(res, 200, answer, err);
-    json_decref(answer);
-    return st;
+    return answer_unlock(c, &d, st, 200, res, err);
 }

@@ -86,20 +86,25 @@ static enum emac_status take(struct node *n, const struct deal_duty *d, struct e
     return st;
 }
 
+/* What was kept and is not all here any more. */
+static enum emac_status again(struct node *n, const struct deal_duty *d, struct emac_err *err)
+{
+    json_t *received = json_array();
+    enum emac_status st = keep_take(n, d, received, err);
+    json_decref(received);
+    return st;
+}
+
 /* KEEP-3 */
 static enum emac_status lost(struct node *n, const struct deal_duty *d, uint64_t epoch,
                              const struct emac_err *why, struct emac_err *err)
 {
-    json_t *received = json_array();
     LOG_W("node", "deal '%s' cannot be proven in epoch %llu: %s", d->id, (unsigned long long)epoch,
           why->text);
     enum emac_status st =
         say(n, d, "proofs",
             json_pack("{s:I,s:o}", "epoch", (json_int_t)epoch, "lost", sentence(why)), err);
-    if (st == EMAC_OK)
-        st = keep_take(n, d, received, err);
-    json_decref(received);
-    return st;
+    return st == EMAC_OK ? again(n, d, err) : st;
 }
 
 static enum emac_status prove(struct node *n, const struct deal_duty *d, const struct duties *all,
@@ -133,6 +138,8 @@ static bool duties_do(struct node *n, const struct duties *all)
                 st = prove(n, d, all, &err);
             else if (!proofs && !d->active)
                 st = take(n, d, &err);
+            else if (!proofs && !keep_ready(n, d)) /* lost, and not all fetched again yet */
+                st = again(n, d, &err);
             if (st != EMAC_OK && !agent_over(n))
                 LOG_W("node", "deal '%s': %s", d->id, err.text);
             done = done && st == EMAC_OK;

@@ -27,6 +27,8 @@
  * had now. */
 enum emac_status keep_take(struct node *n, const struct deal_duty *d, json_t *received,
                            struct emac_err *err);
+/* Was all of it here when the rig last looked? */
+bool keep_ready(struct node *n, const struct deal_duty *d);
 /* Appends the proof of the epoch. NOT_FOUND, CORRUPT: some of the data are not here. */
 enum emac_status keep_prove(struct node *n, const struct deal_duty *d, uint64_t epoch,
                             const uint8_t seed[SHA256_BYTES], struct emac_buf *proof,

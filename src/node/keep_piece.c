@@ -58,6 +58,15 @@ static enum emac_status file_read(struct node *n, const struct deal_duty *d, str
     return EMAC_OK;
 }
 
+bool keep_ready(struct node *n, const struct deal_duty *d)
+{
+    uint64_t size = 0;
+    char *path = file_of(n, d->id);
+    bool there = n->os->file_size(n->os, path, &size, NULL) == EMAC_OK;
+    free(path);
+    return there && size == CID_BYTES + commp_chunks(d->piece.size) * COMMP_NODE;
+}
+
 struct names {
     struct node *n;
     struct emac_buf text; /* DEAL_ID_MAX bytes each */

@@ -14,7 +14,7 @@ coordinator() {
     export EMAC_URL
 }
 rig() { # name
-    bg "$EMAC" node --dir "$WORK/$1" --name "$1" --threads 1 --no-sandbox --offer-mb 64 >"$WORK/$1.out" 2>"$WORK/$1.err"
+    bg "$EMAC" node --dir "$WORK/$1" --name "$1" --threads 1 --offer-mb 64 >"$WORK/$1.out" 2>"$WORK/$1.err"
     eval "$1=$BG"
 }
 # until_says ACTION NAME FILTER VALUE: wait until `emac deal ACTION` says so.
