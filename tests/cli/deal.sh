@@ -42,7 +42,7 @@ expect "a deal without a price" 2 'add --price' "$EMAC" deal make "$cid" --days 
 expect "a deal without a time" 2 'for how long' "$EMAC" deal make "$cid" --price 1
 expect "too many replicas" 2 "'replicas' must be a whole number from 1 to 16" "$EMAC" deal make "$cid" --price 1 --epochs 5 --replicas 17
 expect "a price that pays nothing" 2 'pays less than one unit' "$EMAC" deal make "$cid" --price 0.000000001 --epochs 5
-expect "more than there is" 4 'but needs' "$EMAC" deal make "$cid" --price 900000 --epochs 200000
+expect "more than there is" 4 'but needs' "$EMAC" deal make "$cid" --price 90000 --epochs 200000 --replicas 16
 check "make a deal" "$EMAC" deal make "$cid" --price 10 --epochs 60 --nonce one --json
 DEAL=$(json .id)
 same "about the piece" "$piece" "$(json .piece)"
