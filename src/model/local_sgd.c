@@ -64,7 +64,8 @@ double local_reach(const struct local_recipe *r, const struct optimiser_recipe *
     double reach = optimiser_reach(steps, count) * r->inner_steps;
     if (r->max_norm > 0)
         return r->max_norm;
-    return isfinite(reach) ? reach / (1.0 - r->feedback * pack_loss(r->delta)) : 0;
+    double stays = r->resume == RESUME_OWN ? 1.0 : r->feedback;
+    return isfinite(reach) ? reach / (1.0 - stays * pack_loss(r->delta)) : 0;
 }
 
 static struct pack pack_of(const struct local_recipe *r)
@@ -206,7 +207,25 @@ enum emac_status local_init_extend(struct graph *init, const struct local_recipe
     return st == EMAC_OK ? graph_status(init, err) : st;
 }
 
-/* ---- the end of a replica's steps ---- */
+/* ---- the begin and the end of a replica's steps ---- */
+
+static void resumed(struct building *b, const char *name, struct shape shape)
+{
+    value_id common = input(b->g, "params", name, shape);
+    output(b->g, "params", name, minus(b, common, input(b->g, b->carry, name, shape)));
+}
+
+enum emac_status local_begin_graph(const struct graph *init, const struct local_recipe *r,
+                                   struct graph **out, struct emac_err *err)
+{
+    *out = NULL;
+    if (r->resume == RESUME_COMMON || !local_has_carry(r))
+        return EMAC_OK;
+    struct building b = {.g = graph_new(), .r = r};
+    b.minus_one = number(b.g, -1.0);
+    enum emac_status st = each_parameter(init, &b, resumed, err);
+    return model_graph_end(b.g, st, out, err);
+}
 
 static void delta(struct building *b, const char *name, struct shape shape)
 {
@@ -216,8 +235,10 @@ static void delta(struct building *b, const char *name, struct shape shape)
         output(b->g, "delta", name, way);
         return;
     }
-    value_id kept = op2(b->g, OP_SCALE, input(b->g, b->carry, name, shape), b->feedback);
-    way = op2(b->g, OP_ADD, kept, way);
+    if (b->r->resume == RESUME_COMMON) {
+        value_id kept = op2(b->g, OP_SCALE, input(b->g, b->carry, name, shape), b->feedback);
+        way = op2(b->g, OP_ADD, kept, way);
+    }
     sent = pack(b, way);
     output(b->g, "delta", name, sent);
     output(b->g, b->carry, name, minus(b, way, unpack(b, sent, &shape)));
@@ -245,7 +266,7 @@ enum emac_status local_delta_graph(const struct graph *init, const struct graph 
 {
     struct building b = {.g = graph_new(), .r = r};
     b.minus_one = number(b.g, -1.0);
-    if (local_has_carry(r))
+    if (local_has_carry(r) && r->resume == RESUME_COMMON)
         b.feedback = number(b.g, r->feedback);
     enum emac_status st = each_parameter(init, &b, delta, err);
     if (step != NULL)

@@ -8,10 +8,11 @@
  *     inner, each replica:  delta = start - params                    (start: what all began from)
  *     packed:               e = feedback * carry + delta; what is sent is pack(e);
  *                           carry' = e - unpack(pack(e))              (error feedback)
- *     outer, all:           g = mean of the unpacked deltas; u' = momentum * u + g;
- *                           params' = start - lr * (g + momentum * u')  (Nesterov)
- *                           or, without momentum, params' = start - lr * g
- * Each sign is one rounding, in this order.
+ *     resumed from its own: start = params of all - carry, e = params of all - params, and carry'
+ * as above: nothing is added, for what was not sent is in e already outer, all:           g = mean
+ * of the unpacked deltas; u' = momentum * u + g; params' = start - lr * (g + momentum * u')
+ * (Nesterov) or, without momentum, params' = start - lr * g Each sign is one rounding, in this
+ * order.
  *
  * The whole model's graphs are those below. Of a stage (graph/stages.h), whose initial state has
  * bundles "params.3" and "shared.3", they take and give these instead of "params", "start.params.3"
@@ -25,14 +26,19 @@
 /* What a delta travels as: binary32, or packed (compute/pack.h). None: a job without replicas. */
 enum delta_form { DELTA_NONE, DELTA_F32, DELTA_INT8, DELTA_INT4, DELTA_TOPK, DELTA_FORMS };
 
+/* Where a replica begins a round: from the common parameters, or from its own, which are those less
+ * what it has not told yet. */
+enum resume { RESUME_COMMON, RESUME_OWN, RESUMES };
+
 struct local_recipe {
     uint32_t replicas, inner_steps;
     double outer_lr, outer_momentum; /* momentum 0: none is kept */
     enum delta_form delta;
-    double density;  /* DELTA_TOPK: share of the numbers that is sent */
-    double max_norm; /* trusted replicas: of a delta, 0: as far as steps can go (local_reach);
-                        others: of what a delta may differ from those before */
-    double feedback; /* packed forms: how much of what was not sent stays */
+    double density;     /* DELTA_TOPK: share of the numbers that is sent */
+    double max_norm;    /* trusted replicas: of a delta, 0: as far as steps can go (local_reach);
+                           others: of what a delta may differ from those before */
+    double feedback;    /* packed forms: how much of what was not sent stays */
+    enum resume resume; /* packed forms */
 };
 
 /* Of 4096 numbers, what a density comes to: a multiple of 4, at least 4. */
@@ -58,9 +64,14 @@ uint64_t local_weights(const struct graph *init);
  */
 enum emac_status local_init_extend(struct graph *init, const struct local_recipe *r,
                                    struct emac_err *err);
+/* What a replica with RESUME_OWN begins from: "params/<name>", "carry/<name>" in, "params/<name>"
+ * out. NULL for others. */
+enum emac_status local_begin_graph(const struct graph *init, const struct local_recipe *r,
+                                   struct graph **out, struct emac_err *err);
 /* The end of a replica's steps (work/task.h, "steps"). Inputs: "start/<name>", "params/<name>",
- * "carry/<name>", "total/<metric>", "args/steps_inv". Outputs: "delta/<name>", f32 or u8 as packed,
- * "delta/metrics.<metric>", means over the steps, and "carry/<name>". The caller frees. */
+ * "carry/<name>" (not with RESUME_OWN), "total/<metric>", "args/steps_inv". Outputs:
+ * "delta/<name>", f32 or u8 as packed, "delta/metrics.<metric>", means over the steps, and
+ * "carry/<name>". The caller frees. */
 enum emac_status local_delta_graph(const struct graph *init, const struct graph *step,
                                    const struct local_recipe *r, struct graph **out,
                                    struct emac_err *err);

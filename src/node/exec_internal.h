@@ -44,7 +44,7 @@ struct exec_program {
     /* The graph is the program's own. An apply may have a graph that decodes parts; a program of
      * steps has its two others, and its own graph's input bundles "params" and "total" are made
      * here, like the arg. Its output bundle `opt`, by place in out, is made by `step`. */
-    struct exec_program *decode, *grad, *step; /* owned */
+    struct exec_program *decode, *begin, *grad, *step; /* owned */
     uint32_t opt;
 };
 

@@ -83,7 +83,7 @@ static uint64_t batch_need(const struct exec_program *p)
 /* Each input once, though several programs of steps may take it; what steps make is none. */
 static uint64_t inputs_need(const struct exec_program *p)
 {
-    const struct exec_program *all[] = {p, p->grad, p->step};
+    const struct exec_program *all[] = {p, p->grad, p->step, p->begin};
     uint64_t bytes = 0;
     for (size_t k = 0; k < EMAC_COUNT(all) && all[k] != NULL; k++) {
         for (uint32_t i = 0; i < all[k]->in_count; i++) {

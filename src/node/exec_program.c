@@ -41,6 +41,7 @@ void exec_program_free(struct exec_program *p)
     graph_plan_free(p->plan);
     graph_free(p->graph);
     exec_program_free(p->decode);
+    exec_program_free(p->begin);
     exec_program_free(p->grad);
     exec_program_free(p->step);
     free(p);
@@ -50,7 +51,8 @@ uint64_t exec_program_bytes(const struct exec_program *p)
 {
     return p == NULL ? 0
                      : graph_plan_bytes(p->plan) + exec_program_bytes(p->decode) +
-                           exec_program_bytes(p->grad) + exec_program_bytes(p->step);
+                           exec_program_bytes(p->begin) + exec_program_bytes(p->grad) +
+                           exec_program_bytes(p->step);
 }
 
 bool exec_bundles_equal(const struct bundle *a, const struct bundle *b)
@@ -187,17 +189,24 @@ out:
     return st;
 }
 
+/* A graph that a program has beside its own, as a program. */
+static enum emac_status beside_load(struct exec *x, const struct cid *graph,
+                                    struct exec_program **out, struct emac_err *err)
+{
+    enum emac_status st = emac_alloc(out, 1, sizeof **out, err);
+    if (st != EMAC_OK)
+        return st;
+    (*out)->program = (struct program){.kind = PROGRAM_APPLY, .graph = *graph};
+    return graph_load(x, *out, err);
+}
+
 /* The graph that parts go through: "part" in, what is added out. */
 static enum emac_status decode_load(struct exec *x, struct exec_program *p, struct emac_err *err)
 {
-    enum emac_status st = emac_alloc(&p->decode, 1, sizeof *p->decode, err);
-    if (st != EMAC_OK)
-        return st;
-    struct exec_program *d = p->decode;
-    d->program = (struct program){.kind = PROGRAM_APPLY, .graph = p->program.decode};
-    st = graph_load(x, d, err);
+    enum emac_status st = beside_load(x, &p->program.decode, &p->decode, err);
     if (st != EMAC_OK)
         return emac_wrap(err, "the graph that decodes parts");
+    const struct exec_program *d = p->decode;
     if (d->in_count != 1 || strcmp(d->in[0].name, "part") != 0 || d->arg_count != 0 ||
         d->sum.count != 0 || d->out_count != 1 || strcmp(d->out[0].name, "sum") != 0 ||
         !exec_bundles_equal(&d->out[0].layout, &p->sum))
@@ -227,6 +236,8 @@ static enum emac_status program_load(struct exec *x, const struct cid *cid, bool
     } else if (p->program.kind == PROGRAM_STEPS) {
         EMAC_TRY(st, program_load(x, &p->program.grad, false, &p->grad, err));
         EMAC_TRY(st, program_load(x, &p->program.step, false, &p->step, err));
+        if (p->program.has_begin)
+            EMAC_TRY(st, beside_load(x, &p->program.begin, &p->begin, err));
         EMAC_TRY(st, exec_steps_join(p, err));
     }
     if (st == EMAC_OK) {

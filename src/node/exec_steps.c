@@ -20,7 +20,7 @@ struct carried {
 
 struct steps_run {
     struct exec_run *r;
-    struct exec_run grad, step, end; /* of the programs; they hold no inputs */
+    struct exec_run begin, grad, step, end; /* of the programs; they hold no inputs */
     struct task grad_task, step_task, end_task;
     struct exec_map map;
     struct carried params, opt;
@@ -85,8 +85,23 @@ static bool ends_well(const struct exec_program *p)
            (p->arg_count == 0 || exec_args_fit(p, &made, NULL) == EMAC_OK);
 }
 
+/* What the steps begin with gives parameters as they take them, out of such and of other bundles.
+ */
+static bool begins_well(const struct exec_program *begin, const struct exec_program *step)
+{
+    const struct bundle *params = layout_of(step->in, step->in_count, "params");
+    return begin == NULL ||
+           (begin->out_count == 1 && begin->sum.count == 0 && begin->arg_count == 0 &&
+            same(layout_of(begin->out, 1, "params"), params) &&
+            same(layout_of(begin->in, begin->in_count, "params"), params) &&
+            layout_of(begin->in, begin->in_count, "opt") == NULL);
+}
+
 enum emac_status exec_steps_join(struct exec_program *p, struct emac_err *err)
 {
+    if (!begins_well(p->begin, p->step))
+        return emac_fail(err, EMAC_INVALID,
+                         "the graph that steps begin with must take bundle 'params' and give it");
     if (!goes_round(p->grad, p->step) || !ends_well(p))
         return emac_fail(err, EMAC_INVALID,
                          "the programs of steps do not fit each other: 'grad' must give the sum "
@@ -108,6 +123,8 @@ static const struct exec_bundle *taken(const struct exec_program *p, const char 
     const struct exec_bundle *b = exec_bundle_find(p->step->in, p->step->in_count, name);
     if (b == NULL)
         b = exec_bundle_find(p->grad->in, p->grad->in_count, name);
+    if (b == NULL && p->begin != NULL)
+        b = exec_bundle_find(p->begin->in, p->begin->in_count, name);
     if (b == NULL && !exec_steps_makes(p, name))
         b = exec_bundle_find(p->in, p->in_count, name);
     return b;
@@ -162,6 +179,8 @@ enum emac_status exec_steps_fits(const struct exec_program *p, const struct task
     struct task probe = {0};
     enum emac_status st;
     EMAC_TRY(st, range_fits(p, t, err));
+    if (p->begin != NULL)
+        EMAC_TRY(st, all_given(p, p->begin, t, err));
     EMAC_TRY(st, all_given(p, p->grad, t, err));
     EMAC_TRY(st, all_given(p, p->step, t, err));
     EMAC_TRY(st, all_given(p, p, t, err));
@@ -202,13 +221,13 @@ static enum emac_status carried_begin(struct steps_run *s, struct carried *c, co
 
 static enum emac_status input_take(struct steps_run *s, const char *name, struct emac_err *err)
 {
-    struct exec_run *runs[] = {&s->grad, &s->step, &s->end};
+    struct exec_run *runs[] = {&s->grad, &s->step, &s->end, &s->begin};
     struct carried *state = carried_of(s, name);
     struct exec_value v;
     enum emac_status st = exec_input_get(s->r, name, taken(s->r->p, name)->layout.size, &v, err);
     if (st != EMAC_OK || state != NULL)
         return st != EMAC_OK ? st : carried_begin(s, state, name, &v, err);
-    for (size_t i = 0; i < EMAC_COUNT(runs) && st == EMAC_OK; i++) {
+    for (size_t i = 0; i < EMAC_COUNT(runs) && runs[i]->p != NULL && st == EMAC_OK; i++) {
         const struct exec_program *p = runs[i]->p;
         const struct exec_bundle *b = exec_bundle_find(p->in, p->in_count, name);
         if (b != NULL)
@@ -234,14 +253,16 @@ static enum emac_status inputs_take(struct steps_run *s, struct emac_err *err)
 
 /* ---- steps ---- */
 
-/* Memory for what the next step leaves; bound. */
-static enum emac_status carried_next(struct steps_run *s, struct carried *c, struct emac_err *err)
+/* Memory for what the program of run `by` gives next, bound to it. */
+static enum emac_status carried_next(struct steps_run *s, struct exec_run *by, const char *name,
+                                     struct emac_err *err)
 {
+    struct carried *c = carried_of(s, name);
     enum emac_status st = EMAC_OK;
     if (c->file[c->next] == NULL)
         st = exec_bundle_new(s->r->x, c->layout, &c->file[c->next], err);
     if (st == EMAC_OK)
-        exec_bind_bundle(&s->step, c->layout, c->file[c->next]);
+        exec_bind_bundle(by, layout_of(by->p->out, by->p->out_count, name), c->file[c->next]);
     return st;
 }
 
@@ -274,8 +295,8 @@ static enum emac_status optimiser_step(struct steps_run *s, uint32_t number, str
     exec_bind_input(&s->step, &p->sum, s->grad.out[0]);
     exec_bind_input(&s->step, layout_of(p->in, p->in_count, "params"), s->params.now);
     exec_bind_input(&s->step, layout_of(p->in, p->in_count, "opt"), s->opt.now);
-    EMAC_TRY(st, carried_next(s, &s->params, err));
-    EMAC_TRY(st, carried_next(s, &s->opt, err));
+    EMAC_TRY(st, carried_next(s, &s->step, "params", err));
+    EMAC_TRY(st, carried_next(s, &s->step, "opt", err));
     exec_bind_bundle(&s->step, metrics, first ? s->total : s->metrics);
     st = exec_graph_run(&s->step, err);
     if (st != EMAC_OK)
@@ -285,6 +306,21 @@ static enum emac_status optimiser_step(struct steps_run *s, uint32_t number, str
     st = first ? EMAC_OK : metrics_add(s, metrics, err);
 out:
     return st;
+}
+
+static enum emac_status begin(struct steps_run *s, struct emac_err *err)
+{
+    const struct exec_program *p = s->begin.p;
+    if (p == NULL)
+        return EMAC_OK;
+    exec_bind_input(&s->begin, layout_of(p->in, p->in_count, "params"), s->params.now);
+    enum emac_status st = carried_next(s, &s->begin, "params", err);
+    if (st == EMAC_OK)
+        st = exec_graph_run(&s->begin, err);
+    if (st != EMAC_OK)
+        return st;
+    carried_turn(&s->params);
+    return EMAC_OK;
 }
 
 static enum emac_status steps_loop(struct steps_run *s, struct emac_err *err)
@@ -335,6 +371,7 @@ static void steps_init(struct steps_run *s, struct exec_run *r)
     const struct exec_program *step = r->p->step;
     *s = (struct steps_run){.r = r, .grad_task = *r->task};
     s->grad = (struct exec_run){.x = r->x, .task = &s->grad_task, .p = r->p->grad};
+    s->begin = (struct exec_run){.x = r->x, .task = r->task, .p = r->p->begin};
     s->step = (struct exec_run){.x = r->x, .task = &s->step_task, .p = r->p->step};
     s->end = (struct exec_run){.x = r->x, .task = &s->end_task, .p = r->p};
     s->end_task.arg_count = 1;
@@ -356,7 +393,8 @@ static void steps_release(struct steps_run *s)
     exec_bundle_free(x, s->total);
     exec_staged_release(x, &s->step.args);
     exec_staged_release(x, &s->end.args);
-    s->r->compute_ns += s->grad.compute_ns + s->step.compute_ns + s->end.compute_ns;
+    s->r->compute_ns +=
+        s->begin.compute_ns + s->grad.compute_ns + s->step.compute_ns + s->end.compute_ns;
 }
 
 enum emac_status exec_steps(struct exec_run *r, struct emac_err *err)
@@ -369,6 +407,7 @@ enum emac_status exec_steps(struct exec_run *r, struct emac_err *err)
     EMAC_TRY(st, exec_map_open(&s.map, &s.grad, err));
     EMAC_TRY(st, exec_bundle_new(r->x, metrics, &s.total, err));
     EMAC_TRY(st, exec_bundle_new(r->x, metrics, &s.metrics, err));
+    EMAC_TRY(st, begin(&s, err));
     EMAC_TRY(st, steps_loop(&s, err));
     st = finish(&s, err);
 out:

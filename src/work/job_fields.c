@@ -41,6 +41,8 @@ static const char *const FORMS[] = {
 static const char *const DELTAS[] = {
     [DELTA_F32] = "f32", [DELTA_INT8] = "int8", [DELTA_INT4] = "int4", [DELTA_TOPK] = "topk"};
 
+static const char *const RESUME_WORDS[] = {[RESUME_COMMON] = "common", [RESUME_OWN] = "own"};
+
 #define STAGED   .when = {AT(spread), 1 << SPREAD_PIPELINE | 1 << SPREAD_HYBRID}
 #define PIPELINE .when = {AT(spread), 1 << SPREAD_PIPELINE}
 
@@ -207,6 +209,8 @@ const struct job_field JOB_FIELDS[] = {
      DELTA(1 << DELTA_INT8 | 1 << DELTA_INT4)},
     {"spread", "feedback", FIELD_F64, NEED_DEFAULT, AT(local.feedback), 0, 1, 0.95,
      DELTA(1 << DELTA_TOPK)},
+    {"spread", "resume", FIELD_CHOICE, NEED_DEFAULT, AT(local.resume), CHOICE(RESUME_WORDS),
+     DELTA(1 << DELTA_INT8 | 1 << DELTA_INT4 | 1 << DELTA_TOPK), .joined = true},
     {"spread", "max_norm", FIELD_F64, NEED_DEFAULT, AT(local.max_norm), 0, 1e6, 0, LOCAL,
      .joined = true},
     {"spread", "shards", FIELD_CID, NEED_MUST, AT(shards), FEDERATED},
@@ -577,6 +581,10 @@ static enum emac_status meets_check(const struct job *job, const char *field, ui
 static enum emac_status hybrid_check(const struct job *job, struct emac_err *err)
 {
     uint32_t stages = job->pipeline.stages, most = JOB_LANES_MAX / stages;
+    if (job->local.resume == RESUME_OWN)
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "spread.resume 'own' is for whole replicas: take spread.kind 'local', or "
+                         "resume 'common'");
     if (job->local.replicas > most)
         return emac_fail(err, EMAC_INVALID,
                          "%u replicas of %u stages are too many, at most %u in all: take %u "

@@ -43,8 +43,8 @@ static struct local_recipe recipe_of(const struct job_plan *p)
 /* ---- programs ---- */
 
 struct local_graphs {
-    struct graph *init, *grad, *step; /* of the family */
-    struct graph *delta, *decode, *outer;
+    struct graph *init, *grad, *step;             /* of the family */
+    struct graph *begin, *delta, *decode, *outer; /* begin, decode: NULL where there is none */
 };
 
 static enum emac_status graphs_make(const struct plan_building *b, struct local_graphs *g,
@@ -56,6 +56,7 @@ static enum emac_status graphs_make(const struct plan_building *b, struct local_
     EMAC_TRY(st, b->family->graph_init(job, &g->init, err));
     EMAC_TRY(st, b->family->graph_train(job, &g->grad, err));
     EMAC_TRY(st, b->family->graph_step(job, &g->step, err));
+    EMAC_TRY(st, local_begin_graph(g->init, r, &g->begin, err));
     EMAC_TRY(st, local_delta_graph(g->init, g->step, r, &g->delta, err));
     EMAC_TRY(st, local_decode_graph(g->init, g->step, r, &g->decode, err));
     EMAC_TRY(st, local_outer_graph(g->init, g->step, r, &g->outer, err));
@@ -69,6 +70,7 @@ static void graphs_free(struct local_graphs *g)
     graph_free(g->init);
     graph_free(g->grad);
     graph_free(g->step);
+    graph_free(g->begin);
     graph_free(g->delta);
     graph_free(g->decode);
     graph_free(g->outer);
@@ -82,18 +84,23 @@ static void bundle_take(struct plan_bundle *list, uint32_t *count, uint32_t max,
 }
 
 /* What a task of steps takes and gives: of the end's graph what the steps do not make, and what
- * gradients and optimiser take beside. */
+ * begin, gradients and optimiser take beside. */
 static enum emac_status row_bundles(const struct local_graphs *g, struct plan_program *row,
                                     struct emac_err *err)
 {
-    struct plan_program end = {0}, grad = {0}, step = {0};
+    struct plan_program begin = {0}, end = {0}, grad = {0}, step = {0};
     enum emac_status st;
+    if (g->begin != NULL)
+        EMAC_TRY(st, plan_bundles_note(&begin, g->begin, err));
     EMAC_TRY(st, plan_bundles_note(&end, g->delta, err));
     EMAC_TRY(st, plan_bundles_note(&grad, g->grad, err));
     EMAC_TRY(st, plan_bundles_note(&step, g->step, err));
     for (uint32_t i = 0; i < end.input_count; i++)
         if (strcmp(end.input[i].name, "total") != 0)
             bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &end.input[i]);
+    for (uint32_t i = 0; i < begin.input_count; i++)
+        if (strcmp(begin.input[i].name, "params") != 0)
+            bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &begin.input[i]);
     for (uint32_t i = 0; i < grad.input_count; i++)
         if (strcmp(grad.input[i].name, "params") != 0)
             bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &grad.input[i]);
@@ -141,6 +148,9 @@ static enum emac_status local_add(struct plan_building *b, const struct local_gr
     EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->grad, &grad.graph, err));
     EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->step, &step.graph, err));
     EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->delta, &steps.graph, err));
+    steps.has_begin = g->begin != NULL;
+    if (steps.has_begin)
+        EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->begin, &steps.begin, err));
     EMAC_TRY(st, plan_program_put(b, &grad, &steps.grad, err));
     EMAC_TRY(st, plan_program_put(b, &step, &steps.step, err));
     EMAC_TRY(st, plan_program_put(b, &steps, &row.cid, err));

@@ -113,6 +113,10 @@ static enum emac_status program_check(const struct program *p, struct emac_err *
                          "a program of kind 'steps' must name two programs and have 1 to %d "
                          "micro-batches",
                          STEPS_BATCHES_MAX);
+    if (p->has_begin && (p->kind != PROGRAM_STEPS || p->begin.codec != CID_DAG_CBOR))
+        return emac_fail(err, EMAC_INVALID,
+                         "what steps begin with must be a dag-cbor block, and goes with kind "
+                         "'steps'");
     return p->has_sampler ? sampler_check(&p->sampler, err) : EMAC_OK;
 }
 
@@ -149,7 +153,7 @@ static void program_write(struct dagcbor_writer *w, const struct program *p)
 {
     bool steps = p->kind == PROGRAM_STEPS;
     bool bound = p->max_norm > 0;
-    dagcbor_map(w, steps ? 7 : 3 + p->has_sampler + p->has_decode + bound);
+    dagcbor_map(w, steps ? 7 + p->has_begin : 3 + p->has_sampler + p->has_decode + bound);
     if (steps) {
         dagcbor_key(w, "grad");
         dagcbor_cid(w, &p->grad);
@@ -159,6 +163,10 @@ static void program_write(struct dagcbor_writer *w, const struct program *p)
     if (steps) {
         dagcbor_key(w, "step");
         dagcbor_cid(w, &p->step);
+    }
+    if (p->has_begin) {
+        dagcbor_key(w, "begin");
+        dagcbor_cid(w, &p->begin);
     }
     dagcbor_key(w, "graph");
     dagcbor_cid(w, &p->graph);
@@ -265,7 +273,7 @@ out:
 static enum emac_status steps_read(struct program *out, const struct dagcbor_node *map,
                                    struct emac_err *err)
 {
-    static const char *const KEYS[] = {"grad",   "kind",     "step",          "graph",
+    static const char *const KEYS[] = {"grad",   "kind",     "step",          "begin", "graph",
                                        "recipe", "numerics", "micro_batches", NULL};
     const struct dagcbor_node *recipe;
     uint64_t batches = 0;
@@ -273,6 +281,9 @@ static enum emac_status steps_read(struct program *out, const struct dagcbor_nod
     EMAC_TRY(st, dagcbor_only(map, KEYS, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "grad", &out->grad, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "step", &out->step, err));
+    out->has_begin = dagcbor_find(map, "begin") != NULL;
+    if (out->has_begin)
+        EMAC_TRY(st, dagcbor_get_cid(map, "begin", &out->begin, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "micro_batches", STEPS_BATCHES_MAX, &batches, err));
     EMAC_TRY(st, dagcbor_get(map, "recipe", DAGCBOR_MAP, &recipe, err));
     st = job_recipe_read(&out->recipe, recipe, err);

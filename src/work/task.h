@@ -3,7 +3,7 @@
  * program: {graph: CID, kind: "map", numerics: 1, sampler: {...}}
  *       or {graph: CID, kind: "apply", numerics: 1, decode?: CID, max_norm?: f64}
  *       or {grad: CID, graph: CID, kind: "steps", micro_batches, numerics: 1, recipe: {...},
- *           step: CID}
+ *           step: CID, begin?: CID}
  *   map    for each index i in [first, first+count) the sampler makes the micro-batch out of input
  *          `data`: "batch/tokens" and "batch/targets" from windows of a file, "batch/inputs" and
  *          "batch/targets" from records of a data set; the graph runs; its "sum/..." outputs are
@@ -13,17 +13,18 @@
  *   apply  the graph runs once. If it has "sum/..." inputs they come from the task's `parts`:
  *          bundles of aligned ranges that together cover [0, total) exactly, combined in the tree.
  *          With `decode`, a graph, each part goes through it first: bundle "part" in, "sum" out.
- * With `max_norm` > 0 the task fails when the norm of a part (over all its tensors but those named
- * "metrics.*"; each one's SUMSQ, added in binary64) is larger, or no number. steps  `count`
- * optimiser steps, numbers `step`, step + 1, ..., of one replica: for each, program `grad` (a map)
- * over micro-batches [first, first + micro_batches), in the tree over that many, then program
- * `step` (an apply) over the sum, with the args that the recipe gives for it (model/optimiser.h).
- * The next one's inputs "params" and "opt" are its outputs. Then the graph runs once: its inputs
- * "params/..." are the last parameters, "total/..." the steps' "metrics" added in order,
- * "args/steps_inv" is 1 / count; other bundles are inputs of the task. Outputs: the graph's, and
- * "opt". A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name"
- * come from the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output
- * y.
+ *          With `max_norm` > 0 the task fails when the norm of a part (over all its tensors but
+ *          those named "metrics.*"; each one's SUMSQ, added in binary64) is larger, or no number.
+ *   steps  `count` optimiser steps, numbers `step`, step + 1, ..., of one replica: for each,
+ * program `grad` (a map) over micro-batches [first, first + micro_batches), in the tree over that
+ *          many, then program `step` (an apply) over the sum, with the args that the recipe gives
+ *          for it (model/optimiser.h). The next one's inputs "params" and "opt" are its outputs.
+ *          With `begin`, a graph, the first one's "params" are what that gives. Then the graph runs
+ *          once: its inputs "params/..." are the last parameters, "total/..." the steps' "metrics"
+ *          added in order, "args/steps_inv" is 1 / count; other bundles are inputs of the task.
+ *          Outputs: the graph's, and "opt".
+ * A graph input "x/name" is tensor `name` of the bundle given as input x; inputs "args/name" come
+ * from the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
  *
  * An input bundle may be any safetensors file with 4-byte aligned tensors; tensors that no port
  * names are ignored. Parts must be canonical bundles of exactly the graph's sum tensors, for they
@@ -91,6 +92,8 @@ struct program {
     struct cid decode;
     double max_norm;       /* apply, of a part; 0: any */
     struct cid grad, step; /* steps */
+    bool has_begin;        /* steps: may have one */
+    struct cid begin;
     uint32_t micro_batches;
     struct optimiser_recipe recipe;
 };

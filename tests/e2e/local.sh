@@ -10,7 +10,7 @@ job() {
 spread: {kind: local, replicas: 4, inner_steps: 4, $3}" >>"$WORK/$1.yaml"
 }
 job topk 32 "delta: topk, density: 0.03125"
-job dense 32 "delta: int8"
+job dense 32 "delta: int8, resume: own"
 for form in topk dense; do
     check "$form: locally" "$EMAC" train "$WORK/$form.yaml" --local --json
     model=$(json .model)

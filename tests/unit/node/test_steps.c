@@ -22,6 +22,11 @@ static const struct local_recipe recipes[] = {
      .feedback = 1.0},
     {.replicas = REPLICAS, .outer_lr = 1.0, .delta = DELTA_INT4, .feedback = 0.9},
     {.replicas = REPLICAS, .outer_lr = 1.0, .delta = DELTA_TOPK, .density = 0.01, .feedback = 0.95},
+    {.replicas = REPLICAS,
+     .outer_lr = 2.0,
+     .delta = DELTA_TOPK,
+     .density = 0.01,
+     .resume = RESUME_OWN},
 };
 
 /* A rig whose job has the micro-batches of all replicas, and the programs of local SGD. */
@@ -29,7 +34,8 @@ struct local {
     struct rig rig;
     struct exec_result init;
     struct cid steps, outer, identity;
-    struct emac_buf *roots; /* of its tasks' traces; NULL: they are just run */
+    struct cid identity_own; /* identity, resumed from its own; with RESUME_OWN */
+    struct emac_buf *roots;  /* of its tasks' traces; NULL: they are just run */
 };
 
 /* The last leaves are of what the step and the end made; those in the middle of carried state. */
@@ -49,7 +55,8 @@ static void task_run(struct local *l, const struct task *t, struct exec_result *
     assert_ok(emac_buf_append(l->roots, root, sizeof root, err));
 }
 
-static struct cid steps_put(struct local *l, const struct cid *end)
+/* begin: a graph; NULL: none. */
+static struct cid steps_put(struct local *l, const struct cid *begin, const struct cid *end)
 {
     struct program p = {.kind = PROGRAM_STEPS,
                         .graph = *end,
@@ -59,6 +66,9 @@ static struct cid steps_put(struct local *l, const struct cid *end)
                         .recipe = l->rig.job.optimiser};
     struct emac_buf buf;
     struct cid cid;
+    p.has_begin = begin != NULL;
+    if (p.has_begin)
+        p.begin = *begin;
     emac_buf_init(&buf, PROGRAM_BYTES_MAX);
     assert_ok(program_encode(&p, &buf, &cid, err));
     assert_ok(store_block_put_as(l->rig.store, &cid, buf.data, buf.len, err));
@@ -98,16 +108,23 @@ static struct graph *identity_graph(const struct graph *init)
 static void programs_put(struct local *l, const struct local_recipe *r)
 {
     const struct job_family *family = job_family_of(&l->rig.job);
-    struct graph *init, *step, *end, *decode, *outer;
+    struct graph *init, *step, *begin, *end, *decode, *outer;
+    struct cid begins = {0};
     struct program p = {.kind = PROGRAM_APPLY};
     struct emac_buf buf;
     assert_ok(family->graph_init(&l->rig.job, &init, err));
     assert_ok(family->graph_step(&l->rig.job, &step, err));
     struct cid same = graph_put(l->rig.store, identity_graph(init));
-    l->identity = steps_put(l, &same);
+    l->identity = steps_put(l, NULL, &same);
+    assert_ok(local_begin_graph(init, r, &begin, err));
+    assert_true((begin != NULL) == (r->resume == RESUME_OWN));
+    if (begin != NULL) {
+        begins = graph_put(l->rig.store, begin);
+        l->identity_own = steps_put(l, &begins, &same);
+    }
     assert_ok(local_delta_graph(init, step, r, &end, err));
     struct cid ends = graph_put(l->rig.store, end);
-    l->steps = steps_put(l, &ends);
+    l->steps = steps_put(l, begin == NULL ? NULL : &begins, &ends);
     assert_ok(local_decode_graph(init, step, r, &decode, err));
     assert_ok(local_outer_graph(init, step, r, &outer, err));
     p.has_decode = decode != NULL;
@@ -119,8 +136,8 @@ static void programs_put(struct local *l, const struct local_recipe *r)
     assert_ok(store_block_put_as(l->rig.store, &l->outer, buf.data, buf.len, err));
     emac_buf_release(&buf);
     assert_ok(local_init_extend(init, r, err));
-    struct cid begin = program_put(l->rig.store, init, NULL);
-    struct task t = {.program = begin};
+    struct cid first = program_put(l->rig.store, init, NULL);
+    struct task t = {.program = first};
     assert_ok(exec_run(l->rig.exec, &t, &l->init, err));
     graph_free(step);
 }
@@ -240,6 +257,33 @@ static void test_steps_go_on(void **state)
     local_close(&l);
 }
 
+static void carry_add(struct task *t, const struct cid *cid)
+{
+    memmove(&t->input[1], &t->input[0], t->input_count++ * sizeof t->input[0]);
+    set_text(t->input[0].name, "carry");
+    t->input[0].cid = *cid;
+}
+
+/* What was not told is taken off first: all of the parameters, here, so nothing is left of them. */
+static void test_steps_resume_from_their_own(void **state)
+{
+    struct local l;
+    struct exec_result want, got;
+    local_open(&l, ISA_BEST, false, &recipes[EMAC_COUNT(recipes) - 1]);
+    struct task zero = steps_task(&l, &l.identity, 1), own = steps_task(&l, &l.identity_own, 1);
+    zero.input[2].cid = output(&l.init, "carry")->cid;
+    carry_add(&own, &output(&l.init, "params")->cid);
+    assert_ok(exec_run(l.rig.exec, &zero, &want, err));
+    assert_ok(exec_run(l.rig.exec, &own, &got, err));
+    assert_true(cid_equal(&output(&got, "params")->cid, &output(&want, "params")->cid));
+    assert_true(cid_equal(&output(&got, "opt")->cid, &output(&want, "opt")->cid));
+    exec_result_release(l.rig.exec, &want);
+    exec_result_release(l.rig.exec, &got);
+    own = steps_task(&l, &l.identity_own, 1);
+    assert_fails(exec_run(l.rig.exec, &own, &got, err), EMAC_INVALID, "lacks input 'carry'");
+    local_close(&l);
+}
+
 /* A round: the steps of each replica, then the outer step over their deltas. */
 static void run_round(struct local *l, const struct local_recipe *r, struct exec_result *delta,
                       struct exec_result *out)
@@ -252,11 +296,8 @@ static void run_round(struct local *l, const struct local_recipe *r, struct exec
         struct task_input start = t.input[4];
         memmove(&t.input[4], &t.input[3], sizeof start); /* in order of the names */
         t.input[3] = start;
-        if (local_has_carry(r)) {
-            memmove(&t.input[1], &t.input[0], t.input_count++ * sizeof t.input[0]);
-            set_text(t.input[0].name, "carry");
-            t.input[0].cid = output(&l->init, "carry")->cid;
-        }
+        if (local_has_carry(r))
+            carry_add(&t, &output(&l->init, "carry")->cid);
         task_run(l, &t, &delta[m]);
         part[m] = (struct task_part){m, 1, output(&delta[m], "delta")->cid};
     }
@@ -484,6 +525,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps_equal_tasks_of_their_own),
         cmocka_unit_test(test_steps_go_on),
+        cmocka_unit_test(test_steps_resume_from_their_own),
         cmocka_unit_test(test_devices_agree),
         cmocka_unit_test(test_traces_of_a_round),
         cmocka_unit_test(test_the_outer_step_by_hand),

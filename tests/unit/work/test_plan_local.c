@@ -152,7 +152,7 @@ static void test_recipes_differ(void **state)
     assert_ok(job_plan_new(&a, NULL, &p, err));
     struct cid want = run(p, 0, &tasks);
     job_plan_free(p);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         b = a;
         if (i == 0)
             b.local.density = 0.02;
@@ -162,6 +162,8 @@ static void test_recipes_differ(void **state)
             b.local.outer_lr = 0.6;
         else if (i == 3)
             b.local.inner_steps = 2;
+        else if (i == 4)
+            b.local.resume = RESUME_OWN;
         else
             b.optimiser.beta1 = 0.8;
         assert_ok(job_plan_new(&b, NULL, &q, err));

@@ -99,8 +99,12 @@ static void test_programs_of_several_graphs(void **state)
     struct cid cid, cid2;
     emac_buf_init(&buf, 4096);
     emac_buf_init(&again, 4096);
-    for (int kind = 0; kind < 3; kind++) {
-        if (kind > 0)
+    for (int kind = 0; kind < 4; kind++) {
+        if (kind == 3) {
+            p = steps_program();
+            p.has_begin = true;
+            p.begin = block_cid("begin");
+        } else if (kind > 0)
             p = (struct program){.kind = PROGRAM_APPLY,
                                  .graph = block_cid("graph"),
                                  .has_decode = true,
@@ -114,6 +118,7 @@ static void test_programs_of_several_graphs(void **state)
         assert_memory_equal(&back.recipe, &p.recipe, sizeof p.recipe);
         assert_true(cid_equal(&back.grad, &p.grad) && cid_equal(&back.step, &p.step));
         assert_true(back.has_decode == p.has_decode && cid_equal(&back.decode, &p.decode));
+        assert_true(back.has_begin == p.has_begin && cid_equal(&back.begin, &p.begin));
         assert_true(back.max_norm == p.max_norm);
         assert_ok(program_encode(&back, &again, &cid2, err));
         assert_true(cid_equal(&cid, &cid2));
@@ -131,6 +136,9 @@ static void test_programs_of_several_graphs(void **state)
     p.has_decode = true;
     p.decode = block_cid("decode");
     assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "goes with kind 'apply'");
+    p = (struct program){.kind = PROGRAM_APPLY, .graph = block_cid("graph"), .has_begin = true};
+    p.begin = block_cid("begin");
+    assert_fails(program_encode(&p, &buf, NULL, err), EMAC_INVALID, "goes with kind 'steps'");
     p = steps_program();
     p.recipe.beta1 = 2; /* written as it is, refused when read */
     emac_buf_clear(&buf);
