@@ -170,25 +170,24 @@ static enum emac_status place_one(struct placing *p, const struct deal *d, bool 
     if (st != EMAC_OK)
         return st;
     struct deal_holding h = {.r = {.state = DEAL_PLACED, .placed_epoch = c->deals->epoch}};
-    h.r.number = parties_fill(p, list, count);
-    free(list);
+    h.r.number = parties_fill(p, list, count); /* p->holder borrows from the list */
     if (p->holders >= d->terms.replicas)
-        return EMAC_OK;
+        goto out;
     size_t k =
         deal_place(d->id, &d->terms, &d->amounts, p->candidate, p->offers, p->holder, p->holders);
     if (k == p->offers)
-        return EMAC_OK;
+        goto out;
     emac_strcpy(h.deal, sizeof(h.deal), d->id);
     emac_strcpy(h.r.node, sizeof(h.r.node), p->candidate[k].did);
-    st = deal_holding_insert(c, &h, err);
-    if (st != EMAC_OK)
-        return st;
+    EMAC_TRY(st, deal_holding_insert(c, &h, err));
     p->offer[k].as.room_bytes -= d->terms.piece.size;
     c->deals->version++;
     *placed = true;
     LOG_I("coordinator", "deal '%s': replica %u goes to rig %s", d->id, h.r.number,
           did_short(h.r.node));
-    return EMAC_OK;
+out:
+    free(list);
+    return st;
 }
 
 /* Open deals with fewer replicas that live than they are to have, and an epoch left to keep them.
