@@ -13,7 +13,7 @@ struct coordinator_args {
     const char *dir, *address, *chain, *serving, *serving_price, *datacap;
     uint64_t port, window_s;
     double deal_epoch_s;
-    bool dev;
+    bool dev, behind_proxy;
 };
 
 #define DATACAP_FILE_MAX (64u << 10)
@@ -94,6 +94,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
         {"dev", 0, OPT_FLAG, &a.dev},
         {"chain", 0, OPT_TEXT, &a.chain},
         {"window", 0, OPT_U64, &a.window_s},
+        {"behind-proxy", 0, OPT_FLAG, &a.behind_proxy},
         {"serving", 0, OPT_TEXT, &a.serving},
         {"serving-price", 0, OPT_TEXT, &a.serving_price},
         {"deal-epoch", 0, OPT_F64, &a.deal_epoch_s},
@@ -118,6 +119,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
                                      .address = a.address,
                                      .port = (uint16_t)a.port,
                                      .dev = a.dev,
+                                     .behind_proxy = a.behind_proxy,
                                      .window_ms = a.window_s * 1000,
                                      .deal_epoch_ms = (uint64_t)(a.deal_epoch_s * 1000),
                                      .routes = GATEWAY_ROUTES,

@@ -8,7 +8,7 @@
 #include "os/thread.h"
 
 struct node_args {
-    const char *dir, *name, *address, *public_url, *duty, *link;
+    const char *dir, *name, *owner, *address, *public_url, *duty, *link;
     const char *offer_price;
     uint64_t port, memory_mb, disk_mb, offer_mb;
     struct cli_device device;
@@ -80,6 +80,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     const struct cli_option options[] = {
         {"dir", 0, OPT_TEXT, &a.dir},
         {"name", 0, OPT_TEXT, &a.name},
+        {"owner", 0, OPT_TEXT, &a.owner},
         {"address", 0, OPT_TEXT, &a.address},
         {"port", 0, OPT_U64, &a.port},
         {"public-url", 0, OPT_TEXT, &a.public_url},
@@ -109,6 +110,9 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     if (a.offer_price != NULL &&
         ledger_amount_parse(a.offer_price, &offer_units, &c->err) != EMAC_OK)
         return c->err.status;
+    uint8_t key[ED25519_PUBLIC_BYTES];
+    if (a.owner != NULL && !crypto_did_key_parse(key, a.owner))
+        return emac_fail(&c->err, EMAC_INVALID, "'--owner %s' is no did:key", a.owner);
     uint32_t duty = DUTY_WHOLE;
     if (a.duty != NULL && !duty_parse(a.duty, &duty))
         return emac_fail(&c->err, EMAC_INVALID, "'--duty %s' is not a share from 0.001 to 1",
@@ -126,6 +130,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .address = a.address,
                                     .port = (uint16_t)a.port,
                                     .public_url = a.public_url,
+                                    .owner = a.owner,
                                     .unreachable = a.unreachable,
                                     .device = a.device.spec,
                                     .device_memory = a.device.memory_bytes,

@@ -1,4 +1,5 @@
 #include "coordinator/bonds.h"
+#include "coordinator/checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +74,8 @@ static void stakes_read(struct coordinator *c)
     enum emac_status st = ledger_balances(c->db, "held:", held_each, c, &err);
     if (st == EMAC_OK)
         st = bonds_read(c, &err);
+    if (st == EMAC_OK)
+        st = trust_rows_read(c, &err);
     if (st == EMAC_OK)
         c->stakes_stale = false;
     else

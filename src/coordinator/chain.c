@@ -24,6 +24,14 @@ struct chain_side {
     char problem[EMAC_ERR_TEXT_MAX]; /* why nothing is taken; "" */
 };
 
+void chain_wallet_of(struct coordinator *c, const char *did, char out[EVM_ADDRESS_MAX])
+{
+    struct emac_err err = {0};
+    out[0] = '\0';
+    if (c->chain != NULL && chain_book_wallet(&c->chain->book, did, out, &err) != EMAC_OK)
+        LOG_W("coordinator", "the wallet of '%s' cannot be read: %s", did, err.text);
+}
+
 /* ---- following ---- */
 
 static void report(struct coordinator *c, enum emac_status st, const struct emac_err *err,

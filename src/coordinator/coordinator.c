@@ -10,6 +10,7 @@
 #include "coordinator/bonds.h"
 #include "coordinator/serving.h"
 #include "coordinator/deals.h"
+#include "coordinator/checks.h"
 
 #define TICK_MS          50
 #define DEPOT_LOOK_MS    2000 /* at least so often the depot is looked into for checkpoints */
@@ -222,6 +223,7 @@ static void coordinator_free(struct coordinator *c)
     jobs_close(c);
     map_release(&c->nodes, node_free);
     map_release(&c->buckets, free);
+    map_release(&c->kinds, free);
     cid_set_release(&c->depot_known);
     serve_queue_free(c->serve);
     emac_buf_release(&c->unpins);
@@ -233,6 +235,7 @@ static void coordinator_free(struct coordinator *c)
         db_close(c->db);
     nonce_cache_free(c->nonces);
     crypto_wipe(c->secret, sizeof(c->secret));
+    crypto_wipe(&c->draw, sizeof(c->draw));
     os_cond_release(&c->changed);
     os_mutex_release(&c->challenge_lock);
     os_mutex_release(&c->rate_lock);
@@ -255,6 +258,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, config_take(c, cfg, err));
     EMAC_TRY(st, db_start(c, err));
     EMAC_TRY(st, secret_open(c, err));
+    EMAC_TRY(st, draws_start(c, err));
     EMAC_TRY(st, depot_start(c, err));
     EMAC_TRY(st, http_client_new(&c->http, err));
     EMAC_TRY(st, nodes_load(c, err));

@@ -76,6 +76,7 @@ struct coordinator_config {
     const char *address; /* "127.0.0.1" */
     uint16_t port;       /* 0: any free one */
     bool dev;            /* development network: the faucet is open */
+    bool behind_proxy;   /* rigs' addresses are what x-forwarded-for says last */
     /* 0 takes the default. */
     uint32_t lease_ttl_ms;    /* a lease not heard of for this long is given to another rig */
     uint32_t heartbeat_ms;    /* what rigs are told */

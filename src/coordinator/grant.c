@@ -1,6 +1,6 @@
 /* Which task a rig gets: checks first, then the job that had least so far; within a job what
  * sched/place.h says. */
-#include "coordinator/internal.h"
+#include "coordinator/checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,10 +11,8 @@
 #define CHECK_TRIES_MAX 3
 #define STAGE_TRIES_MAX 3
 
-/* May this rig answer this task at all? Until *wait_ms (0: at once) it is held back after a
- * failure. */
-static bool eligible(const struct cjob *j, const struct ctask *t, const struct node *n,
-                     uint64_t *wait_ms)
+bool grant_eligible(const struct cjob *j, const struct ctask *t, const struct node *n,
+                    uint64_t *wait_ms)
 {
     const char *owner = plan_task_owner(j->plan, &t->task);
     bool check = t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
@@ -24,6 +22,8 @@ static bool eligible(const struct cjob *j, const struct ctask *t, const struct n
     for (uint32_t i = 0; i < t->lease_count; i++)
         if (t->lease[i]->node == n)
             return false;
+    if (checks_hide(j, t, n))
+        return false;
     /* A withdrawn result is to be made again: by the same rig as well. */
     if (t->state != RESULT_WITHDRAWN && ctask_vote(t, n->did))
         return false;
@@ -66,10 +66,8 @@ enum sched_work work_of(enum task_kind kind)
     return task_kind_info(kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
 }
 
-/* How long until the rig would be done with it. State stays where it was fetched to: only a share
- * of that counts. */
-static uint64_t takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n,
-                         uint64_t now)
+uint64_t grant_takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n,
+                        uint64_t now)
 {
     uint64_t bytes = fetch_bytes(j, t, n);
     struct sched_busy b = node_busy(n, NULL);
@@ -100,7 +98,7 @@ static void state_facts(struct coordinator *c, const struct cjob *j, const struc
         struct sched_busy b = node_busy(other, NULL);
         uint64_t busy = b.any ? now + sched_busy_ms(&b, now) : 0;
         uint64_t until = (busy > t->born_ms ? busy : t->born_ms) + SCHED_STATE_MS;
-        uint64_t done = now + takes_ms(j, t, other, now);
+        uint64_t done = now + grant_takes_ms(j, t, other, now);
         uint64_t mine = now + o->mine_ms;
         if (until <= now || done > mine || (done == mine && strcmp(other->did, n->did) > 0))
             continue;
@@ -165,7 +163,7 @@ static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
     struct sched_offer o = {.kind = SCHED_RANGE,
                             .born_ms = t->born_ms,
                             .asked_ms = now,
-                            .mine_ms = takes_ms(j, t, n, now),
+                            .mine_ms = grant_takes_ms(j, t, n, now),
                             .leases = node_leases(n)};
     const struct task_kind_info *kind = task_kind_info(t->kind);
     if (plan_task_owner(j->plan, &t->task) != NULL)
@@ -192,7 +190,7 @@ static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, str
     struct cid gone;
     uint64_t wait;
     if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) ||
-        !eligible(j, t, n, &wait))
+        !grant_eligible(j, t, n, &wait))
         return;
     if (wait > now) {
         *wake_ms = wait < *wake_ms ? wait : *wake_ms;
@@ -200,6 +198,8 @@ static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, str
     }
     if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
         return; /* an old check whose inputs went: verify_tick lets it lapse */
+    if (is_check(t) && !checks_may(c, j, t, n, now, wake_ms))
+        return;
     struct sched_offer o = offer_of(c, j, t, n, now);
     uint64_t wake = UINT64_MAX;
     if (sched_offer_judge(&o, now, &wake) == SCHED_LATER) {
@@ -238,7 +238,7 @@ static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t
     uint64_t wait, wake = UINT64_MAX;
     const struct task_kind_info *kind = task_kind_info(t->kind);
     uint32_t most = kind->copies ? t->need : 1;
-    if (kind->staged || !t->current || is_check(t) || !eligible(j, t, n, &wait) || wait > now)
+    if (kind->staged || !t->current || is_check(t) || !grant_eligible(j, t, n, &wait) || wait > now)
         return;
     if (t->lease_count == 0 || t->lease_count > most || t->lease_count == EMAC_COUNT(t->lease) ||
         cjob_free_units(j) < t->units)
@@ -254,7 +254,7 @@ static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t
         return; /* nobody has begun it */
     struct sched_offer o = {.kind = SCHED_COPY,
                             .born_ms = t->born_ms,
-                            .mine_ms = takes_ms(j, t, n, now),
+                            .mine_ms = grant_takes_ms(j, t, n, now),
                             .leases = node_leases(n),
                             .copy = {first->begin_ms, first->begin_ms + first->expected_ms}};
     if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)
@@ -285,13 +285,15 @@ static void consider_recall(struct coordinator *c, struct cjob *j, struct ctask 
 {
     uint64_t wait, wake = UINT64_MAX;
     struct lease *l = lease_ahead(t, now);
+    if (is_check(t) && t->drawn.epoch != 0)
+        return; /* the lot named its holder */
     bool stranger = task_kind_info(t->kind)->staged && !is_check(t) && !node_holds(n, &t->anchor);
-    if (l == NULL || stranger || !eligible(j, t, n, &wait) || wait > now)
+    if (l == NULL || stranger || !grant_eligible(j, t, n, &wait) || wait > now)
         return;
     struct sched_busy b = node_busy(l->node, l);
     struct sched_offer o = {.kind = SCHED_RECALL,
                             .born_ms = t->born_ms,
-                            .mine_ms = takes_ms(j, t, n, now),
+                            .mine_ms = grant_takes_ms(j, t, n, now),
                             .leases = node_leases(n),
                             .recall = {b.since_ms, b.until_ms, l->expected_ms}};
     if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)

@@ -77,6 +77,8 @@ enum emac_status chain_side_start(struct coordinator *c, const struct chain_conf
                                   struct emac_err *err);
 void chain_side_stop(struct coordinator *c); /* without the lock; c->stopping is set */
 void chain_side_free(struct coordinator *c);
+/* The wallet that is bound to the DID; "" when none is, or there is no chain. */
+void chain_wallet_of(struct coordinator *c, const char *did, char out[EVM_ADDRESS_MAX]);
 http_handler chain_get, chain_epoch_get_one, chain_settle_post;
 
 /* ---- nodes.c ---- */
@@ -198,6 +200,14 @@ void leases_tick(struct coordinator *c, struct cjob *j);
 http_handler lease_post, failures_post;
 /* grant.c */
 enum sched_work work_of(enum task_kind kind);
+/* May this rig answer this task at all? Until *wait_ms (0: at once) it is held back after a
+ * failure. */
+bool grant_eligible(const struct cjob *j, const struct ctask *t, const struct node *n,
+                    uint64_t *wait_ms);
+/* How long until the rig would be done with it. State stays where it was fetched to: only a share
+ * of that counts. */
+uint64_t grant_takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n,
+                        uint64_t now);
 /* The best lease for a rig now, or none (*out NULL) and when to ask again. */
 enum emac_status grant_try(struct coordinator *c, struct node *n, struct lease **out,
                            uint64_t *wake_ms, struct emac_err *err);

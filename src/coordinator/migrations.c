@@ -1,5 +1,6 @@
 /* The coordinator's tables. Accounts and postings are the ledger's. */
 #include "chain/book.h"
+#include "coordinator/checks.h"
 #include "coordinator/datacap_book.h"
 #include "coordinator/deals.h"
 #include "coordinator/disputes.h"
@@ -207,6 +208,7 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"107_shares", SHARES},
                                                       {"108_sweeps", SWEEPS},
                                                       {"109_standing", STANDING},
+                                                      {"110_draws", DRAWS_SCHEMA},
                                                       {"122_serving", SERVING},
                                                       {"115_deals", DEALS_SCHEMA},
                                                       {"120_datacap", DATACAP_SCHEMA},

@@ -189,14 +189,18 @@ static enum emac_status row_write(struct coordinator *c, const struct node *n, s
     int64_t now = (int64_t)wall_ms(c);
     return db_exec(c->db, err,
                    "INSERT INTO nodes (did, name, url, version, isa, threads, memory_bytes,"
-                   " disk_bytes, gflops, state, reason, created_ms, seen_ms)"
-                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'admitted', '', ?, ?)"
+                   " disk_bytes, gflops, owner, subnet, device, driver, state, reason, created_ms,"
+                   " seen_ms)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'admitted', '', ?, ?)"
                    " ON CONFLICT (did) DO UPDATE SET name = excluded.name, url = excluded.url,"
                    " version = excluded.version, isa = excluded.isa, threads = excluded.threads,"
                    " memory_bytes = excluded.memory_bytes, disk_bytes = excluded.disk_bytes,"
-                   " gflops = excluded.gflops, seen_ms = excluded.seen_ms",
-                   "tttttiiidii", n->did, n->name, n->url, n->version, n->isa, (int64_t)n->threads,
-                   (int64_t)n->memory_bytes, (int64_t)n->disk_bytes, n->gflops, now, now);
+                   " gflops = excluded.gflops, owner = excluded.owner, subnet = excluded.subnet,"
+                   " device = excluded.device, driver = excluded.driver,"
+                   " seen_ms = excluded.seen_ms",
+                   "tttttiiidttttii", n->did, n->name, n->url, n->version, n->isa,
+                   (int64_t)n->threads, (int64_t)n->memory_bytes, (int64_t)n->disk_bytes, n->gflops,
+                   n->owner, n->subnet, n->device, n->driver, now, now);
 }
 
 enum emac_status node_admit(struct coordinator *c, struct node *n, struct emac_err *err)
@@ -229,6 +233,11 @@ static void row_read(struct coordinator *c, struct db_stmt *q)
     n->state = strcmp(db_text(q, 9), "admitted") == 0 ? NODE_ADMITTED : NODE_QUARANTINED;
     emac_strcpy(n->reason, sizeof(n->reason), db_text(q, 10));
     n->seen_at = (uint64_t)db_i64(q, 11);
+    emac_strcpy(n->owner, sizeof(n->owner), db_text(q, 12));
+    emac_strcpy(n->subnet, sizeof(n->subnet), db_text(q, 13));
+    emac_strcpy(n->device, sizeof(n->device), db_text(q, 14));
+    emac_strcpy(n->driver, sizeof(n->driver), db_text(q, 15));
+    n->point = draw_point(n->did);
     n->stored = true;
     sched_speed_seed(&n->speed, n->gflops * 1e9);
     map_put(&c->nodes, n->did, n);
@@ -240,7 +249,8 @@ enum emac_status nodes_load(struct coordinator *c, struct emac_err *err)
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT did, name, url, version, isa, threads, memory_bytes,"
-                                   " disk_bytes, gflops, state, reason, seen_ms FROM nodes",
+                                   " disk_bytes, gflops, state, reason, seen_ms, owner, subnet,"
+                                   " device, driver FROM nodes",
                                    "");
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
         row_read(c, q);
@@ -251,7 +261,8 @@ enum emac_status nodes_load(struct coordinator *c, struct emac_err *err)
 
 struct hello {
     char did[DID_KEY_MAX];
-    const char *url, *name, *version, *isa, *boot;
+    const char *url, *name, *version, *isa, *boot, *owner, *device, *driver;
+    char subnet[DRAW_SUBNET_MAX];
     uint64_t threads, memory_bytes, disk_bytes, offer_bytes, offer_units;
     struct link_shape link;
     bool reachable;
@@ -288,6 +299,23 @@ out:
     return st;
 }
 
+/* Who stands behind it, and on what it computes. */
+static enum emac_status who_parse(json_t *root, struct hello *h, struct emac_err *err)
+{
+    uint8_t key[ED25519_PUBLIC_BYTES];
+    enum emac_status st;
+    h->owner = h->device = h->driver = "";
+    EMAC_TRY(st, api_str_opt(root, "device", DEVICE_TEXT_MAX - 1, &h->device, err));
+    EMAC_TRY(st, api_str_opt(root, "driver", DEVICE_TEXT_MAX - 1, &h->driver, err));
+    EMAC_TRY(st, api_str_opt(root, "owner", DID_KEY_MAX - 1, &h->owner, err));
+    if (h->owner[0] != '\0' && !crypto_did_key_parse(key, h->owner))
+        return emac_fail(err, EMAC_INVALID, "field 'owner' is no did:key: '%s'", h->owner);
+    if (!text_printable(h->device) || !text_printable(h->driver))
+        st = emac_fail(err, EMAC_INVALID, "a field holds control characters");
+out:
+    return st;
+}
+
 static enum emac_status hello_parse(const struct http_request *req, json_t *root, struct hello *h,
                                     struct emac_err *err)
 {
@@ -306,6 +334,7 @@ static enum emac_status hello_parse(const struct http_request *req, json_t *root
     EMAC_TRY(st, api_u64_opt(root, "offer_bytes", INT64_MAX, &h->offer_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "offer_units", DEAL_PRICE_MAX, &h->offer_units, err));
     EMAC_TRY(st, link_parse(json_object_get(root, "link"), &h->link, err));
+    EMAC_TRY(st, who_parse(root, h, err));
     EMAC_TRY(st, url_check(req, h->url, err));
     if (!text_printable(h->name) || !text_printable(h->version) || !text_printable(h->isa)) {
         st = emac_fail(err, EMAC_INVALID, "a field holds control characters");
@@ -376,6 +405,7 @@ static enum emac_status node_get(struct coordinator *c, const char *did, struct 
     if (st != EMAC_OK)
         return st;
     emac_strcpy((*out)->did, sizeof((*out)->did), did);
+    (*out)->point = draw_point(did);
     map_put(&c->nodes, did, *out);
     return EMAC_OK;
 }
@@ -413,6 +443,11 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
     emac_strcpy(n->url, sizeof(n->url), h->url);
     emac_strcpy(n->version, sizeof(n->version), h->version);
     emac_strcpy(n->isa, sizeof(n->isa), h->isa);
+    emac_strcpy(n->owner, sizeof(n->owner), h->owner);
+    emac_strcpy(n->subnet, sizeof(n->subnet), h->subnet);
+    emac_strcpy(n->device, sizeof(n->device), h->device[0] ? h->device : h->isa);
+    emac_strcpy(n->driver, sizeof(n->driver), h->driver);
+    chain_wallet_of(c, n->did, n->wallet);
     n->threads = (uint32_t)h->threads;
     n->memory_bytes = h->memory_bytes;
     n->disk_bytes = h->disk_bytes;
@@ -444,6 +479,21 @@ static json_t *hello_json(struct coordinator *c, const struct node *n)
     return o;
 }
 
+/* Where the rig speaks from: behind a proxy as that one says, whose word comes last. */
+static void subnet_of(const struct coordinator *c, const struct http_request *req,
+                      char out[DRAW_SUBNET_MAX])
+{
+    const char *from = req->peer ? req->peer : "";
+    if (c->cfg.behind_proxy) {
+        const char *all = http_header_get(&req->headers, "x-forwarded-for");
+        const char *comma = all ? strrchr(all, ',') : NULL;
+        from = comma ? comma + 1 : all ? all : "";
+        while (*from == ' ')
+            from++;
+    }
+    draw_subnet(out, from);
+}
+
 enum emac_status nodes_post(void *ctx, const struct http_request *req, struct http_response *res,
                             struct emac_err *err)
 {
@@ -455,6 +505,7 @@ enum emac_status nodes_post(void *ctx, const struct http_request *req, struct ht
     EMAC_TRY(st, api_signer(c, req, h.did, err));
     EMAC_TRY(st, api_body(req, &root, err));
     EMAC_TRY(st, hello_parse(req, root, &h, err));
+    subnet_of(c, req, h.subnet);
     h.reachable = probe(c, h.url);
     os_mutex_lock(&c->lock);
     st = hello(c, &h, &n, err);

@@ -9,6 +9,7 @@
 #include "coordinator/internal.h"
 #include "coordinator/private.h"
 #include "coordinator/disputes.h"
+#include "coordinator/checks.h"
 #include "coordinator/poll.h"
 #include "coordinator/shares.h"
 #include "coordinator/suspects.h"
@@ -271,6 +272,8 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     t->accuracy = d->accuracy;
     j->figures.tasks++;
     EMAC_TRY(st, surplus_cancel(c, j, t, err));
+    struct cid receipt = cid_of(CID_DAG_CBOR, d->object.data, d->object.len);
+    checks_draw(c, j, t, d->did, &receipt);
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     EMAC_TRY(st, ctask_update(c, j, t, err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
@@ -293,6 +296,7 @@ static enum emac_status agree(struct coordinator *c, struct cjob *j, struct ctas
     if (t->vote_count == 2)
         j->figures.checked++;
     EMAC_TRY(st, surplus_cancel(c, j, t, err));
+    EMAC_TRY(st, checks_agreed(c, j, t, d->did, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     EMAC_TRY(st, ctask_update(c, j, t, err));
     st = job_figures_write(c, j, &j->figures, err);

@@ -159,7 +159,10 @@ void job_unload(struct coordinator *c, struct cjob *j)
 
 static enum emac_status money_load(struct coordinator *c, struct cjob *j, struct emac_err *err)
 {
+    uint64_t flops;
     enum emac_status st = money_escrow_balance(c, j->id, &j->escrow_units, err);
+    if (st == EMAC_OK)
+        st = plan_total(j->plan, &flops, &j->plain_units, err);
     if (st == EMAC_OK)
         st = assets_reserve(c, j->id, &j->royalty_units, err);
     if (st == EMAC_OK)

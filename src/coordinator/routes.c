@@ -6,6 +6,7 @@
 #include "coordinator/private.h"
 #include "coordinator/serving.h"
 #include "coordinator/datacap.h"
+#include "coordinator/checks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,8 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/ledger/journal", 0, ledger_journal_get},
     {"GET", "/v1/ledger/audit", 0, ledger_audit_get},
     {"POST", "/v1/faucet", API_BODY_SMALL, faucet_post},
+    {"GET", "/v1/checks", 0, draws_get},
+    {"GET", "/v1/checks/{epoch}", 0, draws_epoch_get},
     {"GET", "/v1/bonds", 0, bonds_get},
     {"POST", "/v1/bonds", API_BODY_SMALL, bonds_post},
     {"POST", "/v1/bonds/return", API_BODY_SMALL, bonds_return_post},

@@ -1,12 +1,12 @@
-/* What the coordinator knows, in memory. One lock guards all of it (struct
- * coordinator.lock); it is never held over the network, the depot, or a tensor.
- * The database is the truth: memory is changed after a commit, and job_load
- * builds it again from the rows. Times named *_ms are on the monotonic clock,
- * *_at on the wall. */
+/* What the coordinator knows, in memory. One lock guards all of it (struct coordinator.lock); it is
+ * never held over the network, the depot, or a tensor. The database is the truth: memory is changed
+ * after a commit, and job_load builds it again from the rows. Times named *_ms are on the monotonic
+ * clock, *_at on the wall. */
 #ifndef EMAC_COORDINATOR_STATE_H
 #define EMAC_COORDINATOR_STATE_H
 
 #include "coordinator/coordinator.h"
+#include "coordinator/drawn.h"
 #include "coordinator/map.h"
 #include "db/db.h"
 #include "exchange/exchange.h"
@@ -69,13 +69,16 @@ struct node {
     char reason[REASON_MAX]; /* why it is quarantined */
     int64_t bond_units;      /* of its bonds without notice; mirrors of rows, like the next */
     int64_t held_units;      /* of all jobs */
-    bool present;            /* said hello to this process */
-    bool stored;             /* has a row; others point to it: never freed while we run */
-    bool reachable;          /* serves blocks at `url` */
+    struct trust trust;      /* the rest: checks.h */
+    char owner[DID_KEY_MAX], wallet[EVM_ADDRESS_MAX], subnet[DRAW_SUBNET_MAX];
+    char device[DEVICE_TEXT_MAX], driver[DEVICE_TEXT_MAX];
+    uint64_t point, seen_ms, seen_at, poll_seq;
+    bool present;   /* said hello to this process */
+    bool stored;    /* has a row; others point to it: never freed while we run */
+    bool reachable; /* serves blocks at `url` */
     double gflops;
     struct sched_speed speed;
     double alone_flops[SCHED_WORK_KINDS]; /* of computing alone, as it told; 0: not yet */
-    uint64_t seen_ms, seen_at, poll_seq;
     struct challenge *challenge;          /* open one; owned */
     struct lease *lease[NODE_LEASES_MAX]; /* in order of their grants, then NULL */
     uint32_t hold_count, made_count, made_next;
@@ -140,6 +143,7 @@ struct ctask {
     struct cid anchor;  /* staged kinds: who holds it comes first */
     uint32_t holders;   /* and as many rigs may */
     uint64_t born_ms, expected_ms;
+    struct drawn drawn;
     uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
 };
 
@@ -212,8 +216,9 @@ struct cjob {
     struct {
         uint64_t ms;
         uint32_t step;
-    } rate[RATE_SAMPLES]; /* ring of accepted steps */
-    uint32_t rate_count;
+    } rate[RATE_SAMPLES];            /* ring of accepted steps */
+    uint32_t rate_count, class_said; /* class_said: bit of each draw_class that its log told of */
+    int64_t plain_units;             /* what its work costs when nothing is done twice */
     uint32_t hold; /* no training from the state after so many rounds on; 0: none (sweeps.h) */
     bool waits;    /* nothing is laid out: it is not its turn in the sweep */
 };
@@ -260,7 +265,9 @@ struct coordinator {
     struct cid unheld[UNHELD_MAX]; /* rigs said to hold these and did not bring them: ring */
     uint32_t unheld_next;
     struct emac_buf unpins; /* of struct unpin */
-    bool stakes_stale;      /* bonds and pay of rigs must be read again before use (bonds.h) */
+    struct map kinds;       /* "device NAME", "driver NAME" -> struct trust * */
+    struct draw_chain draw;
+    bool stakes_stale; /* bonds and pay of rigs must be read again before use (bonds.h) */
     struct serve_queue *serve;
     struct chain_side *chain; /* NULL: no chain is configured */
     struct deals_side *deals;

@@ -103,7 +103,7 @@ uint32_t ctask_need(struct coordinator *c, const struct cjob *j, const struct ct
         return info->always && copies < twice ? twice : copies < 1 ? 1 : copies;
     if (info->always)
         return twice;
-    return plan_is_checked(job, c->secret, &t->cid) ? 2 : 1;
+    return 1; /* unless the lot wills it otherwise, when there is a result (checks.h) */
 }
 
 bool ctask_wants_lease(const struct ctask *t)
@@ -172,7 +172,7 @@ enum emac_status ctask_from_want(struct coordinator *c, struct cjob *j, struct p
 
 #define TASK_COLUMNS                                                                               \
     "cid, slot, kind, step, first, count, base, flops, units, object, state, outputs, need, loss," \
-    " accuracy"
+    " accuracy, draw_epoch, draw_ppm, draw_checked, draw_of, draw_class"
 
 static enum emac_status from_row(struct coordinator *c, struct db_stmt *q, struct ctask **out,
                                  struct emac_err *err)
@@ -195,6 +195,11 @@ static enum emac_status from_row(struct coordinator *c, struct db_stmt *q, struc
     t->need = (uint32_t)db_i64(q, 12);
     t->loss = db_f64(q, 13);
     t->accuracy = db_f64(q, 14);
+    t->drawn.epoch = (uint32_t)db_i64(q, 15);
+    t->drawn.share_ppm = (uint32_t)db_i64(q, 16);
+    t->drawn.checked = db_i64(q, 17) != 0;
+    emac_strcpy(t->drawn.of, sizeof(t->drawn.of), db_text(q, 18));
+    t->drawn.class = draw_class_find(db_text(q, 19));
     t->stored = true;
     t->born_ms = now_ms(c);
     bool sound = outputs_parse(&t->outputs, db_text(q, 11));
@@ -336,8 +341,11 @@ enum emac_status ctask_update(struct coordinator *c, struct cjob *j, const struc
     /* The time of the first acceptance stays. */
     return db_exec(c->db, err,
                    "UPDATE tasks SET state = ?, outputs = ?, need = ?, loss = ?, accuracy = ?,"
-                   " accepted_ms = CASE WHEN accepted_ms > 0 THEN accepted_ms ELSE ? END"
+                   " accepted_ms = CASE WHEN accepted_ms > 0 THEN accepted_ms ELSE ? END,"
+                   " draw_epoch = ?, draw_ppm = ?, draw_checked = ?, draw_of = ?, draw_class = ?"
                    " WHERE job = ? AND cid = ?",
-                   "ttidditt", result_state_name(t->state), outputs, (int64_t)t->need, t->loss,
-                   t->accuracy, accepted_at, j->id, cid);
+                   "ttiddiiiitttt", result_state_name(t->state), outputs, (int64_t)t->need, t->loss,
+                   t->accuracy, accepted_at, (int64_t)t->drawn.epoch, (int64_t)t->drawn.share_ppm,
+                   (int64_t)t->drawn.checked, t->drawn.of, draw_class_name(t->drawn.class), j->id,
+                   cid);
 }

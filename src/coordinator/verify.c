@@ -9,6 +9,7 @@
 #include "coordinator/private.h"
 #include "coordinator/suspects.h"
 #include "coordinator/disputes.h"
+#include "coordinator/checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,7 +247,11 @@ static enum emac_status quarantine(struct coordinator *c, const char *did, enum 
                                    const char *why, struct emac_err *err)
 {
     EMAC_ASSERT(db_in_transaction(c->db));
+    const struct node *was = node_find(c, did);
+    bool first = was != NULL && was->state != NODE_QUARANTINED;
     enum emac_status st = node_row_quarantine(c, did, fault, why, err);
+    if (st == EMAC_OK && first)
+        st = checks_lost(c, did, err);
     LOG_W("coordinator", "rig '%s' is quarantined: %s", did, why);
     for (uint32_t i = 0; st == EMAC_OK && i < c->job_count; i++)
         st = quarantine_in_job(c, c->job[i], did, fault, err);

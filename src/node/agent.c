@@ -268,6 +268,7 @@ static enum emac_status config_take(struct node *n, const struct node_config *cf
     n->cfg.device = emac_strdup(cfg->device != NULL ? cfg->device : "cpu");
     n->cfg.address = emac_strdup(cfg->address != NULL ? cfg->address : "127.0.0.1");
     n->cfg.public_url = url_copy(cfg->public_url);
+    n->cfg.owner = cfg->owner != NULL ? emac_strdup(cfg->owner) : NULL;
     if (n->cfg.duty == 0)
         n->cfg.duty = DUTY_WHOLE;
     if (n->cfg.threads == 0)
@@ -386,6 +387,7 @@ void node_close(struct node *n)
     free((char *)n->cfg.address);
     free((char *)n->cfg.device);
     free((char *)n->cfg.public_url);
+    free((char *)n->cfg.owner);
     free(n);
 }
 

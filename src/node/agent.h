@@ -52,6 +52,7 @@ struct node_config {
     /* What others dial; NULL: http://<address>:<port>, and then the address must name a machine:
      * not 0.0.0.0 or ::. */
     const char *public_url;
+    const char *owner;      /* DID of who runs it and others; NULL: it speaks for itself */
     bool unreachable;       /* serve nobody: everything goes through the depot */
     const char *device;     /* device_open's name; NULL: "cpu" */
     uint64_t device_memory; /* use no more of its memory; 0: all */

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "node/agent_internal.h"
 
+#define DEVICES_LISTED 16
+
 /* Where drivers keep kernels that they have compiled: with the rig's other files. */
 static const char *const CACHE_VARIABLES[] = {"POCL_CACHE_DIR", "CUDA_CACHE_PATH"};
 
@@ -35,10 +37,22 @@ static void tamper(void *node, const char *output, uint8_t *bundle, size_t size)
         n->cfg.tamper(n->cfg.tamper_ctx, output, bundle, size);
 }
 
+/* Of a card; "" of a processor. Called before the sandbox: drivers open files when asked. */
+static const char *driver_of(struct device *dev, const struct device_found *found, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strstr(device_name(dev), found[i].name) != NULL)
+            return found[i].driver;
+    return "";
+}
+
 /* What others say of the device, who do not have it. */
 static void device_tell(struct node *n)
 {
+    struct device_found found[DEVICES_LISTED];
+    size_t count = device_is_host(n->dev) ? 0 : device_opencl_list(found, DEVICES_LISTED);
     os_mutex_lock(&n->lock);
+    emac_strcpy(n->driver, sizeof n->driver, driver_of(n->dev, found, count));
     emac_strcpy(n->device_isa, sizeof n->device_isa, device_kind(n->dev));
     emac_strcpy(n->device_name, sizeof n->device_name, device_name(n->dev));
     n->device_threads = device_threads(n->dev);

@@ -120,6 +120,7 @@ struct node {
     char narrow_job[NODE_JOB_MAX];
     bool device_taken;
     bool intake_over, worker_over; /* at the end: nothing more comes from them */
+    char driver[40];               /* beside them; "" of a processor */
     char device_isa[NODE_ISA_MAX], device_name[NODE_NAME_MAX]; /* of dev */
     uint32_t device_threads;
     struct outbox *outbox; /* the oldest first */

@@ -1,4 +1,5 @@
 /* Hello and the challenge. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -10,6 +11,7 @@
 #define HEARTBEAT_MOST_MS  60000
 #define HELLO_MS           30000 /* the coordinator looks whether it can reach us meanwhile */
 #define CHALLENGE_ID_MAX   128
+#define DEVICE_TEXT        72 /* with the NUL: what the coordinator keeps */
 
 /* What the store may grow to: its quota, or what the disk has. */
 static uint64_t disk_bytes(struct node *n)
@@ -20,6 +22,20 @@ static uint64_t disk_bytes(struct node *n)
     if (n->os->disk_free(n->os, n->cfg.dir, &left, NULL) != EMAC_OK)
         return n->disk_quota;
     return left + s.disk_bytes < n->disk_quota ? left + s.disk_bytes : n->disk_quota;
+}
+
+/* What faults are counted by, and whose rig it is. */
+static void who_add(struct node *n, json_t *hello)
+{
+    char name[DEVICE_TEXT], driver[sizeof n->driver];
+    os_mutex_lock(&n->lock);
+    snprintf(name, sizeof name, "%.*s", DEVICE_TEXT - 1, n->device_name);
+    emac_strcpy(driver, sizeof driver, n->driver);
+    os_mutex_unlock(&n->lock);
+    json_object_set_new(hello, "device", agent_json_sentence(name));
+    json_object_set_new(hello, "driver", agent_json_sentence(driver));
+    if (n->cfg.owner != NULL)
+        json_object_set_new(hello, "owner", json_string(n->cfg.owner));
 }
 
 static json_t *hello_json(struct node *n)
@@ -36,12 +52,14 @@ static json_t *hello_json(struct node *n)
     int threads = (int)n->device_threads;
     os_mutex_unlock(&n->lock);
     uint64_t disk = disk_bytes(n), offer = n->cfg.offer_bytes;
-    return json_pack("{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:s,s:o?}", "url",
-                     n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version",
-                     NODE_VERSION, "boot", n->boot, "isa", isa, "threads", threads, "memory_bytes",
-                     (json_int_t)memory, "disk_bytes", (json_int_t)disk, "offer_bytes",
-                     (json_int_t)(offer < disk ? offer : disk), "offer_units",
-                     (json_int_t)n->cfg.offer_units, "conformance", n->conformance, "link", link);
+    json_t *hello = json_pack(
+        "{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:s,s:o?}", "url",
+        n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version", NODE_VERSION,
+        "boot", n->boot, "isa", isa, "threads", threads, "memory_bytes", (json_int_t)memory,
+        "disk_bytes", (json_int_t)disk, "offer_bytes", (json_int_t)(offer < disk ? offer : disk),
+        "offer_units", (json_int_t)n->cfg.offer_units, "conformance", n->conformance, "link", link);
+    who_add(n, hello);
+    return hello;
 }
 
 /* *reply is the caller's. */

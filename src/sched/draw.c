@@ -72,16 +72,23 @@ bool draw_planted(const uint8_t seed[SHA256_BYTES])
     return (uint64_t)(v >> 64) == 0;
 }
 
-uint64_t draw_rank(const uint8_t seed[SHA256_BYTES], const char *did)
+uint64_t draw_point(const char *did)
 {
-    uint8_t text[sizeof(RANK_TAG) - 1 + SHA256_BYTES + DRAW_OWNER_MAX], hash[SHA256_BYTES];
+    uint8_t text[sizeof(RANK_TAG) - 1 + DRAW_OWNER_MAX], hash[SHA256_BYTES];
     size_t n = strlen(did), at = sizeof(RANK_TAG) - 1;
     EMAC_ASSERT(n <= DRAW_OWNER_MAX);
     memcpy(text, RANK_TAG, at);
-    memcpy(text + at, seed, SHA256_BYTES);
-    memcpy(text + at + SHA256_BYTES, did, n);
-    crypto_sha256(hash, text, at + SHA256_BYTES + n);
+    memcpy(text + at, did, n);
+    crypto_sha256(hash, text, at + n);
     return first_64(hash);
+}
+
+uint64_t draw_rank(const uint8_t seed[SHA256_BYTES], uint64_t point)
+{
+    uint64_t x = point ^ first_64(seed + 16);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
 }
 
 /* ---- who checks ---- */
@@ -102,11 +109,20 @@ void draw_subnet(char out[DRAW_SUBNET_MAX], const char *address)
     }
 }
 
+static const char *const CLASS_NAME[] = {"same-owner", "same-subnet", "shown", "apart"};
+
 const char *draw_class_name(enum draw_class k)
 {
-    static const char *const NAME[] = {"same-owner", "same-subnet", "shown", "apart"};
-    EMAC_ASSERT((size_t)k < EMAC_COUNT(NAME));
-    return NAME[k];
+    EMAC_ASSERT((size_t)k < EMAC_COUNT(CLASS_NAME));
+    return CLASS_NAME[k];
+}
+
+enum draw_class draw_class_find(const char *name)
+{
+    for (size_t i = 0; i < EMAC_COUNT(CLASS_NAME); i++)
+        if (strcmp(CLASS_NAME[i], name) == 0)
+            return (enum draw_class)i;
+    return DRAW_SAME_OWNER;
 }
 
 static bool same(const char *a, const char *b)
@@ -152,7 +168,7 @@ size_t draw_checker(const uint8_t seed[SHA256_BYTES], const struct draw_candidat
         enum draw_class mine = draw_class_of(&who->party, who->shown, answered, answered_count);
         if (best < count && mine < *k)
             continue;
-        uint64_t rank = draw_rank(seed, who->party.did);
+        uint64_t rank = draw_rank(seed, who->point);
         if (best < count && mine == *k && rank >= best_rank)
             continue;
         best = i;

@@ -13,9 +13,9 @@
  *
  * DRAW-1  A result is checked if and only if the first 64 bits of its seed, as a share of 2^64, are
  *         below its share (sched/trust.h).
- * DRAW-2  Rank of a rig: the first 64 bits of SHA-256("emac rank 1" ‖ seed ‖ did). The checker is
- * of the best class that anybody belongs to (draw_class), and of these has the lowest rank. DRAW-3
- * A checker is never a rig that has answered the task. */
+ * DRAW-2  Of all rigs that may check it, the checker is of the best class (draw_class) that any
+ *          of them is in, and of those it has the lowest rank (draw_rank).
+ * DRAW-3  A checker is never a rig that has answered the task. */
 #ifndef EMAC_SCHED_DRAW_H
 #define EMAC_SCHED_DRAW_H
 
@@ -26,8 +26,8 @@
 #include "codec/cid.h"
 #include "crypto/crypto.h"
 
-#define DRAW_EPOCH_MS   (UINT64_C(10) * 60 * 1000)
-#define DRAW_EPOCHS     (1u << 18) /* five years; a network that is older begins a new chain */
+#define DRAW_EPOCH_MS   (UINT64_C(4) * 3600 * 1000)
+#define DRAW_EPOCHS     (1u << 14) /* seven years; then the coordinator needs another secret */
 #define DRAW_SECRET     SHA256_BYTES
 #define DRAW_SUBNET_MAX 48
 #define DRAW_OWNER_MAX  96
@@ -45,7 +45,10 @@ void draw_seed(uint8_t seed[SHA256_BYTES], const uint8_t secret[DRAW_SECRET],
 bool draw_checked(const uint8_t seed[SHA256_BYTES], uint32_t share_ppm); /* DRAW-1 */
 /* Once the check agreed: is the task planted with a third rig? One in TRUST_PLANT_EVERY. */
 bool draw_planted(const uint8_t seed[SHA256_BYTES]);
-uint64_t draw_rank(const uint8_t seed[SHA256_BYTES], const char *did);
+/* A rig's rank for a seed: splitmix64's finalizer (Steele, Lea, Flood 2014) of its point, the first
+ * 64 bits of SHA-256("emac rank 1" ‖ did), xor the third 64 bits of the seed. */
+uint64_t draw_point(const char *did);
+uint64_t draw_rank(const uint8_t seed[SHA256_BYTES], uint64_t point);
 
 /* What is known of who stands behind a rig. Texts may be "": not known, and then like nobody's. */
 struct draw_party {
@@ -65,11 +68,13 @@ enum draw_class {
     DRAW_APART,
 };
 const char *draw_class_name(enum draw_class k);
+enum draw_class draw_class_find(const char *name); /* of another text: the worst */
 enum draw_class draw_class_of(const struct draw_party *who, bool shown,
                               const struct draw_party *answered, size_t count);
 
 struct draw_candidate {
     struct draw_party party;
+    uint64_t point; /* draw_point(party.did) */
     bool shown;
 };
 /* DRAW-2, DRAW-3: index of the checker, `count` when there is none; *k its class. */

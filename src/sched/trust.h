@@ -21,7 +21,8 @@
  * TRUST-3  A comparison never raises a rig's share; a bad result never lowers one.
  *
  * The cost: with p the floor, 1 in TRUST_PLANT_EVERY agreeing checks followed by a planted task,
- * executions beyond the first are p (1 + 1/20) / (1 + p (1 + 1/20)) = 4.99 % of all. */
+ * executions beyond the first are p (1 + 1/25) / (1 + p (1 + 1/25)) = 4.94 % of all; what new
+ * rigs cost beside that, bench/verify.c measures. */
 #ifndef EMAC_SCHED_TRUST_H
 #define EMAC_SCHED_TRUST_H
 
@@ -37,7 +38,7 @@
 #define TRUST_KIND_PRIOR  100000u /* thousandths of comparisons that any kind of device has free */
 #define TRUST_KIND_TIMES  10u
 #define TRUST_MARGIN      2u
-#define TRUST_PLANT_EVERY 20u
+#define TRUST_PLANT_EVERY 25u
 
 /* Of a rig, a kind of device, or a driver. All zero: nothing is known. */
 struct trust {

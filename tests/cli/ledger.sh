@@ -12,6 +12,9 @@ same "balances sum to zero" 0 "$(json '[.balances[].units | tonumber] | add')"
 check "journal" "$EMAC" ledger journal --json
 check "audit" "$EMAC" ledger audit --json
 same "audit holds" true "$(json .ok)"
+expect "the secrets are not told at once" 13 'one to two epochs' "$EMAC" ledger checks
+expect "nor one of the future" 13 'epoch 9 is not told yet' "$EMAC" ledger checks --epoch 9
+expect "no such epoch" 5 "no epoch '99999'" "$EMAC" ledger checks --epoch 99999
 down
 expect "unknown action" 2 "unknown action 'burn'" "$EMAC" ledger burn
 expect "help" 0 'EMAC LEDGER' "$EMAC" ledger --help

@@ -364,15 +364,16 @@ static void a_step_from_a_disputed_sum_leads_nowhere(void **state)
     char model[CID_TEXT_MAX];
     (void)state;
     net_open(&n, "unsound");
-    struct rigbot *bad = rig_add(&n), *a = rig_add(&n), *b = rig_add(&n);
+    struct rigbot *bad = rig_add(&n), *a = rig_add(&n);
     struct job job = net_job(&n, 3, 1);
     job.check = 1;
     honest_model(&job, model);
     net_submit(&n, &job);
     json_t *lie = lease_on(&n, bad, "grad/000000"), *reply;
     assert_int_equal(answer(&n, bad, lie, true, NULL), 200);
-    json_t *check = lease_on(&n, a, "grad/000000"); /* a second execution */
-    json_t *step = lease_on(&n, b, "step/000000");  /* begins with the lie */
+    json_t *check = lease_on(&n, a, "grad/000000"); /* a second execution: nobody else could */
+    struct rigbot *b = rig_add(&n);
+    json_t *step = lease_on(&n, b, "step/000000"); /* begins with the lie */
     assert_int_equal(answer(&n, a, check, false, NULL), 200);
     assert_true(figure(&n, "mismatches") == 1);
     assert_int_equal(answer(&n, b, step, false, &reply), 200);

@@ -339,7 +339,8 @@ static struct rig *checker(struct sim *s, const uint8_t seed[SHA256_BYTES],
         if (s->rig[i].out)
             continue;
         who[n] = &s->rig[i];
-        candidate[n++] = (struct draw_candidate){.party = party_of(&s->rig[i])};
+        candidate[n++] = (struct draw_candidate){.party = party_of(&s->rig[i]),
+                                                 .point = draw_point(s->rig[i].did)};
     }
     size_t at = draw_checker(seed, candidate, n, party, count, &k);
     return at < n ? who[at] : NULL;

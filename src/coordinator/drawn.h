@@ -1,0 +1,37 @@
+/* What memory holds of lots and of rigs' standing: see checks.h, bonds.h. */
+#ifndef EMAC_COORDINATOR_DRAWN_H
+#define EMAC_COORDINATOR_DRAWN_H
+
+#include "crypto/evm.h"
+#include "sched/draw.h"
+#include "sched/trust.h"
+
+#define DEVICE_TEXT_MAX 72
+#define PASSED_MAX      8
+
+struct node;
+
+/* The chain of secrets. */
+struct draw_chain {
+    uint64_t first_ms;
+    uint8_t last[DRAW_SECRET], anchor[DRAW_SECRET];
+    uint32_t epoch; /* of `secret`; 0: none is there */
+    uint8_t secret[DRAW_SECRET];
+};
+
+/* The lot over a result (checks.h). */
+struct drawn {
+    uint32_t epoch; /* 0: none was drawn */
+    uint32_t share_ppm;
+    bool checked;          /* it was to be */
+    char of[DID_KEY_MAX];  /* whose result */
+    enum draw_class class; /* of the checker */
+    bool seeded;           /* the rest is in memory only */
+    uint8_t seed[SHA256_BYTES];
+    struct node *checker; /* who has the first word, until then; NULL: none is chosen */
+    uint64_t until_ms;
+    uint32_t passed_count; /* chosen before, and did not come */
+    struct node *passed[PASSED_MAX];
+};
+
+#endif
