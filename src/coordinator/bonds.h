@@ -4,8 +4,7 @@
  * A bond is money on "stake:<did>", put there for that DID by the rig itself, out of "rig:<did>",
  * or by a user, out of "user:<did>". Whoever put it may give notice; after the dispute window it
  * goes back where it came from. One row of `bonds` for each DID and source. A bond counts as long
- * as no notice is given. It lowers how often a rig is checked (sched/trust.h) and gives it work of
- * jobs that ask for one (policy.bond). */
+ * as no notice is given. It lowers how often a rig is checked (sched/trust.h). */
 #ifndef EMAC_COORDINATOR_BONDS_H
 #define EMAC_COORDINATOR_BONDS_H
 

@@ -17,8 +17,7 @@ static void leaf_of(uint64_t i, bool lies, const struct cid *output, struct trac
                                .index = i,
                                .node = last ? 0 : (uint32_t)i,
                                .count = 1};
-    out->value[0] = (struct trace_value){.dtype = last ? DTYPE_U8 : DTYPE_F32,
-                                         .shape = SHAPE1(4)};
+    out->value[0] = (struct trace_value){.dtype = last ? DTYPE_U8 : DTYPE_F32, .shape = SHAPE1(4)};
     memset(out->value[0].digest, (int)i + 1, SHA256_BYTES);
     if (lies && i >= LIE)
         out->value[0].digest[0] ^= 0xff;
@@ -360,8 +359,8 @@ static void what_does_not_fit_is_refused(void **state)
     (void)state;
     quarrel_open(&q, "refused");
     struct cid good = output_of(&q, q.good);
-    json_t *question = json_pack("{s:s, s:s, s:i, s:i}", "lease", q.id, "stage", "commit", "first",
-                                 0, "count", 0);
+    json_t *question =
+        json_pack("{s:s, s:s, s:i, s:i}", "lease", q.id, "stage", "commit", "first", 0, "count", 0);
     answer_make(question, false, &good, &a);
     struct rigbot *third = rig_add(&q.n);
     assert_int_equal(send_as(&q, &third->id, &third->id, &a), 403);
@@ -375,16 +374,15 @@ static void what_does_not_fit_is_refused(void **state)
     a.kind = DISPUTE_SPLIT;
     assert_int_equal(send_as(&q, &q.good->id, &q.good->id, &a), 400);
     snprintf(path, sizeof path, "/v1/disputes/%s", q.id);
-    assert_int_equal(call(&q.n, &q.good->id, "POST", path, json_pack("{s:s}", "answer", "AAAA"),
-                          NULL),
-                     400);
+    assert_int_equal(
+        call(&q.n, &q.good->id, "POST", path, json_pack("{s:s}", "answer", "AAAA"), NULL), 400);
     assert_int_equal(call(&q.n, &q.good->id, "POST", "/v1/disputes/none",
                           json_pack("{s:s}", "failed", "no"), NULL),
                      404);
     assert_int_equal(call(&q.n, NULL, "GET", "/v1/disputes/none", NULL, NULL), 404);
-    assert_int_equal(call(&q.n, &q.good->id, "POST", path, json_pack("{s:s}", "failed", "later"),
-                          NULL),
-                     200); /* its inputs are there: it may try again */
+    assert_int_equal(
+        call(&q.n, &q.good->id, "POST", path, json_pack("{s:s}", "failed", "later"), NULL),
+        200); /* its inputs are there: it may try again */
     a.kind = DISPUTE_COMMIT;
     assert_int_equal(send_as(&q, &q.good->id, &q.good->id, &a), 200);
     assert_int_equal(send_as(&q, &q.good->id, &q.good->id, &a), 400); /* once */

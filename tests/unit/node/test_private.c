@@ -10,8 +10,7 @@ static const uint8_t KEY[SEAL_KEY_BYTES] = {9};
 static struct cid corpus_seal(struct rig *r)
 {
     const struct sealed_source from = {.bytes = EMAC_SLICE(r->corpus->data, r->corpus->size)};
-    uint8_t key[ED25519_PUBLIC_BYTES], secret[ED25519_SECRET_BYTES],
-        seed[ED25519_SEED_BYTES] = {1};
+    uint8_t key[ED25519_PUBLIC_BYTES], secret[ED25519_SECRET_BYTES], seed[ED25519_SEED_BYTES] = {1};
     char did[DID_KEY_MAX];
     struct cid cid;
     uint64_t size;

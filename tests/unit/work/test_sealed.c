@@ -105,10 +105,7 @@ static void test_a_box_opens_for_its_key_alone(void **state)
 
 static void test_files_come_back_from_every_size(void **state)
 {
-    static const size_t SIZES[] = {1,
-                                   SEALED_CHUNK - 1,
-                                   SEALED_CHUNK,
-                                   SEALED_CHUNK + 1,
+    static const size_t SIZES[] = {1, SEALED_CHUNK - 1, SEALED_CHUNK, SEALED_CHUNK + 1,
                                    2 * (size_t)SEALED_CHUNK + 77};
     struct person owner = person_of(SEED);
     struct store *s = store_new();
