@@ -103,7 +103,7 @@ enum emac_status agent_device_open(struct node *n, struct emac_err *err)
 }
 
 /* Whatever comes out, the coordinator must hear from the device anew. */
-enum emac_status agent_device_recover(struct node *n, struct emac_err *err)
+static enum emac_status recover(struct node *n, struct emac_err *err)
 {
     LOG_W("node", "device '%s' is lost; opening it again", device_name(n->dev));
     agent_device_close(n);
@@ -114,6 +114,16 @@ enum emac_status agent_device_recover(struct node *n, struct emac_err *err)
     LOG_W("node", "%s; going on with the CPU", err->text);
     agent_device_close(n);
     return open_as(n, "cpu", err);
+}
+
+bool agent_device_check(struct node *n)
+{
+    struct emac_err err = {.status = EMAC_OK};
+    if (device_lost(n->dev) && recover(n, &err) != EMAC_OK && n->exec == NULL) {
+        agent_refused(n, &err);
+        return false;
+    }
+    return true;
 }
 
 enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err)

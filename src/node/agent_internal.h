@@ -227,8 +227,9 @@ void agent_device_close(struct node *n);
 /* One thread at a time has the device. True when it had to be waited for. */
 bool agent_device_take(struct node *n);
 void agent_device_give(struct node *n);
-/* The device was lost: open it again, or else the CPU. Fails with n->exec NULL. */
-enum emac_status agent_device_recover(struct node *n, struct emac_err *err);
+/* After it was used, before it is given back: a device that was lost is opened again, or else the
+ * CPU. False when there is none any more, and the rig is over. */
+bool agent_device_check(struct node *n);
 /* What generates text: n->dev if the host's memory is its own, else a CPU device. */
 enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err);
 

@@ -193,8 +193,10 @@ enum emac_status agent_join(struct node *n, struct emac_err *err)
     }
     if (st == EMAC_OK)
         st = join(n, reply, state, err);
-    if (challenged)
+    if (challenged) {
+        agent_device_check(n);
         agent_device_give(n);
+    }
     json_decref(reply);
     if (st != EMAC_OK)
         return st;

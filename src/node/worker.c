@@ -228,17 +228,6 @@ static void done(struct node *n, struct leased *l)
     os_mutex_unlock(&n->lock);
 }
 
-/* False when there is no device any more. */
-static bool device_check(struct node *n)
-{
-    struct emac_err err = {.status = EMAC_OK};
-    if (device_lost(n->dev) && agent_device_recover(n, &err) != EMAC_OK && n->exec == NULL) {
-        agent_refused(n, &err);
-        return false;
-    }
-    return true;
-}
-
 void *agent_worker_thread(void *node)
 {
     struct node *n = node;
@@ -253,7 +242,7 @@ void *agent_worker_thread(void *node)
         else
             work(n, l);
         n->running = NULL;
-        there = there && device_check(n);
+        there = there && agent_device_check(n);
         agent_device_give(n);
         done(n, l);
     }
