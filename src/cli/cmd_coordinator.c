@@ -16,11 +16,13 @@ struct coordinator_args {
     bool dev, behind_proxy;
 };
 
-#define DATACAP_FILE_MAX (64u << 10)
-#define WINDOW_UNSET     UINT64_MAX
-#define WINDOW_USUAL_S   86400 /* where the money is real */
-#define DEAL_EPOCH_S_MAX (7u * 86400u)
-#define WINDOW_S_MAX     (366u * 86400u)
+#define DATACAP_FILE_MAX   (64u << 10)
+/* Who tries things out with one rig should not wait for a second one long. */
+#define DEV_CHECK_LAPSE_MS 3000
+#define WINDOW_UNSET       UINT64_MAX
+#define WINDOW_USUAL_S     86400 /* where the money is real */
+#define DEAL_EPOCH_S_MAX   (7u * 86400u)
+#define WINDOW_S_MAX       (366u * 86400u)
 
 /* "<dir>/url" tells scripts and `emac up` where the coordinator listens. */
 static enum emac_status write_url(struct cli *c, const char *dir, const char *url)
@@ -121,6 +123,7 @@ enum emac_status cmd_coordinator(struct cli *c, int argc, char **argv)
                                      .dev = a.dev,
                                      .behind_proxy = a.behind_proxy,
                                      .window_ms = a.window_s * 1000,
+                                     .check_lapse_ms = a.dev ? DEV_CHECK_LAPSE_MS : 0,
                                      .deal_epoch_ms = (uint64_t)(a.deal_epoch_s * 1000),
                                      .routes = GATEWAY_ROUTES,
                                      .route_count = GATEWAY_ROUTE_COUNT};

@@ -128,9 +128,12 @@ bool sealed_is(const struct cid *cid)
 enum emac_status sealed_load(struct store *s, const struct cid *cid, struct sealed *out,
                              struct emac_err *err)
 {
+    struct emac_err ignored;
     struct emac_buf block;
     uint64_t size = 0;
     char text[CID_TEXT_MAX];
+    if (err == NULL)
+        err = &ignored; /* there must be a sentence to add to */
     cid_text(text, cid);
     *out = (struct sealed){0};
     if (!sealed_is(cid))

@@ -237,6 +237,7 @@ static void test_blocks_are_checked(void **state)
     other = cid_of(CID_DAG_CBOR, "\xa0", 1);
     assert_fails(sealed_load(s, &other, &out, err), EMAC_NOT_FOUND, "");
     assert_ok(store_block_put(s, CID_DAG_CBOR, "\xa0", 1, &other, err));
+    assert_int_equal(sealed_load(s, &other, &out, NULL), EMAC_INVALID); /* as a data set is */
     assert_fails(sealed_load(s, &other, &out, err), EMAC_INVALID, "");
     emac_buf_release(&b);
     store_close(s);
