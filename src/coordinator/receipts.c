@@ -438,8 +438,10 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     if (!was_accepted && t->state == RESULT_ACCEPTED)
         round_accept(c, j, t);
     t = ctask_find(j, &cid);
-    /* Rigs that wait are woken when there is something for them, not for each receipt. */
-    if (!j->laid || j->stale || (t && ctask_wants_lease(t)))
+    /* Rigs that wait are woken when there is something for them, not for each receipt. This one may
+     * ask already: with nothing left to do it may have what it could not have at work (AHEAD-1). */
+    bool idle = n && node_leases(n) == 0;
+    if (!j->laid || j->stale || idle || (t && ctask_wants_lease(t)))
         os_cond_broadcast(&c->changed);
     if (t)
         task_done_with(j, t);
