@@ -154,18 +154,20 @@ static void part_add(void *ctx, uint32_t into, uint32_t from)
 {
     struct part_sum *s = ctx;
     float *dst;
+    const float *left;
     if (s->st != EMAC_OK)
         return;
     EMAC_TRY(s->st, piece_load(s, into, s->err));
     EMAC_TRY(s->st, piece_load(s, from, s->err));
     dst = s->piece[into].own;
+    left = piece_data(s, into);
     if (dst == NULL)
         EMAC_TRY(s->st, sum_take(s, &dst, s->err));
+    s->piece[into].own = dst; /* from here on it goes with the piece */
     struct exec_stint stint = exec_stint_begin(s->r);
-    EMAC_TRY(s->st,
-             exec_add(s->r, &s->r->p->sum, dst, piece_data(s, into), piece_data(s, from), s->err));
+    s->st = exec_add(s->r, &s->r->p->sum, dst, left, piece_data(s, from), s->err);
     exec_stint_end(s->r, &stint);
-    s->piece[into].own = dst;
+    EMAC_TRY(s->st, s->st);
     piece_unhold(s, &s->piece[into]);
     piece_drop(s, from);
 out:
