@@ -6,6 +6,8 @@ EMAC=${EMAC:-$(cd "$(dirname "$0")/../.." && pwd)/build/emac}
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/emac-test.XXXXXX")
 export EMAC_HOME=$WORK/home
+# One cache of kernels for all rigs of all tests, the one that PoCL has by itself: compiling them takes longer than the tests.
+export POCL_CACHE_DIR="${POCL_CACHE_DIR:-${HOME:-$WORK}/.cache/pocl/kcache}"
 unset EMAC_URL
 PASSED=0
 FAILED=0
