@@ -20,6 +20,8 @@ ROUNDS, INNER = 4, 8  # of the jobs whose bytes are counted: long enough for eac
 # Recipes of the curve: inner steps of a round, and the form of a delta. The first is what the rows tell of.
 RECIPES = {"top-k 1/64, H 50": (50, "delta: topk, density: 0.015625"),
            "top-k 1/16, H 20": (20, "delta: topk, density: 0.0625"),
+           "top-k 1/128, H 24, own": (24, "delta: topk, density: 0.0078125, outer_lr: 2, resume: own"),
+           "top-k 1/128, H 6, own": (6, "delta: topk, density: 0.0078125, outer_lr: 2, resume: own"),
            "int4, H 50": (50, "delta: int4"),
            "int8, H 20": (20, "delta: int8"),
            "int8, H 5": (5, "delta: int8")}
