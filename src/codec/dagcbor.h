@@ -99,6 +99,9 @@ enum emac_status dagcbor_get_f64(const struct dagcbor_node *map, const char *key
                                  struct emac_err *err);
 enum emac_status dagcbor_get_str(const struct dagcbor_node *map, const char *key, const char **out,
                                  struct emac_err *err);
+/* A copy of it, that fits `cap` with its NUL. */
+enum emac_status dagcbor_get_text(const struct dagcbor_node *map, const char *key, char *out,
+                                  size_t cap, struct emac_err *err);
 enum emac_status dagcbor_get_cid(const struct dagcbor_node *map, const char *key, struct cid *out,
                                  struct emac_err *err);
 /* As dagcbor_get_u64 for a signed integer of either sign. */

@@ -342,6 +342,17 @@ enum emac_status dagcbor_get_str(const struct dagcbor_node *map, const char *key
     return EMAC_OK;
 }
 
+enum emac_status dagcbor_get_text(const struct dagcbor_node *map, const char *key, char *out,
+                                  size_t cap, struct emac_err *err)
+{
+    const char *text;
+    enum emac_status st = dagcbor_get_str(map, key, &text, err);
+    if (st == EMAC_OK && !emac_strcpy(out, cap, text))
+        st =
+            emac_fail(err, EMAC_INVALID, "field '%s' is too long, at most %zu bytes", key, cap - 1);
+    return st;
+}
+
 enum emac_status dagcbor_get_cid(const struct dagcbor_node *map, const char *key, struct cid *out,
                                  struct emac_err *err)
 {

@@ -82,18 +82,6 @@ enum emac_status datacap_vote_encode(const struct datacap_vote *v, struct emac_b
     return dagcbor_writer_end(&w, err);
 }
 
-static enum emac_status text_read(char *out, size_t cap, const struct dagcbor_node *map,
-                                  const char *key, struct emac_err *err)
-{
-    const struct dagcbor_node *v;
-    enum emac_status st = dagcbor_get(map, key, DAGCBOR_STR, &v, err);
-    if (st != EMAC_OK)
-        return st;
-    if (v->str.len != strlen(v->str.data) || !emac_strcpy(out, cap, v->str.data))
-        return emac_fail(err, EMAC_INVALID, "'%s' of a vote is too long", key);
-    return EMAC_OK;
-}
-
 static enum emac_status fields_read(struct datacap_vote *v, const struct dagcbor_node *map,
                                     struct emac_err *err)
 {
@@ -111,10 +99,10 @@ static enum emac_status fields_read(struct datacap_vote *v, const struct dagcbor
     EMAC_TRY(st, dagcbor_get_u64(map, "bytes", INT64_MAX, &bytes, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "issued", INT64_MAX, &v->issued_ms, err));
     EMAC_TRY(st, dagcbor_get(map, "approve", DAGCBOR_BOOL, &approve, err));
-    EMAC_TRY(st, text_read(v->client, sizeof v->client, map, "client", err));
-    EMAC_TRY(st, text_read(v->notary, sizeof v->notary, map, "notary", err));
-    EMAC_TRY(st, text_read(v->network, sizeof v->network, map, "network", err));
-    EMAC_TRY(st, text_read(v->application, sizeof v->application, map, "application", err));
+    EMAC_TRY(st, dagcbor_get_text(map, "client", v->client, sizeof v->client, err));
+    EMAC_TRY(st, dagcbor_get_text(map, "notary", v->notary, sizeof v->notary, err));
+    EMAC_TRY(st, dagcbor_get_text(map, "network", v->network, sizeof v->network, err));
+    EMAC_TRY(st, dagcbor_get_text(map, "application", v->application, sizeof v->application, err));
     v->approve = approve->boolean;
     v->bytes = (int64_t)bytes;
 out:

@@ -128,18 +128,6 @@ enum emac_status licence_encode(const struct licence *l, struct emac_buf *out, s
     return st;
 }
 
-static enum emac_status text_read(char *out, size_t cap, const struct dagcbor_node *map,
-                                  const char *key, struct emac_err *err)
-{
-    const struct dagcbor_node *v;
-    enum emac_status st = dagcbor_get(map, key, DAGCBOR_STR, &v, err);
-    if (st != EMAC_OK)
-        return st;
-    if (v->str.len != strlen(v->str.data) || !emac_strcpy(out, cap, v->str.data))
-        return emac_fail(err, EMAC_INVALID, "'%s' of a licence is too long", key);
-    return EMAC_OK;
-}
-
 static enum emac_status allow_read(struct licence *l, const struct dagcbor_node *map,
                                    struct emac_err *err)
 {
@@ -187,9 +175,9 @@ static enum emac_status fields_read(struct licence *l, const struct dagcbor_node
     EMAC_TRY(st, dagcbor_get_str(map, "kind", &kind, err));
     if (!kind_find(kind, &l->kind))
         return emac_fail(err, EMAC_INVALID, "'kind' of a licence is 'model' or 'data'");
-    EMAC_TRY(st, text_read(l->name, sizeof l->name, map, "name", err));
-    EMAC_TRY(st, text_read(l->owner, sizeof l->owner, map, "owner", err));
-    EMAC_TRY(st, text_read(l->attribution, sizeof l->attribution, map, "attribution", err));
+    EMAC_TRY(st, dagcbor_get_text(map, "name", l->name, sizeof l->name, err));
+    EMAC_TRY(st, dagcbor_get_text(map, "owner", l->owner, sizeof l->owner, err));
+    EMAC_TRY(st, dagcbor_get_text(map, "attribution", l->attribution, sizeof l->attribution, err));
     EMAC_TRY(st, allow_read(l, map, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "asset", &l->asset, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "once", INT64_MAX, &once, err));

@@ -97,18 +97,6 @@ enum emac_status receipt_encode(const struct receipt *r, struct emac_buf *out, s
     return st;
 }
 
-static enum emac_status text_read(char *out, size_t cap, const struct dagcbor_node *map,
-                                  const char *key, struct emac_err *err)
-{
-    const struct dagcbor_node *v;
-    enum emac_status st = dagcbor_get(map, key, DAGCBOR_STR, &v, err);
-    if (st != EMAC_OK)
-        return st;
-    if (v->str.len != strlen(v->str.data) || !emac_strcpy(out, cap, v->str.data))
-        return emac_fail(err, EMAC_INVALID, "the %s of a receipt is too long", key);
-    return EMAC_OK;
-}
-
 static int output_order(const void *a, const void *b)
 {
     return strcmp(((const struct task_output *)a)->name, ((const struct task_output *)b)->name);
@@ -147,8 +135,8 @@ static enum emac_status receipt_read(struct receipt *r, const struct dagcbor_nod
         return emac_fail(err, EMAC_INVALID, "a receipt must be a map");
     EMAC_TRY(st, dagcbor_only(root, KEYS, err));
     EMAC_TRY(st, dagcbor_get_cid(root, "task", &r->task, err));
-    EMAC_TRY(st, text_read(r->node, sizeof r->node, root, "node", err));
-    EMAC_TRY(st, text_read(r->lease, sizeof r->lease, root, "lease", err));
+    EMAC_TRY(st, dagcbor_get_text(root, "node", r->node, sizeof r->node, err));
+    EMAC_TRY(st, dagcbor_get_text(root, "lease", r->lease, sizeof r->lease, err));
     EMAC_TRY(st, dagcbor_get_u64(root, "started", INT64_MAX, &r->started_ms, err));
     EMAC_TRY(st, dagcbor_get_u64(root, "ended", INT64_MAX, &r->ended_ms, err));
     EMAC_TRY(st, outputs_read(r, root, err));
