@@ -286,10 +286,7 @@ static enum emac_status buy(struct coordinator *c, const struct cid *cid, const 
                          a->licence.name, (long long)a->licence.once_units, (long long)units);
     EMAC_TRY(st, db_begin(c->db, err));
     st = sale_write(c, a, buyer, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
 out:
     return st;
 }

@@ -217,10 +217,7 @@ void bonds_return_due(struct coordinator *c)
         if (st != EMAC_OK)
             break;
         st = give_back(c, &due[i], &err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, &err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, &err);
     }
     if (st != EMAC_OK)
         LOG_W("coordinator", "cannot give bonds back, will retry: %s", err.text);

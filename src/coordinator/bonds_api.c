@@ -148,10 +148,7 @@ static enum emac_status change(struct coordinator *c, const struct http_request 
     st = db_begin(c->db, err);
     if (st == EMAC_OK) {
         st = put ? bond_put(c, &b, &fresh, err) : bond_notice(c, &b, err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, err);
     }
     if (st == EMAC_OK)
         stake_bond_read(c, b.did);

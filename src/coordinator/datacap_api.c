@@ -61,10 +61,7 @@ enum emac_status datacap_vote_post(void *ctx, const struct http_request *req,
     EMAC_TRY(st, api_bytes(req, root, "signature", ED25519_SIGNATURE_BYTES, &signature, err));
     EMAC_TRY(st, db_begin(c->db, err));
     st = datacap_book_vote(&b, object, signature, wall_ms(c), &m, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st == EMAC_OK)
         st = api_reply(res, 200, motion_json(&m), err);
 out:
@@ -145,10 +142,7 @@ static enum emac_status deal_bind(struct coordinator *c, const char *id, const c
     *bytes = (int64_t)(d.terms.piece.size * d.terms.replicas);
     EMAC_TRY(st, db_begin(c->db, err));
     st = allowance_bind(c->db, did, id, *bytes, wall_ms(c), err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
 out:
     return st;
 }

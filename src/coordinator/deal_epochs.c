@@ -208,10 +208,7 @@ void deals_tick(struct coordinator *c)
         enum emac_status st = db_begin(c->db, &err);
         if (st == EMAC_OK) {
             st = epoch_close(c, &err);
-            if (st == EMAC_OK)
-                st = db_commit(c->db, &err);
-            else
-                db_rollback(c->db);
+            st = db_end(c->db, st, &err);
         }
         if (st == EMAC_OK)
             st = epoch_load(c, now_ms(c) + c->deals->epoch_ms, &err);
@@ -270,10 +267,7 @@ enum emac_status deals_open(struct coordinator *c, struct emac_err *err)
     EMAC_TRY(st, db_one_i64(c->db, &epochs, err, "SELECT COUNT(*) FROM deal_epochs", ""));
     EMAC_TRY(st, db_begin(c->db, err));
     st = epochs == 0 ? first_epoch(c, err) : length_check(c, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st == EMAC_OK)
         st = epoch_load(c, now_ms(c) + c->deals->epoch_ms, err); /* DEAL-9 */
 out:

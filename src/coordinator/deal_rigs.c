@@ -152,10 +152,7 @@ static enum emac_status word_take(struct coordinator *c, const struct http_reque
         st = db_begin(c->db, err);
     if (st == EMAC_OK) {
         st = act(c, req, &w, err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, err);
     }
     os_mutex_unlock(&c->lock);
     if (st == EMAC_OK)

@@ -142,10 +142,7 @@ static enum emac_status deal_make(struct coordinator *c, struct deal *d, bool *f
     d->created_ms = wall_ms(c);
     EMAC_TRY(st, db_begin(c->db, err));
     st = deal_write(c, d, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st == EMAC_OK)
         deals_changed(c);
 out:
@@ -348,10 +345,7 @@ static enum emac_status cancel(struct coordinator *c, const struct deal *d, stru
     else
         st = db_exec(c->db, err, "UPDATE deals SET last_epoch = ? WHERE id = ? AND last_epoch > ?",
                      "iti", (int64_t)epoch, d->id, (int64_t)epoch);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st == EMAC_OK)
         deals_changed(c);
 out:

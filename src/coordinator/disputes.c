@@ -82,10 +82,7 @@ static enum emac_status sides_punish(struct coordinator *c, const struct cdisput
 /* Commit what `st` says of the transaction; the table is read again whatever it is. */
 static enum emac_status finish(struct coordinator *c, enum emac_status st, struct emac_err *err)
 {
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     c->disputes->dirty = true;
     verify_after(c);
     return st;

@@ -75,10 +75,7 @@ static enum emac_status answer_take(struct coordinator *c, struct cdispute *x, u
         deadline = x->deadline_at;
     EMAC_TRY(st, db_begin(c->db, err));
     st = dispute_row_answer(c, x, side, d->answer.kind, d->object, d->signature, deadline, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st != EMAC_OK)
         return st;
     x->d = next;

@@ -194,10 +194,7 @@ static bool lease_end(struct coordinator *c, struct lease *l, const char *state)
         st = lease_close_row(c, l->id, state, &err);
         if (st == EMAC_OK)
             st = job_figures_write(c, j, &f, &err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, &err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, &err);
     }
     if (st != EMAC_OK) {
         LOG_W("coordinator", "cannot end lease '%s', will retry: %s", l->id, err.text);

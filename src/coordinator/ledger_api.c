@@ -72,10 +72,7 @@ enum emac_status faucet_post(void *ctx, const struct http_request *req, struct h
     st = money_faucet(c, did, &given, err);
     if (st == EMAC_OK)
         st = ledger_balance(c->db, account, &balance, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st == EMAC_OK)
         st = api_reply(res, 200,
                        json_pack("{s:b, s:o}", "given", given, "balance_units", api_units(balance)),

@@ -244,10 +244,7 @@ static void roll_back(struct coordinator *c, struct cjob *j, const struct suspec
     enum emac_status st = db_begin(c->db, &err);
     if (st == EMAC_OK) {
         st = roll_back_rows(c, j, s, count, &err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, &err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, &err);
     }
     if (st != EMAC_OK) {
         LOG_W("coordinator", "cannot roll back '%s', will retry: %s", j->id, err.text);

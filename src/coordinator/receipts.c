@@ -513,10 +513,7 @@ static enum emac_status contradiction(struct coordinator *c, struct delivery *d,
     snprintf(why, sizeof(why), "it signed two different results of task '%s'", task);
     EMAC_TRY(st, db_begin(c->db, err));
     st = verify_quarantine(c, d->did, why, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     verify_after(c);
     *a = (struct answer){0};
     emac_strcpy(a->reason, sizeof(a->reason), why);

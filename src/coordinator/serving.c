@@ -259,10 +259,7 @@ void serving_settle(struct coordinator *c, struct serving_meter *m, struct servi
     enum emac_status st = db_begin(c->db, &err);
     if (st == EMAC_OK) {
         st = close_tx(c, m, made, &err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, &err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, &err);
     }
     if (st != EMAC_OK)
         LOG_W("serving",
@@ -308,10 +305,7 @@ enum emac_status serving_recover(struct coordinator *c, struct emac_err *err)
             break;
         count++;
     }
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     if (st == EMAC_OK && count > 0)
         LOG_I("serving", "%u answers were cut off by the end before; their price went back", count);
 out:

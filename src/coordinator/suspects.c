@@ -74,10 +74,7 @@ static enum emac_status call_into_question(struct coordinator *c, struct cjob *j
     enum emac_status st;
     EMAC_TRY(st, db_begin(c->db, err));
     st = dispute(c, j, t, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     EMAC_TRY(st, st);
     doubt_note(j, &t->cid, n, fault);
     job_log(c, j->id, LOG_WARN,
@@ -132,10 +129,7 @@ enum emac_status suspect_expel(struct coordinator *c, const char *maker, const c
     snprintf(why, sizeof(why), "its delta is refused: %s", fault);
     EMAC_TRY(st, db_begin(c->db, err));
     st = verify_quarantine(c, maker, why, err);
-    if (st == EMAC_OK)
-        st = db_commit(c->db, err);
-    else
-        db_rollback(c->db);
+    st = db_end(c->db, st, err);
     verify_after(c);
 out:
     return st;

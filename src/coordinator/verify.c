@@ -355,10 +355,7 @@ static bool votes_suffice(struct coordinator *c, struct cjob *j, struct ctask *t
         st = ctask_update(c, j, t, &err);
         if (st == EMAC_OK)
             st = job_figures_write(c, j, &f, &err);
-        if (st == EMAC_OK)
-            st = db_commit(c->db, &err);
-        else
-            db_rollback(c->db);
+        st = db_end(c->db, st, &err);
     }
     if (st != EMAC_OK) {
         t->need = need;

@@ -59,6 +59,9 @@ enum emac_status db_commit(struct db *db, struct emac_err *err); /* on failure r
 enum emac_status db_commit_soon(struct db *db, struct emac_err *err);
 void db_sync(struct db *db); /* needs no lock and no transaction, and should hold none */
 void db_rollback(struct db *db);
+/* The end of a transaction whose work came to `st`: committed when that is OK, rolled back when
+ * not. What it comes to. */
+enum emac_status db_end(struct db *db, enum emac_status st, struct emac_err *err);
 bool db_in_transaction(const struct db *db); /* of the calling thread */
 
 /* Values by type letter: i int64_t (cast literals), d double, t const char * (NULL is SQL NULL),

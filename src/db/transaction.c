@@ -138,6 +138,14 @@ void db_rollback(struct db *db)
     transaction_end(db);
 }
 
+enum emac_status db_end(struct db *db, enum emac_status st, struct emac_err *err)
+{
+    if (st == EMAC_OK)
+        return db_commit(db, err);
+    db_rollback(db);
+    return st;
+}
+
 /* ---- migrations ---- */
 
 static void digest_text(const char *sql, char out[2 * SHA256_BYTES + 1])
