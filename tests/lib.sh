@@ -101,6 +101,10 @@ bg() {
     BG_PIDS="$BG_PIDS $BG"
 }
 
+# until_step N: wait until the job $id has made N steps (or for 90 s).
+step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
+until_step() { for _ in $(seq 1 900); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
+
 # The demo's corpus: the King James Bible of Debian's bible-kjv, one text.
 corpus() { bible 'gen1:1-rev22:21' >"$1"; }
 

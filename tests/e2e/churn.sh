@@ -9,8 +9,6 @@ up "$WORK/net" 2 --no-restart
 "$EMAC" wallet faucet >/dev/null 2>&1
 "$EMAC" job submit "$WORK/job.yaml" --json >"$WORK/submit"
 id=$(tail -n 1 "$WORK/submit" | jq -r .id)
-step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
-until_step() { for _ in $(seq 1 600); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
 until_step 10
 bg "$EMAC" node --dir "$WORK/n3" --name third >/dev/null 2>"$WORK/n3.log"
 until_step 20

@@ -46,8 +46,6 @@ up "$WORK/net" 3 --no-restart
 "$EMAC" wallet faucet >/dev/null 2>&1
 "$EMAC" job submit "$WORK/churn.yaml" --json >"$WORK/submit"
 id=$(tail -n 1 "$WORK/submit" | jq -r .id)
-step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
-until_step() { for _ in $(seq 1 600); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
 until_step 6
 bg "$EMAC" node --dir "$WORK/n4" --name fourth >/dev/null 2>"$WORK/n4.log"
 kill -9 "$(cat "$WORK/net/node-1/pid")"

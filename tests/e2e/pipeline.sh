@@ -53,8 +53,6 @@ for replicas in 1 2; do
     "$EMAC" wallet faucet >/dev/null 2>&1
     "$EMAC" job submit "$WORK/k.yaml" --json >"$WORK/submit"
     id=$(tail -n 1 "$WORK/submit" | jq -r .id)
-    step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
-    until_step() { for _ in $(seq 1 900); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
     until_step 8
     kill -9 "$(cat "$WORK/kill$replicas/node-1/pid")"
     bg "$EMAC" node --dir "$WORK/new$replicas" --name new >/dev/null 2>"$WORK/new$replicas.log"
