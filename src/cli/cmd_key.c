@@ -8,7 +8,7 @@
 #include "ledger/ledger.h"
 
 #define TOKEN_BYTES   32
-#define TOKEN_PREFIX  "emac-" /* coordinator/serving.h */
+#define TOKEN_PREFIX  "emac-" /* coordinator/serving/serving.h */
 #define LIMIT_DEFAULT "10"
 
 struct key_args {

@@ -28,7 +28,7 @@
  *     final parameters lie in the depot. Then held money is settled and the rest
  *     of the escrow goes back to the user.
  *  7  A quarantined rig gets 403 from then on; its unsettled receipts are void (of a
- *     merely faulty one those that nobody confirmed: STAND-5 of coordinator/trust.h),
+ *     merely faulty one those that nobody confirmed: STAND-5 of coordinator/checks/trust.h),
  *     that money returned, results that only it supports are open.
  *  8  A signed request made before the start of this process is refused once the
  *     database is older than the process: the cache of used nonces starts empty.

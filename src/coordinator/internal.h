@@ -9,7 +9,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "coordinator/api.h"
-#include "coordinator/money.h"
+#include "coordinator/money/money.h"
 #include "coordinator/state.h"
 
 /* ---- migrations.c ---- */

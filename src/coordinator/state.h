@@ -6,7 +6,7 @@
 #define EMAC_COORDINATOR_STATE_H
 
 #include "coordinator/coordinator.h"
-#include "coordinator/drawn.h"
+#include "coordinator/checks/drawn.h"
 #include "coordinator/map.h"
 #include "db/db.h"
 #include "exchange/exchange.h"

@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "coordinator/serve.h"
+#include "coordinator/serving/serve.h"
 
 #define GATEWAY_ID_MAX 40
 

@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#include "coordinator/serve.h"
+#include "coordinator/serving/serve.h"
 
 #define GATEWAY_TOP_K_MAX 1000000
 #define GATEWAY_TOP_P_MIN                                                                          \

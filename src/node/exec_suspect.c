@@ -1,6 +1,6 @@
 /* Which input made a task fail? Rigs are not trusted, so what one made may be no number, or a delta
  * that no honest steps lead to; whoever takes it says so, and its maker's work is done again
- * (coordinator/suspects.c). */
+ * (coordinator/jobs/suspects.c). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -177,7 +177,7 @@ static enum emac_status lease(struct sim *s, struct sim_task *t, uint32_t rig)
     return EMAC_OK;
 }
 
-/* As coordinator/leases.c has it. */
+/* As coordinator/rigs/leases.c has it. */
 static void begin_next(struct sim *s, struct sim_rig *r)
 {
     struct sim_lease *l = r->lease[0];

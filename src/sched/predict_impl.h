@@ -117,7 +117,7 @@ enum emac_status sim_recall(struct sim *s, struct sim_lease *l);
 /* The state is at the next round. */
 enum emac_status sim_turned(struct sim *s);
 
-/* ---- predict_place.c: coordinator/grant.c's way of placing ---- */
+/* ---- predict_place.c: coordinator/rigs/grant.c's way of placing ---- */
 uint64_t sim_ms(const struct sim *s);
 uint64_t sim_fetch_bytes(struct sim *s, const struct sim_task *t, uint32_t rig);
 /* Add up what waits, before tasks are looked at. */

@@ -1,4 +1,4 @@
-/* Which task a simulated rig gets: the facts of coordinator/grant.c, the judgement of
+/* Which task a simulated rig gets: the facts of coordinator/rigs/grant.c, the judgement of
  * sched/place.h. */
 #include <string.h>
 

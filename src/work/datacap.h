@@ -1,6 +1,6 @@
 /* Data of value: whose bytes count more in the storage reward, and why. Pure
  * rules; the book of who has what is ledger/allowance.h, the rows between the
- * two coordinator/datacap_book.h, for people docs/datacap.md.
+ * two coordinator/storage/datacap_book.h, for people docs/datacap.md.
  *
  * A vote is a dag-cbor map, signed by a notary's ed25519 key (the signature goes beside it):
  *   {application: text, approve: bool, bytes: n, client: did, issued: ms, kind: "grant" |

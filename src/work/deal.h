@@ -1,7 +1,7 @@
 /* Storage deals: a client pays rigs to keep what is below a CID, in so many
  * replicas for so many epochs, and each rig proves in every epoch that it has it.
  * Pure: terms, money as numbers, states, challenges, proofs. The rows and
- * postings are coordinator/deals.h's.
+ * postings are coordinator/storage/deals.h's.
  *
  * What is kept is the CAR of the CID (store/car.h) as a piece (codec/commp.h).
  * Time is cut into epochs of one length, numbered from 1. A deal that is made in

@@ -1,6 +1,6 @@
 /* A dispute: two rigs signed different results of one task; who is wrong? A
  * state machine without clock, network or device, so that it can be replayed
- * from the answers that were taken (coordinator/disputes.h keeps them).
+ * from the answers that were taken (coordinator/checks/disputes.h keeps them).
  *
  * How it goes:
  *   commit  each side runs the task again and signs the root of its trace (work/trace.h), with

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "coordinator/datacap_book.h"
+#include "coordinator/storage/datacap_book.h"
 #include "coordinator/internal.h"
 
 #define OK(call) assert_int_equal(call, EMAC_OK)

@@ -2,7 +2,7 @@
  * to CHECK-3, DRAW-1 to DRAW-3). */
 #include "harness.h"
 
-#include "coordinator/checks.h"
+#include "coordinator/checks/checks.h"
 
 /* ---- helpers ---- */
 

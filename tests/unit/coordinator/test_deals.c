@@ -1,11 +1,11 @@
 /* Storage deals against a real coordinator: what is paid, to whom, when, and what is lost. Rigs are
  * scripts; epochs end when the test moves the coordinator's clock. Cites DEAL-n of
- * coordinator/deals.h. */
+ * coordinator/storage/deals.h. */
 #include "harness.h"
 
 #include <stdatomic.h>
 
-#include "coordinator/deals.h"
+#include "coordinator/storage/deals.h"
 #include "store/car.h"
 
 #define EPOCH_MS (UINT64_C(3600) * 1000)

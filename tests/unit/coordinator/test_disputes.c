@@ -2,7 +2,7 @@
  * refused (DISP-1 to 3). The traces are made up; so is the judge, who knows the right one. */
 #include "harness.h"
 
-#include "coordinator/disputes.h"
+#include "coordinator/checks/disputes.h"
 
 #define OPERATORS 5
 #define LEAVES    (OPERATORS + 1) /* a gradient has one output */

@@ -3,7 +3,7 @@
 #include "harness.h"
 
 #include "coordinator/internal.h"
-#include "coordinator/serving.h"
+#include "coordinator/serving/serving.h"
 #include "gateway/gateway.h"
 #include "ledger/ledger.h"
 #include "work/licence.h"

@@ -1,7 +1,7 @@
 /* Tickets of serve.h: from clients through the gateway to rigs by script and back. */
 #include "harness.h"
 
-#include "coordinator/serve.h"
+#include "coordinator/serving/serve.h"
 #include "gateway/gateway.h"
 
 /* A network with one trained model; the job's name is "small". */

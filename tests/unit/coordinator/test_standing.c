@@ -1,7 +1,7 @@
 /* What rigs have at stake, and how they lose it (STAND-1 to STAND-5). */
 #include "harness.h"
 
-#include "coordinator/bonds.h"
+#include "coordinator/money/bonds.h"
 
 /* ---- helpers ---- */
 

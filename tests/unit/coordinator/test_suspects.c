@@ -2,7 +2,7 @@
  * accuser not heard; and a job whose honest results are of no use ends. */
 #include "harness.h"
 
-#include "coordinator/suspects.h"
+#include "coordinator/jobs/suspects.h"
 
 static bool state_is(struct net *n, const struct rigbot *r, const char *state)
 {

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "compute/device.h"
-#include "coordinator/serve.h"
+#include "coordinator/serving/serve.h"
 #include "db/db.h"
 #include "gateway/gateway.h"
 #include "http/client.h"

@@ -1,0 +1,60 @@
+/* Checks by lot: what sched/trust.h and sched/draw.h say, done (checks.c, draws.c, draws_api.c).
+ *
+ * A result of a kind that is not made by copies anyway is accepted; then its lot is drawn, from its
+ * receipt and the secret of the epoch. If it is to be checked the rig that the lot names has the
+ * first word; one that does not come within CHECK_PATIENCE_MS of being free is passed over. Of
+ * checks that agreed, the lot plants one in 25 with a third rig: a task whose answer is known,
+ * in a lease like any other.
+ *
+ * CHECK-1  Lot, share and worker are in the row of the task in the transaction that accepts it.
+ * CHECK-2  A rig with an open lease of a task is not leased a task that names the outputs which
+ *          others gave for it: replicas learn nothing of each other before they have answered.
+ * CHECK-3  A share above the job's own is paid out of what the escrow leaves beyond the work that
+ *          is still to be done, with half as much again and half of the whole; else the job's own
+ *          holds. */
+#ifndef EMAC_COORDINATOR_CHECKS_H
+#define EMAC_COORDINATOR_CHECKS_H
+
+#include "coordinator/checks/trust.h"
+
+#define CHECK_PATIENCE_MS 1000
+#define CHECK_BUSY_MAX_MS 15000 /* longer it is not waited for a rig that is busy */
+#define CHECK_SLOW_TIMES                                                                           \
+    4 /* rigs that would take so many times the fastest one's are no choice                        \
+       */
+
+/* In tx, `t` was accepted for the receipt of this CID by rig `did`: draw. */
+void checks_draw(struct coordinator *c, struct cjob *j, struct ctask *t, const char *did,
+                 const struct cid *receipt);
+/* In tx: another rig's result of `t`, whose lot was drawn, is the same. */
+enum emac_status checks_agreed(struct coordinator *c, struct cjob *j, struct ctask *t,
+                               const char *did, struct emac_err *err);
+/* In tx: the rig lost a dispute, or is faulty. */
+enum emac_status checks_lost(struct coordinator *c, const char *did, struct emac_err *err);
+/* May `n` have the check of `t` now? Else *wake_ms says when to ask again. Chooses where nobody is
+ * chosen, or who was is gone or late. Tasks without a lot: anybody may. */
+bool checks_may(struct coordinator *c, struct cjob *j, struct ctask *t, const struct node *n,
+                uint64_t now, uint64_t *wake_ms);
+/* CHECK-2 */
+bool checks_hide(const struct cjob *j, const struct ctask *t, const struct node *n);
+
+extern const char DRAWS_SCHEMA[];
+
+/* ---- draws.c: the secrets, and what is known of rigs ---- */
+/* The chain of secrets: read, or begun. */
+enum emac_status draws_start(struct coordinator *c, struct emac_err *err);
+uint32_t draws_epoch(struct coordinator *c);
+const uint8_t *draws_secret(struct coordinator *c, uint32_t epoch);
+/* The seed of a task that was drawn, from its row. */
+enum emac_status draws_seed(struct coordinator *c, const struct cjob *j, struct ctask *t,
+                            struct emac_err *err);
+/* Rows of rigs, devices and drivers into memory. */
+enum emac_status trust_rows_read(struct coordinator *c, struct emac_err *err);
+/* Of this kind of device or driver; NULL: nothing is known, or it has no name. */
+struct trust *trust_kind(struct coordinator *c, const char *what, const char *name);
+/* in tx: a comparison of the rig came out; memory moves with it */
+enum emac_status trust_note(struct coordinator *c, struct node *n, bool good, struct emac_err *err);
+
+http_handler draws_get, draws_epoch_get;
+
+#endif
