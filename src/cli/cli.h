@@ -30,6 +30,7 @@
     X(sweep, "try several recipes of a job, stop the worse early")                                 \
     X(data, "add, get and import files and data sets")                                             \
     X(model, "export a trained model for other tools")                                             \
+    X(tokenizer, "make a tokenizer, and see what one does")                                        \
     X(generate, "let a model continue a text")                                                     \
     X(classify, "let a model sort records into classes")                                           \
     X(node, "run one rig: earn by computing")                                                      \

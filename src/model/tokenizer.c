@@ -188,24 +188,21 @@ static enum emac_status text_check(const struct tokenizer *t, struct emac_slice 
 enum emac_status tokenizer_encode(const struct tokenizer *t, struct emac_slice text,
                                   bool with_special, struct emac_buf *out, struct emac_err *err)
 {
-    struct tok_run r = {.t = t, .out = out, .err = err};
+    struct tok_run r;
     size_t before = out->len;
     enum emac_status st = text_check(t, text, err);
 
     if (st != EMAC_OK)
         return st;
-    for (uint32_t i = 0; i < TOK_STEPS_MAX; i++)
-        emac_buf_init(&r.scratch[i], text.len * TOK_GROWTH_MAX + TOK_GROWTH_SPARE);
-    emac_buf_init(&r.word, text.len * TOK_GROWTH_MAX * 2 + TOK_GROWTH_SPARE);
+    tok_run_init(&r, t, text.len, err);
+    r.out = out;
     if (with_special)
         EMAC_TRY(st, ids_add(&r, t->before, t->before_count));
     EMAC_TRY(st, text_encode(&r, text, with_special));
     if (with_special)
         st = ids_add(&r, t->after, t->after_count);
 out:
-    for (uint32_t i = 0; i < TOK_STEPS_MAX; i++)
-        emac_buf_release(&r.scratch[i]);
-    tok_word_release(&r);
+    tok_run_release(&r);
     if (st != EMAC_OK && out->len > before) {
         out->len = before;
         out->data[before] = 0;

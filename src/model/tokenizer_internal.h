@@ -183,9 +183,11 @@ struct tokenizer {
     struct tok_span *piece, *first_piece; /* [vocab.count] */
 };
 
-/* One call of tokenizer_encode: what it needs for a while. */
+/* A walk over a text's words: what it needs for a while, and who is given each word. */
 struct tok_run {
     const struct tokenizer *t;
+    enum emac_status (*word_take)(struct tok_run *r, struct emac_slice word);
+    void *ctx;
     struct emac_buf *out;
     struct emac_err *err;
     struct emac_buf scratch[TOK_STEPS_MAX]; /* a text a step of `split` */
@@ -196,11 +198,42 @@ struct tok_run {
     struct emac_buf word;       /* a word with its bytes made visible */
 };
 
-/* Words of a normalised text, each given to tok_word. */
+/* Set up for texts of up to `n` bytes; release whatever came of it. */
+void tok_run_init(struct tok_run *r, const struct tokenizer *t, size_t n, struct emac_err *err);
+void tok_run_release(struct tok_run *r);
+/* Words of a normalised text, each given to word_take. */
 enum emac_status tok_split(struct tok_run *r, struct emac_slice text, bool at_start);
-/* Ids of a word, appended to r->out. */
+/* A word_take: ids of the word, appended to r->out. */
 enum emac_status tok_word(struct tok_run *r, struct emac_slice word);
+/* The same for a tokenizer that cuts_at_meta. */
+enum emac_status tok_word_cut(struct tok_run *r, struct emac_slice word);
 void tok_word_release(struct tok_run *r);
+
+/* -- writing ------------------------------------------------------------------------------------
+ */
+
+/* What a tokenizer.json is made of; the parts are JSON texts, NULL for null. */
+struct tok_parts {
+    const char *normalizer, *pre, *post, *decoder;
+    const char *unk; /* NULL: none */
+    bool fuse_unk, byte_fallback, ignore_merges;
+    const struct tok_vocab *vocab;
+    const int32_t (*merge)[2]; /* [merges], by rank */
+    size_t merges;
+    const int32_t *special; /* [specials]: added tokens, in order */
+    size_t specials;
+};
+enum emac_status tok_json_write(const struct tok_parts *p, struct emac_buf *out,
+                                struct emac_err *err);
+/* A JSON string with its quotes. INVALID for what is no UTF-8. */
+enum emac_status tok_string_write(struct emac_slice text, struct emac_buf *out,
+                                  struct emac_err *err);
+
+#define TOK_GPT2_PATTERN                                                                           \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+/* The pre-tokenizer of a model as JSON: gpt2, llama3, qwen2; digits (StarCoder, SmolLM); bytes
+ * (lines, within which anything may merge). NULL for another name. */
+const char *tok_pre_json(const char *name);
 
 /* -- added tokens -------------------------------------------------------------------------------
  */

@@ -65,12 +65,9 @@ static enum emac_status parts_next(struct parts *p, bool *there, struct part *ou
 
 /* -- steps --------------------------------------------------------------------------------- */
 
-static enum emac_status step_run(struct tok_run *r, uint32_t i, struct emac_slice text,
-                                 bool at_start);
-
 /* Nothing merges across the place before a visible space, so there a word may be cut without a
  * change of its ids; short words are found again, one long one is not. */
-static enum emac_status cut_run(struct tok_run *r, struct emac_slice word)
+enum emac_status tok_word_cut(struct tok_run *r, struct emac_slice word)
 {
     static const uint8_t META[] = {0xe2, 0x96, 0x81};
     size_t start = 0;
@@ -89,6 +86,9 @@ static enum emac_status cut_run(struct tok_run *r, struct emac_slice word)
     }
     return st == EMAC_OK ? tok_word(r, EMAC_SLICE(word.data + start, word.len - start)) : st;
 }
+
+static enum emac_status step_run(struct tok_run *r, uint32_t i, struct emac_slice text,
+                                 bool at_start);
 
 static enum emac_status part_run(struct tok_run *r, uint32_t i, struct emac_slice text,
                                  size_t start, size_t end, bool at_start)
@@ -150,7 +150,7 @@ static enum emac_status step_run(struct tok_run *r, uint32_t i, struct emac_slic
     enum emac_status st;
 
     if (i == steps->count - (r->t->maps_words ? 1 : 0))
-        return r->t->cuts_at_meta ? cut_run(r, text) : tok_word(r, text);
+        return r->word_take(r, text);
     if (steps->step[i].kind == TOK_STEP_SPLIT)
         return split_run(r, i, text, at_start);
     emac_buf_clear(&r->scratch[i]);
@@ -158,6 +158,24 @@ static enum emac_status step_run(struct tok_run *r, uint32_t i, struct emac_slic
     if (st != EMAC_OK || r->scratch[i].len == 0)
         return st;
     return step_run(r, i + 1, emac_buf_slice(&r->scratch[i]), at_start);
+}
+
+void tok_run_init(struct tok_run *r, const struct tokenizer *t, size_t n, struct emac_err *err)
+{
+    size_t max = n * TOK_GROWTH_MAX + TOK_GROWTH_SPARE;
+
+    *r = (struct tok_run){
+        .t = t, .word_take = t->cuts_at_meta ? tok_word_cut : tok_word, .err = err};
+    for (uint32_t i = 0; i < TOK_STEPS_MAX; i++)
+        emac_buf_init(&r->scratch[i], max);
+    emac_buf_init(&r->word, max * 2);
+}
+
+void tok_run_release(struct tok_run *r)
+{
+    for (uint32_t i = 0; i < TOK_STEPS_MAX; i++)
+        emac_buf_release(&r->scratch[i]);
+    tok_word_release(r);
 }
 
 enum emac_status tok_split(struct tok_run *r, struct emac_slice text, bool at_start)

@@ -5,9 +5,6 @@
 #include "base/utf8.h"
 #include "model/tokenizer_read.h"
 
-#define GPT2_PATTERN                                                                               \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
 /* -- steps --------------------------------------------------------------------------------- */
 
 static enum emac_status step_add(struct tok_part *r, enum tok_step_kind kind,
@@ -215,7 +212,7 @@ static enum emac_status byte_level_read(struct tok_part *r, const json_t *o)
     if (tok_flag_get(o, "add_prefix_space", true))
         EMAC_TRY(st, step_add(r, TOK_STEP_LEAD, EMAC_SLICE_STR(" "), &s));
     if (tok_flag_get(o, "use_regex", true))
-        EMAC_TRY(st, split_regex(r, GPT2_PATTERN));
+        EMAC_TRY(st, split_regex(r, TOK_GPT2_PATTERN));
     st = step_plain(r, TOK_STEP_MAP);
 out:
     return st;
