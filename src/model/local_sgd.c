@@ -22,6 +22,7 @@ struct admission {
 struct building {
     struct graph *g;
     const struct local_recipe *r;
+    const struct local_cut *cut;                           /* NULL: all parameters */
     value_id minus_one, feedback, count_inv, lr, momentum; /* of shape [1], where they are used */
     value_id weight, center, coef, total;
     struct admission *admission; /* by parameter */
@@ -48,6 +49,16 @@ bool local_has_momentum(const struct local_recipe *r)
     return r->outer_momentum != 0;
 }
 
+bool local_streams(const struct local_recipe *r)
+{
+    return r->fragments > 1 || r->overlap > 0;
+}
+
+bool local_carries_from_start(const struct local_recipe *r)
+{
+    return local_has_carry(r) && !(local_streams(r) && r->resume == RESUME_OWN);
+}
+
 /* By blocks: INT8 loses a 64th of the largest of 64 numbers at each, at most; of INT4 the worst are
  * 63 numbers at half a step beside one at four steps; TOP tells three quarters of the square of the
  * largest number alone when all are alike. */
@@ -61,7 +72,7 @@ static double pack_loss(enum delta_form form)
 double local_reach(const struct local_recipe *r, const struct optimiser_recipe *steps,
                    uint64_t count)
 {
-    double reach = optimiser_reach(steps, count) * r->inner_steps;
+    double reach = optimiser_reach(steps, count) * ((double)r->inner_steps + r->overlap);
     if (r->max_norm > 0)
         return r->max_norm;
     double stays = r->resume == RESUME_OWN ? 1.0 : r->feedback;
@@ -150,16 +161,45 @@ static void bundles_name(struct building *b, const char *port, size_t n)
     snprintf(b->outer, BUNDLE_MAX, "outer%.10s", stage);
 }
 
-/* Call `each` for every parameter that `init` gives, in its order. */
-static enum emac_status each_parameter(const struct graph *init, struct building *b,
-                                       void (*each)(struct building *b, const char *name,
-                                                    struct shape shape),
-                                       struct emac_err *err)
+static size_t count_of(const struct shape *shape)
+{
+    size_t n = 0;
+    bool ok = shape_count(shape, &n);
+    EMAC_ASSERT(ok);
+    return n;
+}
+
+/* Of `fragments`, that of the middle of a parameter of `n` numbers with `before` numbers of all the
+ * `whole` before it: each is a run of whole parameters, of about equal size. */
+static uint32_t fragment_of(uint32_t fragments, uint64_t before, uint64_t n, uint64_t whole)
+{
+    return (uint32_t)(fragments * (2 * before + n) / (2 * whole));
+}
+
+uint64_t local_weights(const struct graph *init)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < graph_output_count(init); i++) {
+        const struct graph_port port = graph_output_at(init, i);
+        size_t n;
+        sum += is_parameter(port.name, &n) ? count_of(&port.shape) : 0;
+    }
+    return sum;
+}
+
+typedef void each_fn(struct building *b, const char *name, struct shape shape);
+
+/* Call `each` for every parameter that `init` gives, in its order; with a cut for those of the
+ * fragment, and `other`, unless it is NULL, for the rest. */
+static enum emac_status each_parameter(const struct graph *init, struct building *b, each_fn *each,
+                                       each_fn *other, struct emac_err *err)
 {
     uint32_t count = graph_output_count(init);
+    uint64_t whole = local_weights(init), before = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct model_param p;
         struct graph_port port = graph_output_at(init, i);
+        each_fn *call = each;
         size_t n;
         if (!is_parameter(port.name, &n))
             continue;
@@ -171,29 +211,56 @@ static enum emac_status each_parameter(const struct graph *init, struct building
         bundles_name(b, port.name, n);
         bool fits = emac_strcpy(p.name, sizeof p.name, port.name + n + 1);
         EMAC_ASSERT(fits);
-        each(b, p.name, port.shape); /* which may add outputs to `init`, and so move port.name */
+        n = count_of(&port.shape);
+        if (b->cut != NULL && fragment_of(b->cut->fragments, before, n, whole) != b->cut->at)
+            call = other;
+        before += n;
+        if (call != NULL)
+            call(b, p.name, port.shape); /* it may add outputs to `init`, and so move port.name */
     }
     return EMAC_OK;
 }
 
-uint64_t local_weights(const struct graph *init)
+/* The largest parameter's numbers, and whether each of so many fragments has one. */
+static bool all_have_some(const struct graph *init, uint32_t fragments, uint64_t *largest)
 {
-    uint64_t sum = 0;
+    uint64_t whole = local_weights(init), before = 0;
+    uint32_t next = 0;
+    *largest = 0;
     for (uint32_t i = 0; i < graph_output_count(init); i++) {
         const struct graph_port port = graph_output_at(init, i);
-        size_t n, count = 0;
-        bool ok = shape_count(&port.shape, &count);
-        EMAC_ASSERT(ok);
-        sum += is_parameter(port.name, &n) ? count : 0;
+        size_t n;
+        if (!is_parameter(port.name, &n))
+            continue;
+        n = count_of(&port.shape);
+        next += fragment_of(fragments, before, n, whole) == next;
+        *largest = n > *largest ? n : *largest;
+        before += n;
     }
-    return sum;
+    return next == fragments;
+}
+
+enum emac_status local_fragments_check(const struct graph *init, const struct local_recipe *r,
+                                       struct emac_err *err)
+{
+    uint64_t largest;
+    uint32_t most = r->fragments;
+    if (r->fragments <= 1 || all_have_some(init, r->fragments, &largest))
+        return EMAC_OK;
+    while (most > 1 && (r->inner_steps % most != 0 || !all_have_some(init, most, &largest)))
+        most--;
+    return emac_fail(err, EMAC_INVALID,
+                     "spread.fragments %u leave one without a parameter: of the model's %llu "
+                     "weights %llu lie in one tensor; take %u",
+                     r->fragments, (unsigned long long)local_weights(init),
+                     (unsigned long long)largest, most);
 }
 
 /* ---- the initial state ---- */
 
 static void zeros(struct building *b, const char *name, struct shape shape)
 {
-    if (local_has_carry(b->r))
+    if (local_carries_from_start(b->r))
         output(b->g, b->carry, name, model_fill(b->g, shape, 0.0f));
     if (local_has_momentum(b->r))
         output(b->g, b->outer, name, model_fill(b->g, shape, 0.0f));
@@ -203,7 +270,7 @@ enum emac_status local_init_extend(struct graph *init, const struct local_recipe
                                    struct emac_err *err)
 {
     struct building b = {.g = init, .r = r};
-    enum emac_status st = each_parameter(init, &b, zeros, err);
+    enum emac_status st = each_parameter(init, &b, zeros, NULL, err);
     return st == EMAC_OK ? graph_status(init, err) : st;
 }
 
@@ -223,14 +290,55 @@ enum emac_status local_begin_graph(const struct graph *init, const struct local_
         return EMAC_OK;
     struct building b = {.g = graph_new(), .r = r};
     b.minus_one = number(b.g, -1.0);
-    enum emac_status st = each_parameter(init, &b, resumed, err);
+    enum emac_status st = each_parameter(init, &b, resumed, NULL, err);
+    return model_graph_end(b.g, st, out, err);
+}
+
+/* A value of the task that goes on as it is. */
+static void pass(struct building *b, const char *bundle, const char *name, struct shape shape)
+{
+    output(b->g, bundle, name, input(b->g, bundle, name, shape));
+}
+
+static void passed(struct building *b, const char *name, struct shape shape)
+{
+    pass(b, b->params, name, shape);
+}
+
+static void merged(struct building *b, const char *name, struct shape shape)
+{
+    value_id own = input(b->g, b->params, name, shape), v = input(b->g, b->start, name, shape);
+    if (b->r->overlap > 0)
+        v = op2(b->g, OP_ADD, v, minus(b, own, input(b->g, "at", name, shape)));
+    if (local_has_carry(b->r) && b->r->resume == RESUME_OWN)
+        v = minus(b, v, input(b->g, b->carry, name, shape));
+    output(b->g, b->params, name, v);
+}
+
+enum emac_status local_merge_graph(const struct graph *init, const struct local_recipe *r,
+                                   const struct local_cut *cut, struct graph **out,
+                                   struct emac_err *err)
+{
+    struct building b = {.g = graph_new(), .r = r, .cut = cut};
+    b.minus_one = number(b.g, -1.0);
+    enum emac_status st = each_parameter(init, &b, merged, passed, err);
+    return model_graph_end(b.g, st, out, err);
+}
+
+enum emac_status local_pass_graph(const struct graph *init, struct graph **out,
+                                  struct emac_err *err)
+{
+    struct building b = {.g = graph_new()};
+    enum emac_status st = each_parameter(init, &b, passed, NULL, err);
     return model_graph_end(b.g, st, out, err);
 }
 
 static void delta(struct building *b, const char *name, struct shape shape)
 {
     value_id start = input(b->g, b->start, name, shape), sent;
-    value_id way = minus(b, start, input(b->g, b->params, name, shape));
+    value_id own = input(b->g, b->params, name, shape), way = minus(b, start, own);
+    if (b->cut != NULL)
+        output(b->g, b->params, name, own);
     if (!local_has_carry(b->r)) {
         output(b->g, "delta", name, way);
         return;
@@ -242,6 +350,14 @@ static void delta(struct building *b, const char *name, struct shape shape)
     sent = pack(b, way);
     output(b->g, "delta", name, sent);
     output(b->g, b->carry, name, minus(b, way, unpack(b, sent, &shape)));
+}
+
+/* Of a fragment whose turn it is not. */
+static void untold(struct building *b, const char *name, struct shape shape)
+{
+    passed(b, name, shape);
+    if (local_carries_from_start(b->r))
+        pass(b, b->carry, name, shape);
 }
 
 /* Of each metric of an optimiser step: "<to><metric>" = "<from><metric>" * scale. */
@@ -261,14 +377,14 @@ static void metrics(struct graph *g, const struct graph *step, const char *from,
 }
 
 enum emac_status local_delta_graph(const struct graph *init, const struct graph *step,
-                                   const struct local_recipe *r, struct graph **out,
-                                   struct emac_err *err)
+                                   const struct local_recipe *r, const struct local_cut *cut,
+                                   struct graph **out, struct emac_err *err)
 {
-    struct building b = {.g = graph_new(), .r = r};
+    struct building b = {.g = graph_new(), .r = r, .cut = cut};
     b.minus_one = number(b.g, -1.0);
     if (local_has_carry(r) && r->resume == RESUME_COMMON)
         b.feedback = number(b.g, r->feedback);
-    enum emac_status st = each_parameter(init, &b, delta, err);
+    enum emac_status st = each_parameter(init, &b, delta, untold, err);
     if (step != NULL)
         metrics(b.g, step, "total/", "delta/metrics.",
                 graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
@@ -280,10 +396,8 @@ enum emac_status local_delta_graph(const struct graph *init, const struct graph 
 static void decoded(struct building *b, const char *name, struct shape shape)
 {
     char text[GRAPH_NAME_MAX];
-    size_t n = 0;
+    size_t n = count_of(&shape);
     struct pack p = pack_of(b->r);
-    bool ok = shape_count(&shape, &n);
-    EMAC_ASSERT(ok);
     snprintf(text, sizeof text, "part/%s", name);
     value_id q =
         graph_input(b->g, text, DTYPE_U8, SHAPE2(pack_blocks(&p, n), pack_block_bytes(&p)));
@@ -291,14 +405,14 @@ static void decoded(struct building *b, const char *name, struct shape shape)
 }
 
 enum emac_status local_decode_graph(const struct graph *init, const struct graph *step,
-                                    const struct local_recipe *r, struct graph **out,
-                                    struct emac_err *err)
+                                    const struct local_recipe *r, const struct local_cut *cut,
+                                    struct graph **out, struct emac_err *err)
 {
     *out = NULL;
     if (r->delta == DELTA_F32)
         return EMAC_OK;
-    struct building b = {.g = graph_new(), .r = r};
-    enum emac_status st = each_parameter(init, &b, decoded, err);
+    struct building b = {.g = graph_new(), .r = r, .cut = cut};
+    enum emac_status st = each_parameter(init, &b, decoded, NULL, err);
     metrics(b.g, step, "part/metrics.", "sum/metrics.", VALUE_NONE);
     return model_graph_end(b.g, st, out, err);
 }
@@ -355,10 +469,10 @@ enum emac_status local_admit_graph(const struct graph *init, const struct graph 
     if (local_has_momentum(r))
         b.center = number(b.g, 1.0 - r->outer_momentum);
     EMAC_TRY(st, emac_alloc(&b.admission, graph_output_count(init), sizeof *b.admission, err));
-    EMAC_TRY(st, each_parameter(init, &b, admission_note, err));
+    EMAC_TRY(st, each_parameter(init, &b, admission_note, NULL, err));
     b.coef = op2(b.g, OP_CLIP_COEF, b.total, number(b.g, r->max_norm));
     b.count = 0;
-    EMAC_TRY(st, each_parameter(init, &b, admitted, err));
+    EMAC_TRY(st, each_parameter(init, &b, admitted, NULL, err));
     admitted_metrics(&b, step);
 out:
     free(b.admission);
@@ -381,17 +495,25 @@ static void outer(struct building *b, const char *name, struct shape shape)
     output(g, b->params, name, minus(b, start, op2(g, OP_SCALE, way, b->lr)));
 }
 
-enum emac_status local_outer_graph(const struct graph *init, const struct graph *step,
-                                   const struct local_recipe *r, struct graph **out,
-                                   struct emac_err *err)
+/* Of a fragment that was not told. */
+static void stayed(struct building *b, const char *name, struct shape shape)
 {
-    struct building b = {.g = graph_new(), .r = r};
+    passed(b, name, shape);
+    if (local_has_momentum(b->r))
+        pass(b, b->outer, name, shape);
+}
+
+enum emac_status local_outer_graph(const struct graph *init, const struct graph *step,
+                                   const struct local_recipe *r, const struct local_cut *cut,
+                                   struct graph **out, struct emac_err *err)
+{
+    struct building b = {.g = graph_new(), .r = r, .cut = cut};
     b.minus_one = number(b.g, -1.0);
     b.count_inv = number(b.g, 1.0 / (double)r->replicas);
     b.lr = number(b.g, r->outer_lr);
     if (local_has_momentum(r))
         b.momentum = number(b.g, r->outer_momentum);
-    enum emac_status st = each_parameter(init, &b, outer, err);
+    enum emac_status st = each_parameter(init, &b, outer, stayed, err);
     metrics(b.g, step, "sum/metrics.", "metrics/", b.count_inv);
     return model_graph_end(b.g, st, out, err);
 }

@@ -83,6 +83,10 @@ static bool local_near(const struct job *job, uint32_t rigs, uint32_t i, struct 
     if (!already || out->local.delta != before)
         spread_usual(out);
     out->pipeline.form = job->pipeline.form;
+    if (already) { /* as the hint, which does not name them, leaves them */
+        out->local.fragments = job->local.fragments;
+        out->local.overlap = job->local.overlap;
+    }
     return out->local.replicas > 1 && out->local.delta >= before &&
            out->local.inner_steps <= job->optimiser.steps;
 }

@@ -153,6 +153,7 @@ bool job_set_stages(struct job *job, uint32_t stages)
         job->spread = replicas ? SPREAD_HYBRID : SPREAD_PIPELINE;
         job->pipeline.form = STAGE_F32;
         job->pipeline.replicas = replicas ? 0 : 1;
+        job->local.fragments = job->local.overlap = 0;
     }
     job->pipeline.stages = stages;
     return true;

@@ -69,6 +69,7 @@ enum {
 #define SCHEDULE(set)  .when = {AT(optimiser.schedule), (set)}
 
 #define LOCAL      .when = {AT(spread), 1 << SPREAD_LOCAL | 1 << SPREAD_HYBRID}
+#define WHOLE      .when = {AT(spread), 1 << SPREAD_LOCAL}
 #define FEDERATED  .when = {AT(spread), 1 << SPREAD_FEDERATED}
 #define DELTA(set) .when = {AT(local.delta), (set)}
 #define DENSE      (1 << DELTA_F32 | 1 << DELTA_INT8 | 1 << DELTA_INT4)
@@ -212,6 +213,10 @@ const struct job_field JOB_FIELDS[] = {
     {"spread", "resume", FIELD_CHOICE, NEED_DEFAULT, AT(local.resume), CHOICE(RESUME_WORDS),
      DELTA(1 << DELTA_INT8 | 1 << DELTA_INT4 | 1 << DELTA_TOPK), .joined = true},
     {"spread", "max_norm", FIELD_F64, NEED_DEFAULT, AT(local.max_norm), 0, 1e6, 0, LOCAL,
+     .joined = true},
+    {"spread", "fragments", FIELD_U32, NEED_DEFAULT, AT(local.fragments), 1, LOCAL_FRAGMENTS_MAX, 1,
+     WHOLE, .joined = true},
+    {"spread", "overlap", FIELD_U32, NEED_DEFAULT, AT(local.overlap), 0, JOB_STEPS_MAX, 0, WHOLE,
      .joined = true},
     {"spread", "shards", FIELD_CID, NEED_MUST, AT(shards), FEDERATED},
     {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX,
@@ -595,6 +600,24 @@ static enum emac_status hybrid_check(const struct job *job, struct emac_err *err
     return st == EMAC_OK ? meets_check(job, "eval_every", job->eval_every, err) : st;
 }
 
+/* Fragments come at equal distances, and each is merged before the next is told. */
+static enum emac_status stream_check(const struct job *job, struct emac_err *err)
+{
+    const struct local_recipe *r = &job->local;
+    uint32_t each = r->inner_steps / r->fragments, less = each * r->fragments;
+    if (r->inner_steps % r->fragments != 0)
+        return emac_fail(err, EMAC_INVALID,
+                         "spread.inner_steps %u must be a multiple of spread.fragments %u, which "
+                         "are told at equal distances: take %u inner_steps",
+                         r->inner_steps, r->fragments, less == 0 ? r->fragments : less);
+    if (r->overlap >= each)
+        return emac_fail(err, EMAC_INVALID,
+                         "spread.overlap %u must be less than the %u steps from one fragment to "
+                         "the next (inner_steps %u / fragments %u): take %u, or fewer fragments",
+                         r->overlap, each, r->inner_steps, r->fragments, each - 1);
+    return EMAC_OK;
+}
+
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
 {
     const struct optimiser_recipe *r = &job->optimiser;
@@ -619,7 +642,9 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     if ((job->spread == SPREAD_LOCAL || job->spread == SPREAD_HYBRID) &&
         job->micro_batches % job->local.replicas != 0)
         return replicas_misfit(job, err);
-    enum emac_status st = job->spread == SPREAD_HYBRID ? hybrid_check(job, err) : EMAC_OK;
+    enum emac_status st = job->spread == SPREAD_HYBRID  ? hybrid_check(job, err)
+                          : job->spread == SPREAD_LOCAL ? stream_check(job, err)
+                                                        : EMAC_OK;
     if (st != EMAC_OK)
         return st;
     if (job->heldout >= 0.5)

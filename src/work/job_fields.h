@@ -48,7 +48,7 @@ struct job_field {
                     older jobs keep their CIDs */
 };
 
-#define JOB_FIELDS_MAX 96
+#define JOB_FIELDS_MAX 128
 extern const struct job_field JOB_FIELDS[];
 extern const uint32_t JOB_FIELD_COUNT;
 extern const char *const JOB_SECTIONS[]; /* NULL-terminated */

@@ -31,7 +31,7 @@ static enum emac_status delta_add(struct plan_building *b, const struct graph *i
                                   struct emac_err *err)
 {
     struct graph *g = NULL;
-    enum emac_status st = local_delta_graph(init, NULL, &b->p->job.local, &g, err);
+    enum emac_status st = local_delta_graph(init, NULL, &b->p->job.local, NULL, &g, err);
     if (st == EMAC_OK)
         st = plan_program_add(b, TASK_DELTA, s, g, NULL, err);
     graph_free(g);
@@ -44,8 +44,8 @@ static enum emac_status outer_add(struct plan_building *b, const struct graph *i
     const struct job *job = &b->p->job;
     struct graph *decode = NULL, *outer = NULL;
     enum emac_status st;
-    EMAC_TRY(st, local_decode_graph(init, NULL, &job->local, &decode, err));
-    EMAC_TRY(st, local_outer_graph(init, NULL, &job->local, &outer, err));
+    EMAC_TRY(st, local_decode_graph(init, NULL, &job->local, NULL, &decode, err));
+    EMAC_TRY(st, local_outer_graph(init, NULL, &job->local, NULL, &outer, err));
     st = plan_outer_add(b, TASK_OUTER, s, outer, decode, job->local.replicas,
                         local_reach(&job->local, &job->optimiser, weights), err);
 out:

@@ -19,7 +19,7 @@
 
 #include "base/assert.h"
 #include "work/bundle.h"
-#include "work/planner_impl.h"
+#include "work/plan_local.h"
 
 _Static_assert(SHARDS_MAX <= JOB_REPLICAS_MAX, "a shard is a replica");
 _Static_assert(2 * JOB_REPLICAS_MAX + 5 <= PLAN_VALUES_MAX, "the state of all replicas must fit");
@@ -57,9 +57,9 @@ static enum emac_status graphs_make(const struct plan_building *b, struct local_
     EMAC_TRY(st, b->family->graph_train(job, &g->grad, err));
     EMAC_TRY(st, b->family->graph_step(job, &g->step, err));
     EMAC_TRY(st, local_begin_graph(g->init, r, &g->begin, err));
-    EMAC_TRY(st, local_delta_graph(g->init, g->step, r, &g->delta, err));
-    EMAC_TRY(st, local_decode_graph(g->init, g->step, r, &g->decode, err));
-    EMAC_TRY(st, local_outer_graph(g->init, g->step, r, &g->outer, err));
+    EMAC_TRY(st, local_delta_graph(g->init, g->step, r, NULL, &g->delta, err));
+    EMAC_TRY(st, local_decode_graph(g->init, g->step, r, NULL, &g->decode, err));
+    EMAC_TRY(st, local_outer_graph(g->init, g->step, r, NULL, &g->outer, err));
     st = local_init_extend(g->init, r, err);
 out:
     return st;
@@ -76,34 +76,43 @@ static void graphs_free(struct local_graphs *g)
     graph_free(g->outer);
 }
 
+/* Each once: what a task takes may go to its begin and to its end. */
 static void bundle_take(struct plan_bundle *list, uint32_t *count, uint32_t max,
                         const struct plan_bundle *bundle)
 {
+    for (uint32_t i = 0; i < *count; i++) {
+        if (strcmp(list[i].name, bundle->name) != 0)
+            continue;
+        list[i].bytes = bundle->bytes > list[i].bytes ? bundle->bytes : list[i].bytes;
+        return;
+    }
     EMAC_ASSERT(*count < max);
     list[(*count)++] = *bundle;
 }
 
+/* Inputs of a part of the task but `made`, which the task makes itself. */
+static void inputs_take(struct plan_program *row, const struct plan_program *part, const char *made)
+{
+    for (uint32_t i = 0; i < part->input_count; i++)
+        if (strcmp(part->input[i].name, made) != 0)
+            bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &part->input[i]);
+}
+
 /* What a task of steps takes and gives: of the end's graph what the steps do not make, and what
  * begin, gradients and optimiser take beside. */
-static enum emac_status row_bundles(const struct local_graphs *g, struct plan_program *row,
+static enum emac_status row_bundles(const struct local_steps *s, struct plan_program *row,
                                     struct emac_err *err)
 {
     struct plan_program begin = {0}, end = {0}, grad = {0}, step = {0};
     enum emac_status st;
-    if (g->begin != NULL)
-        EMAC_TRY(st, plan_bundles_note(&begin, g->begin, err));
-    EMAC_TRY(st, plan_bundles_note(&end, g->delta, err));
-    EMAC_TRY(st, plan_bundles_note(&grad, g->grad, err));
-    EMAC_TRY(st, plan_bundles_note(&step, g->step, err));
-    for (uint32_t i = 0; i < end.input_count; i++)
-        if (strcmp(end.input[i].name, "total") != 0)
-            bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &end.input[i]);
-    for (uint32_t i = 0; i < begin.input_count; i++)
-        if (strcmp(begin.input[i].name, "params") != 0)
-            bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &begin.input[i]);
-    for (uint32_t i = 0; i < grad.input_count; i++)
-        if (strcmp(grad.input[i].name, "params") != 0)
-            bundle_take(row->input, &row->input_count, TASK_INPUTS_MAX, &grad.input[i]);
+    if (s->begin != NULL)
+        EMAC_TRY(st, plan_bundles_note(&begin, s->begin, err));
+    EMAC_TRY(st, plan_bundles_note(&end, s->end, err));
+    EMAC_TRY(st, plan_bundles_note(&grad, s->grad, err));
+    EMAC_TRY(st, plan_bundles_note(&step, s->step, err));
+    inputs_take(row, &end, "total");
+    inputs_take(row, &begin, "params");
+    inputs_take(row, &grad, "params");
     for (uint32_t i = 0; i < end.output_count; i++)
         bundle_take(row->output, &row->output_count, TASK_OUTPUTS_MAX, &end.output[i]);
     for (uint32_t i = 0; i < step.output_count; i++) {
@@ -113,6 +122,32 @@ static enum emac_status row_bundles(const struct local_graphs *g, struct plan_pr
         bundle_take(row->output, &row->output_count, TASK_OUTPUTS_MAX, &step.output[i]);
     }
     plan_bundles_sort(row->output, row->output_count);
+out:
+    return st;
+}
+
+enum emac_status plan_steps_add(struct plan_building *b, uint32_t part, const struct local_steps *s,
+                                struct emac_err *err)
+{
+    struct program grad = {.kind = PROGRAM_MAP, .has_sampler = true, .sampler = s->sampler},
+                   step = {.kind = PROGRAM_APPLY};
+    struct program steps = {.kind = PROGRAM_STEPS,
+                            .micro_batches = s->micro_batches,
+                            .recipe = b->p->job.optimiser,
+                            .has_begin = s->begin != NULL};
+    struct plan_program row = {.kind = TASK_LOCAL, .part = part};
+    enum emac_status st;
+    row.flops = graph_flops(s->grad) * s->micro_batches + graph_flops(s->step);
+    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->grad, &grad.graph, err));
+    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->step, &step.graph, err));
+    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->end, &steps.graph, err));
+    if (s->begin != NULL)
+        EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->begin, &steps.begin, err));
+    EMAC_TRY(st, plan_program_put(b, &grad, &steps.grad, err));
+    EMAC_TRY(st, plan_program_put(b, &step, &steps.step, err));
+    EMAC_TRY(st, plan_program_put(b, &steps, &row.cid, err));
+    EMAC_TRY(st, row_bundles(s, &row, err));
+    plan_program_take(b, &row);
 out:
     return st;
 }
@@ -132,32 +167,16 @@ static struct sampler replica_sampler(const struct job_plan *p, uint32_t m)
     return s;
 }
 
-/* flops: of one step; the end's pass over the numbers is as nothing beside them. */
 static enum emac_status local_add(struct plan_building *b, const struct local_graphs *g, uint32_t m,
                                   struct emac_err *err)
 {
-    const struct job *job = &b->p->job;
-    struct program grad = {.kind = PROGRAM_MAP, .has_sampler = true},
-                   step = {.kind = PROGRAM_APPLY};
-    struct program steps = {
-        .kind = PROGRAM_STEPS, .micro_batches = replica_batches(b->p), .recipe = job->optimiser};
-    struct plan_program row = {.kind = TASK_LOCAL, .part = m};
-    enum emac_status st;
-    grad.sampler = replica_sampler(b->p, m);
-    row.flops = graph_flops(g->grad) * steps.micro_batches + graph_flops(g->step);
-    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->grad, &grad.graph, err));
-    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->step, &step.graph, err));
-    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->delta, &steps.graph, err));
-    steps.has_begin = g->begin != NULL;
-    if (steps.has_begin)
-        EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, g->begin, &steps.begin, err));
-    EMAC_TRY(st, plan_program_put(b, &grad, &steps.grad, err));
-    EMAC_TRY(st, plan_program_put(b, &step, &steps.step, err));
-    EMAC_TRY(st, plan_program_put(b, &steps, &row.cid, err));
-    EMAC_TRY(st, row_bundles(g, &row, err));
-    plan_program_take(b, &row);
-out:
-    return st;
+    const struct local_steps steps = {.begin = g->begin,
+                                      .grad = g->grad,
+                                      .step = g->step,
+                                      .end = g->delta,
+                                      .sampler = replica_sampler(b->p, m),
+                                      .micro_batches = replica_batches(b->p)};
+    return plan_steps_add(b, m, &steps, err);
 }
 
 enum emac_status plan_outer_add(struct plan_building *b, enum task_kind kind, uint32_t part,
@@ -261,19 +280,39 @@ static void value_name(char out[TASK_NAME_MAX], const char *bundle, uint32_t rep
     EMAC_ASSERT(n > 0 && n < TASK_NAME_MAX);
 }
 
-static const struct cid *value_of(const struct plan_state *st, const char *bundle, uint32_t replica)
+const struct cid *plan_value_of(const struct plan_state *st, const char *bundle, uint32_t replica)
 {
     char name[TASK_NAME_MAX];
     value_name(name, bundle, replica);
     return plan_value(st, name);
 }
 
-static void value_put(struct plan_state *st, const char *bundle, uint32_t replica,
-                      const struct cid *cid)
+void plan_value_put(struct plan_state *st, const char *bundle, uint32_t replica,
+                    const struct cid *cid)
+{
+    char name[TASK_NAME_MAX];
+    struct cid copy = *cid; /* it may lie in the list that changes */
+    value_name(name, bundle, replica);
+    plan_value_set(st, name, &copy);
+}
+
+void plan_value_drop(struct plan_state *st, const char *bundle, uint32_t replica)
 {
     char name[TASK_NAME_MAX];
     value_name(name, bundle, replica);
-    plan_value_set(st, name, cid);
+    plan_value_remove(st, name);
+}
+
+void plan_value_share(struct plan_state *st, const char *bundle, uint32_t replicas, bool move)
+{
+    const struct cid *first = plan_value(st, bundle);
+    if (first == NULL)
+        return;
+    struct cid cid = *first;
+    if (move)
+        plan_value_remove(st, bundle);
+    for (uint32_t m = 0; m < replicas; m++)
+        plan_value_put(st, bundle, m, &cid);
 }
 
 static void value_copy(struct plan_state *st, const char *to, const char *from)
@@ -300,71 +339,75 @@ static void kept_take(const struct job_plan *p, struct plan_state *st)
 /* All replicas begin with the same. */
 static void begin(const struct job_plan *p, struct plan_state *st)
 {
-    static const char *const BUNDLES[] = {"opt", "carry"};
-    for (size_t i = 0; i < EMAC_COUNT(BUNDLES); i++) {
-        const struct cid *first = plan_value(st, BUNDLES[i]);
-        if (first == NULL)
-            continue;
-        struct cid cid = *first;
-        plan_value_remove(st, BUNDLES[i]);
-        for (uint32_t m = 0; m < recipe_of(p).replicas; m++)
-            value_put(st, BUNDLES[i], m, &cid);
-    }
+    uint32_t replicas = recipe_of(p).replicas;
+    plan_value_share(st, "opt", replicas, true);
+    plan_value_share(st, "carry", replicas, true);
     if (is_federated(p))
         kept_set(p, st);
 }
 
-static void replica_slot(char out[SLOT_MAX], enum task_kind kind, uint32_t round, uint32_t replica)
+void plan_slot_of(char out[SLOT_MAX], const char *what, uint32_t round, uint32_t replica)
 {
-    snprintf(out, SLOT_MAX, "%s/%06u/%u", task_kind_name(kind), round, replica);
+    snprintf(out, SLOT_MAX, "%s/%06u/%u", what, round, replica);
 }
 
-static const struct plan_result *replica_result(const struct plan_state *st, enum task_kind kind,
-                                                uint32_t replica)
+const struct plan_result *plan_result_of(const struct plan_state *st, const char *what,
+                                         uint32_t replica)
 {
     char slot[SLOT_MAX];
-    replica_slot(slot, kind, st->step, replica);
+    plan_slot_of(slot, what, st->step, replica);
     return plan_result_find(st, slot);
+}
+
+static const char LOCAL[] = "local", ADMIT[] = "admit"; /* as the kinds are called */
+
+void plan_steps_fill(struct planning *g, struct plan_want *w, const struct plan_program *program,
+                     uint32_t m, uint32_t first, uint32_t count, const struct cid *opt)
+{
+    const struct job_plan *p = g->p;
+    struct task *t = &w->task;
+    bool federated = is_federated(p);
+    t->first = federated ? 0 : m * replica_batches(p);
+    t->step = first;
+    t->count = count;
+    w->range = (struct tree_range){m, 1};
+    w->owner = plan_owner(g, m);
+    w->placed = true;
+    w->anchor = *opt;
+    w->holders =
+        g->st->step == 0 ? g->workers : 1; /* all begin with one state, then each its own */
+    w->flops = program->flops * count;
+    task_input_add(t, "data", federated ? &p->shards.at[m].cid : &p->job.data);
+    task_input_add(t, "opt", opt);
+    if (!cid_is_none(&p->tables))
+        task_input_add(t, "tables", &p->tables);
 }
 
 static void want_replica(struct planning *g, uint32_t m)
 {
     const struct job_plan *p = g->p;
     const struct local_recipe r = recipe_of(p);
-    bool federated = is_federated(p);
-    const struct plan_program *program = plan_program_part(p, TASK_LOCAL, federated ? m : 0);
+    const struct plan_program *program = plan_program_part(p, TASK_LOCAL, is_federated(p) ? m : 0);
     uint32_t round = g->st->step, first = steps(&p->job, round);
     char slot[SLOT_MAX];
-    replica_slot(slot, TASK_LOCAL, round, m);
+    plan_slot_of(slot, LOCAL, round, m);
     struct plan_want *w = plan_want_add(g, program, slot);
     if (w == NULL)
         return;
-    struct task *t = &w->task;
-    t->first = federated ? 0 : m * replica_batches(p);
-    t->step = first;
-    t->count = steps(&p->job, round + 1) - first;
-    w->range = (struct tree_range){m, 1};
-    w->owner = plan_owner(g, m);
-    w->placed = true;
-    w->anchor = *value_of(g->st, "opt", m);
-    w->holders = round == 0 ? g->workers : 1; /* all begin with one state, then each has its own */
-    w->flops = program->flops * t->count;
+    plan_steps_fill(g, w, program, m, first, steps(&p->job, round + 1) - first,
+                    plan_value_of(g->st, "opt", m));
     if (local_has_carry(&r))
-        task_input_add(t, "carry", value_of(g->st, "carry", m));
-    task_input_add(t, "data", federated ? &p->shards.at[m].cid : &p->job.data);
-    task_input_add(t, "opt", value_of(g->st, "opt", m));
-    task_input_add(t, "params", plan_value(g->st, "params"));
-    task_input_add(t, "start", plan_value(g->st, "params"));
-    if (!cid_is_none(&p->tables))
-        task_input_add(t, "tables", &p->tables);
+        task_input_add(&w->task, "carry", plan_value_of(g->st, "carry", m));
+    task_input_add(&w->task, "params", plan_value(g->st, "params"));
+    task_input_add(&w->task, "start", plan_value(g->st, "params"));
 }
 
 /* What the delta counts for, as soon as it is there. */
 static void want_admission(struct planning *g, uint32_t m)
 {
-    const struct plan_result *delta = replica_result(g->st, TASK_LOCAL, m);
+    const struct plan_result *delta = plan_result_of(g->st, LOCAL, m);
     char slot[SLOT_MAX];
-    replica_slot(slot, TASK_ADMIT, g->st->step, m);
+    plan_slot_of(slot, ADMIT, g->st->step, m);
     if (delta == NULL)
         return;
     struct plan_want *w = plan_want_add(g, plan_program_part(g->p, TASK_ADMIT, m), slot);
@@ -377,14 +420,13 @@ static void want_admission(struct planning *g, uint32_t m)
         task_input_add(&w->task, "outer", plan_value(g->st, "outer"));
 }
 
-/* Every rig makes the next parameters for itself; few deltas are less than they are. */
-static enum emac_status want_outer(struct planning *g, struct emac_err *err)
+enum emac_status plan_outer_want(struct planning *g, const struct plan_program *program,
+                                 const struct local_recipe *r, const char *what, const char *bundle,
+                                 struct emac_err *err)
 {
-    const struct local_recipe recipe = recipe_of(g->p), *r = &recipe;
-    bool federated = is_federated(g->p);
     char slot[SLOT_MAX];
     snprintf(slot, sizeof slot, "step/%06u", g->st->step);
-    struct plan_want *w = plan_want_add(g, plan_program(g->p, TASK_STEP), slot);
+    struct plan_want *w = plan_want_add(g, program, slot);
     if (w == NULL)
         return EMAC_OK;
     struct task *t = &w->task;
@@ -398,12 +440,19 @@ static enum emac_status want_outer(struct planning *g, struct emac_err *err)
         task_input_add(t, "outer", plan_value(g->st, "outer"));
     task_input_add(t, "params", plan_value(g->st, "params"));
     for (uint32_t m = 0; m < r->replicas; m++) {
-        const struct plan_result *part =
-            replica_result(g->st, federated ? TASK_ADMIT : TASK_LOCAL, m);
+        const struct plan_result *part = plan_result_of(g->st, what, m);
         EMAC_ASSERT(part != NULL);
-        t->part[m] = (struct task_part){m, 1, *plan_output(part, federated ? "sum" : "delta")};
+        t->part[m] = (struct task_part){m, 1, *plan_output(part, bundle)};
     }
     return EMAC_OK;
+}
+
+static enum emac_status want_outer(struct planning *g, struct emac_err *err)
+{
+    const struct local_recipe r = recipe_of(g->p);
+    bool federated = is_federated(g->p);
+    return plan_outer_want(g, plan_program(g->p, TASK_STEP), &r, federated ? ADMIT : LOCAL,
+                           federated ? "sum" : "delta", err);
 }
 
 static enum emac_status wants(struct planning *g, struct emac_err *err)
@@ -438,11 +487,11 @@ static void round_take(const struct job_plan *p, struct plan_state *st,
     if (local_has_momentum(&r))
         plan_value_set(st, "outer", plan_output(outer, "outer"));
     for (uint32_t m = 0; m < r.replicas; m++) {
-        const struct plan_result *local = replica_result(st, TASK_LOCAL, m);
+        const struct plan_result *local = plan_result_of(st, LOCAL, m);
         EMAC_ASSERT(local != NULL); /* PLAN-1: the outer step took its delta */
-        value_put(st, "opt", m, plan_output(local, "opt"));
+        plan_value_put(st, "opt", m, plan_output(local, "opt"));
         if (local_has_carry(&r))
-            value_put(st, "carry", m, plan_output(local, "carry"));
+            plan_value_put(st, "carry", m, plan_output(local, "carry"));
     }
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "work/planner_impl.h"
+#include "work/plan_local.h"
 
 const struct task_kind_info *task_kind_info(enum task_kind kind)
 {
@@ -43,6 +43,8 @@ const struct planner *planner_of(const struct job *job)
         [SPREAD_HYBRID] = &PLANNER_HYBRID,
     };
     EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
+    if (job->spread == SPREAD_LOCAL && local_streams(&job->local))
+        return &PLANNER_LOCAL_STREAM;
     return PLANNERS[job->spread];
 }
 

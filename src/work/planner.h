@@ -26,6 +26,7 @@
  * spread "local", local SGD (model/local_sgd.h); a round is `inner_steps` steps of each replica m:
  *   local r/m                -> delta, opt, carry   (opt.m, carry.m of the state)
  *   step r                   -> params, outer, metrics
+ *   with fragments or overlap: plan_local_stream.c.
  *
  * spread "hybrid": plan_hybrid.c.
  *
@@ -36,7 +37,7 @@
  *
  * A slot names a task within its job: "init", "grad/000012/0+4", "step/000012",
  * "eval/000100/0+8", "score/000100" during training, "eval/0+8", "score" after it,
- * "local/000003/1".
+ * "local/000003/1", "tail/000003/1".
  *
  * PLAN-1  A result counts in its round only when each input of its task is a constant of the
  *         job, a value of the state, or an output of a result that counts (plan_task_fits). So to
@@ -141,7 +142,7 @@ const struct plan_program *plan_program_find(const struct job_plan *p, const str
 
 /* ---- where a job stands ---- */
 
-#define PLAN_VALUES_MAX 114
+#define PLAN_VALUES_MAX 132
 
 struct plan_value {
     char name[TASK_NAME_MAX];

@@ -11,19 +11,25 @@ spread: {kind: local, replicas: 4, inner_steps: 4, $3}" >>"$WORK/$1.yaml"
 }
 job topk 32 "delta: topk, density: 0.03125"
 job dense 32 "delta: int8, resume: own"
-for form in topk dense; do
+job stream 32 "delta: topk, density: 0.03125, resume: own, fragments: 2, overlap: 1"
+forms="topk stream dense"
+for form in $forms; do
     check "$form: locally" "$EMAC" train "$WORK/$form.yaml" --local --json
-    model=$(json .model)
-    same "$form: 32 steps are 8 rounds" 8 "$(json '.checkpoints[-1].step')"
-    for rigs in 1 2 3 5; do
-        up "$WORK/net-$form-$rigs" $rigs
+    json .model >"$WORK/$form.model"
+    rounds=8 && [ $form = stream ] && rounds=16
+    same "$form: 32 steps are $rounds rounds" $rounds "$(json '.checkpoints[-1].step')"
+done
+for rigs in 1 2 3 5; do
+    up "$WORK/net-$rigs" $rigs
+    for form in $forms; do
         "$EMAC" wallet faucet >/dev/null 2>&1
         check "$form: $rigs rigs" timeout 240 "$EMAC" job submit "$WORK/$form.yaml" --wait --json
-        same "$form: $rigs rigs, model" "$model" "$(json .model)"
-        check "$form: $rigs rigs, audit" "$EMAC" ledger audit
-        down
+        same "$form: $rigs rigs, model" "$(cat "$WORK/$form.model")" "$(json .model)"
     done
+    check "$rigs rigs, audit" "$EMAC" ledger audit
+    down
 done
+model=$(cat "$WORK/dense.model")
 if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
     check "on OpenCL" "$EMAC" train "$WORK/dense.yaml" --local --json --restart --device opencl:0
     same "on OpenCL, model" "$model" "$(json .model)"
@@ -35,21 +41,29 @@ if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.chec
 else
     echo "# opencl: not tested, this machine has no such device"
 fi
-# Rigs come and go.
+# Rigs come and go, with two jobs on them at once.
 job churn 160 "delta: int4"
-check "churn: locally" "$EMAC" train "$WORK/churn.yaml" --local --json
-model=$(json .model)
+job flow 160 "delta: int8, fragments: 2, overlap: 1"
+for job in flow churn; do
+    check "$job: locally" "$EMAC" train "$WORK/$job.yaml" --local --json
+    json .model >"$WORK/$job.model"
+done
 up "$WORK/net" 2 --no-restart
-"$EMAC" wallet faucet >/dev/null 2>&1
-"$EMAC" job submit "$WORK/churn.yaml" --json >"$WORK/submit"
-id=$(tail -n 1 "$WORK/submit" | jq -r .id)
+for job in flow churn; do
+    "$EMAC" wallet faucet >/dev/null 2>&1
+    "$EMAC" job submit "$WORK/$job.yaml" --json >"$WORK/submit"
+    tail -n 1 "$WORK/submit" | jq -r .id >"$WORK/$job.id"
+done
+id=$(cat "$WORK/churn.id")
 until_step 6
 bg "$EMAC" node --dir "$WORK/n3" --name third >/dev/null 2>"$WORK/n3.log"
 until_step 12
 kill -9 "$(cat "$WORK/net/node-1/pid")"
 until_step 20
 bg "$EMAC" node --dir "$WORK/n4" --name fourth >/dev/null 2>"$WORK/n4.log"
-check "churn: the job ends" timeout 240 "$EMAC" job show "$id" --wait --json
-same "churn: with the same model" "$model" "$(json .model)"
+for job in churn flow; do
+    check "$job: the job ends" timeout 240 "$EMAC" job show "$(cat "$WORK/$job.id")" --wait --json
+    same "$job: with the same model" "$(cat "$WORK/$job.model")" "$(json .model)"
+done
 check "churn: audit" "$EMAC" ledger audit
 finish

@@ -122,11 +122,11 @@ static void programs_put(struct local *l, const struct local_recipe *r)
         begins = graph_put(l->rig.store, begin);
         l->identity_own = steps_put(l, &begins, &same);
     }
-    assert_ok(local_delta_graph(init, step, r, &end, err));
+    assert_ok(local_delta_graph(init, step, r, NULL, &end, err));
     struct cid ends = graph_put(l->rig.store, end);
     l->steps = steps_put(l, begin == NULL ? NULL : &begins, &ends);
-    assert_ok(local_decode_graph(init, step, r, &decode, err));
-    assert_ok(local_outer_graph(init, step, r, &outer, err));
+    assert_ok(local_decode_graph(init, step, r, NULL, &decode, err));
+    assert_ok(local_outer_graph(init, step, r, NULL, &outer, err));
     p.has_decode = decode != NULL;
     if (p.has_decode)
         p.decode = graph_put(l->rig.store, decode);

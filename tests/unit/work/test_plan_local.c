@@ -17,7 +17,8 @@ static struct job local_job(uint32_t steps, uint32_t replicas, uint32_t inner,
                                     .inner_steps = inner,
                                     .outer_lr = 0.7,
                                     .outer_momentum = momentum,
-                                    .delta = delta};
+                                    .delta = delta,
+                                    .fragments = 1};
     if (delta != DELTA_F32)
         j.local.feedback = 0.9;
     if (delta == DELTA_TOPK)
@@ -78,6 +79,23 @@ static void check_replica(const struct job_plan *p, const struct plan_state *st,
     assert_true(cid_equal(task_input_find(&w->task, "start"), plan_value(st, "params")));
 }
 
+/* A streaming replica makes every step once, in order: next[m] is the one that it is at. */
+static void check_stream(const struct job_plan *p, const struct plan_state *st,
+                         const struct plan_want *w, uint32_t *next)
+{
+    const struct local_recipe *r = &p->job.local;
+    uint32_t m = w->range.first;
+    bool tail = strncmp(w->slot, "tail/", 5) == 0;
+    assert_true(m < r->replicas && w->task.first == 2 * m);
+    assert_int_equal(w->task.step, next[m]);
+    assert_int_equal(tail, task_input_find(&w->task, "start") == NULL);
+    if (tail)
+        assert_int_equal(w->task.count, r->overlap);
+    else
+        assert_true(cid_equal(task_input_find(&w->task, "start"), plan_value(st, "params")));
+    next[m] += w->task.count;
+}
+
 /* Run the job with a fleet that takes tasks in any order and asks for few at a time; what its state
  * comes to, and how many tasks it was. */
 static struct cid run(const struct job_plan *p, uint64_t seed, uint32_t *tasks)
@@ -85,6 +103,8 @@ static struct cid run(const struct job_plan *p, uint64_t seed, uint32_t *tasks)
     struct draw d = {.seed = seed};
     struct plan_state st;
     double speed[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    uint32_t next[JOB_REPLICAS_MAX] = {0};
+    bool streams = local_streams(&p->job.local);
     plan_state_init(&st);
     *tasks = 0;
     while (plan_phase_of(p, &st) < PLAN_EVAL) {
@@ -95,7 +115,9 @@ static struct cid run(const struct job_plan *p, uint64_t seed, uint32_t *tasks)
         assert_true(count > 0);
         uint32_t pick = seed == 0 ? 0 : draw_below(&d, count);
         check_row(p, &want[pick]);
-        if (want[pick].kind == TASK_LOCAL)
+        if (want[pick].kind == TASK_LOCAL && streams)
+            check_stream(p, &st, &want[pick], next);
+        else if (want[pick].kind == TASK_LOCAL)
             check_replica(p, &st, &want[pick]);
         if (want[pick].kind == TASK_STEP)
             assert_true(want[pick].copies >= 1 && want[pick].copies <= workers);
@@ -104,6 +126,8 @@ static struct cid run(const struct job_plan *p, uint64_t seed, uint32_t *tasks)
         plan_wants_release(want, count);
         plan_turn(p, &st);
     }
+    for (uint32_t m = 0; streams && m < p->job.local.replicas; m++)
+        assert_int_equal(next[m], p->job.optimiser.steps);
     assert_null(plan_value(&st, "opt")); /* each replica has its own */
     struct cid end = *plan_value(&st, "params");
     for (uint32_t i = 0; i < st.value_count; i++)
@@ -143,6 +167,41 @@ static void test_no_fleet_changes_the_result(void **state)
     }
 }
 
+static void test_fragments(void **state)
+{
+    static const struct {
+        uint32_t steps, replicas, inner, fragments, overlap, rounds;
+        enum delta_form delta;
+        enum resume resume;
+    } row[] = {{12, 4, 4, 2, 0, 6, DELTA_F32, RESUME_COMMON},
+               {12, 4, 4, 2, 1, 6, DELTA_F32, RESUME_COMMON},
+               {13, 2, 4, 2, 1, 6, DELTA_TOPK, RESUME_OWN}, /* a last round of two steps */
+               {12, 2, 6, 2, 2, 4, DELTA_INT8, RESUME_OWN},
+               {9, 3, 4, 1, 3, 2, DELTA_INT4, RESUME_COMMON},
+               {3, 2, 8, 2, 3, 1, DELTA_INT4, RESUME_COMMON},
+               {6, JOB_REPLICAS_MAX, 2, 1, 1, 3, DELTA_INT8, RESUME_COMMON}};
+    for (size_t i = 0; i < EMAC_COUNT(row); i++) {
+        struct job j = local_job(row[i].steps, row[i].replicas, row[i].inner, row[i].delta, 0.9);
+        struct job_plan *p;
+        uint32_t want_tasks, tasks, rounds = row[i].rounds;
+        j.local.fragments = row[i].fragments;
+        j.local.overlap = row[i].overlap;
+        j.local.resume = row[i].resume;
+        assert_ok(job_plan_new(&j, NULL, &p, err));
+        assert_int_equal(plan_rounds(&j), rounds);
+        assert_int_equal(plan_steps(&j, rounds), row[i].steps);
+        struct cid want = run(p, 0, &want_tasks);
+        assert_int_equal(want_tasks, 1 + rounds * (row[i].replicas + 1) +
+                                         (row[i].overlap > 0) * (rounds - 1) * row[i].replicas);
+        for (uint64_t seed = 1; seed < 30; seed++) {
+            struct cid got = run(p, seed, &tasks);
+            if (!cid_equal(&got, &want) || tasks != want_tasks)
+                fail_msg("row %zu seed %llu: another result", i, (unsigned long long)seed);
+        }
+        job_plan_free(p);
+    }
+}
+
 /* A recipe's numbers show in its programs: another recipe, another model. */
 static void test_recipes_differ(void **state)
 {
@@ -152,7 +211,7 @@ static void test_recipes_differ(void **state)
     assert_ok(job_plan_new(&a, NULL, &p, err));
     struct cid want = run(p, 0, &tasks);
     job_plan_free(p);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         b = a;
         if (i == 0)
             b.local.density = 0.02;
@@ -164,6 +223,10 @@ static void test_recipes_differ(void **state)
             b.local.inner_steps = 2;
         else if (i == 4)
             b.local.resume = RESUME_OWN;
+        else if (i == 5)
+            b.local.fragments = 2;
+        else if (i == 6)
+            b.local.overlap = 1;
         else
             b.optimiser.beta1 = 0.8;
         assert_ok(job_plan_new(&b, NULL, &q, err));
@@ -221,13 +284,28 @@ static void test_jobs_that_cannot_be(void **state)
     j = local_job(8, 2, 4, DELTA_F32, 0.9);
     j.model.storage = DTYPE_BF16;
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "set model.storage to f32");
+    j = local_job(8, 2, 6, DELTA_F32, 0.9);
+    j.local.fragments = 4;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "take 4 inner_steps");
+    j.local.fragments = 7;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "take 7 inner_steps");
+    j.local.fragments = 3;
+    j.local.overlap = 2;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID,
+                 "spread.overlap 2 must be less than the 2 steps");
+    j.local.inner_steps = j.local.fragments = 16; /* the embedding is half of the model */
+    j.local.overlap = 0;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "4096 lie in one tensor; take 2");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_fleet_changes_the_result),  cmocka_unit_test(test_recipes_differ),
-        cmocka_unit_test(test_checkpoints_follow_the_steps), cmocka_unit_test(test_prices),
+        cmocka_unit_test(test_no_fleet_changes_the_result),
+        cmocka_unit_test(test_recipes_differ),
+        cmocka_unit_test(test_fragments),
+        cmocka_unit_test(test_checkpoints_follow_the_steps),
+        cmocka_unit_test(test_prices),
         cmocka_unit_test(test_jobs_that_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,6 +146,7 @@ static void trials_must_reach_the_rungs(void **state)
     bad.spread = SPREAD_LOCAL;
     bad.local.replicas = 2;
     bad.local.inner_steps = 4;
+    bad.local.fragments = 1;
     assert_ok(sweep_check_trial(&s, &bad, &good, err));
     assert_int_equal(sweep_round(&bad, 8), 2);
     bad.local.inner_steps = 3;
