@@ -7,19 +7,22 @@
  * conv2d_grad_w    dw[O, (kh, kw, c)] = dy^T [O, positions]   windows of x
  *
  * In the first two a unit of work is some rows of the result and the other factor is packed
- * whole, once. In the last one it is a rectangle of dw; when there are too few of these for the
- * threads, blocks of 256 positions are units, each with a sum of its own, and the sums are added in
- * order, as rule 3 does. */
+ * whole, once; windows are read where they lie, where lines of positions are not very short. The
+ * last one, where conv_taps.h is not faster, copies windows into its tiles. There a unit is a
+ * rectangle of dw; when there are too few of these for the threads, blocks of 256 positions are
+ * units, each with a sum of its own, and the sums are added in order, as rule 3 does. */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "compute/cpu/conv_taps.h"
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/patches.h"
 #include "compute/image.h"
 
 #define ROW_TILES      16               /* of a unit: its windows stay in the level-2 cache */
 #define A_ROW          (CPU_BLOCK + 16) /* of the windows' copy: off the same cache sets */
+#define LINE_MIN       4 /* positions: a tile of fewer rows is slower than a copy of windows */
 #define PARALLEL_FLOPS 1000000
 #define SPLIT_FLOATS   ((size_t)64 << 10) /* dw of at most this many is summed by blocks */
 #define UNITS_A_THREAD 4
@@ -44,48 +47,79 @@ static bool worth(size_t rows, size_t n, size_t k)
 struct rows_work {
     const struct cpu *cpu;
     struct patches windows;
-    size_t rows, n, k;
+    size_t taps_h, rows, n, k;
     const float *packed;
     float *out;
     size_t h, w, first_h, first_w, spread;
-    float *local; /* per part: a unit's windows, then its results where they are spread */
+    bool copied;  /* windows are copied: lines are too short to be read where they lie */
+    float *local; /* per part: a unit's windows, or the padded rows that they lie in */
     size_t local_floats, unit_rows;
     atomic_size_t next;
 };
 
-static void spread_rows(const struct rows_work *w, const float *from, size_t row, size_t rows)
+static float *result_at(const struct rows_work *w, size_t row)
 {
-    for (size_t r = row; r < row + rows; r++, from += w->n) {
-        size_t j = r % w->windows.rows_w, i = r / w->windows.rows_w % w->windows.rows_h;
-        size_t b = r / w->windows.rows_w / w->windows.rows_h;
-        size_t pixel = (b * w->h + w->first_h + i * w->spread) * w->w + w->first_w + j * w->spread;
-        memcpy(w->out + pixel * w->n, from, w->n * sizeof *from);
+    size_t j = row % w->windows.rows_w, i = row / w->windows.rows_w % w->windows.rows_h;
+    size_t b = row / w->windows.rows_w / w->windows.rows_h;
+    size_t pixel = (b * w->h + w->first_h + i * w->spread) * w->w + w->first_w + j * w->spread;
+    return w->out + (w->spread == 1 ? row : pixel) * w->n;
+}
+
+/* One block of k's and one panel of columns for positions that are `p->a_row` apart, in pieces of
+ * nearly equal size: a tile of one or two rows would be chains too few. */
+static void run_line(const struct rows_work *w, struct cpu_panel *p, size_t rows)
+{
+    size_t mr = w->cpu->k->mr;
+    for (size_t left = rows; left > 0; left -= p->rows) {
+        p->rows = div_up(left, div_up(left, mr));
+        w->cpu->k->panel(p);
+        p->a += p->rows * p->a_row;
+        p->c += p->rows * p->c_row;
     }
+}
+
+/* The windows of a unit, or one line in the place where each block of k's of them is copied to. */
+static size_t unit_lines(const struct rows_work *w, size_t row, size_t rows, float *local,
+                         struct cpu_line *line)
+{
+    if (!w->copied)
+        return patches_lines(&w->windows, w->taps_h, row, rows, local, line);
+    line[0] = (struct cpu_line){local, row, rows};
+    return 1;
 }
 
 static void rows_unit(const struct rows_work *w, size_t row, size_t rows, float *local)
 {
     const struct cpu_kernels *k = w->cpu->k;
-    float *result = w->spread == 1 ? w->out + row * w->n : local + w->unit_rows * A_ROW;
+    const struct patches *x = &w->windows;
+    struct cpu_line line[ROW_TILES * CPU_MR_MAX];
+    size_t lines = unit_lines(w, row, rows, local, line), run = x->taps_w * x->c;
+    size_t pitch = patches_pitch(x, w->taps_h);
+    float *result[EMAC_COUNT(line)];
+    for (size_t l = 0; l < lines; l++)
+        result[l] = result_at(w, line[l].row);
     for (size_t k0 = 0; k0 < w->k; k0 += CPU_BLOCK) {
-        struct cpu_panel p = {.rows = rows,
-                              .k = min_size(w->k - k0, CPU_BLOCK),
-                              .a = local,
-                              .a_row = A_ROW,
+        struct cpu_panel p = {.k = min_size(w->k - k0, CPU_BLOCK),
+                              .a_row = w->copied ? A_ROW : (size_t)x->step * x->c,
                               .a_col = 1,
-                              .a_tile = A_ROW * k->mr,
-                              .c_row = w->n,
+                              .a_run = w->copied ? 0 : run,
+                              .a_left = run - k0 % run,
+                              .a_jump = pitch - run,
+                              .c_row = w->spread * w->n,
                               .first = k0 == 0};
-        patches_copy(&w->windows, local, A_ROW, row, rows, k0, p.k);
+        size_t skip = w->copied ? 0 : k0 / run * pitch + k0 % run;
+        if (w->copied)
+            patches_copy(x, local, A_ROW, row, rows, k0, p.k);
         for (size_t j = 0; j < w->n; j += k->nr) {
             p.cols = min_size(w->n - j, k->nr);
             p.b = cpu_packed_panel(k, w->packed, w->k, w->n, k0, j / k->nr);
-            p.c = result + j;
-            k->panel(&p);
+            for (size_t l = 0; l < lines; l++) {
+                p.a = line[l].x + skip;
+                p.c = result[l] + j;
+                run_line(w, &p, line[l].n);
+            }
         }
     }
-    if (w->spread != 1)
-        spread_rows(w, result, row, rows);
 }
 
 static void rows_part(void *ctx, uint32_t part, uint32_t parts)
@@ -97,6 +131,16 @@ static void rows_part(void *ctx, uint32_t part, uint32_t parts)
                   w->local + part * w->local_floats);
 }
 
+/* Windows of one pixel each are rows of a matrix: one line is as good as many. */
+static void join_lines(struct rows_work *w)
+{
+    struct patches *x = &w->windows;
+    if (w->k != x->c || x->step != 1 || w->spread != 1 || x->rows_h != x->h || x->rows_w != x->w)
+        return;
+    x->rows_h = x->h = 1;
+    x->rows_w = x->w = w->rows;
+}
+
 /* Scratch: for each part its own, the packed factor, the factor before it is packed (`plain`
  * floats). Leaves packed and plain for the caller to fill. */
 static enum emac_status rows_scratch(struct cpu *cpu, struct rows_work *w, size_t plain,
@@ -104,8 +148,11 @@ static enum emac_status rows_scratch(struct cpu *cpu, struct rows_work *w, size_
 {
     size_t tiles = div_up(w->rows, cpu->k->mr);
     enum emac_status st;
+    join_lines(w);
+    w->copied = w->windows.rows_w < LINE_MIN && w->spread == 1;
     w->unit_rows = min_size(div_up(tiles, UNITS_A_THREAD * cpu->threads), ROW_TILES) * cpu->k->mr;
-    w->local_floats = w->unit_rows * (A_ROW + (w->spread == 1 ? 0 : w->n));
+    w->local_floats = w->copied ? w->unit_rows * A_ROW
+                                : patches_lines_floats(&w->windows, w->taps_h, w->unit_rows);
     st = cpu_scratch(cpu,
                      cpu->threads * w->local_floats + cpu_packed_floats(cpu->k, w->k, w->n) + plain,
                      sizeof(float), &w->local, err);
@@ -142,12 +189,18 @@ static enum emac_status run_conv2d(struct cpu *cpu, const struct conv_dims *d, c
                                    const float *weight, float *y, struct emac_err *err)
 {
     struct rows_work w = {
-        .rows = d->b * d->oh * d->ow, .n = d->o, .k = d->kh * d->kw * d->c, .out = y, .spread = 1};
+        .windows = windows_of(d, x),
+        .taps_h = d->kh,
+        .rows = d->b * d->oh * d->ow,
+        .n = d->o,
+        .k = d->kh * d->kw * d->c,
+        .out = y,
+        .spread = 1,
+    };
     float *packed, *unused;
     enum emac_status st = rows_scratch(cpu, &w, 0, &packed, &unused, err);
     if (st != EMAC_OK)
         return st;
-    w.windows = windows_of(d, x);
     cpu_pack(cpu->k, packed, weight, 1, w.k, w.k, w.n);
     rows_run(cpu, &w);
     return EMAC_OK;
@@ -185,7 +238,18 @@ static enum emac_status run_phase(struct cpu *cpu, const struct conv_dims *d, co
                                   const struct phase *h, const float *dy, const float *weight,
                                   float *dx, struct emac_err *err)
 {
-    struct rows_work w = {.rows = d->b * v->pixels * h->pixels,
+    struct rows_work w = {.windows = {.image = dy,
+                                      .h = d->oh,
+                                      .w = d->ow,
+                                      .c = d->o,
+                                      .rows_h = v->pixels,
+                                      .rows_w = h->pixels,
+                                      .taps_w = h->taps,
+                                      .step = 1,
+                                      .shift_h = v->shift,
+                                      .shift_w = h->shift},
+                          .taps_h = v->taps,
+                          .rows = d->b * v->pixels * h->pixels,
                           .n = d->c,
                           .k = v->taps * h->taps * d->o,
                           .out = dx,
@@ -198,16 +262,6 @@ static enum emac_status run_phase(struct cpu *cpu, const struct conv_dims *d, co
     enum emac_status st = rows_scratch(cpu, &w, w.k * w.n, &packed, &plain, err);
     if (st != EMAC_OK)
         return st;
-    w.windows = (struct patches){.image = dy,
-                                 .h = d->oh,
-                                 .w = d->ow,
-                                 .c = d->o,
-                                 .rows_h = v->pixels,
-                                 .rows_w = h->pixels,
-                                 .taps_w = h->taps,
-                                 .step = 1,
-                                 .shift_h = v->shift,
-                                 .shift_w = h->shift};
     turn_weights(d, v, h, weight, plain);
     cpu_pack(cpu->k, packed, plain, w.n, 1, w.k, w.n);
     rows_run(cpu, &w);
@@ -358,6 +412,7 @@ enum emac_status cpu_conv2d(struct cpu *cpu, enum op op, const struct op_attrs *
                             const struct tensor *in, struct tensor *out, struct emac_err *err)
 {
     struct conv_dims d;
+    struct patches windows;
     bool ok = conv_dims(op, attrs, in, &d);
     EMAC_ASSERT(ok);
     switch (op) {
@@ -366,6 +421,9 @@ enum emac_status cpu_conv2d(struct cpu *cpu, enum op op, const struct op_attrs *
     case OP_CONV2D_GRAD_X:
         return run_grad_x(cpu, &d, in[0].data, in[1].data, out[0].data, err);
     default:
+        windows = windows_of(&d, in[1].data);
+        if (cpu_conv_taps_pay(cpu, &d))
+            return cpu_conv_taps(cpu, &d, in[0].data, &windows, out[0].data, err);
         return run_grad_w(cpu, &d, in[0].data, in[1].data, out[0].data, err);
     }
 }

@@ -52,8 +52,9 @@ struct cpu_matmul {
 };
 enum emac_status cpu_matmul(struct cpu *cpu, struct cpu_matmul *mm, struct emac_err *err);
 
-/* The same for m = 1 and contiguous A. */
-void cpu_matmul_row(struct cpu *cpu, const struct cpu_matmul *mm);
+/* The same for rows so few that B had better be read where it lies: whether they are; does it. */
+bool cpu_matmul_few(const struct cpu *cpu, const struct cpu_matmul *mm);
+void cpu_matmul_rows(struct cpu *cpu, const struct cpu_matmul *mm);
 
 /* B packed whole: for each block of 256 k's, panels of nr columns, each k rows of nr. */
 size_t cpu_packed_floats(const struct cpu_kernels *k, size_t rows, size_t cols);

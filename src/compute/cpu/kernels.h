@@ -28,12 +28,51 @@ struct cpu_panel {
     size_t rows, cols, k; /* cols <= nr */
     const float *a; /* element (i, k) at a[(i / mr) * a_tile + (i % mr) * a_row + k * a_col] */
     size_t a_row, a_col, a_tile;
+    /* A may lie in runs of a_run k's, where another begins a_jump after an end; a_left k's are left
+     * of the first. a_run 0: it does not. */
+    size_t a_run, a_left, a_jump;
     const float *b; /* packed: k rows of nr numbers */
     float *c;       /* element (i, j) at c[i * c_row + j] */
     size_t c_row;
     bool first;             /* c = +0 + block sum; else c = c + block sum */
     bool look;              /* tell whether all that was written is finite */
     struct cpu_ahead ahead; /* fetched into the level-2 cache meanwhile, or not */
+};
+
+/* C[rows, cols] = A[rows, k] B for a few rows (rule 3), any k. */
+struct cpu_turned {
+    size_t rows, cols, k;
+    const float *a; /* rows contiguous, a_row apart */
+    size_t a_row;
+    const float *b; /* columns contiguous, `stride` apart */
+    size_t stride;
+    float *c; /* rows contiguous, c_row apart */
+    size_t c_row;
+};
+
+/* Positions of a convolution that follow each other in a row of an image: n windows, the first at
+ * x; `row` is the first one's number among all positions. */
+struct cpu_line {
+    const float *x;
+    size_t row, n;
+};
+
+/* The share of some positions in the gradient of a convolution's weights, up to 16 outputs by runs
+ * * len weights: sums[(r * sums_row + e) * 16 + o] = or += the sum over the positions, in order, of
+ * dy[o] * x[skip + r * run_row + e] (rule 3), x being the position's window. */
+#define CPU_TAPS_RUNS 5
+#define CPU_TAPS_LEN  24
+#define CPU_TAPS_MAX  27 /* runs * len */
+struct cpu_taps {
+    size_t runs, len; /* 1 run of up to 24, 3 of up to 9 or 5 of up to 5 */
+    size_t skip, run_row;
+    const struct cpu_line *line;
+    size_t lines, step; /* windows are `step` apart */
+    const float *dy;    /* positions dy_row apart */
+    size_t dy_row, outputs;
+    float *sums;
+    size_t sums_row;
+    bool first;
 };
 
 /* Elementwise AdamW: scalars of OP_ADAMW. */
@@ -61,12 +100,14 @@ struct cpu_kernels {
      * for j >= cols. row or col is 1; k <= 256. */
     void (*pack_b)(float *dst, const float *b, size_t row, size_t col, size_t k, size_t cols);
     /* One row: c[cols] = a[k] B (rule 3), any k. B's rows are contiguous and `stride` apart, cols
-     * <= CPU_STRIP; or, turned, its columns are. */
+     * <= CPU_STRIP. */
     void (*row)(float *c, const float *a, const float *b, size_t stride, size_t k, size_t cols);
-    void (*row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
-                       size_t cols);
+    size_t turned_rows; /* most that rows_turned takes */
+    void (*rows_turned)(const struct cpu_turned *p);
     /* dst[rows / mr][k][mr] = a[k * stride + i]: A stored transposed */
     void (*pack_a)(float *dst, const float *a, size_t stride, size_t k, size_t rows);
+
+    void (*taps)(const struct cpu_taps *p); /* NULL: the windows are better copied */
 
     void (*add)(float *y, const float *a, const float *b, size_t n);
     void (*mul)(float *y, const float *a, const float *b, size_t n);

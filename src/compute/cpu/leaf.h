@@ -66,7 +66,8 @@ void LEAF(pack_b)(float *, const float *, size_t, size_t, size_t, size_t);
 /* One panel of pack_b from columns that are contiguous in k, `col` apart. */
 void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols);
 void LEAF(row)(float *, const float *, const float *, size_t, size_t, size_t);
-void LEAF(row_turned)(float *, const float *, const float *, size_t, size_t, size_t);
+void LEAF(rows_turned)(const struct cpu_turned *);
+void LEAF(taps)(const struct cpu_taps *); /* of AVX-512 alone */
 void LEAF(pack_a)(float *, const float *, size_t, size_t, size_t);
 void LEAF(add)(float *, const float *, const float *, size_t);
 void LEAF(mul)(float *, const float *, const float *, size_t);

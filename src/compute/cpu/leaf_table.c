@@ -6,8 +6,12 @@ const struct cpu_kernels LEAF_CAT(cpu_kernels, CPU_ISA) = {
     .panel = LEAF(panel),
     .pack_b = LEAF(pack_b),
     .row = LEAF(row),
-    .row_turned = LEAF(row_turned),
+    .turned_rows = CPU_TURNED_ROWS,
+    .rows_turned = LEAF(rows_turned),
     .pack_a = LEAF(pack_a),
+#if defined(__AVX512F__)
+    .taps = LEAF(taps),
+#endif
     .add = LEAF(add),
     .mul = LEAF(mul),
     .scale = LEAF(scale),

@@ -25,15 +25,21 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vecs; v++)
             acc.at[r][v] = _mm256_setzero_ps();
-    for (size_t k = p->k; k > 0; k--, b += 2 * VEC, low += col, high += col) {
-        __m256 b0 = _mm256_loadu_ps(b), b1 = vecs > 1 ? _mm256_loadu_ps(b + VEC) : b0;
+    for (size_t left = p->k, run = p->a_run ? p->a_left : left; left > 0; run = p->a_run) {
+        size_t steps = run < left ? run : left;
+        left -= steps;
+        for (; steps > 0; steps--, b += 2 * VEC, low += col, high += col) {
+            __m256 b0 = _mm256_loadu_ps(b), b1 = vecs > 1 ? _mm256_loadu_ps(b + VEC) : b0;
 #pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-            __m256 x = _mm256_broadcast_ss((r < 3 ? low : high) + (size_t)(r % 3) * row);
-            acc.at[r][0] = _mm256_fmadd_ps(x, b0, acc.at[r][0]);
-            if (vecs > 1)
-                acc.at[r][1] = _mm256_fmadd_ps(x, b1, acc.at[r][1]);
+            for (int r = 0; r < rows; r++) {
+                __m256 x = _mm256_broadcast_ss((r < 3 ? low : high) + (size_t)(r % 3) * row);
+                acc.at[r][0] = _mm256_fmadd_ps(x, b0, acc.at[r][0]);
+                if (vecs > 1)
+                    acc.at[r][1] = _mm256_fmadd_ps(x, b1, acc.at[r][1]);
+            }
         }
+        low += p->a_jump;
+        high += p->a_jump;
     }
     return acc;
 }
@@ -180,22 +186,22 @@ static __m256 add_rest(__m256 acc, const float *a, const float *b, size_t stride
     return _mm256_loadu_ps(sum);
 }
 
-void LEAF(row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
-                      size_t cols)
+void LEAF(rows_turned)(const struct cpu_turned *p)
 {
-    for (size_t j = 0; j < cols; j += VEC, b += VEC * stride) {
-        size_t n = cols - j < VEC ? cols - j : VEC;
+    const float *a = p->a, *b = p->b;
+    for (size_t j = 0; j < p->cols; j += VEC, b += VEC * p->stride) {
+        size_t n = p->cols - j < VEC ? p->cols - j : VEC;
         __m256 total = _mm256_setzero_ps();
         float sums[VEC];
-        for (size_t k0 = 0; k0 < k; k0 += CPU_BLOCK) {
-            size_t end = k - k0 < CPU_BLOCK ? k : k0 + CPU_BLOCK, i = k0;
+        for (size_t k0 = 0; k0 < p->k; k0 += CPU_BLOCK) {
+            size_t end = p->k - k0 < CPU_BLOCK ? p->k : k0 + CPU_BLOCK, i = k0;
             __m256 acc = _mm256_setzero_ps();
             for (; n == VEC && i + VEC <= end; i += VEC)
-                acc = add_turned(acc, a + i, b + i, stride);
-            acc = add_rest(acc, a + i, b + i, stride, end - i, n);
+                acc = add_turned(acc, a + i, b + i, p->stride);
+            acc = add_rest(acc, a + i, b + i, p->stride, end - i, n);
             total = _mm256_add_ps(total, acc);
         }
         _mm256_storeu_ps(sums, total);
-        memcpy(c + j, sums, n * sizeof *c);
+        memcpy(p->c + j, sums, n * sizeof *p->c);
     }
 }

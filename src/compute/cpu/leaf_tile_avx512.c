@@ -33,6 +33,8 @@ struct state {
 
 static struct ahead ahead_begin(const struct cpu_panel *p)
 {
+    if (p->ahead.rows == 0)
+        return (struct ahead){0};
     size_t turns = (p->rows + ROWS - 1) / ROWS * ((p->k + EACH_K - 1) / EACH_K);
     size_t lines = p->ahead.len / VEC + 1;
     struct ahead h = {.at = (const char *)p->ahead.at, .row = p->ahead.row * sizeof(float)};
@@ -70,9 +72,11 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vecs; v++)
             acc.at[r][v] = _mm512_setzero_ps();
-    for (size_t left = p->k; left > 0;) {
-        size_t steps = left < EACH_K ? left : EACH_K;
+    for (size_t left = p->k, run = p->a_run ? p->a_left : left; left > 0;) {
+        size_t steps = run < EACH_K ? run : EACH_K;
+        steps = left < steps ? left : steps;
         left -= steps;
+        run -= steps;
         if (c != c_end) {
             _mm_prefetch((const char *)c, _MM_HINT_T0);
             _mm_prefetch((const char *)(c + VEC), _MM_HINT_T0);
@@ -91,6 +95,12 @@ INLINE struct chains multiply(const int rows, const int vecs, const struct cpu_p
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++)
                 base[i] += col;
+        }
+        if (run == 0) {
+            run = p->a_run;
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                base[i] += p->a_jump;
         }
     }
     return acc;
@@ -179,121 +189,285 @@ bool LEAF(panel)(const struct cpu_panel *p)
     return _mm512_cmp_ps_mask(s.odd[0], s.odd[1], _CMP_UNORD_Q) == 0;
 }
 
-/* In place transpose of a 16 x 16 block: pairs, fours, then quarters of 4. */
-INLINE void transpose(__m512 r[VEC])
+/* Up to 16 rows of a matrix, each contiguous in k, which become lanes. */
+struct strip {
+    const float *b;
+    size_t stride, rows;
+};
+
+/* All 16 rows of a strip at some k: rows 0, 4, 8, 12, and how many bytes the second and the fourth
+ * of each four lie further on. OPAQUE hides from the compiler how they hang together; it would give
+ * each row a pointer of its own, which is more than there are registers. */
+struct rows {
+    const char *at[4];
+    size_t next, third;
+};
+
+#define OPAQUE(x) __asm__("" : "+r"(x))
+
+INLINE struct rows rows_at(const struct strip *s)
 {
-    __m512 t[VEC];
-#pragma GCC unroll 8
-    for (int i = 0; i < VEC; i += 2) {
-        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-    }
+    struct rows q = {.next = s->stride * sizeof(float)};
+    OPAQUE(q.next);
+    q.third = 3 * q.next;
+    OPAQUE(q.third);
 #pragma GCC unroll 4
-    for (int i = 0; i < VEC; i += 4) {
-        r[i] = (__m512)_mm512_unpacklo_pd((__m512d)t[i], (__m512d)t[i + 2]);
-        r[i + 1] = (__m512)_mm512_unpackhi_pd((__m512d)t[i], (__m512d)t[i + 2]);
-        r[i + 2] = (__m512)_mm512_unpacklo_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
-        r[i + 3] = (__m512)_mm512_unpackhi_pd((__m512d)t[i + 1], (__m512d)t[i + 3]);
+    for (size_t i = 0; i < 4; i++) {
+        q.at[i] = (const char *)(s->b + 4 * i * s->stride);
+        OPAQUE(q.at[i]);
     }
+    return q;
+}
+
+INLINE void rows_move(struct rows *q, size_t bytes)
+{
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
+    for (size_t i = 0; i < 4; i++) {
+        q->at[i] += bytes;
+        OPAQUE(q->at[i]);
     }
 }
 
-/* Columns j..j+15 of the panel from 16 rows of b, each contiguous in k. */
-static void turn(float *dst, const float *b, size_t col, size_t k, size_t cols)
+INLINE const float *row_of(const struct rows *q, const size_t r)
 {
-    for (size_t i = 0; i < k; i += VEC) {
-        size_t n = k - i < VEC ? k - i : VEC;
-        __mmask16 mask = (__mmask16)((1u << n) - 1);
-        __m512 r[VEC];
-#pragma GCC unroll 16
-        for (size_t j = 0; j < VEC; j++)
-            r[j] = _mm512_maskz_loadu_ps(j < cols ? mask : 0, b + (j < cols ? j * col : 0) + i);
-        transpose(r);
-        if (n == VEC) {
-#pragma GCC unroll 16
-            for (size_t j = 0; j < VEC; j++)
-                _mm512_storeu_ps(dst + (i + j) * CPU_TILE_COLS, r[j]);
-            continue;
+    const char *at = q->at[r / 4];
+    return (const float *)(const void *)(r % 4 == 0   ? at
+                                         : r % 4 == 1 ? at + q->next
+                                         : r % 4 == 2 ? at + 2 * q->next
+                                                      : at + q->third);
+}
+
+/* 8 k's of two rows. */
+INLINE __m512 pair(const float *low, const float *high)
+{
+    return _mm512_mask_broadcast_f32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), 0xff00,
+                                       _mm256_loadu_ps(high));
+}
+
+/* The same from row r of a strip on, and 4 rows on; +0 for k's from `end` on and rows that are not
+ * there. */
+INLINE __m512 pair_there(const struct strip *s, size_t r, size_t k, size_t end)
+{
+    const float *at[2] = {s->b, s->b};
+    __mmask8 mask[2] = {0, 0};
+    for (size_t i = 0; i < 2; i++)
+        if (r + 4 * i < s->rows && k < end) {
+            at[i] = s->b + (r + 4 * i) * s->stride + k;
+            mask[i] = end - k < 8 ? (__mmask8)((1u << (end - k)) - 1) : 0xff;
         }
-        float rest[VEC][VEC];
-#pragma GCC unroll 16
-        for (size_t j = 0; j < VEC; j++)
-            _mm512_storeu_ps(rest[j], r[j]);
-        for (size_t j = 0; j < n; j++)
-            memcpy(dst + (i + j) * CPU_TILE_COLS, rest[j], sizeof rest[j]);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_maskz_loadu_ps(mask[0], at[0])),
+                              _mm256_maskz_loadu_ps(mask[1], at[1]), 1);
+}
+
+/* Transposes the 4 x 4 numbers in each quarter of 4 registers. Only one unit shuffles 16 lanes; a
+ * pair of registers that is `blended` needs it once instead of twice. */
+INLINE void fours(__m512 at[4], const __m512 r[4], const bool blended)
+{
+    __m512 a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpacklo_ps(r[2], r[3]);
+    __m512 c = _mm512_unpackhi_ps(r[0], r[1]), d = _mm512_unpackhi_ps(r[2], r[3]);
+    if (blended) {
+        __m512 ab = _mm512_shuffle_ps(a, b, 0x4e), cd = _mm512_shuffle_ps(c, d, 0x4e);
+        __asm__("" : "+v"(ab), "+v"(cd)); /* else blends become shuffles with a mask */
+        at[0] = _mm512_mask_blend_ps(0xcccc, a, ab);
+        at[1] = _mm512_mask_blend_ps(0xcccc, ab, b);
+        at[2] = _mm512_mask_blend_ps(0xcccc, c, cd);
+        at[3] = _mm512_mask_blend_ps(0xcccc, cd, d);
+        return;
+    }
+    at[0] = (__m512)_mm512_unpacklo_pd((__m512d)a, (__m512d)b);
+    at[1] = (__m512)_mm512_unpackhi_pd((__m512d)a, (__m512d)b);
+    at[2] = (__m512)_mm512_unpacklo_pd((__m512d)c, (__m512d)d);
+    at[3] = (__m512)_mm512_unpackhi_pd((__m512d)c, (__m512d)d);
+}
+
+#define TURN 8 /* k's that are turned at once */
+
+/* at[i] is k + i, lanes are rows; x[r] has the 8 k's of rows r and r + 4, y[r] of rows r + 8 and r
+ * +
+ * 12. So the first of the four steps of a transposition is done by loads. */
+INLINE void turn(__m512 at[TURN], const __m512 x[4], const __m512 y[4], const bool blended)
+{
+    __m512 low[4], high[4];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; r++) {
+        low[r] = _mm512_shuffle_f32x4(x[r], y[r], 0x88);
+        high[r] = _mm512_shuffle_f32x4(x[r], y[r], 0xdd);
+    }
+    fours(at, low, blended);
+    fours(at + 4, high, blended);
+}
+
+/* k's skip..skip+7 of all rows. */
+INLINE void turn_rows(__m512 at[TURN], const struct rows *q, const size_t skip, const bool blended)
+{
+    __m512 x[4], y[4];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; r++) {
+        x[r] = pair(row_of(q, r) + skip, row_of(q, r + 4) + skip);
+        y[r] = pair(row_of(q, r + 8) + skip, row_of(q, r + 12) + skip);
+    }
+    turn(at, x, y, blended);
+}
+
+static void turn_there(__m512 at[TURN], const struct strip *s, size_t k, size_t end)
+{
+    __m512 x[4], y[4];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; r++) {
+        x[r] = pair_there(s, r, k, end);
+        y[r] = pair_there(s, r + 8, k, end);
+    }
+    turn(at, x, y, false);
+}
+
+/* Columns j..j+15 of the panel from 16 rows of b, each contiguous in k. */
+static void pack_strip(float *dst, const struct strip *s, size_t k)
+{
+    __m512 r[TURN];
+    struct rows q = rows_at(s);
+    size_t i = 0;
+    for (; s->rows == VEC && i + TURN <= k; i += TURN) {
+        turn_rows(r, &q, 0, true);
+        rows_move(&q, TURN * sizeof(float));
+#pragma GCC unroll 8
+        for (size_t j = 0; j < TURN; j++)
+            _mm512_storeu_ps(dst + (i + j) * CPU_TILE_COLS, r[j]);
+    }
+    for (; i < k; i += TURN) {
+        turn_there(r, s, i, k);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < TURN; j++)
+            if (i + j < k)
+                _mm512_storeu_ps(dst + (i + j) * CPU_TILE_COLS, r[j]);
     }
 }
 
 void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t cols)
 {
-    turn(dst, b, col, k, cols < VEC ? cols : VEC);
-    turn(dst + VEC, cols > VEC ? b + VEC * col : b, col, k, cols > VEC ? cols - VEC : 0);
+    struct strip low = {b, col, cols < VEC ? cols : VEC};
+    struct strip high = {cols > VEC ? b + VEC * col : b, col, cols > VEC ? cols - VEC : 0};
+    pack_strip(dst, &low, k);
+    pack_strip(dst + VEC, &high, k);
 }
 
-#define AHEAD_K 128 /* how far before their use numbers of a row are asked for */
+#define AHEAD_K  128 /* how far before their use numbers of a row are asked for */
+#define ROWS_MAX 8   /* of A in rows_turned */
+#define GROUPS   2   /* strips that are worked on together: chains enough to hide the latency */
 
-/* 16 columns by up to 16 k's of a block: acc += a[0..n) times them. */
-INLINE __m512 add_turned(__m512 acc, const float *a, const float *b, size_t stride, size_t n,
-                         size_t cols)
+/* Where a row ends the one that takes its turn `after` rows later goes on. */
+INLINE void ask_ahead(const struct rows *q, size_t left, size_t row, size_t after)
 {
-    __mmask16 mask = (__mmask16)((1u << n) - 1);
-    __m512 r[VEC];
-#pragma GCC unroll 16
-    for (size_t j = 0; j < VEC; j++)
-        r[j] = _mm512_maskz_loadu_ps(j < cols ? mask : 0, b + (j < cols ? j * stride : 0));
-    transpose(r);
-    if (n == VEC) {
-#pragma GCC unroll 16
-        for (size_t i = 0; i < VEC; i++)
-            acc = _mm512_fmadd_ps(_mm512_set1_ps(a[i]), r[i], acc);
-        return acc;
+    size_t bytes = (left > AHEAD_K ? AHEAD_K : after * row + AHEAD_K - left) * sizeof(float);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        const char *at = q->at[i] + bytes;
+        OPAQUE(at);
+        _mm_prefetch(at, _MM_HINT_T0);
+        _mm_prefetch(at + q->next, _MM_HINT_T0);
+        _mm_prefetch(at + 2 * q->next, _MM_HINT_T0);
+        _mm_prefetch(at + q->third, _MM_HINT_T0);
     }
-    float rest[VEC][VEC];
-#pragma GCC unroll 16
-    for (size_t i = 0; i < VEC; i++)
-        _mm512_storeu_ps(rest[i], r[i]);
-    for (size_t i = 0; i < n; i++)
-        acc = _mm512_fmadd_ps(_mm512_set1_ps(a[i]), _mm512_loadu_ps(rest[i]), acc);
-    return acc;
 }
 
-/* Where a row ends the one that takes its turn 16 columns later goes on. */
-INLINE void ask_ahead(const float *b, size_t stride, size_t i, size_t k)
+/* acc += 16 k's of `rows` rows of A times those of a strip. */
+INLINE void add_turned(const int rows, __m512 acc[ROWS_MAX], const float *a, size_t a_row,
+                       const struct rows *q)
 {
-    const float *at = b + (i + AHEAD_K < k ? i + AHEAD_K : VEC * stride + i + AHEAD_K - k);
-#pragma GCC unroll 16
-    for (size_t j = 0; j < VEC; j++)
-        _mm_prefetch((const char *)(at + j * stride), _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (size_t half = 0; half < VEC; half += TURN) {
+        __m512 b[TURN];
+        turn_rows(b, q, half, rows == 1 && half > 0);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < TURN; i++)
+            for (int r = 0; r < rows; r++)
+                acc[r] =
+                    _mm512_fmadd_ps(_mm512_set1_ps(a[(size_t)r * a_row + half + i]), b[i], acc[r]);
+    }
 }
 
-void LEAF(row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
-                      size_t cols)
+/* The same for the k's and the rows of a strip that are there. */
+INLINE void add_there(const int rows, __m512 acc[ROWS_MAX], const struct cpu_turned *p,
+                      const struct strip *s, size_t k, size_t end)
 {
-    for (size_t j = 0; j < cols; j += VEC, b += VEC * stride) {
-        size_t n = cols - j < VEC ? cols - j : VEC;
-        __m512 total = _mm512_setzero_ps();
-        for (size_t k0 = 0; k0 < k; k0 += CPU_BLOCK) {
-            size_t end = k - k0 < CPU_BLOCK ? k : k0 + CPU_BLOCK;
-            __m512 acc = _mm512_setzero_ps();
-            for (size_t i = k0; i < end; i += VEC) {
-                ask_ahead(b, stride, i, k);
-                acc = add_turned(acc, a + i, b + i, stride, end - i < VEC ? end - i : VEC, n);
+    for (; k < end; k += TURN) {
+        __m512 b[TURN];
+        turn_there(b, s, k, end);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < TURN; i++)
+            for (int r = 0; r < rows && k + i < end; r++)
+                acc[r] = _mm512_fmadd_ps(_mm512_set1_ps(p->a[(size_t)r * p->a_row + k + i]), b[i],
+                                         acc[r]);
+    }
+}
+
+/* C = or += what a block gave. */
+INLINE void strip_store(const int rows, const __m512 acc[ROWS_MAX], float *c, size_t c_row,
+                        size_t cols, bool first)
+{
+    __mmask16 mask = (__mmask16)((1u << cols) - 1);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++, c += c_row) {
+        __m512 old = first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, c);
+        _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(old, acc[r]));
+    }
+}
+
+/* Columns j.. of C, as many strips as there are groups; one strip that is not `whole`. */
+INLINE void strips(const int rows, const int groups, const struct cpu_turned *p, size_t j,
+                   const bool whole)
+{
+    struct strip s[GROUPS];
+    struct rows q[GROUPS];
+    size_t cols = p->cols - j < VEC ? p->cols - j : VEC;
+    for (int g = 0; g < groups; g++) {
+        s[g] = (struct strip){p->b + (j + (size_t)g * VEC) * p->stride, p->stride, cols};
+        q[g] = rows_at(&s[g]);
+    }
+    for (size_t k0 = 0, k = 0; k0 < p->k; k0 += CPU_BLOCK) {
+        size_t end = p->k - k0 < CPU_BLOCK ? p->k : k0 + CPU_BLOCK;
+        __m512 acc[GROUPS][ROWS_MAX];
+        for (int g = 0; g < groups; g++)
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+                acc[g][r] = _mm512_setzero_ps();
+        for (; whole && k + VEC <= end; k += VEC)
+#pragma GCC unroll 2
+            for (int g = 0; g < groups; g++) {
+                ask_ahead(&q[g], p->k - k, p->stride, (size_t)groups * VEC);
+                add_turned(rows, acc[g], p->a + k, p->a_row, &q[g]);
+                rows_move(&q[g], VEC * sizeof(float));
             }
-            total = _mm512_add_ps(total, acc);
+        for (int g = 0; g < groups; g++) {
+            add_there(rows, acc[g], p, &s[g], k, end);
+            strip_store(rows, acc[g], p->c + j + (size_t)g * VEC, p->c_row, cols, k0 == 0);
         }
-        _mm512_mask_storeu_ps(c + j, (__mmask16)((1u << n) - 1), total);
+        k = end;
     }
+}
+
+#define TURNED(n, groups)                                                                          \
+    static void turned_##n(const struct cpu_turned *p)                                             \
+    {                                                                                              \
+        size_t j = 0;                                                                              \
+        for (; (groups) > 1 && j + (groups)*VEC <= p->cols; j += (groups)*VEC)                     \
+            strips(n, groups, p, j, true);                                                         \
+        for (; j + VEC <= p->cols; j += VEC)                                                       \
+            strips(n, 1, p, j, true);                                                              \
+        if (j < p->cols)                                                                           \
+            strips(n, 1, p, j, false);                                                             \
+    }
+TURNED(1, 2)
+TURNED(2, 2)
+TURNED(3, 2)
+TURNED(4, 2)
+TURNED(5, 1)
+TURNED(6, 1)
+TURNED(7, 1)
+TURNED(8, 1)
+
+void LEAF(rows_turned)(const struct cpu_turned *p)
+{
+    static void (*const of[ROWS_MAX])(const struct cpu_turned *) = {
+        turned_1, turned_2, turned_3, turned_4, turned_5, turned_6, turned_7, turned_8};
+    of[p->rows - 1](p);
 }

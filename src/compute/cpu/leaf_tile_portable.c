@@ -20,10 +20,15 @@ INLINE float tile(const int rows, const struct cpu_panel *p, const float *a, flo
 {
     float acc[ROWS][COLS] = {{0}}, odd = 0.0f;
     const float *b = p->b;
-    for (size_t k = p->k; k > 0; k--, b += COLS, a += p->a_col)
-        for (int r = 0; r < rows; r++)
-            for (int j = 0; j < COLS; j++)
-                acc[r][j] = fn_fma(a[(size_t)r * p->a_row], b[j], acc[r][j]);
+    for (size_t left = p->k, run = p->a_run ? p->a_left : left; left > 0; run = p->a_run) {
+        size_t steps = run < left ? run : left;
+        left -= steps;
+        for (; steps > 0; steps--, b += COLS, a += p->a_col)
+            for (int r = 0; r < rows; r++)
+                for (int j = 0; j < COLS; j++)
+                    acc[r][j] = fn_fma(a[(size_t)r * p->a_row], b[j], acc[r][j]);
+        a += p->a_jump;
+    }
     for (int r = 0; r < rows; r++)
         odd = odd + store(c + (size_t)r * p->c_row, acc[r], p->cols, p->first);
     return odd;
@@ -48,21 +53,21 @@ void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t 
             dst[i * COLS + j] = j < cols ? b[j * col + i] : 0.0f;
 }
 
-void LEAF(row_turned)(float *c, const float *a, const float *b, size_t stride, size_t k,
-                      size_t cols)
+void LEAF(rows_turned)(const struct cpu_turned *p)
 {
-    for (size_t j = 0; j < cols; j += CPU_TILE_COLS, b += CPU_TILE_COLS * stride) {
-        size_t n = cols - j < CPU_TILE_COLS ? cols - j : CPU_TILE_COLS;
-        float total[CPU_TILE_COLS] = {0};
-        for (size_t k0 = 0; k0 < k; k0 += CPU_BLOCK) {
-            size_t end = k - k0 < CPU_BLOCK ? k : k0 + CPU_BLOCK;
-            float acc[CPU_TILE_COLS] = {0};
+    const float *b = p->b;
+    for (size_t j = 0; j < p->cols; j += COLS, b += COLS * p->stride) {
+        size_t n = p->cols - j < COLS ? p->cols - j : COLS;
+        float total[COLS] = {0};
+        for (size_t k0 = 0; k0 < p->k; k0 += CPU_BLOCK) {
+            size_t end = p->k - k0 < CPU_BLOCK ? p->k : k0 + CPU_BLOCK;
+            float acc[COLS] = {0};
             for (size_t i = k0; i < end; i++)
                 for (size_t l = 0; l < n; l++)
-                    acc[l] = fn_fma(a[i], b[l * stride + i], acc[l]);
+                    acc[l] = fn_fma(p->a[i], b[l * p->stride + i], acc[l]);
             for (size_t l = 0; l < n; l++)
                 total[l] = total[l] + acc[l];
         }
-        memcpy(c + j, total, n * sizeof *c);
+        memcpy(p->c + j, total, n * sizeof *p->c);
     }
 }

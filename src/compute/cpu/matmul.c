@@ -228,8 +228,8 @@ enum emac_status cpu_matmul(struct cpu *cpu, struct cpu_matmul *mm, struct emac_
     struct work w = {.k = cpu->k, .mm = mm};
     bool worth = 2.0 * (double)mm->m * (double)mm->n * (double)mm->k >= PARALLEL_FLOPS;
     enum emac_status st;
-    if (mm->m == 1 && mm->a_col == 1) {
-        cpu_matmul_row(cpu, mm);
+    if (cpu_matmul_few(cpu, mm)) {
+        cpu_matmul_rows(cpu, mm);
         return EMAC_OK;
     }
     w.tiles = div_up(mm->m, cpu->k->mr);

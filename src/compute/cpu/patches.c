@@ -105,3 +105,89 @@ void patches_copy(const struct patches *p, float *dst, size_t dst_row, size_t ro
         }
     }
 }
+
+/* Whether windows can be read from the image: nothing beyond it, and all channels. */
+static bool in_place(const struct patches *p, size_t taps_h)
+{
+    return p->part == 0 && p->shift_h >= 0 && p->shift_w >= 0 &&
+           (int64_t)(p->rows_h - 1) * p->step + p->shift_h + (int64_t)taps_h <= (int64_t)p->h &&
+           (int64_t)(p->rows_w - 1) * p->step + p->shift_w + (int64_t)p->taps_w <= (int64_t)p->w;
+}
+
+static size_t channels(const struct patches *p)
+{
+    return p->part ? p->part : p->c;
+}
+
+/* Pixels of a padded row: what the windows of a line see. */
+static size_t padded_row(const struct patches *p)
+{
+    return (p->rows_w - 1) * (size_t)p->step + p->taps_w;
+}
+
+size_t patches_pitch(const struct patches *p, size_t taps_h)
+{
+    return (in_place(p, taps_h) ? p->w : padded_row(p)) * channels(p);
+}
+
+size_t patches_lines_floats(const struct patches *p, size_t taps_h, size_t rows)
+{
+    size_t lines = (rows - 1) / p->rows_w + 2, images = (rows - 1) / (p->rows_w * p->rows_h) + 2;
+    size_t padded = (lines * (size_t)p->step + images * taps_h) * padded_row(p);
+    return in_place(p, taps_h) ? 0 : padded * channels(p);
+}
+
+/* A row of an image, padded; a part of its channels. */
+static void pad_row(const struct patches *p, const float *from, float *to)
+{
+    int64_t pixels = (int64_t)padded_row(p), c = (int64_t)p->c;
+    if (p->part == 0) {
+        copy_clipped(to, from, p->shift_w * c, pixels * c, (int64_t)p->w * c);
+        return;
+    }
+    for (int64_t at = p->shift_w; at < p->shift_w + pixels; at++, to += p->part) {
+        if (at < 0 || at >= (int64_t)p->w)
+            memset(to, 0, p->part * sizeof *to);
+        else
+            copy_inside(to, 0, from + at * c, 0, 1, p->part);
+    }
+}
+
+/* The image rows that lines i0..i1 of an image's positions see. Returns where they end. */
+static float *pad_rows(const struct patches *p, size_t taps_h, const float *image, size_t i0,
+                       size_t i1, float *to)
+{
+    int64_t at = (int64_t)i0 * p->step + p->shift_h;
+    int64_t end = (int64_t)(i1 - 1) * p->step + p->shift_h + (int64_t)taps_h;
+    size_t padded = padded_row(p) * channels(p);
+    for (; at < end; at++, to += padded) {
+        if (at < 0 || at >= (int64_t)p->h)
+            memset(to, 0, padded * sizeof *to);
+        else
+            pad_row(p, image + (size_t)at * p->w * p->c, to);
+    }
+    return to;
+}
+
+size_t patches_lines(const struct patches *p, size_t taps_h, size_t row, size_t rows, float *local,
+                     struct cpu_line *line)
+{
+    size_t in_image = p->rows_w * p->rows_h, pitch = patches_pitch(p, taps_h), lines = 0;
+    size_t step = (size_t)p->step;
+    bool inside = in_place(p, taps_h);
+    for (size_t end = row + rows; row < end;) {
+        size_t i0 = row / p->rows_w % p->rows_h, stop = (row / in_image + 1) * in_image;
+        const float *image = p->image + row / in_image * p->h * p->w * p->c, *from = local;
+        stop = stop < end ? stop : end;
+        if (inside)
+            from = image + (i0 * step + (size_t)p->shift_h) * pitch + (size_t)p->shift_w * p->c;
+        else
+            local = pad_rows(p, taps_h, image, i0, (stop - 1) / p->rows_w % p->rows_h + 1, local);
+        for (size_t n; row < stop; row += n, from += step * pitch) {
+            size_t j = row % p->rows_w;
+            n = p->rows_w - j < stop - row ? p->rows_w - j : stop - row;
+            line[lines++] = (struct cpu_line){from + j * step * channels(p), row, n};
+        }
+    }
+    return lines;
+}

@@ -1,5 +1,6 @@
-/* Rule 3's product of one row, which a model makes for each token it generates. It takes as long as
- * the matrix takes to be read: nothing is packed, and a thread reads runs of it. */
+/* Rule 3's product of one row, which a model makes for each token it generates, and of a few rows
+ * by a transposed matrix. It takes as long as the matrix takes to be read: nothing is packed, and a
+ * thread reads runs of it. */
 #include <stdatomic.h>
 
 #include "compute/cpu/cpu.h"
@@ -23,11 +24,24 @@ static void row_part(void *ctx, uint32_t part, uint32_t parts)
         if (mm->b_col == 1)
             w->cpu->k->row(mm->c + j, mm->a, mm->b + j, mm->b_row, mm->k, cols);
         else
-            w->cpu->k->row_turned(mm->c + j, mm->a, mm->b + j * mm->b_col, mm->b_col, mm->k, cols);
+            w->cpu->k->rows_turned(&(struct cpu_turned){.rows = mm->m,
+                                                        .cols = cols,
+                                                        .k = mm->k,
+                                                        .a = mm->a,
+                                                        .a_row = mm->a_row,
+                                                        .b = mm->b + j * mm->b_col,
+                                                        .stride = mm->b_col,
+                                                        .c = mm->c + j,
+                                                        .c_row = mm->n});
     }
 }
 
-void cpu_matmul_row(struct cpu *cpu, const struct cpu_matmul *mm)
+bool cpu_matmul_few(const struct cpu *cpu, const struct cpu_matmul *mm)
+{
+    return mm->a_col == 1 && mm->m <= (mm->b_col == 1 ? 1 : cpu->k->turned_rows);
+}
+
+void cpu_matmul_rows(struct cpu *cpu, const struct cpu_matmul *mm)
 {
     struct row_work w = {.cpu = cpu, .mm = mm, .unit_cols = TURNED_COLS};
     if (mm->b_col == 1) {
@@ -35,5 +49,6 @@ void cpu_matmul_row(struct cpu *cpu, const struct cpu_matmul *mm)
         w.unit_cols = share < CPU_STRIP ? share : CPU_STRIP;
     }
     atomic_init(&w.next, 0);
-    cpu_parallel(cpu, 2.0 * (double)mm->n * (double)mm->k >= PARALLEL_FLOPS, row_part, &w);
+    cpu_parallel(cpu, 2.0 * (double)mm->m * (double)mm->n * (double)mm->k >= PARALLEL_FLOPS,
+                 row_part, &w);
 }

@@ -28,6 +28,16 @@ static void matmul(void **state)
         matmul_case(shape[i][0], shape[i][1], shape[i][2]);
 }
 
+/* So few rows that a transposed matrix is read where it lies: each number of them, columns and k's
+ * around the 16 that are turned together, the 8 k's of a half, the 256 of a block. */
+static void matmul_few(void **state)
+{
+    static const size_t size[][2] = {{16, 16}, {31, 24}, {32, 263}, {50, 512}, {15, 7}, {100, 769}};
+    for (size_t m = 1; m <= 9; m++)
+        for (size_t i = 0; i < EMAC_COUNT(size); i++)
+            matmul_case(m, size[i][0], size[i][1]);
+}
+
 /* So large that B is packed in several phases; ref's rule on a sample. */
 static void matmul_phases(void **state)
 {
@@ -526,6 +536,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matmul),
+        cmocka_unit_test(matmul_few),
         cmocka_unit_test(matmul_phases),
         cmocka_unit_test(elementwise),
         cmocka_unit_test(in_place),
