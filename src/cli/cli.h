@@ -25,6 +25,7 @@
 /* X(name, one line for the overview) in the order of `emac help` */
 #define CLI_COMMANDS(X)                                                                            \
     X(train, "run a training job in this process, without a network")                              \
+    X(eval, "measure a model on data, here or on the network")                                     \
     X(up, "run a coordinator and some rigs on this machine")                                       \
     X(job, "submit, list, show, cancel and follow jobs")                                           \
     X(sweep, "try several recipes of a job, stop the worse early")                                 \

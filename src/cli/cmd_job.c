@@ -43,14 +43,17 @@ void job_show_lines(struct cli *c, json_t *j)
     cli_say(c, "job        %s  (%s)", cli_str(j, "id"), cli_str(j, "name"));
     cli_say(c, "state      %s%s%s", cli_str(j, "state"), *cli_str(j, "reason") ? ": " : "",
             cli_str(j, "reason"));
-    cli_say(c, "progress   step %.0f of %.0f, loss %.4f nats", cli_num(j, "step"),
-            cli_num(j, "steps"), cli_num(j, "loss"));
+    if (strcmp(cli_str(json_object_get(j, "job"), "kind"), "evaluate") != 0)
+        cli_say(c, "progress   step %.0f of %.0f, loss %.4f nats", cli_num(j, "step"),
+                cli_num(j, "steps"), cli_num(j, "loss"));
     if (json_is_number(json_object_get(j, "loss_bits_per_byte")))
         cli_say(c, "held out   %.4f bits per byte", cli_num(j, "loss_bits_per_byte"));
     if (json_is_number(json_object_get(j, "accuracy")))
         cli_say(c, "test       %.2f %% right", 100 * cli_num(j, "accuracy"));
     if (*cli_str(j, "model"))
         cli_say(c, "model      %s", cli_str(j, "model"));
+    if (*cli_str(j, "evaluation"))
+        cli_say(c, "evaluation %s", cli_str(j, "evaluation"));
     cli_say(c, "money      spent %s EMAC, in escrow %s EMAC", spent, escrow);
 }
 
@@ -90,26 +93,22 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
                      "stopped waiting; the job goes on: see 'emac job show %s'", id);
 }
 
-static enum emac_status job_submit(struct cli *c, const char *path, const struct job_args *a)
+enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool wait)
 {
-    struct job job;
-    struct store *s = NULL;
     json_t *body = NULL, *reply = NULL, *end = NULL;
     enum emac_status st;
-    EMAC_TRY(st, cli_store(c, &s));
-    EMAC_TRY(st, cli_job_file(c, s, path, &job));
-    EMAC_TRY(st, cli_push(c, s, &job.data));
-    if (job_has_base(&job))
-        EMAC_TRY(st, cli_push(c, s, &job.base));
-    if (job.spread == SPREAD_FEDERATED)
-        EMAC_TRY(st, cli_push(c, s, &job.shards));
-    emac_strcpy(job.owner, sizeof(job.owner), c->identity.did);
-    c->os->entropy(c->os, &job.nonce, sizeof(job.nonce));
-    job.nonce &= INT64_MAX; /* JSON integers are signed */
-    body = job_to_json(&job);
+    EMAC_TRY(st, cli_push(c, s, &job->data));
+    if (job_has_base(job))
+        EMAC_TRY(st, cli_push(c, s, &job->base));
+    if (job->spread == SPREAD_FEDERATED)
+        EMAC_TRY(st, cli_push(c, s, &job->shards));
+    emac_strcpy(job->owner, sizeof(job->owner), c->identity.did);
+    c->os->entropy(c->os, &job->nonce, sizeof(job->nonce));
+    job->nonce &= INT64_MAX; /* JSON integers are signed */
+    body = job_to_json(job);
     EMAC_TRY(st, cli_post(c, "/v1/jobs", body, &reply));
     const char *id = cli_str(reply, "id");
-    if (!a->wait) {
+    if (!wait) {
         cli_say(c, "%s", id);
         cli_result(c, json_incref(reply));
         goto out;
@@ -124,6 +123,18 @@ out:
     json_decref(body);
     json_decref(reply);
     json_decref(end);
+    return st;
+}
+
+static enum emac_status job_submit(struct cli *c, const char *path, const struct job_args *a)
+{
+    struct job job;
+    struct store *s = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, cli_store(c, &s));
+    EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    st = job_send(c, s, &job, a->wait);
+out:
     store_close(s);
     return st;
 }

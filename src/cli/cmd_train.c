@@ -98,6 +98,11 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
     EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    if (job.kind == JOB_EVALUATE) {
+        st = emac_fail(&c->err, EMAC_INVALID,
+                       "'%s' trains nothing: run it by 'emac eval %s --local'", path, path);
+        goto out;
+    }
     EMAC_TRY(st, data_job_keys(c, s, &job, key, &keys));
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
     EMAC_TRY(st, train_watch_open(&w, c, &job, a->watch, a->tensorboard));

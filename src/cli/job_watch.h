@@ -14,6 +14,9 @@ bool job_ended(const char *state);
 /* Did the job succeed? Says why not in c->err. */
 enum emac_status job_judge(struct cli *c, json_t *job);
 void job_show_lines(struct cli *c, json_t *job);
+/* Push what the job names, submit it as one of the user's, and with `wait` follow it to its end. */
+struct job;
+enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool wait);
 /* One line of progress, on stderr. */
 void job_show_progress(struct cli *c, json_t *job);
 

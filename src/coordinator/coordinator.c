@@ -7,6 +7,7 @@
 
 #include "coordinator/api.h"
 #include "coordinator/checks/disputes.h"
+#include "coordinator/jobs/evaluations.h"
 #include "coordinator/money/bonds.h"
 #include "coordinator/serving/serving.h"
 #include "coordinator/storage/deals.h"
@@ -50,6 +51,7 @@ static void tick(struct coordinator *c, uint64_t count)
     os_mutex_unlock(&c->lock);
     db_sync(c->db); /* what goes from the depot must not be needed again after a power failure */
     checkpoints_work(c);
+    evaluations_work(c);
     lost_work(c);
 }
 

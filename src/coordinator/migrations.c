@@ -199,6 +199,9 @@ static const char RECEIPT_NAMES[] =
     "ALTER TABLE receipts ADD COLUMN cid TEXT NOT NULL DEFAULT '';"
     "CREATE INDEX receipts_by_cid ON receipts (cid) WHERE cid <> '';";
 
+/* evaluations.c: '' of jobs that train, and until it is over. */
+static const char EVALUATION[] = "ALTER TABLE jobs ADD COLUMN evaluation TEXT NOT NULL DEFAULT '';";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
@@ -215,7 +218,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"113_disputes", DISPUTES_SCHEMA},
                                                       {"123_private", PRIVATE},
                                                       {"126_recalls", RECALLS},
-                                                      {"114_receipt_names", RECEIPT_NAMES}};
+                                                      {"114_receipt_names", RECEIPT_NAMES},
+                                                      {"130_evaluation", EVALUATION}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -187,7 +187,7 @@ struct figures {
 /* A job that runs or is paused. */
 struct cjob {
     char id[JOB_ID_MAX], owner[DID_KEY_MAX];
-    struct cid cid;
+    struct cid cid, evaluation; /* evaluation: jobs/evaluations.h */
     enum job_state state;
     char reason[REASON_MAX];
     struct job_plan *plan;

@@ -175,15 +175,14 @@ enum emac_status peft_config_read(struct tune *out, struct emac_slice text, stru
 
 /* ---- parts ---- */
 
-/* How many of the last layers a head has: the fewest with which all its tensors are trained. */
-static uint32_t head_layers(const struct model_params *whole, const struct st_index *file)
+uint32_t model_head_layers(const struct model_params *whole, size_t tensors)
 {
     struct tune t = {.kind = TUNE_HEAD, .layers = 1};
     for (; t.layers < LLAMA_LAYERS_MAX; t.layers++) {
         size_t trained = 0;
         for (uint32_t i = 0; i < whole->count; i++)
             trained += whole->part(whole->config, &t, i) != PART_FROZEN;
-        if (trained >= file->count)
+        if (trained >= tensors)
             break;
     }
     return t.layers;
@@ -200,7 +199,7 @@ static enum emac_status parts_tune(const struct model_parts *parts,
         st_index_parse(&idx, parts->trained.data, parts->trained.len, parts->trained.len, err);
     *out = (struct tune){.kind = TUNE_HEAD};
     if (st == EMAC_OK)
-        out->layers = head_layers(whole, &idx);
+        out->layers = model_head_layers(whole, idx.count);
     st_index_release(&idx);
     return st;
 }

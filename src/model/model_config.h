@@ -36,6 +36,10 @@ enum emac_status peft_config_read(struct tune *out, struct emac_slice text, stru
 
 /* ---- the whole model out of its parts ---- */
 
+/* How many of the last layers a head of so many tensors has: the fewest with which all of them are
+ * trained. */
+uint32_t model_head_layers(const struct model_params *whole, size_t tensors);
+
 /* Whole files, borrowed; an empty slice for what is not there. */
 struct model_parts {
     struct emac_slice config; /* of the model: of a head its own, of an adapter the base's */

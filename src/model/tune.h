@@ -95,9 +95,10 @@ enum emac_status tuned_gradients(struct graph *g, const struct tuned *t, value_i
 enum emac_status tune_base_check(const struct model_params *whole, const struct tune *t,
                                  const struct st_index *base, enum dtype *storage,
                                  struct emac_err *err);
-/* The trained list must be exactly what the file holds; F32 or BF16. */
+/* The trained list must be exactly what the file holds, all of one type, F32 or BF16, which goes to
+ * *storage. */
 enum emac_status tune_trained_check(const struct tuned *t, const struct st_index *file,
-                                    struct emac_err *err);
+                                    enum dtype *storage, struct emac_err *err);
 /* Append the safetensors file of the whole model, made of two whole files: the base's, and that of
  * the trained list. Trained tensors take the place of the base's; adapters are added to their
  * matrices: W' = W + P * s, where P = B A by rule 3 and each of the two operations after it is

@@ -88,16 +88,24 @@ enum emac_status tune_base_check(const struct model_params *whole, const struct 
 }
 
 enum emac_status tune_trained_check(const struct tuned *t, const struct st_index *file,
-                                    struct emac_err *err)
+                                    enum dtype *storage, struct emac_err *err)
 {
-    const struct st_tensor *tensor;
+    const struct st_tensor *tensor, *first = NULL;
     struct model_param p;
     for (uint32_t i = 0; i < t->trained.count; i++) {
         t->trained.at(t->trained.config, i, &p);
         enum emac_status st = tensor_find(file, &p, "the trained file", &tensor, err);
         if (st != EMAC_OK)
             return st;
+        first = first == NULL ? tensor : first;
+        if (tensor->dtype != first->dtype)
+            return emac_fail(err, EMAC_UNSUPPORTED,
+                             "the trained file mixes types: '%s' is %s and '%s' is %s; write it in "
+                             "one",
+                             first->name, st_dtype_name(first->dtype), p.name,
+                             st_dtype_name(tensor->dtype));
     }
+    *storage = first == NULL ? DTYPE_F32 : dtype_of(first);
     if (file->count == t->trained.count)
         return EMAC_OK;
     return emac_fail(err, EMAC_INVALID,
@@ -218,7 +226,7 @@ enum emac_status tune_merge(struct device *dev, const struct tuned *t, struct em
     EMAC_TRY(st, file_open(&m.base, base, err));
     EMAC_TRY(st, file_open(&m.trained, trained, err));
     EMAC_TRY(st, tune_base_check(&t->whole, t->tune, &m.base.idx, &storage, err));
-    EMAC_TRY(st, tune_trained_check(t, &m.trained.idx, err));
+    EMAC_TRY(st, tune_trained_check(t, &m.trained.idx, &storage, err));
     EMAC_TRY(st, out_layout(&m, out, err));
     m.out.data = out->data + start + m.out.idx.data_offset;
     for (uint32_t i = 0; i < t->whole.count; i++)

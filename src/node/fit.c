@@ -10,10 +10,10 @@ static uint32_t runs_of(const struct job_plan *p, const struct plan_program *pro
 {
     uint32_t largest = 1;
     if (program->kind == TASK_REDUCE)
-        return p->job.micro_batches;
+        return job_round_batches(&p->job);
     if (!task_kind_info(program->kind)->shared)
         return 1;
-    while (largest <= p->job.micro_batches / 2)
+    while (largest <= job_round_batches(&p->job) / 2)
         largest *= 2;
     return largest;
 }

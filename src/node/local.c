@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "node/local_state.h"
 #include "work/base.h"
+#include "work/evaluate.h"
 
 #define LOCAL_WANTS_MAX 32 /* nodes of one worker's share: at most the height of the tree */
 #define LOG2_E          1.4426950408889634
@@ -270,7 +271,7 @@ static void report(struct engine *e, bool checkpoint)
         double each = seconds / (double)done;
         /* Evaluation runs the forward half of a micro-batch: about a third of it. */
         double eval = (double)job_eval_batches(job) /
-                      (3.0 * (double)job->micro_batches * (double)plan_steps(job, 1));
+                      (3.0 * (double)job_round_batches(job) * (double)plan_steps(job, 1));
         p->units_per_second =
             (double)(plan_units(job, p->step) - plan_units(job, e->out->resumed_at)) / seconds;
         p->eta_seconds = each * ((double)(p->steps - p->step) + (e->st.scored ? 0 : eval));
@@ -339,6 +340,8 @@ static enum emac_status turned(struct engine *e, enum plan_phase was, struct ema
     }
     if (was == PLAN_EVAL)
         checkpoint = is_new_best(e);
+    if (job->kind == JOB_EVALUATE)
+        e->out->units = plan_units(job, 1);
     if (checkpoint)
         st = state_save(e, true, err);
     if (st == EMAC_OK)
@@ -374,14 +377,15 @@ static const char DIVERGED[] = "training diverged, a smaller recipe.lr may help:
 static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint32_t count,
                                   struct emac_err *err)
 {
-    bool moved = false;
+    bool moved = false, trains = e->plan->job.kind == JOB_TRAIN;
     for (uint32_t i = 0; i < count && !moved; i++) {
         struct exec_result r;
         if (is_cancelled(e))
             return emac_fail(err, EMAC_CANCELLED, "asked to stop");
         enum emac_status st = exec_run(e->exec, &want[i].task, &r, err);
         if (st != EMAC_OK)
-            return emac_wrap(err, "%stask %s", st == EMAC_NUMERIC ? DIVERGED : "", want[i].slot);
+            return emac_wrap(err, "%stask %s", st == EMAC_NUMERIC && trains ? DIVERGED : "",
+                             want[i].slot);
         st = take_result(e, &want[i], &r, &moved, err);
         result_forget(e, &r);
         if (st != EMAC_OK)
@@ -415,6 +419,21 @@ static enum emac_status loop(struct engine *e, struct emac_err *err)
 
 /* ---- begin and end ---- */
 
+static enum emac_status checkpoints_check(const struct job *job, struct emac_err *err)
+{
+    uint32_t steps = plan_steps(job, plan_rounds(job)), kept;
+    if (job->kind == JOB_EVALUATE)
+        return EMAC_OK;
+    kept = steps / job->checkpoint_every;
+    if (job->keep == KEEP_BEST)
+        kept += steps / job->eval_every;
+    if (kept < LOCAL_CHECKPOINTS_MAX)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     "recipe.checkpoint_every %u makes more than %d checkpoints; raise it",
+                     job->checkpoint_every, LOCAL_CHECKPOINTS_MAX);
+}
+
 static enum emac_status engine_open(struct engine *e, struct emac_err *err)
 {
     const struct local_config *cfg = e->cfg;
@@ -433,17 +452,7 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     EMAC_TRY(st, job_encode(cfg->job, &buf, &e->out->job, err));
     job_id(e->out->id, &e->out->job);
     EMAC_TRY(st, job_plan_new(cfg->job, cfg->store, &e->plan, err));
-    uint32_t steps = plan_steps(cfg->job, plan_rounds(cfg->job));
-    uint32_t kept = steps / cfg->job->checkpoint_every;
-    if (cfg->job->keep == KEEP_BEST)
-        kept += steps / cfg->job->eval_every;
-    if (kept >= LOCAL_CHECKPOINTS_MAX) {
-        st = emac_fail(err, EMAC_INVALID,
-                       "recipe.checkpoint_every %u makes more than %d checkpoints; "
-                       "raise it",
-                       cfg->job->checkpoint_every, LOCAL_CHECKPOINTS_MAX);
-        goto out;
-    }
+    EMAC_TRY(st, checkpoints_check(cfg->job, err));
     EMAC_TRY(st, blocks_put(e, e->plan->block, e->plan->block_count, err));
     EMAC_TRY(st, exec_new(&xc, &e->exec, err));
     for (uint32_t i = 0; i < cfg->key_count; i++)
@@ -482,11 +491,42 @@ static enum emac_status stop(struct engine *e, struct emac_err *err)
                                         : "it will start over, for no state file was asked for");
 }
 
-static void finish(struct engine *e)
+/* The result of an evaluation lies in the store, pinned. */
+static enum emac_status evaluation_put(struct engine *e, struct emac_err *err)
+{
+    const struct plan_score *score = plan_model_score(e->plan, &e->st);
+    struct cid *cid = &e->out->evaluation;
+    struct evaluation result;
+    struct emac_buf block;
+    enum emac_status st;
+    emac_buf_init(&block, EVALUATION_BYTES_MAX);
+    evaluation_of(&e->plan->job, score->loss, score->accuracy, &result);
+    EMAC_TRY(st, evaluation_encode(&result, &block, cid, err));
+    EMAC_TRY(st, store_block_put_as(e->cfg->store, cid, block.data, block.len, err));
+    st = store_pin(e->cfg->store, e->out->id, cid, err);
+out:
+    emac_buf_release(&block);
+    return st;
+}
+
+/* The last step always is a checkpoint. */
+static void model_finish(struct engine *e)
+{
+    struct local_result *out = e->out;
+    out->params = *plan_model_params(&e->st);
+    out->checkpoint = e->saved.checkpoint;
+    out->checkpoint_count = e->saved.count;
+    e->saved.checkpoint = NULL;
+    e->saved.count = 0;
+    EMAC_ASSERT(out->checkpoint_count > 0);
+    out->model = out->checkpoint[out->checkpoint_count - 1].model;
+    out->opt = out->checkpoint[out->checkpoint_count - 1].opt;
+}
+
+static enum emac_status finish(struct engine *e, struct emac_err *err)
 {
     struct local_result *out = e->out;
     const struct plan_score *score = plan_model_score(e->plan, &e->st);
-    out->params = *plan_model_params(&e->st);
     out->steps = e->st.step;
     out->has_heldout = e->st.scored;
     out->has_accuracy = score->accuracy >= 0;
@@ -494,14 +534,10 @@ static void finish(struct engine *e)
     out->accuracy = score->accuracy;
     if (!job_on_records(&e->plan->job))
         out->heldout_bits_per_byte = score->loss * LOG2_E; /* a token is a byte */
-    out->checkpoint = e->saved.checkpoint;
-    out->checkpoint_count = e->saved.count;
-    e->saved.checkpoint = NULL;
-    e->saved.count = 0;
-    /* The last step always is a checkpoint. */
-    EMAC_ASSERT(out->checkpoint_count > 0);
-    out->model = out->checkpoint[out->checkpoint_count - 1].model;
-    out->opt = out->checkpoint[out->checkpoint_count - 1].opt;
+    if (e->plan->job.kind == JOB_EVALUATE)
+        return evaluation_put(e, err);
+    model_finish(e);
+    return EMAC_OK;
 }
 
 static void engine_release(struct engine *e)
@@ -536,7 +572,7 @@ enum emac_status local_train(const struct local_config *cfg, struct local_result
     if (st == EMAC_CANCELLED)
         st = stop(e, err);
     if (st == EMAC_OK) {
-        finish(e);
+        EMAC_TRY(st, finish(e, err));
         st = unpin(e, &cfg->job->data, err);
         if (st == EMAC_OK && job_has_base(cfg->job))
             st = unpin(e, &cfg->job->base, err);

@@ -1,4 +1,4 @@
-/* Training in one process: the planner's loop (work/planner.h) with one worker,
+/* Training, or evaluation, in one process: the planner's loop (work/planner.h) with one worker,
  * this one. No network; the same tasks on the same programs as a fleet runs,
  * so the same CIDs come out.
  *
@@ -7,7 +7,8 @@
  *          any way goes on from there and ends in the same model.
  * LOCAL-2  Values of steps gone by are let go at once: memory stays flat.
  * LOCAL-3  What a result names is pinned under the job's id: the data while it
- *          runs, each checkpoint's model directory, and the newest state. */
+ *          runs, each checkpoint's model directory, and the newest state; of an evaluation the
+ *          result, whose links are the model and the data. */
 #ifndef EMAC_NODE_LOCAL_H
 #define EMAC_NODE_LOCAL_H
 
@@ -52,6 +53,8 @@ struct local_checkpoint {
 struct local_result {
     char id[JOB_ID_MAX];
     struct cid job, params, opt, model; /* params: the model's; opt as in a checkpoint */
+    struct cid evaluation; /* the result of a job of kind evaluate, which has none of the former
+                            * and no checkpoint (work/evaluate.h) */
     uint32_t checkpoint_count;
     struct local_checkpoint *checkpoint;        /* in order of step, earlier runs' included */
     uint32_t resumed_at;                        /* step this run began with */

@@ -462,6 +462,15 @@ static enum emac_status rigs_begin(struct sim *s)
     return st;
 }
 
+static double constant_bytes(const struct job_plan *p, const struct cid *cid)
+{
+    if (cid_equal(cid, &p->job.data))
+        return (double)p->job.data_size;
+    if (cid_equal(cid, &p->base.file[MODEL_WEIGHTS]))
+        return (double)p->base.link_size[MODEL_WEIGHTS];
+    return cid_equal(cid, &p->weights) ? (double)p->weights_size : 0;
+}
+
 /* The depot has what no task makes. */
 static enum emac_status constants_begin(struct sim *s)
 {
@@ -469,7 +478,7 @@ static enum emac_status constants_begin(struct sim *s)
     enum emac_status st = EMAC_OK;
     for (uint32_t i = 0; i < p->constant_count && st == EMAC_OK; i++) {
         bool data = cid_equal(&p->constant[i], &p->job.data);
-        st = value_add(s, &p->constant[i], data ? (double)p->job.data_size : 0, depot(s));
+        st = value_add(s, &p->constant[i], constant_bytes(p, &p->constant[i]), depot(s));
         for (uint32_t r = 0; data && s->cfg->has_corpus && r < s->cfg->rigs && st == EMAC_OK; r++)
             st = value_add(s, &p->constant[i], 0, r);
     }

@@ -62,7 +62,7 @@ static enum emac_status between(const struct job_plan *p, const struct cid *prog
 static uint64_t sums(const struct job_plan *p, const struct plan_program *program)
 {
     uint64_t levels = 0;
-    for (uint32_t c = p->job.micro_batches; c > 1; c >>= 1)
+    for (uint32_t c = job_round_batches(&p->job); c > 1; c >>= 1)
         levels++;
     if (task_kind_info(program->kind)->shared)
         return emac_mul_most(program->output[0].bytes, levels);
@@ -142,6 +142,9 @@ enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_
         return st;
     if (!predict_nearest(&p->job, s, memory, &near, &less))
         ;
+    else if (near.kind == JOB_EVALUATE)
+        snprintf(hint, sizeof hint, "with recipe.micro_batch %u it is %llu MiB", near.micro_batch,
+                 MIB_OF(less));
     else if (near.micro_batch != p->job.micro_batch)
         snprintf(hint, sizeof hint,
                  "with recipe.micro_batch %u and micro_batches %u it is %llu MiB", near.micro_batch,

@@ -112,6 +112,8 @@ static bool candidate(const struct job *job, uint32_t rigs, uint32_t i, struct j
 bool predict_faster(const struct job *job, struct store *s, const struct predict_rig *rig,
                     uint32_t rigs, double seconds, struct job *out, double *took_s)
 {
+    if (job->kind == JOB_EVALUATE)
+        return false;
     for (uint32_t i = 0; i < FORM_TRIES + LOCAL_TRIES; i++)
         if (candidate(job, rigs, i, out) && job_took(out, s, rig, rigs, took_s) &&
             *took_s <= seconds)
@@ -169,6 +171,8 @@ enum emac_status predict_in_time(const struct job_plan *p, struct store *s,
                                  const struct predict_rig *rig, uint32_t rigs, struct emac_err *err)
 {
     const struct job *job = &p->job;
+    const char *fewer =
+        job->kind == JOB_EVALUATE ? "a smaller recipe.eval_batches" : "fewer recipe.steps";
     double most = job->deadline * HOUR_S, seconds, open, less;
     struct job near;
     char hint[HINT_MAX];
@@ -184,10 +188,10 @@ enum emac_status predict_in_time(const struct job_plan *p, struct store *s,
     if (predict_faster(job, s, rig, rigs, most, &near, &less))
         hint_write(hint, &near, less);
     else if (open > most)
-        snprintf(hint, sizeof hint, "about %.0f rigs like these would do, or fewer recipe.steps",
-                 ceil(rigs * open / most));
+        snprintf(hint, sizeof hint, "about %.0f rigs like these would do, or %s",
+                 ceil(rigs * open / most), fewer);
     else
-        snprintf(hint, sizeof hint, "rigs with faster links would do, or fewer recipe.steps");
+        snprintf(hint, sizeof hint, "rigs with faster links would do, or %s", fewer);
     st = emac_fail(err, EMAC_TOO_LARGE,
                    "'%s' would take %.0f s on the %u rigs that are there, and policy.deadline %g h "
                    "is %.0f s: %s bound%s it (without links to wait for %.0f s); %s",

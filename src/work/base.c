@@ -7,16 +7,18 @@
 
 #include "base/assert.h"
 #include "model/model_config.h"
+#include "work/evaluate.h"
 #include "work/family.h"
 
 bool job_has_base(const struct job *job)
 {
-    return job->tune.kind != TUNE_SCRATCH;
+    return !cid_is_none(&job->base);
 }
 
 struct cid base_cid(const json_t *root)
 {
-    const json_t *v = json_object_get(json_object_get(root, "base"), "cid");
+    const char *section = evaluate_is(root) ? "model" : "base";
+    const json_t *v = json_object_get(json_object_get(root, section), "cid");
     struct cid cid = {0};
     if (!json_is_string(v) || cid_parse(&cid, json_string_value(v), NULL) != EMAC_OK)
         return (struct cid){0};
@@ -79,6 +81,8 @@ enum emac_status base_complete(json_t *root, struct store *s, struct emac_err *e
     json_t *model = json_object_get(root, "model"), *value, *sizes = NULL;
     const char *key;
     enum emac_status st = EMAC_OK;
+    if (evaluate_is(root))
+        return evaluate_complete(root, s, err);
     if (cid_is_none(&cid) || (model != NULL && !json_is_object(model)))
         return EMAC_OK;
     EMAC_TRY(st, model_tree_read(s, &cid, &m, err));
@@ -153,31 +157,6 @@ static enum emac_status layers_check(const struct job *job, const struct model_c
                      job->tune.layers, most, c->is_classifier ? " dense layers" : " layers");
 }
 
-/* Only the header of the weights is read. */
-static enum emac_status index_read(struct store *s, const struct cid *file, struct st_index *out,
-                                   struct emac_err *err)
-{
-    struct emac_buf head;
-    uint8_t first[8];
-    uint64_t size = 0, need = 0;
-    enum emac_status st;
-    emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
-    EMAC_TRY(st, store_file_size(s, file, &size, err));
-    if (size < sizeof first) {
-        st = emac_fail(err, EMAC_INVALID, "model.safetensors has %llu bytes only",
-                       (unsigned long long)size);
-        goto out;
-    }
-    EMAC_TRY(st, store_file_read(s, file, 0, first, sizeof first, err));
-    EMAC_TRY(st, st_header_size(first, size, &need, err));
-    EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, err));
-    EMAC_TRY(st, store_file_read(s, file, 0, head.data, (size_t)need, err));
-    st = st_index_parse(out, head.data, (size_t)need, size, err);
-out:
-    emac_buf_release(&head);
-    return st;
-}
-
 static enum emac_status licence_check(struct store *s, const struct model_tree *m,
                                       struct emac_err *err)
 {
@@ -205,7 +184,7 @@ static enum emac_status take(struct job *job, struct store *s, struct emac_slice
     EMAC_TRY(st, model_config_read(&own, config, err));
     EMAC_TRY(st, sizes_check(job, &base, &own, err));
     EMAC_TRY(st, layers_check(job, &base, err));
-    EMAC_TRY(st, index_read(s, &files->file[MODEL_WEIGHTS], &idx, err));
+    EMAC_TRY(st, model_tree_index(s, &files->file[MODEL_WEIGHTS], &idx, err));
     const struct model_params whole = model_config_params(&own);
     EMAC_TRY(st, tune_base_check(&whole, &job->tune, &idx, &job->tune.storage, err));
     st = tuned_init(&tuned, &whole, &job->tune, err);

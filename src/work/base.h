@@ -7,13 +7,14 @@
 #include "work/job.h"
 #include "work/model_tree.h"
 
-/* Does the job start from one? */
+/* Does the job start from one, or evaluate it? */
 bool job_has_base(const struct job *job);
-/* Put into the section `model` of a job file what it leaves out and the base says. Nothing without
- * a base; what is wrong with base.cid is left to job_from_json. The base's directory and its
- * config.json must be in `s`. */
+/* Put into the section `model` of a job file what it leaves out and the base says (of an
+ * evaluation: evaluate_complete). Nothing without a base; what is wrong with base.cid is left to
+ * job_from_json. The base's directory and its config.json must be in `s`. */
 enum emac_status base_complete(json_t *root, struct store *s, struct emac_err *err);
-/* base.cid of a job file that is not read yet; none when there is none. */
+/* base.cid, or of an evaluation model.cid, of a job file that is not read yet; none when there is
+ * none. */
 struct cid base_cid(const json_t *root);
 
 /* Check the base, which must be in `s`, against the job and `config`, the text of the config.json

@@ -38,7 +38,7 @@ static enum emac_status check(const struct job *job, struct emac_err *err)
                          "recipe.micro_batch %u times recipe.seq_len %u passes %u tokens; take a "
                          "smaller micro_batch and more micro_batches",
                          job->micro_batch, job->seq_len, JOB_TOKENS_MAX);
-    if (job->heldout >= 0.5)
+    if (job->heldout >= 0.5 && job->kind == JOB_TRAIN)
         return emac_fail(err, EMAC_INVALID, "data.heldout must be less than 0.5, not %.15g",
                          job->heldout);
     return EMAC_OK;

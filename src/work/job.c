@@ -37,25 +37,40 @@ const char *job_unit(const struct job *job)
     return job_family_of(job)->unit;
 }
 
-static uint64_t text_batches(const struct job *job)
+static uint64_t text_windows(const struct job *job)
 {
     struct sampler s = {.kind = SAMPLER_ORDERED,
-                        .batch = job->micro_batch,
+                        .batch = 1,
                         .seq = job->seq_len,
                         .begin = job_train_end(job),
                         .end = job->data_size};
     return s.begin < s.end ? sampler_batches(&s) : 0;
 }
 
+uint64_t job_eval_rows(const struct job *job)
+{
+    bool trained_on = job->kind == JOB_EVALUATE && job->split == DATASET_TRAIN;
+    if (!job_on_records(job))
+        return text_windows(job);
+    return trained_on ? job->records : job->test_records;
+}
+
 uint32_t job_eval_batches(const struct job *job)
 {
-    uint64_t fit = job_on_records(job) ? job->test_records / job->micro_batch : text_batches(job);
-    return fit < job->eval_batches ? (uint32_t)fit : job->eval_batches;
+    uint64_t fit = job_eval_rows(job) / job->micro_batch, most = job->eval_batches;
+    if (job->kind == JOB_EVALUATE && most == 0)
+        most = UINT32_MAX;
+    return (uint32_t)(fit < most ? fit : most);
+}
+
+uint32_t job_round_batches(const struct job *job)
+{
+    return job->kind == JOB_EVALUATE ? job_eval_batches(job) : job->micro_batches;
 }
 
 uint64_t job_units_per_step(const struct job *job)
 {
-    uint64_t rows = (uint64_t)job->micro_batches * job->micro_batch;
+    uint64_t rows = (uint64_t)job_round_batches(job) * job->micro_batch;
     return job_on_records(job) ? rows : rows * job->seq_len;
 }
 
@@ -125,6 +140,26 @@ static enum emac_status records_check(const struct job *job, struct emac_err *er
     return EMAC_OK;
 }
 
+/* What one task can sum up bounds an evaluation. */
+static enum emac_status evaluation_check(const struct job *job, struct emac_err *err)
+{
+    const char *unit = job_on_records(job) ? "records" : "windows";
+    unsigned long long rows = job_eval_rows(job), most = JOB_MICRO_BATCHES_MAX;
+    unsigned long long size = (rows + most - 1) / most;
+    if (rows < job->micro_batch)
+        return emac_fail(err, EMAC_INVALID,
+                         "there are %llu %s to evaluate on, fewer than recipe.micro_batch %u: %s",
+                         rows, unit, job->micro_batch,
+                         rows == 0 ? "take more of the data" : "lower it");
+    if (job_eval_batches(job) > JOB_MICRO_BATCHES_MAX)
+        return emac_fail(err, EMAC_INVALID,
+                         "%llu %s are %u micro-batches of %u, and an evaluation has at most %llu: "
+                         "take recipe.micro_batch %llu, or recipe.eval_batches %llu for the first "
+                         "of them",
+                         rows, unit, job_eval_batches(job), job->micro_batch, most, size, most);
+    return EMAC_OK;
+}
+
 enum emac_status job_check(const struct job *job, struct emac_err *err)
 {
     enum emac_status st = job_check_fields(job, err);
@@ -134,6 +169,8 @@ enum emac_status job_check(const struct job *job, struct emac_err *err)
         return emac_fail(err, EMAC_INVALID,
                          "data.cid and data.size are not set, or the corpus is "
                          "empty");
+    if (job->kind == JOB_EVALUATE)
+        return evaluation_check(job, err);
     return job_on_records(job) ? records_check(job, err) : corpus_check(job, err);
 }
 
@@ -146,7 +183,7 @@ uint32_t job_stages(const struct job *job)
 bool job_set_stages(struct job *job, uint32_t stages)
 {
     bool whole = job_stages(job) == 1;
-    if (job->spread == SPREAD_FEDERATED)
+    if (job->spread == SPREAD_FEDERATED || job->kind == JOB_EVALUATE)
         return false;
     if (whole) {
         bool replicas = job->spread == SPREAD_LOCAL;

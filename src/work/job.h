@@ -5,7 +5,7 @@
  * the canonical form is made, so the object says everything.
  *
  *   name: kjv                     # [a-z0-9-]{1,40}
- *   kind: train
+ *   kind: train                   # or evaluate: work/evaluate.h
  *   seed: 1
  *   model: {architecture: llama, vocab_size: 256, hidden_size, intermediate_size, layers, heads,
  *           kv_heads, tie_embeddings, rope_theta, norm_eps, embed_std, linear_std, residual_std}
@@ -54,6 +54,9 @@
 #define JOB_LANES_MAX         16 /* replicas times stages of spread hybrid, for the same reason */
 #define JOB_BYTES_MAX         16384 /* of the canonical form */
 
+/* What is to be done. */
+enum job_kind { JOB_TRAIN, JOB_EVALUATE, JOB_KINDS };
+
 /* What is trained; work/family.h says what each means. */
 enum job_architecture { JOB_LLAMA, JOB_MLP, JOB_CNN, JOB_ARCHITECTURES };
 
@@ -73,8 +76,11 @@ enum job_spread {
 /* Which state's parameters become the model: the last, or those of the least held-out loss. */
 enum job_keep { KEEP_LAST, KEEP_BEST };
 
-/* A field that the job's architecture does not have is 0. */
+/* A field that the job's kind or architecture does not have is 0. Of an evaluation `model`,
+ * `classifier` and `tune` are those of the model's directory, known with the store (job_plan_new).
+ */
 struct job {
+    enum job_kind kind;
     char name[JOB_NAME_MAX + 1];
     uint64_t seed;
     enum job_architecture architecture;
@@ -82,11 +88,13 @@ struct job {
     struct llama_config model; /* max_positions = seq_len */
     struct llama_init init;
     struct classifier_config classifier; /* its record is that of the data set: filled in */
-    struct cid base;  /* the model directory that training starts from; none: from scratch */
+    struct cid base;  /* the model directory that training starts from, none: from scratch; of an
+                       * evaluation the model that is evaluated */
     struct tune tune; /* its kind is TUNE_SCRATCH without a base; storage is known with the store */
     struct cid data;
     uint64_t data_size;             /* bytes of the corpus, or of the data set's files */
     uint64_t records, test_records; /* of the data set: filled in */
+    enum dataset_part split;        /* of the data set, that is evaluated */
     double heldout;            /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
     uint32_t seq_len;          /* T */
     uint32_t micro_batch;      /* B sequences, or records */
@@ -162,9 +170,14 @@ uint32_t job_stages(const struct job *job);
 bool job_set_stages(struct job *job, uint32_t stages);
 /* The word for job.spread: "sync". */
 const char *job_spread_name(const struct job *job);
-/* Held-out micro-batches: min(eval_batches, what fits), may be 0. */
+/* Micro-batches of an evaluation: min(eval_batches, what fits into the part that is evaluated), may
+ * be 0. Of a job of kind evaluate with eval_batches 0 all that fit. */
 uint32_t job_eval_batches(const struct job *job);
-/* What a step's work is counted in: tokens of a text job, samples (records) of one on a data set.
+/* Rows of the part that is evaluated: windows of a text, records. */
+uint64_t job_eval_rows(const struct job *job);
+/* Micro-batches of a round: of a step, or of the evaluation that is the whole job. */
+uint32_t job_round_batches(const struct job *job);
+/* What a round's work is counted in: tokens of a text job, samples (records) of one on a data set.
  */
 uint64_t job_units_per_step(const struct job *job);
 const char *job_unit(const struct job *job); /* "tokens", "samples" */

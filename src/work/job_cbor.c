@@ -53,7 +53,7 @@ static uint32_t entries_of(const char *section, const struct job *job,
 static bool is_recipe(const struct job_field *f, const struct job *job)
 {
     size_t begin = offsetof(struct job, optimiser);
-    return job_field_is_of(f, "recipe", job) && f->type != FIELD_WORD && f->offset >= begin &&
+    return job_field_is_of(f, "recipe", job) && f->offset >= begin &&
            f->offset < begin + sizeof job->optimiser;
 }
 
@@ -84,9 +84,6 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
     case FIELD_NAME:
     case FIELD_OWNER:
         dagcbor_str(w, p);
-        break;
-    case FIELD_WORD:
-        dagcbor_str(w, f->word);
         break;
     case FIELD_CHOICE:
         dagcbor_str(w, job_field_word(job, f));
@@ -212,10 +209,8 @@ static enum emac_status read_text(const struct job_field *f, struct job *job,
     if (st != EMAC_OK)
         return st;
     bool whole = v->str.len == strlen(v->str.data);
-    if (f->type == FIELD_WORD && whole && strcmp(v->str.data, f->word) == 0)
-        return EMAC_OK;
     size_t cap = f->type == FIELD_NAME ? sizeof job->name : sizeof job->owner;
-    if (f->type != FIELD_WORD && whole && emac_strcpy(p, cap, v->str.data))
+    if (whole && emac_strcpy(p, cap, v->str.data))
         return EMAC_OK;
     return emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
                      f->key);
@@ -279,7 +274,6 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
     case FIELD_CHOICE: /* read before all others */
         break;
     case FIELD_NAME:
-    case FIELD_WORD:
     case FIELD_OWNER:
         st = read_text(f, job, map, err);
         break;

@@ -28,6 +28,8 @@ static const char *const TEXT_TARGETS[] = {
 static const char *const RECORD_TARGETS[] = {[TUNE_DENSE] = "dense"};
 static const char *const STORAGES[] = {[DTYPE_F32] = "f32", [DTYPE_BF16] = "bf16"};
 
+static const char *const KINDS[JOB_KINDS] = {[JOB_TRAIN] = "train", [JOB_EVALUATE] = "evaluate"};
+static const char *const SPLITS[] = {[DATASET_TRAIN] = "train", [DATASET_TEST] = "test"};
 static const char *const PURPOSES[] = {
     [PURPOSE_COMMERCIAL] = "commercial", [PURPOSE_RESEARCH] = "research"};
 static const char *const SPREADS[] = {[SPREAD_SYNC] = "sync",
@@ -74,16 +76,20 @@ enum {
 #define DELTA(set) .when = {AT(local.delta), (set)}
 #define DENSE      (1 << DELTA_F32 | 1 << DELTA_INT8 | 1 << DELTA_INT4)
 
+#define TRAINED         (1u << JOB_TRAIN)
+#define EVALUATED       .does = 1u << JOB_EVALUATE
+#define ANY_KIND        .does = 1u << JOB_TRAIN | 1u << JOB_EVALUATE
 #define CHOICE(w)       .words = (w), .word_count = EMAC_COUNT(w)
 #define WITH_BASE(bits) .when = {AT(tune.kind), (bits)}
 #define ANY_BASE        (1u << TUNE_FULL | 1u << TUNE_HEAD | 1u << TUNE_LORA)
 
 const struct job_field JOB_FIELDS[] = {
-    {NULL, "name", FIELD_NAME, NEED_MUST, AT(name)},
-    {NULL, "kind", FIELD_WORD, NEED_DEFAULT, .word = "train"},
+    {NULL, "name", FIELD_NAME, NEED_MUST, AT(name), ANY_KIND},
+    {NULL, "kind", FIELD_CHOICE, NEED_DEFAULT, AT(kind), CHOICE(KINDS), ANY_KIND},
     {NULL, "seed", FIELD_U64, NEED_DEFAULT, AT(seed), 0, INT_MOST, 1},
     {"model", "architecture", FIELD_CHOICE, NEED_DEFAULT, AT(architecture),
-     CHOICE(JOB_ARCHITECTURE_NAMES)},
+     CHOICE(JOB_ARCHITECTURE_NAMES), ANY_KIND},
+    {"model", "cid", FIELD_CID, NEED_MUST, AT(base), EVALUATED},
     {"base", "train", FIELD_CHOICE, NEED_DEFAULT, AT(tune.kind), CHOICE(TRAINS), .joined = true},
     {"base", "cid", FIELD_CID, NEED_MUST, AT(base), WITH_BASE(ANY_BASE)},
     {"base", "layers", FIELD_U32, NEED_DEFAULT, AT(tune.layers), 1, LLAMA_LAYERS_MAX, 1,
@@ -126,24 +132,27 @@ const struct job_field JOB_FIELDS[] = {
      .of = OF_RECORDS},
     {"model", "hidden_size", FIELD_U32, NEED_MUST, AT(classifier.hidden_size), 1, 65536,
      .of = OF_RECORDS},
-    {"data", "cid", FIELD_CID, NEED_LATER, AT(data)},
-    {"data", "size", FIELD_U64, NEED_LATER, AT(data_size), 0, (double)JOB_DATA_SIZE_MAX},
+    {"data", "cid", FIELD_CID, NEED_LATER, AT(data), ANY_KIND},
+    {"data", "size", FIELD_U64, NEED_LATER, AT(data_size), 0, (double)JOB_DATA_SIZE_MAX, ANY_KIND},
     {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 0, 0.5, 0.05, .of = OF_TEXT},
+    {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 1e-6, 1, 1, .of = OF_TEXT, EVALUATED},
+    {"data", "split", FIELD_CHOICE, NEED_DEFAULT, AT(split), CHOICE(SPLITS), .usual = DATASET_TEST,
+     .of = OF_RECORDS, EVALUATED},
     {"data", "records", FIELD_U64, NEED_LATER, AT(records), 0, (double)DATASET_RECORDS_MAX,
-     .of = OF_RECORDS},
+     .of = OF_RECORDS, ANY_KIND},
     {"data", "test_records", FIELD_U64, NEED_LATER, AT(test_records), 0,
-     (double)DATASET_RECORDS_MAX, .of = OF_RECORDS},
+     (double)DATASET_RECORDS_MAX, .of = OF_RECORDS, ANY_KIND},
     {"data", "height", FIELD_U32, NEED_LATER, AT(classifier.height), 0, DATASET_SIDE_MAX,
-     .of = OF_RECORDS},
+     .of = OF_RECORDS, ANY_KIND},
     {"data", "width", FIELD_U32, NEED_LATER, AT(classifier.width), 0, DATASET_SIDE_MAX,
-     .of = OF_RECORDS},
+     .of = OF_RECORDS, ANY_KIND},
     {"data", "channels", FIELD_U32, NEED_LATER, AT(classifier.channels), 0, DATASET_CHANNELS_MAX,
-     .of = OF_RECORDS},
+     .of = OF_RECORDS, ANY_KIND},
     {"data", "classes", FIELD_U32, NEED_LATER, AT(classifier.classes), 0, DATASET_CLASSES_MAX,
-     .of = OF_RECORDS},
+     .of = OF_RECORDS, ANY_KIND},
     {"recipe", "optimiser", FIELD_CHOICE, NEED_DEFAULT, AT(optimiser.kind), CHOICE(OPTIMISERS)},
-    {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768, .of = OF_TEXT},
-    {"recipe", "micro_batch", FIELD_U32, NEED_MUST, AT(micro_batch), 1, 4096},
+    {"recipe", "seq_len", FIELD_U32, NEED_MUST, AT(seq_len), 1, 32768, .of = OF_TEXT, ANY_KIND},
+    {"recipe", "micro_batch", FIELD_U32, NEED_MUST, AT(micro_batch), 1, 4096, ANY_KIND},
     {"recipe", "micro_batches", FIELD_U32, NEED_MUST, AT(micro_batches), 1, JOB_MICRO_BATCHES_MAX},
     {"recipe", "steps", FIELD_U32, NEED_MUST, AT(optimiser.steps), 1, JOB_STEPS_MAX},
     {"recipe", "lr", FIELD_F64, NEED_MUST, AT(optimiser.lr), 1e-12, 1},
@@ -183,6 +192,8 @@ const struct job_field JOB_FIELDS[] = {
      16, .of = OF_TEXT},
     {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
      JOB_MICRO_BATCHES_MAX, .of = OF_RECORDS},
+    {"recipe", "eval_batches", FIELD_U32, NEED_DEFAULT, AT(eval_batches), 0, JOB_MICRO_BATCHES_MAX,
+     0, EVALUATED},
     {"recipe", "eval_every", FIELD_U32, NEED_DEFAULT, AT(eval_every), 0, JOB_STEPS_MAX, 0,
      .joined = true},
     {"recipe", "patience", FIELD_U32, NEED_DEFAULT, AT(patience), 0, JOB_STEPS_MAX, 0,
@@ -226,16 +237,17 @@ const struct job_field JOB_FIELDS[] = {
      0.9, FEDERATED},
     {"spread", "max_norm", FIELD_F64, NEED_DEFAULT, AT(local.max_norm), 1e-6, 1e6, 1, FEDERATED},
     {"spread", "worsen", FIELD_F64, NEED_DEFAULT, AT(worsen), 0, 10, 0.1, FEDERATED},
-    {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1},
-    {"policy", "deadline", FIELD_F64, NEED_DEFAULT, AT(deadline), 0, 87600, 0, .joined = true},
+    {"policy", "check", FIELD_F64, NEED_DEFAULT, AT(check), 0, 1, 0.1, ANY_KIND},
+    {"policy", "deadline", FIELD_F64, NEED_DEFAULT, AT(deadline), 0, 87600, 0, .joined = true,
+     ANY_KIND},
     {"policy", "state_copies", FIELD_U32, NEED_DEFAULT, AT(state_copies), 1, 16, 2},
-    {"policy", "purpose", FIELD_CHOICE, NEED_DEFAULT, AT(purpose), CHOICE(PURPOSES),
-     .joined = true},
+    {"policy", "purpose", FIELD_CHOICE, NEED_DEFAULT, AT(purpose), CHOICE(PURPOSES), .joined = true,
+     ANY_KIND},
     {"price", "per_tflop", FIELD_AMOUNT, NEED_DEFAULT, AT(price_units_per_tflop), 1, 1e6 * BILLION,
-     100000},
-    {NULL, "budget", FIELD_AMOUNT, NEED_LATER, AT(budget_units), 0, 1e9 * BILLION},
-    {NULL, "owner", FIELD_OWNER, NEED_LATER, AT(owner)},
-    {NULL, "nonce", FIELD_U64, NEED_LATER, AT(nonce), 0, INT_MOST},
+     100000, ANY_KIND},
+    {NULL, "budget", FIELD_AMOUNT, NEED_LATER, AT(budget_units), 0, 1e9 * BILLION, ANY_KIND},
+    {NULL, "owner", FIELD_OWNER, NEED_LATER, AT(owner), ANY_KIND},
+    {NULL, "nonce", FIELD_U64, NEED_LATER, AT(nonce), 0, INT_MOST, ANY_KIND},
 };
 const uint32_t JOB_FIELD_COUNT = EMAC_COUNT(JOB_FIELDS);
 _Static_assert(EMAC_COUNT(JOB_FIELDS) <= JOB_FIELDS_MAX, "raise JOB_FIELDS_MAX");
@@ -250,7 +262,8 @@ static uint32_t choice_at(const struct job *job, size_t offset)
 
 bool job_field_applies(const struct job_field *f, const struct job *job)
 {
-    if (f->of != 0 && (f->of >> job->architecture & 1) == 0)
+    uint32_t does = f->does == 0 ? TRAINED : f->does;
+    if ((f->of != 0 && (f->of >> job->architecture & 1) == 0) || (does >> job->kind & 1) == 0)
         return false;
     return f->when.in == 0 || (f->when.in >> choice_at(job, f->when.offset) & 1) != 0;
 }
@@ -297,10 +310,8 @@ void job_field_set_usual(struct job *job, const struct job_field *f)
         *(bool *)p = f->usual != 0;
     else if (f->type == FIELD_AMOUNT)
         *(int64_t *)p = (int64_t)f->usual;
-    else if (f->type == FIELD_CID)
-        *(struct cid *)p = (struct cid){0};
     else
-        EMAC_ASSERT(f->type == FIELD_WORD);
+        *(struct cid *)p = (struct cid){0};
 }
 
 const char *job_field_word(const struct job *job, const struct job_field *f)
@@ -406,9 +417,28 @@ static enum emac_status other_choice(const struct job *job, const struct job_fie
                      decider, words, job_field_word(job, choice));
 }
 
+/* Has a job of the other kind a field of that name, and no job of this kind? */
+static bool of_other_kind(const struct job *job, const char *section, const char *key)
+{
+    uint32_t does = 0;
+    for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
+        const struct job_field *f = &JOB_FIELDS[i];
+        if (same_path(f, section, key))
+            does |= f->does == 0 ? TRAINED : f->does;
+    }
+    return does != 0 && (does >> job->kind & 1) == 0;
+}
+
 enum emac_status job_field_unknown(const struct job *job, const char *section, const char *key,
                                    struct emac_err *err)
 {
+    char path[JOB_PATH_MAX];
+    if (of_other_kind(job, section, key)) {
+        job_field_path(path, section, key);
+        return emac_fail(err, EMAC_INVALID, "%s goes with kind '%s', not with '%s': leave it out",
+                         path, KINDS[job->kind == JOB_TRAIN ? JOB_EVALUATE : JOB_TRAIN],
+                         KINDS[job->kind]);
+    }
     char list[400] = "";
     size_t at = 0;
     for (uint32_t i = 0; i < JOB_FIELD_COUNT; i++) {
@@ -491,8 +521,7 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
         return range_check(f, *(const double *)p, err);
     case FIELD_AMOUNT:
         return amount_check(f, *(const int64_t *)p, err);
-    case FIELD_WORD: /* reading takes no other value */
-    case FIELD_CHOICE:
+    case FIELD_CHOICE: /* reading takes no other value */
     case FIELD_SET:
     case FIELD_BOOL:
     case FIELD_CID:
@@ -530,6 +559,9 @@ static uint32_t usual_checkpoints(const struct job *job)
 void job_fill_derived(struct job *job, const bool *given)
 {
     struct llama_config *m = &job->model;
+    m->max_positions = job->seq_len;
+    if (job->kind == JOB_EVALUATE)
+        return;
     if (!is_given(given, AT(model.kv_heads)))
         m->kv_heads = m->heads;
     if (!is_given(given, AT(optimiser.min_lr)))
@@ -543,7 +575,6 @@ void job_fill_derived(struct job *job, const bool *given)
     if (!is_given(given, AT(checkpoint_every)))
         job->checkpoint_every = usual_checkpoints(job);
     m->head_dim = m->heads == 0 ? 0 : m->hidden_size / m->heads;
-    m->max_positions = job->seq_len;
 }
 
 static enum emac_status evaluation_check(const struct job *job, struct emac_err *err)
@@ -674,6 +705,8 @@ enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
         if (job_field_applies(&JOB_FIELDS[i], job))
             EMAC_TRY(st, job_field_check(job, &JOB_FIELDS[i], err));
     }
+    if (job->kind == JOB_EVALUATE) /* the model's sizes come with its directory */
+        return EMAC_OK;
     EMAC_TRY(st, job_family_of(job)->check(job, err));
     EMAC_TRY(st, evaluation_check(job, err));
     EMAC_TRY(st, tune_check(job, err));

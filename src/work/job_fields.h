@@ -9,7 +9,6 @@
 
 enum job_field_type {
     FIELD_NAME,   /* [a-z0-9-]{1,40} */
-    FIELD_WORD,   /* one fixed word; takes no room in struct job */
     FIELD_CHOICE, /* an enum (of 32 bits), one of `words` */
     FIELD_SET,    /* some of `words`, one at least, as bits 1 << value of a u32; a list in JSON */
     FIELD_U32,
@@ -36,10 +35,10 @@ struct job_field {
     size_t offset; /* in struct job */
     double lo, hi,
         usual; /* U32, U64, F64; BOOL: usual; AMOUNT in units. Integers are exact below 2^53 */
-    const char *word;         /* WORD */
     const char *const *words; /* CHOICE, SET: by value; NULL where a value is none of the job's */
     uint32_t word_count;
-    uint32_t of; /* bit 1 << architecture of each job that has the field; 0: all have it */
+    uint32_t of;   /* bit 1 << architecture of each job that has the field; 0: all have it */
+    uint32_t does; /* bit 1 << kind of each job that has the field; 0: those that train */
     struct job_when {
         size_t offset; /* of a choice in an earlier row */
         uint32_t in;   /* bit 1 << value of each choice with which a job has the field; 0: any */

@@ -82,14 +82,6 @@ static enum emac_status read_text(const struct job_field *f, struct job *job, co
     const char *text = json_string_value(v);
     bool whole = strlen(text) == json_string_length(v);
     job_field_path(path, f->section, f->key);
-    if (f->type == FIELD_WORD) {
-        if (whole && strcmp(text, f->word) == 0)
-            return EMAC_OK;
-        return emac_fail(err, EMAC_INVALID,
-                         "%s must be '%s', the only one this version knows, not "
-                         "'%.40s'",
-                         path, f->word, text);
-    }
     if (f->type == FIELD_CID) {
         if (whole && cid_parse((struct cid *)(void *)p, text, NULL) == EMAC_OK)
             return EMAC_OK;
@@ -147,7 +139,6 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
     case FIELD_CHOICE: /* read before all others */
         return EMAC_OK;
     case FIELD_NAME:
-    case FIELD_WORD:
     case FIELD_CID:
     case FIELD_OWNER:
         break;
@@ -328,8 +319,6 @@ static json_t *field_to_json(const struct job_field *f, const struct job *job)
     case FIELD_NAME:
     case FIELD_OWNER:
         return json_string(p);
-    case FIELD_WORD:
-        return json_string(f->word);
     case FIELD_CHOICE:
         return json_string(job_field_word(job, f));
     case FIELD_SET:

@@ -80,6 +80,30 @@ out:
     return st;
 }
 
+enum emac_status model_tree_index(struct store *s, const struct cid *file, struct st_index *out,
+                                  struct emac_err *err)
+{
+    struct emac_buf head;
+    uint8_t first[8];
+    uint64_t size = 0, need = 0;
+    enum emac_status st;
+    emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
+    EMAC_TRY(st, store_file_size(s, file, &size, err));
+    if (size < sizeof first) {
+        st = emac_fail(err, EMAC_INVALID, "the file of weights has %llu bytes only",
+                       (unsigned long long)size);
+        goto out;
+    }
+    EMAC_TRY(st, store_file_read(s, file, 0, first, sizeof first, err));
+    EMAC_TRY(st, st_header_size(first, size, &need, err));
+    EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, err));
+    EMAC_TRY(st, store_file_read(s, file, 0, head.data, (size_t)need, err));
+    st = st_index_parse(out, head.data, (size_t)need, size, err);
+out:
+    emac_buf_release(&head);
+    return st;
+}
+
 /* The files of an adapter or a head, and of its base. */
 struct tuned_files {
     struct model_tree own, base;

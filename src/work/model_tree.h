@@ -9,6 +9,7 @@
 #ifndef EMAC_WORK_MODEL_TREE_H
 #define EMAC_WORK_MODEL_TREE_H
 
+#include "codec/safetensors.h"
 #include "compute/device.h"
 #include "store/store.h"
 
@@ -41,6 +42,10 @@ bool model_tree_has(const struct model_tree *m, enum model_file file);
  * directory does not hold. */
 enum emac_status model_tree_file(struct store *s, const struct model_tree *m, enum model_file file,
                                  struct emac_buf *out, struct emac_err *err);
+
+/* The tensors of a safetensors file; only its header is read. Release the index in any case. */
+enum emac_status model_tree_index(struct store *s, const struct cid *file, struct st_index *out,
+                                  struct emac_err *err);
 
 /* The whole model: its config.json and the bytes of its model.safetensors, those of the base merged
  * with what was trained where the directory is an adapter or a head (tune_merge). Both buffers are

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "work/base.h"
 #include "work/bundle.h"
+#include "work/evaluate.h"
 #include "work/family.h"
 #include "work/plan_blocks.h"
 #include "work/planner_impl.h"
@@ -228,8 +229,8 @@ static struct sampler eval_sampler(const struct job *j)
     struct sampler s = {.batch = j->micro_batch};
     if (job_on_records(j)) {
         s.kind = SAMPLER_LISTED;
-        s.split = DATASET_TEST;
-        s.end = j->test_records;
+        s.split = j->kind == JOB_EVALUATE ? j->split : DATASET_TEST;
+        s.end = job_eval_rows(j);
     } else {
         s.kind = SAMPLER_ORDERED;
         s.seq = j->seq_len;
@@ -297,6 +298,26 @@ out:
     return st;
 }
 
+/* The model that is evaluated, and the base that it rests on. */
+static enum emac_status add_evaluated(struct plan_building *m, struct store *s,
+                                      struct emac_err *err)
+{
+    struct job_plan *p = m->p;
+    struct evaluated e;
+    enum emac_status st;
+    EMAC_ASSERT(s != NULL);
+    EMAC_TRY(st, evaluate_take(&p->job, s, &e, err));
+    p->base = e.base;
+    p->weights = e.weights;
+    p->weights_size = e.weights_size;
+    EMAC_TRY(st, plan_constant_add(p, &e.weights, err));
+    EMAC_TRY(st, plan_constant_add(p, &e.model.dir, err));
+    if (!cid_is_none(&e.base.dir))
+        st = plan_constant_add(p, &e.base.file[MODEL_WEIGHTS], err);
+out:
+    return st;
+}
+
 /* What the job says of its data set must be what the data set says. */
 static enum emac_status add_config(struct plan_building *m, struct store *s, struct emac_err *err)
 {
@@ -309,6 +330,10 @@ static enum emac_status add_config(struct plan_building *m, struct store *s, str
         EMAC_ASSERT(s != NULL);
         EMAC_TRY(st, dataset_load(s, &p->job.data, &data, err));
         EMAC_TRY(st, job_take_dataset(&p->job, &data, err));
+    }
+    if (p->job.kind == JOB_EVALUATE) {
+        st = add_evaluated(m, s, err);
+        goto out;
     }
     EMAC_TRY(st, m->family->config(&p->job, &data, &p->config, err));
     if (job_has_base(&p->job))

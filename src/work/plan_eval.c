@@ -31,7 +31,7 @@ static bool is_checkpoint(const struct job *job, uint32_t round)
 bool plan_is_checkpoint(const struct job_plan *p, const struct plan_state *st)
 {
     bool best = st->best.loss >= 0 && st->best.step + 1 == st->step;
-    if (st->step == 0)
+    if (st->step == 0 || !plan_trains(p))
         return false;
     return is_checkpoint(&p->job, st->step) || plan_stopped(p, st) ||
            (best && p->job.keep == KEEP_BEST);
@@ -60,6 +60,7 @@ const struct cid *plan_model_params(const struct plan_state *st)
 static void fill_eval(struct planning *g, struct tree_range r, struct plan_want *w)
 {
     const struct job_plan *p = g->p;
+    const struct cid *params = plan_trains(p) ? plan_value(g->st, "params") : &p->weights;
     if (plan_phase_of(p, g->st) == PLAN_TRAIN) {
         w->task.step = g->st->step;
         snprintf(w->slot, sizeof w->slot, "eval/%06u/%u+%u", g->st->step, r.first, r.count);
@@ -67,7 +68,7 @@ static void fill_eval(struct planning *g, struct tree_range r, struct plan_want 
         snprintf(w->slot, sizeof w->slot, "eval/%u+%u", r.first, r.count);
     }
     task_input_add(&w->task, "data", &p->job.data);
-    task_input_add(&w->task, "params", plan_value(g->st, "params"));
+    task_input_add(&w->task, "params", params);
     if (!cid_is_none(&p->tables))
         task_input_add(&w->task, "tables", &p->tables);
 }

@@ -43,6 +43,8 @@ const struct planner *planner_of(const struct job *job)
         [SPREAD_HYBRID] = &PLANNER_HYBRID,
     };
     EMAC_ASSERT((unsigned)job->spread < SPREADS_COUNT);
+    if (job->kind == JOB_EVALUATE)
+        return &PLANNER_EVALUATE;
     if (job->spread == SPREAD_LOCAL && local_streams(&job->local))
         return &PLANNER_LOCAL_STREAM;
     return PLANNERS[job->spread];
@@ -180,8 +182,15 @@ struct cid plan_base(const struct plan_state *st)
     return cid_of(CID_RAW, bytes, (size_t)st->value_count * CID_BYTES);
 }
 
+bool plan_trains(const struct job_plan *p)
+{
+    return p->planner->wants != NULL;
+}
+
 enum plan_phase plan_phase_of(const struct job_plan *p, const struct plan_state *st)
 {
+    if (!plan_trains(p))
+        return st->scored ? PLAN_DONE : PLAN_EVAL;
     if (st->value_count == 0)
         return PLAN_INIT;
     if (st->step < plan_rounds(&p->job) && !plan_stopped(p, st))
@@ -338,6 +347,7 @@ bool plan_turn(const struct job_plan *p, struct plan_state *st)
             return false;
         plan_score_take(p, st, plan_score_find(st), st->step, plan_value(st, "params"));
         st->scored = true;
+        st->step = plan_trains(p) ? st->step : plan_rounds(&p->job);
         break;
     case PLAN_DONE:
         return false;

@@ -18,6 +18,8 @@
  *   eval s/first+count       -> sum
  *   score s                  -> metrics
  *
+ * kind "evaluate" is eval and score alone, of a model that is a constant (work/evaluate.h).
+ *
  * spread "sync", synchronous data-parallel training; a round is an optimiser step:
  *   grad s/first+count       -> sum         (aligned ranges covering [0,M))
  *   step s                   -> params, opt, metrics
@@ -120,7 +122,9 @@ struct job_plan {
     const struct planner *planner;
     struct shards shards;   /* spread federated */
     struct emac_buf config; /* text of the model's config.json */
-    struct model_tree base; /* the directory of the job's base; none without one */
+    struct model_tree base; /* the job's, or that of the model that is evaluated; none */
+    struct cid weights;     /* kind evaluate: the file that is the input "params" */
+    uint64_t weights_size;  /* bytes of its blocks */
     uint32_t program_count;
     struct plan_program program[PLAN_PROGRAMS_MAX];
     struct cid tables; /* constant bundle, none when the family has none */

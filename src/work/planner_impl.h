@@ -105,6 +105,9 @@ struct plan_bill {
 enum emac_status plan_bill_add(struct plan_bill *b, const struct plan_program *program,
                                uint64_t times, struct emac_err *err);
 
+/* Of PLANNER_EVALUATE? */
+bool plan_trains(const struct job_plan *p);
+
 /* plan_eval.c: all evaluations of a job that is not stopped early. */
 enum emac_status plan_eval_bill(const struct job_plan *p, struct plan_bill *b,
                                 struct emac_err *err);
@@ -115,7 +118,7 @@ struct planner {
     enum emac_status (*build)(struct plan_building *b, struct emac_err *err);
     uint32_t (*rounds)(const struct job *job);
     uint32_t (*steps)(const struct job *job, uint32_t rounds); /* NULL: one a round */
-    /* Wants of a round. */
+    /* Wants of a round. NULL: it trains nothing, and turn is not called. */
     enum emac_status (*wants)(struct planning *g, struct emac_err *err);
     /* Values of the first round beside the outputs of init, which are there. May be NULL. */
     void (*begin)(const struct job_plan *p, struct plan_state *st);
@@ -129,6 +132,7 @@ struct planner {
 };
 const struct planner *planner_of(const struct job *job);
 
-extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE, PLANNER_LOCAL, PLANNER_HYBRID;
+extern const struct planner PLANNER_SYNC, PLANNER_PIPELINE, PLANNER_LOCAL, PLANNER_HYBRID,
+    PLANNER_EVALUATE;
 
 #endif

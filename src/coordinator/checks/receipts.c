@@ -236,15 +236,16 @@ static enum emac_status surplus_cancel(struct coordinator *c, struct cjob *j, st
 
 static void log_accepted(struct coordinator *c, const struct cjob *j, const struct ctask *t)
 {
+    char when[32] = "";
+    if (j->plan->job.kind == JOB_TRAIN)
+        snprintf(when, sizeof(when), "after step %u ", t->step);
     if (t->kind == TASK_INIT)
         job_log(c, j->id, LOG_INFO, "the model's first weights are made");
     else if (t->kind == TASK_SCORE && t->accuracy >= 0)
-        job_log(c, j->id, LOG_INFO,
-                "after step %u %.2f %% of the test records right, loss %.4f nats", t->step,
+        job_log(c, j->id, LOG_INFO, "%s%.2f %% of the test records right, loss %.4f nats", when,
                 100 * t->accuracy, t->loss);
     else if (t->kind == TASK_SCORE)
-        job_log(c, j->id, LOG_INFO, "after step %u held-out loss %.4f nats per token", t->step,
-                t->loss);
+        job_log(c, j->id, LOG_INFO, "%sheld-out loss %.4f nats per token", when, t->loss);
 }
 
 /* A delta that is far from the others counts for no more than max_norm: say whose it is. */

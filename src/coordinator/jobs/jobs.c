@@ -1,6 +1,7 @@
 /* Jobs: from submission to their end. coordinator.h holds the table of states. */
 #include "coordinator/storage/datacap.h"
 #include "coordinator/checks/disputes.h"
+#include "coordinator/jobs/evaluations.h"
 #include "coordinator/jobs/submission.h"
 #include "coordinator/assets/private.h"
 
@@ -290,10 +291,12 @@ static enum emac_status disputes_void(struct coordinator *c, const struct cjob *
 static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job_state state,
                                  const char *reason, int64_t *refunded, struct emac_err *err)
 {
-    char params[CID_TEXT_MAX] = "", model[CID_TEXT_MAX] = "";
+    char params[CID_TEXT_MAX] = "", model[CID_TEXT_MAX] = "", evaluation[CID_TEXT_MAX] = "";
     const struct checkpoint *last = checkpoint_final(j);
     enum emac_status st;
-    if (state == JOB_SUCCEEDED) {
+    if (state == JOB_SUCCEEDED && j->plan->job.kind == JOB_EVALUATE) {
+        cid_text(evaluation, &j->evaluation);
+    } else if (state == JOB_SUCCEEDED) {
         EMAC_ASSERT(last != NULL);
         cid_text(params, &checkpoint_params(last)->value.cid);
         cid_text(model, &last->model);
@@ -308,9 +311,9 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
     EMAC_TRY(st, db_exec(c->db, err,
                          "UPDATE jobs SET state = ?, reason = ?, ended_ms = ?, params = ?,"
-                         " model = ? WHERE id = ?",
-                         "ttittt", job_state_name(state), reason, (int64_t)wall_ms(c), params,
-                         model, j->id));
+                         " model = ?, evaluation = ? WHERE id = ?",
+                         "ttitttt", job_state_name(state), reason, (int64_t)wall_ms(c), params,
+                         model, evaluation, j->id));
     if (c->cfg.window_ms == 0) /* else when it settles */
         st = datacap_use_note(c, j->id, err);
 out:
@@ -353,8 +356,10 @@ static bool is_done(struct coordinator *c, struct cjob *j)
         if (j->task[i]->state == RESULT_DISPUTED || j->task[i]->vote_count < j->task[i]->need)
             return false;
     const struct checkpoint *last = checkpoint_final(j);
-    return last && !disputes_hold(c, j->id) && checkpoint_params(last)->stored &&
-           last->model_stored;
+    bool stored = j->plan->job.kind == JOB_EVALUATE
+                      ? evaluation_stored(j)
+                      : last && checkpoint_params(last)->stored && last->model_stored;
+    return stored && !disputes_hold(c, j->id);
 }
 
 void job_tick(struct coordinator *c, struct cjob *j, bool flush)
@@ -533,15 +538,16 @@ static void log_submission(struct coordinator *c, const struct submission *s)
 {
     uint64_t flops = 0;
     int64_t units = 0;
+    bool trains = s->job.kind == JOB_TRAIN;
     char budget[32], price[32] = "?";
     ledger_amount_text(budget, s->job.budget_units);
     if (plan_total(s->plan, &flops, &units, NULL) == EMAC_OK)
         ledger_amount_text(price, units);
     job_log(c, s->id, LOG_INFO,
-            "submitted: %u steps of %" PRIu64 " %s, %.3f Tflop; %s EMAC in escrow, the work "
-            "costs %s EMAC when nothing is done twice",
-            s->job.optimiser.steps, job_units_per_step(&s->job), job_unit(&s->job),
-            (double)flops / 1e12, budget, price);
+            "submitted: %u %s of %" PRIu64 " %s, %.3f Tflop; %s EMAC in escrow, the work costs %s "
+            "EMAC when nothing is done twice",
+            trains ? s->job.optimiser.steps : 1, trains ? "steps" : "evaluation",
+            job_units_per_step(&s->job), job_unit(&s->job), (double)flops / 1e12, budget, price);
 }
 
 enum emac_status submission_insert(struct coordinator *c, const struct submission *s,

@@ -213,6 +213,8 @@ static void log_round(struct coordinator *c, const struct cjob *j)
 {
     uint32_t rounds = plan_rounds(&j->plan->job), done = j->st.step;
     uint32_t every = rounds / ROUNDS_LOGGED + 1;
+    if (j->plan->job.kind == JOB_EVALUATE)
+        return; /* its score is logged as it comes */
     if (done % every == 0 || plan_is_checkpoint(j->plan, &j->st))
         job_log(c, j->id, LOG_INFO, "step %u of %u: loss %.4f", done, rounds, j->loss);
     if (plan_stopped(j->plan, &j->st))

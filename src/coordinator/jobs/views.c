@@ -56,7 +56,7 @@ static json_t *loss_json(double loss)
 #define JOB_COLUMNS                                                                                \
     "id, cid, name, owner, state, reason, step, steps, loss, score, bytes_moved, params, model,"   \
     " created_ms, ended_ms, escrow_units, object, tasks, checked, mismatches, retries, lapsed,"    \
-    " busy_us, seq, accuracy"
+    " busy_us, seq, accuracy, evaluation"
 
 static const char *phase_of_row(enum job_state state, int64_t step, int64_t steps)
 {
@@ -127,6 +127,7 @@ static json_t *row_json(struct db_stmt *q)
     json_object_set_new(o, "eta_seconds", json_null());
     json_object_set_new(o, "params", cid_or_null(db_text(q, 11)));
     json_object_set_new(o, "model", cid_or_null(db_text(q, 12)));
+    json_object_set_new(o, "evaluation", cid_or_null(db_text(q, 25)));
     json_object_set_new(o, "created_ms", json_integer((json_int_t)db_i64(q, 13)));
     json_object_set_new(o, "ended_ms",
                         db_i64(q, 14) ? json_integer((json_int_t)db_i64(q, 14)) : json_null());

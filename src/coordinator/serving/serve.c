@@ -440,7 +440,7 @@ enum emac_status serve_model_find(struct coordinator *c, const char *name, struc
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT " MODEL_COLUMNS " FROM jobs WHERE state = 'succeeded'"
-                                   " AND (model = ? OR id = ? OR name = ?)"
+                                   " AND model <> '' AND (model = ? OR id = ? OR name = ?)"
                                    " ORDER BY seq DESC LIMIT 1",
                                    "ttt", name, name, name);
     if (st == EMAC_OK)
@@ -468,7 +468,7 @@ enum emac_status serve_models_each(struct coordinator *c, uint32_t limit,
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT " MODEL_COLUMNS " FROM jobs WHERE state = 'succeeded'"
-                                   " ORDER BY seq DESC LIMIT ?",
+                                   " AND model <> '' ORDER BY seq DESC LIMIT ?",
                                    "i", (int64_t)limit);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct serve_model m;

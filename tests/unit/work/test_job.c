@@ -83,7 +83,7 @@ static void test_mistakes_are_named(void **state)
         {"name", NULL, "name is missing"},
         {"name", "\"Upper\"", "name must be 1 to 40 lower-case"},
         {"name", "7", "name must be text, not an integer"},
-        {"kind", "\"infer\"", "kind must be 'train'"},
+        {"kind", "\"infer\"", "kind must be 'train' or 'evaluate', not 'infer'"},
         {"seed", "-1", "seed must be from 0"},
         {"seed", "1.5", "seed must be an integer, not a number with a fraction"},
         {"sed", "1", "unknown field 'sed'"},
@@ -645,9 +645,6 @@ static void field_value_text(const struct job_field *f, char *out, size_t cap)
     case FIELD_NAME:
         snprintf(out, cap, "1 to 40 of a-z 0-9 -");
         break;
-    case FIELD_WORD:
-        snprintf(out, cap, "`%s`", f->word);
-        break;
     case FIELD_CHOICE:
         job_field_words(words, f, UINT32_MAX);
         for (char *c = words; *c != '\0'; c++)
@@ -691,8 +688,6 @@ static void field_default_text(const struct job_field *f, char *out, size_t cap)
         snprintf(out, cap, "filled in |");
     else if (f->need == NEED_DERIVED)
         snprintf(out, cap, "`"); /* names the field it follows from */
-    else if (f->type == FIELD_WORD)
-        snprintf(out, cap, "`%s` |", f->word);
     else if (f->type == FIELD_CHOICE)
         snprintf(out, cap, "`%s` |", f->words[(uint32_t)f->usual]);
     else if (f->type == FIELD_SET) {
