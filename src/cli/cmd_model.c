@@ -3,6 +3,7 @@
 
 #include "cli/model_dir.h"
 #include "model/convert.h"
+#include "model/tokenizer_gguf.h"
 
 #define WEIGHTS_MAX ((size_t)1 << 36)
 
@@ -61,6 +62,37 @@ static enum emac_status convert(struct cli *c, const struct llama_config *config
     return st;
 }
 
+static enum emac_status text_put(struct cli *c, const char *dir, const char *name,
+                                 const struct emac_buf *text)
+{
+    char *path = emac_asprintf("%s/%s", dir, name);
+    enum emac_status st = c->os->file_write(c->os, path, text->data, text->len, 0644, &c->err);
+    free(path);
+    return st;
+}
+
+/* The model is of use without its tokenizer: one that is not known is only said. */
+static enum emac_status tokenizer_import(struct cli *c, const struct gguf *g, const char *dir)
+{
+    struct emac_buf json, config;
+    struct emac_err err = {0};
+    emac_buf_init(&json, TOKENIZER_JSON_MAX);
+    emac_buf_init(&config, TOKENIZER_JSON_MAX);
+    enum emac_status st = tokenizer_from_gguf(g, &json, &config, &err);
+    if (st != EMAC_OK) {
+        if (st != EMAC_NOT_FOUND)
+            fprintf(stderr, "emac model: no tokenizer is written: %s\n", err.text);
+        st = EMAC_OK;
+        goto out;
+    }
+    EMAC_TRY(st, text_put(c, dir, "tokenizer.json", &json));
+    st = text_put(c, dir, "tokenizer_config.json", &config);
+out:
+    emac_buf_release(&json);
+    emac_buf_release(&config);
+    return st;
+}
+
 static enum emac_status import_gguf(struct cli *c, const char *path, const char *format,
                                     const char *dir)
 {
@@ -73,7 +105,8 @@ static enum emac_status import_gguf(struct cli *c, const char *path, const char 
     EMAC_TRY(st, c->os->file_read(c->os, path, &file, &c->err));
     EMAC_TRY(st, gguf_parse(&g, file.data, file.len, &c->err));
     EMAC_TRY(st, llama_from_gguf(&g, &config, &source, &c->err));
-    st = convert(c, &config, source, format, dir);
+    EMAC_TRY(st, convert(c, &config, source, format, dir));
+    st = tokenizer_import(c, &g, dir);
 out:
     free(source);
     gguf_release(&g);

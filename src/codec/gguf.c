@@ -96,6 +96,7 @@ static void take_array(struct reader *r, struct gguf_value *v)
     v->n = take_count(r, type == VALUE_STRING ? 8 : value_bytes[type], UINT64_MAX,
                       "an array is longer than the file");
     v->data = r->p;
+    v->element = (uint32_t)type;
     if (type != VALUE_STRING)
         take(r, v->n * value_bytes[type]);
     for (uint64_t i = 0; type == VALUE_STRING && i < v->n && r->status == EMAC_OK; i++)
@@ -328,4 +329,29 @@ enum emac_status gguf_f32(const struct gguf *g, const char *key, const float *fa
     bits = (uint32_t)number(v->data, 4);
     memcpy(out, &bits, sizeof bits);
     return EMAC_OK;
+}
+
+struct gguf_text gguf_text(const struct gguf *g, const char *key)
+{
+    const struct gguf_value *v = gguf_value_find(g, key);
+
+    return v != NULL && v->type == GGUF_STRING ? (struct gguf_text){(const char *)v->data, v->n}
+                                               : (struct gguf_text){"", 0};
+}
+
+const struct gguf_value *gguf_array(const struct gguf *g, const char *key, uint32_t element)
+{
+    const struct gguf_value *v = gguf_value_find(g, key);
+
+    return v != NULL && v->type == GGUF_ARRAY && v->element == element ? v : NULL;
+}
+
+struct gguf_text gguf_array_text(const uint8_t **at)
+{
+    struct gguf_text t = {(const char *)*at + 8, 0};
+
+    for (int i = 7; i >= 0; i--)
+        t.n = t.n << 8 | (*at)[i];
+    *at += 8 + t.n;
+    return t;
 }

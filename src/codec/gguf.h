@@ -33,7 +33,12 @@ enum gguf_type {
 #undef X
 };
 
-#define GGUF_STRING 8 /* a value's type */
+/* Types of values */
+#define GGUF_I32    5
+#define GGUF_REAL   6
+#define GGUF_BOOL   7
+#define GGUF_STRING 8
+#define GGUF_ARRAY  9
 
 struct gguf_text {
     const char *p; /* not terminated */
@@ -43,6 +48,7 @@ struct gguf_text {
 struct gguf_value {
     struct gguf_text key;
     uint32_t type;       /* the format's: 0..12 */
+    uint32_t element;    /* of an array: the type of its elements, as above */
     const uint8_t *data; /* of a string: its text; of an array: its first element */
     uint64_t n;          /* bytes of a string, elements of an array */
 };
@@ -75,5 +81,12 @@ enum emac_status gguf_u32(const struct gguf *g, const char *key, const uint32_t 
 enum emac_status gguf_f32(const struct gguf *g, const char *key, const float *fallback, float *out,
                           struct emac_err *err);
 bool gguf_text_is(struct gguf_text t, const char *text);
+/* By key, when it is a text; the empty one when it is absent or something else. */
+struct gguf_text gguf_text(const struct gguf *g, const char *key);
+/* By key, an array of such elements; NULL when it is absent or something else. */
+const struct gguf_value *gguf_array(const struct gguf *g, const char *key, uint32_t element);
+/* The text at *at of an array of texts, and *at behind it. Call it at most as often as there are
+ * elements. */
+struct gguf_text gguf_array_text(const uint8_t **at);
 
 #endif

@@ -351,7 +351,7 @@ enum emac_status tok_word(struct tok_run *r, struct emac_slice w)
     size_t ids = r->out->len;
     enum emac_status st;
 
-    if (w.len <= CACHE_WORD_MAX) {
+    if (r->caches && w.len <= CACHE_WORD_MAX) {
         if (r->cache == NULL)
             r->cache = cache_new(CACHE_SLOTS_MIN);
         hash = word_hash(w);

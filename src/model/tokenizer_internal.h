@@ -9,6 +9,7 @@
 #define TOK_ADDED_BYTES  1024   /* of one added token */
 #define TOK_TEMPLATE_MAX 64     /* ids around a text, each side */
 #define TOK_META         0x2581 /* SentencePiece's visible space */
+#define TOK_CACHE_LEAST  2048   /* bytes of a text whose words are remembered */
 /* A text may become this many times longer by its steps, and then some. */
 #define TOK_GROWTH_MAX   64
 #define TOK_GROWTH_SPARE ((size_t)1 << 20)
@@ -191,6 +192,7 @@ struct tok_run {
     struct emac_buf *out;
     struct emac_err *err;
     struct emac_buf scratch[TOK_STEPS_MAX]; /* a text a step of `split` */
+    bool caches;                            /* the text is long enough that words come again */
     struct tok_cache *cache;
     struct tok_symbol *symbol;
     struct tok_heap_item *heap;
@@ -212,6 +214,11 @@ void tok_word_release(struct tok_run *r);
 /* -- writing ------------------------------------------------------------------------------------
  */
 
+struct tok_parts_added {
+    int32_t id;
+    bool special;
+};
+
 /* What a tokenizer.json is made of; the parts are JSON texts, NULL for null. */
 struct tok_parts {
     const char *normalizer, *pre, *post, *decoder;
@@ -220,8 +227,8 @@ struct tok_parts {
     const struct tok_vocab *vocab;
     const int32_t (*merge)[2]; /* [merges], by rank */
     size_t merges;
-    const int32_t *special; /* [specials]: added tokens, in order */
-    size_t specials;
+    const struct tok_parts_added *added; /* [added_count], in order of ids */
+    size_t added_count;
 };
 enum emac_status tok_json_write(const struct tok_parts *p, struct emac_buf *out,
                                 struct emac_err *err);

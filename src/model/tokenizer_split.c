@@ -164,8 +164,10 @@ void tok_run_init(struct tok_run *r, const struct tokenizer *t, size_t n, struct
 {
     size_t max = n * TOK_GROWTH_MAX + TOK_GROWTH_SPARE;
 
-    *r = (struct tok_run){
-        .t = t, .word_take = t->cuts_at_meta ? tok_word_cut : tok_word, .err = err};
+    *r = (struct tok_run){.t = t,
+                          .word_take = t->cuts_at_meta ? tok_word_cut : tok_word,
+                          .caches = n >= TOK_CACHE_LEAST,
+                          .err = err};
     for (uint32_t i = 0; i < TOK_STEPS_MAX; i++)
         emac_buf_init(&r->scratch[i], max);
     emac_buf_init(&r->word, max * 2);

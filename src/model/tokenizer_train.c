@@ -474,7 +474,7 @@ static const char *const PATTERNS[] = {"gpt2", "llama3", "bytes"};
 static enum emac_status json_write(const struct tokenizer_trainer *t, struct emac_buf *out,
                                    struct emac_err *err)
 {
-    static const int32_t END = 0;
+    static const struct tok_parts_added END = {0, true};
     struct tok_parts parts = {
         .pre = t->pre,
         .decoder = "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, "
@@ -482,8 +482,8 @@ static enum emac_status json_write(const struct tokenizer_trainer *t, struct ema
         .vocab = &t->vocab,
         .merge = (const int32_t(*)[2])t->merge,
         .merges = t->merges,
-        .special = &END,
-        .specials = 1,
+        .added = &END,
+        .added_count = 1,
     };
 
     return tok_json_write(&parts, out, err);

@@ -36,16 +36,18 @@ static enum emac_status added_write(const struct tok_parts *p, struct emac_buf *
 {
     enum emac_status st = EMAC_OK;
 
-    for (size_t i = 0; i < p->specials; i++) {
+    for (size_t i = 0; i < p->added_count; i++) {
+        const struct tok_parts_added *a = &p->added[i];
+
         EMAC_TRY(st, emac_buf_printf(out, err, "%s    {\"id\": %d, \"content\": ",
-                                     i > 0 ? ",\n" : "\n", p->special[i]));
-        EMAC_TRY(st, tok_string_write(tok_vocab_form(p->vocab, (uint32_t)p->special[i]), out, err));
-        EMAC_TRY(st, put(out,
-                         ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
-                         "\"normalized\": false, \"special\": true}",
-                         err));
+                                     i > 0 ? ",\n" : "\n", a->id));
+        EMAC_TRY(st, tok_string_write(tok_vocab_form(p->vocab, (uint32_t)a->id), out, err));
+        EMAC_TRY(st, emac_buf_printf(out, err,
+                                     ", \"single_word\": false, \"lstrip\": false, \"rstrip\": "
+                                     "false, \"normalized\": false, \"special\": %s}",
+                                     a->special ? "true" : "false"));
     }
-    st = put(out, p->specials > 0 ? "\n  ],\n" : "],\n", err);
+    st = put(out, p->added_count > 0 ? "\n  ],\n" : "],\n", err);
 out:
     return st;
 }

@@ -287,4 +287,5 @@ def main():
           + (f" ({odd} with bytes that are no UTF-8, not compared)" if odd else ""))
 
 
-main()
+if __name__ == "__main__":
+    main()

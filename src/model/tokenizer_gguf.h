@@ -1,0 +1,20 @@
+/* The tokenizer of a GGUF file ("tokenizer.ggml.*", as llama.cpp's converter writes them) as
+ * Hugging Face's files.
+ *
+ * Model "gpt2": byte-level BPE; tokens and merges are there, how words are cut follows from the
+ * name "tokenizer.ggml.pre". Model "llama": SentencePiece's BPE, which joins those neighbours first
+ * whose token has the highest score; the merges are all ways to make a token of two others, by
+ * score, then by length of the left and of the right part, as Hugging Face's converter orders them.
+ */
+#ifndef EMAC_MODEL_TOKENIZER_GGUF_H
+#define EMAC_MODEL_TOKENIZER_GGUF_H
+
+#include "codec/gguf.h"
+#include "model/tokenizer.h"
+
+/* Appends tokenizer.json and tokenizer_config.json, which tokenizer_read takes. NOT_FOUND when the
+ * file has no tokenizer, UNSUPPORTED naming what is not known, INVALID. */
+enum emac_status tokenizer_from_gguf(const struct gguf *g, struct emac_buf *json,
+                                     struct emac_buf *config, struct emac_err *err);
+
+#endif
