@@ -57,6 +57,13 @@ struct made {
     uint32_t round;
 };
 
+/* A state that a rig holds. young: a receipt told it, no poll yet; a poll that does not name it may
+ * have been written before, for a receipt overtakes polls on thin links. The next one was not. */
+struct held {
+    struct cid cid;
+    bool young;
+};
+
 struct node {
     char did[DID_KEY_MAX], name[NODE_NAME_MAX], url[NODE_URL_MAX];
     char version[32], isa[16], boot[40];
@@ -82,9 +89,9 @@ struct node {
     struct challenge *challenge;          /* open one; owned */
     struct lease *lease[NODE_LEASES_MAX]; /* in order of their grants, then NULL */
     uint32_t hold_count, made_count, made_next;
-    struct cid hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
-    struct made made[NODE_MADE_MAX]; /* sums: until it is two rounds further */
-    uint64_t queue_ms;               /* grant.c: what waits for it in the job that is looked at */
+    struct held hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
+    struct made made[NODE_MADE_MAX];  /* sums: until it is two rounds further */
+    uint64_t queue_ms;                /* grant.c: what waits for it in the job that is looked at */
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
     uint32_t alarms; /* results that it said others made wrong, and they had not (suspects.h) */

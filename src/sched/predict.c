@@ -454,6 +454,7 @@ static enum emac_status rigs_begin(struct sim *s)
         const struct predict_rig *hw = &s->cfg->rig[i];
         s->rig[i].speed =
             (struct sched_speed){.flops = {hw->math_flops, hw->state_flops}, .receipts = {1, 1}};
+        sched_speed_link(&s->rig[i].speed, hw->link.up_bps, hw->link.down_bps);
         s->net.up[i] = (hw->link.up_bps > 0 ? (double)hw->link.up_bps : OPEN_BPS) / BITS;
         s->net.down[i] = (hw->link.down_bps > 0 ? (double)hw->link.down_bps : OPEN_BPS) / BITS;
     }

@@ -7,9 +7,16 @@ void sched_speed_seed(struct sched_speed *s, double flops_per_s)
     s->seed_flops = flops_per_s > SCHED_FLOPS_LEAST ? flops_per_s : SCHED_FLOPS_LEAST;
 }
 
+void sched_speed_link(struct sched_speed *s, uint64_t up_bps, uint64_t down_bps)
+{
+    uint64_t least = up_bps < down_bps ? up_bps : down_bps;
+    s->seed_bytes_ms = (double)least / 8000.0;
+}
+
 static double pace_get(const struct sched_speed *s)
 {
-    return s->bytes_ms > 0 ? s->bytes_ms : SCHED_FETCH_BYTES_MS;
+    double seed = s->seed_bytes_ms > 0 ? s->seed_bytes_ms : SCHED_FETCH_BYTES_MS;
+    return s->bytes_ms > 0 ? s->bytes_ms : seed;
 }
 
 static void mean_move(double *mean, bool first, double now)

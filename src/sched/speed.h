@@ -30,9 +30,13 @@ struct sched_speed {
     double flops[SCHED_WORK_KINDS];      /* mean; 0: not measured */
     uint32_t receipts[SCHED_WORK_KINDS]; /* how many went in */
     double bytes_ms;                     /* mean pace of transfers; 0: not measured */
+    double seed_bytes_ms;                /* of the link as its owner set it; 0: not told */
 };
 
 void sched_speed_seed(struct sched_speed *s, double flops_per_s);
+/* The link as the rig's owner set it, bits a second; 0: not told. Until transfers were measured the
+ * slower way stands in, for what comes from a rig like this one comes out of its slower way. */
+void sched_speed_link(struct sched_speed *s, uint64_t up_bps, uint64_t down_bps);
 /* A task of so many flops, for which fetch_bytes had to be fetched, took elapsed_ms. */
 void sched_speed_add(struct sched_speed *s, enum sched_work work, uint64_t flops,
                      uint64_t fetch_bytes, uint64_t elapsed_ms);

@@ -367,21 +367,13 @@ static enum emac_status poll_wait(struct coordinator *c, struct node *n, const s
     }
 }
 
-static void holds_set(struct coordinator *c, struct node *n, const struct poll *p)
-{
-    n->hold_count = 0;
-    for (uint32_t i = 0; i < p->hold_count; i++)
-        if (!is_unheld(c, &p->hold[i]))
-            n->hold[n->hold_count++] = p->hold[i];
-}
-
 json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p,
                      const char *base_url)
 {
     json_t *answer = NULL;
     uint64_t wake;
     struct emac_err why = {0};
-    holds_set(c, n, p);
+    node_holds_say(c, n, p->hold, p->hold_count);
     if (!c->stopping && poll_once(c, n, base_url, &answer, &wake, &why) != EMAC_OK)
         LOG_W("coordinator", "no work for rig '%s': %s", did_short(n->did), why.text);
     return answer;
@@ -405,7 +397,7 @@ enum emac_status lease_post(void *ctx, const struct http_request *req, struct ht
     st = node_working(c, did, &n, err);
     if (st == EMAC_OK) {
         node_seen(c, n);
-        holds_set(c, n, &p);
+        node_holds_say(c, n, p.hold, p.hold_count);
         st = poll_wait(c, n, &p, base_url, &answer, err);
     }
     os_mutex_unlock(&c->lock);

@@ -108,7 +108,7 @@ struct sched_busy node_busy(const struct node *n, const struct lease *until)
 bool node_holds(const struct node *n, const struct cid *cid)
 {
     for (uint32_t i = 0; i < n->hold_count; i++)
-        if (cid_equal(&n->hold[i], cid))
+        if (cid_equal(&n->hold[i].cid, cid))
             return true;
     for (uint32_t i = 0; i < n->made_count; i++)
         if (cid_equal(&n->made[i].cid, cid))
@@ -126,13 +126,25 @@ bool holder_exists(struct coordinator *c, const struct cid *cid, const struct no
     return false;
 }
 
-static void hold_add(struct node *n, const struct cid *cid)
+static void hold_add(struct node *n, const struct cid *cid, bool young)
 {
     if (n->hold_count == NODE_HOLDS_MAX) {
         memmove(&n->hold[0], &n->hold[1], (NODE_HOLDS_MAX - 1) * sizeof(n->hold[0]));
         n->hold_count--;
     }
-    n->hold[n->hold_count++] = *cid;
+    n->hold[n->hold_count++] = (struct held){*cid, young};
+}
+
+void node_holds_say(struct coordinator *c, struct node *n, const struct cid *cid, uint32_t count)
+{
+    uint32_t young = 0;
+    for (uint32_t i = 0; i < n->hold_count; i++)
+        if (n->hold[i].young)
+            n->hold[young++] = (struct held){n->hold[i].cid, false};
+    n->hold_count = young;
+    for (uint32_t i = 0; i < count && n->hold_count < NODE_HOLDS_MAX; i++)
+        if (!is_unheld(c, &cid[i]) && !node_holds(n, &cid[i]))
+            hold_add(n, &cid[i], false);
 }
 
 void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o)
@@ -142,7 +154,7 @@ void node_made(struct node *n, const struct cjob *j, uint32_t round, const struc
         if (node_holds(n, &out->cid))
             continue;
         if (plan_name_is_state(out->name)) {
-            hold_add(n, &out->cid);
+            hold_add(n, &out->cid, true);
             continue;
         }
         n->made[n->made_next] = (struct made){out->cid, j, round};
@@ -168,7 +180,7 @@ void node_round(struct node *n, const struct cjob *j, uint32_t round)
 void node_forget(struct node *n, const struct cid *cid)
 {
     for (uint32_t i = n->hold_count; i-- > 0;)
-        if (cid_equal(&n->hold[i], cid))
+        if (cid_equal(&n->hold[i].cid, cid))
             n->hold[i] = n->hold[--n->hold_count];
     for (uint32_t i = n->made_count; i-- > 0;)
         if (cid_equal(&n->made[i].cid, cid))
@@ -455,6 +467,7 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
     n->offer_units = (int64_t)h->offer_units;
     c->deals->dirty = true; /* there may be room now */
     n->link = h->link;
+    sched_speed_link(&n->speed, h->link.up_bps, h->link.down_bps);
     n->reachable = h->reachable;
     n->present = true;
     node_seen(c, n);

@@ -166,6 +166,52 @@ static void what_one_rig_cannot_fetch_comes_through_the_depot(void **state)
     net_close(&n);
 }
 
+/* The rig's next lease, which is of a task called so. */
+static json_t *lease_of(struct net *n, struct rigbot *r, const char *what)
+{
+    json_t *lease = poll(n, r, 2000);
+    assert_non_null(lease);
+    assert_true(strncmp(str_of(lease, "slot"), what, strlen(what)) == 0);
+    return lease;
+}
+
+static void lease_do(struct net *n, struct rigbot *r, json_t *lease)
+{
+    assert_int_equal(answer(n, r, lease, false, NULL), 200);
+    json_decref(lease);
+}
+
+/* A receipt overtakes a poll on a thin link: what the poll does not name is held all the same,
+ * until the next does not name it either. */
+static void a_poll_from_before_a_result_takes_nothing_back(void **state)
+{
+    struct net n = {0};
+    struct job job;
+    json_t *lease;
+    (void)state;
+    net_open(&n, "overtaken");
+    job = net_job(&n, 4, 1);
+    alone_until(&n, 1, &job);
+    struct rigbot *a = &n.rig[0];
+    lease_do(&n, a, lease_of(&n, a, "grad"));
+    struct rigbot before = *a;
+    lease_do(&n, a, lease_of(&n, a, "step"));
+    struct rigbot after = *a;
+    memcpy(a->holds, before.holds, sizeof(a->holds));
+    a->hold_count = before.hold_count;
+    lease = lease_of(&n, a, "grad"); /* of the step's parameters */
+    assert_int_equal(int_of(lease, "fetch_bytes"), 0);
+    lease_do(&n, a, lease);
+    lease = lease_of(&n, a, "step");
+    assert_true(int_of(lease, "fetch_bytes") > 0);
+    memcpy(a->holds, after.holds, sizeof(a->holds));
+    a->hold_count = after.hold_count;
+    lease_do(&n, a, lease);
+    run_until(&n, "succeeded");
+    assert_audit(&n);
+    net_close(&n);
+}
+
 static void only_the_last_two_checkpoints_stay(void **state)
 {
     struct net n = {0};
@@ -195,6 +241,7 @@ int main(void)
         cmocka_unit_test(without_a_checkpoint_it_begins_again),
         cmocka_unit_test(a_lost_sum_is_made_again),
         cmocka_unit_test(what_one_rig_cannot_fetch_comes_through_the_depot),
+        cmocka_unit_test(a_poll_from_before_a_result_takes_nothing_back),
         cmocka_unit_test(only_the_last_two_checkpoints_stay),
     };
     return cmocka_run_group_tests_name("lost", tests, NULL, NULL);

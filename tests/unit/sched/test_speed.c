@@ -53,6 +53,19 @@ static void deadlines_are_four_times_expected(void **state)
     assert_int_equal(sched_expected_ms(&s, SCHED_WORK_MATH, 0, 50000000), 5020);
 }
 
+/* 1.2 MB at 10 Mbit/s up, until it was seen to take less. */
+static void a_link_stands_in_until_measured(void **state)
+{
+    (void)state;
+    struct sched_speed s = {0};
+    sched_speed_link(&s, 10000000, 50000000);
+    assert_int_equal(sched_expected_ms(&s, SCHED_WORK_STATE, 0, 1250000), 1020);
+    sched_speed_add(&s, SCHED_WORK_STATE, 0, 1250000, 500);
+    assert_int_equal(sched_expected_ms(&s, SCHED_WORK_STATE, 0, 1250000), 520);
+    sched_speed_link(&s, 0, 0);
+    assert_int_equal(sched_expected_ms(&s, SCHED_WORK_STATE, 0, 1250000), 520);
+}
+
 static void one_time_teaches_two_paces(void **state)
 {
     (void)state;
@@ -101,6 +114,7 @@ int main(void)
         cmocka_unit_test(mean_follows_receipts),
         cmocka_unit_test(no_speed_is_zero_or_endless),
         cmocka_unit_test(deadlines_are_four_times_expected),
+        cmocka_unit_test(a_link_stands_in_until_measured),
         cmocka_unit_test(one_time_teaches_two_paces),
         cmocka_unit_test(bucket_lets_a_burst_and_then_the_rate),
     };
