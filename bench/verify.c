@@ -44,7 +44,7 @@ static void one(struct rig *rig, struct rig *all, uint64_t now_ms, struct sum *s
     int64_t size = (int64_t)draw(SIZES) + 1;
     const struct trust_case x = {.job_ppm = 10000,
                                  .rig = &rig->trust,
-                                 .stake_units = rig->held + rig->day,
+                                 .held_units = rig->held + rig->day,
                                  .price_units = size,
                                  .now_ms = now_ms};
     memcpy(receipt.digest, &number, sizeof(number));

@@ -54,6 +54,14 @@ static enum emac_status show(struct cli *c, json_t *reply)
         cli_say(c, "%20s  slashed from %s: %s (%s)", text, cli_str(row, "did"), cli_str(row, "why"),
                 cli_str(row, "proof"));
     }
+    json_array_foreach(json_object_get(reply, "costs"), i, row)
+    {
+        char bond[32];
+        amount(text, row, "held_units");
+        amount(bond, row, "bond_units");
+        cli_say(c, "%20s  and %s of its bond are what an error of %s in '%s' cost", text, bond,
+                cli_str(row, "did"), cli_str(row, "job"));
+    }
     cli_result(c, reply);
     return EMAC_OK;
 }

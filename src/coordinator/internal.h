@@ -223,10 +223,12 @@ enum verdict { VERDICT_OPEN, VERDICT_AGREED, VERDICT_DISPUTED };
 /* Of the votes for a task: which outputs hold? *winner = index of a vote for them. AGREED: all
  * votes alike, or a majority of at least two; then the votes that differ are the losers'. */
 enum verdict verify_votes(const struct vote *vote, uint32_t count, uint32_t *winner);
+struct error_at; /* checks/trust.h */
 /* In tx: quarantine the rig as outvoted, void its receipts that are not settled, withdraw what only
- * it supports, settle the disputes that thereby end (which may quarantine more). Memory is stale
- * afterwards: the caller commits and calls verify_after. */
-enum emac_status verify_quarantine(struct coordinator *c, const char *did, const char *why,
+ * it supports, settle the disputes that thereby end (which may quarantine more); `at` as in
+ * punish_faulty. Memory is stale afterwards: the caller commits and calls verify_after. */
+enum emac_status verify_quarantine(struct coordinator *c, const char *did,
+                                   const struct error_at *at, const char *why,
                                    struct emac_err *err);
 /* In tx: votes differ from the accepted outputs of `t`, whose row must say accepted by now: a
  * dispute (disputes.h) if there is a judge, else the minority goes. */
@@ -235,7 +237,7 @@ enum emac_status verify_losers(struct coordinator *c, const struct cjob *j, cons
 /* Live rigs that have not voted for the task yet, and may. */
 uint32_t verify_others(struct coordinator *c, const struct ctask *t);
 /* In tx: quarantine those who voted for other outputs than the accepted ones. */
-enum emac_status verify_minority(struct coordinator *c, const struct ctask *t,
+enum emac_status verify_minority(struct coordinator *c, const struct cjob *j, const struct ctask *t,
                                  struct emac_err *err);
 void verify_after(struct coordinator *c);
 /* Lapse checks that nobody can make; say why disputes wait. */

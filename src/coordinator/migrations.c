@@ -202,6 +202,23 @@ static const char RECEIPT_NAMES[] =
 /* evaluations.c: '' of jobs that train, and until it is over. */
 static const char EVALUATION[] = "ALTER TABLE jobs ADD COLUMN evaluation TEXT NOT NULL DEFAULT '';";
 
+/* trust.h, costs.c: a bond may be less by what a fault of its rig cost, once for a rig. */
+static const char FAULT_COSTS[] =
+    "CREATE TABLE fault_costs ("
+    " did TEXT PRIMARY KEY, job TEXT NOT NULL, task TEXT NOT NULL, cost_units BIGINT NOT NULL,"
+    " held_units BIGINT NOT NULL, bond_units BIGINT NOT NULL, at_ms BIGINT NOT NULL);"
+    "ALTER TABLE bonds RENAME TO bonds_before;"
+    "DROP INDEX bonds_to_return;"
+    "CREATE TABLE bonds ("
+    " did TEXT NOT NULL, source TEXT NOT NULL, units BIGINT NOT NULL CHECK (units >= 0),"
+    " put BIGINT NOT NULL, returned BIGINT NOT NULL, slashed BIGINT NOT NULL,"
+    " costs BIGINT NOT NULL DEFAULT 0, return_ms BIGINT NOT NULL, PRIMARY KEY (did, source),"
+    " CHECK (units = put - returned - slashed - costs));"
+    "INSERT INTO bonds (did, source, units, put, returned, slashed, return_ms)"
+    " SELECT did, source, units, put, returned, slashed, return_ms FROM bonds_before;"
+    "DROP TABLE bonds_before;"
+    "CREATE INDEX bonds_to_return ON bonds (return_ms) WHERE return_ms > 0;";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
@@ -219,7 +236,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"123_private", PRIVATE},
                                                       {"126_recalls", RECALLS},
                                                       {"114_receipt_names", RECEIPT_NAMES},
-                                                      {"130_evaluation", EVALUATION}};
+                                                      {"130_evaluation", EVALUATION},
+                                                      {"132_fault_costs", FAULT_COSTS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -73,10 +73,10 @@ struct node {
     int64_t offer_units;    /* its least price of a GiB and day */
     struct link_shape link; /* as its owner set it; all zero: not told */
     enum node_state state;
-    char reason[REASON_MAX]; /* why it is quarantined */
-    int64_t bond_units;      /* of its bonds without notice; mirrors of rows, like the next */
-    int64_t held_units;      /* of all jobs */
-    struct trust trust;      /* the rest: checks.h */
+    char reason[REASON_MAX];        /* why it is quarantined */
+    int64_t bond_units, held_units; /* without notice; of all jobs: mirrors of rows */
+    struct shown shown;
+    struct trust trust; /* the rest: checks.h */
     char owner[DID_KEY_MAX], wallet[EVM_ADDRESS_MAX], subnet[DRAW_SUBNET_MAX];
     char device[DEVICE_TEXT_MAX], driver[DEVICE_TEXT_MAX];
     uint64_t point, seen_ms, seen_at, poll_seq;

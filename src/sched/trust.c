@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "base/assert.h"
+#include "base/checked.h"
 
 /* x halves every TRUST_HALF_MS; between, the straight line. */
 static uint64_t halved(uint64_t x, uint64_t ms)
@@ -62,10 +63,19 @@ static uint32_t kind_ppm(const struct trust *now)
     return ppm < TRUST_PPM ? (uint32_t)ppm : TRUST_PPM;
 }
 
-static uint32_t stake_ppm(int64_t stake_units, int64_t price_units)
+int64_t trust_cost_units(int64_t price_units)
 {
-    unsigned __int128 gain = (unsigned __int128)(uint64_t)price_units * TRUST_MARGIN;
-    unsigned __int128 all = gain + (uint64_t)stake_units;
+    int64_t units;
+    EMAC_ASSERT(price_units >= 0);
+    return emac_mul_i64(price_units, TRUST_COST_TIMES, &units) ? units : INT64_MAX;
+}
+
+static uint32_t stake_ppm(const struct trust_case *c)
+{
+    int64_t cost = trust_cost_units(c->price_units);
+    unsigned __int128 gain = (unsigned __int128)(uint64_t)c->price_units * TRUST_MARGIN;
+    unsigned __int128 all =
+        gain + (uint64_t)c->held_units + (uint64_t)(c->bond_units < cost ? c->bond_units : cost);
     return gain == 0 ? 0 : (uint32_t)((gain * TRUST_PPM + all - 1) / all);
 }
 
@@ -76,14 +86,15 @@ static uint32_t larger(uint32_t a, uint32_t b)
 
 uint32_t trust_share_ppm(const struct trust_case *c)
 {
-    EMAC_ASSERT(c->stake_units >= 0 && c->price_units >= 0 && c->job_ppm <= TRUST_PPM);
+    EMAC_ASSERT(c->held_units >= 0 && c->bond_units >= 0 && c->price_units >= 0 &&
+                c->job_ppm <= TRUST_PPM);
     struct trust rig = trust_at(c->rig, c->now_ms), device = trust_at(c->device, c->now_ms),
                  driver = trust_at(c->driver, c->now_ms);
     if (c->job_ppm == 0)
         return 0;
     uint32_t ppm = larger(c->job_ppm, rig_ppm(&rig));
     ppm = larger(ppm, larger(kind_ppm(&device), kind_ppm(&driver)));
-    ppm = larger(ppm, stake_ppm(c->stake_units, c->price_units));
+    ppm = larger(ppm, stake_ppm(c));
     EMAC_ASSERT(ppm <= TRUST_PPM && ppm >= TRUST_FLOOR_PPM); /* TRUST-1, TRUST-2 */
     return ppm;
 }

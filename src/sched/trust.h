@@ -11,9 +11,13 @@
  *                   down to TRUST_FLOOR_PPM
  *   its kind's      ten times the share of bad results of its device, and of its driver
  *   the stake's     so that a lie does not pay: with g the task's price, S what the rig loses when
- *                   it is found out (its bond and all its pay that is not settled) and p the share,
- *                   p S >= TRUST_MARGIN (1 - p) g, hence p = M g / (S + M g). A rig with nothing
- *                   to lose is checked always.
+ *                   it is found out and p the share, p S >= TRUST_MARGIN (1 - p) g, hence
+ *                   p = M g / (S + M g). A rig with nothing to lose is checked always.
+ *
+ * A liar who blames his card when he is asked again cannot be told from one whose card is to blame,
+ * and so keeps his bond but for what the error cost others: TRUST_COST_TIMES the task's price. S is
+ * what he loses, not what an obstinate liar does: its pay that is not settled, and of its bond
+ * min(bond, TRUST_COST_TIMES g).
  *
  * TRUST-1  A share is at most 1000000, and 0 only for a job that asks for none.
  * TRUST-2  While a job asks for checks, no share is below TRUST_FLOOR_PPM, none of a rig without
@@ -38,6 +42,7 @@
 #define TRUST_KIND_PRIOR  100000u /* thousandths of comparisons that any kind of device has free */
 #define TRUST_KIND_TIMES  10u
 #define TRUST_MARGIN      2u
+#define TRUST_COST_TIMES  2u /* executions by others that an error brings about */
 #define TRUST_PLANT_EVERY 25u
 
 /* Of a rig, a kind of device, or a driver. All zero: nothing is known. */
@@ -57,12 +62,16 @@ struct trust_case {
     uint32_t job_ppm;        /* policy.check */
     const struct trust *rig; /* NULL: nothing is known, like the two below */
     const struct trust *device, *driver;
-    int64_t stake_units; /* >= 0: bond and unsettled pay, without this task's */
+    int64_t held_units;  /* >= 0: pay that is not settled, without this task's */
+    int64_t bond_units;  /* >= 0 */
     int64_t price_units; /* >= 0: of the task */
     uint64_t now_ms;
 };
 /* The share of its results that is checked. */
 uint32_t trust_share_ppm(const struct trust_case *c);
+
+/* What an error in a task of this price costs the rig beside unsettled pay, if it has as much. */
+int64_t trust_cost_units(int64_t price_units);
 
 /* policy.check as millionths, rounded up: what a job asks for is not rounded away. */
 uint32_t trust_ppm_of(double share);

@@ -40,14 +40,14 @@ static uint32_t share_of(struct coordinator *c, const struct cjob *j, const stru
     if (!has_spare(j))
         return x.job_ppm;
     if (n != NULL) {
-        x.stake_units = stake_units(c, n);
+        x.held_units = stake_units(c, n, &x.bond_units);
         x.rig = &n->trust;
         x.device = trust_kind(c, "device", n->device);
         x.driver = trust_kind(c, "driver", n->driver);
     }
     /* To check a stage is to move its weights: there trust alone adds to what the job asks for. */
     if (kind->staged)
-        x.stake_units = DAYS_ALL;
+        x.held_units = DAYS_ALL;
     return trust_share_ppm(&x);
 }
 
@@ -133,19 +133,11 @@ bool checks_hide(const struct cjob *j, const struct ctask *t, const struct node 
 }
 
 /* Was the result named to the rig, as far as this process knows? */
-static bool was_shown(const struct cjob *j, const struct ctask *t, const struct node *n)
+static bool was_shown(const struct ctask *t, const struct node *n)
 {
     for (uint32_t i = 0; i < t->outputs.count; i++)
-        if (node_holds(n, &t->outputs.at[i].cid))
+        if (node_holds(n, &t->outputs.at[i].cid) || shown_to(n, &t->outputs.at[i].cid))
             return true;
-    for (uint32_t i = 0; i < j->task_count; i++) {
-        const struct ctask *other = j->task[i];
-        bool has = ctask_vote(other, n->did) != NULL;
-        for (uint32_t k = 0; k < other->lease_count; k++)
-            has = has || other->lease[k]->node == n;
-        if (has && other != t && names(&other->task, &t->outputs))
-            return true;
-    }
     return false;
 }
 
@@ -183,7 +175,7 @@ static uint32_t candidates(struct coordinator *c, struct cjob *j, const struct c
         who[(*quick)++] = n;
     }
     for (uint32_t i = 0; i < count; i++)
-        out[i] = (struct draw_candidate){party_of(who[i]), who[i]->point, was_shown(j, t, who[i])};
+        out[i] = (struct draw_candidate){party_of(who[i]), who[i]->point, was_shown(t, who[i])};
     return count;
 }
 

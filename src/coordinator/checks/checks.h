@@ -9,6 +9,10 @@
  * CHECK-1  Lot, share and worker are in the row of the task in the transaction that accepts it.
  * CHECK-2  A rig with an open lease of a task is not leased a task that names the outputs which
  *          others gave for it: replicas learn nothing of each other before they have answered.
+ * CHECK-4  As long as somebody is to compute a result that another gave, nobody is told what it is,
+ *          nor what came of it: receipts of that round and later ones are told without their
+ *          outputs, a state that it is part of without its values. Tasks alone name it, to rigs
+ *          that are not at it (CHECK-2), and who had such a task checks it last.
  * CHECK-3  A share above the job's own is paid out of what the escrow leaves beyond the work that
  *          is still to be done, with half as much again and half of the whole; else the job's own
  *          holds. */
@@ -37,6 +41,16 @@ bool checks_may(struct coordinator *c, struct cjob *j, struct ctask *t, const st
                 uint64_t now, uint64_t *wake_ms);
 /* CHECK-2 */
 bool checks_hide(const struct cjob *j, const struct ctask *t, const struct node *n);
+
+/* ---- told.c ---- */
+/* CHECK-4: receipts of rounds before this one may be told whole; UINT32_MAX: all of them. Under the
+ * lock. */
+uint32_t told_before(struct coordinator *c, const char *job);
+/* CHECK-4: may this value of the job's state be named? */
+bool told_value(const struct cjob *j, const struct cid *cid);
+/* The rig gets this task: what it takes is known to it, until SHOWN_MAX others were. */
+void shown_note(struct node *n, const struct task *t);
+bool shown_to(const struct node *n, const struct cid *cid);
 
 extern const char DRAWS_SCHEMA[];
 

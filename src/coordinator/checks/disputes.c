@@ -73,8 +73,9 @@ static enum emac_status sides_punish(struct coordinator *c, const struct cdisput
         why_lost(why, x, i);
         job_log(c, x->job, LOG_WARN, "rig %s loses: %s", did_short(x->did[i]), why);
         const struct lie lie = {.did = x->did[i], .job = x->job, .proof = x->id, .why = why};
+        const struct error_at at = {x->job, &x->cid};
         st = x->d.side[i].fate == FATE_LIAR ? punish_liar(c, &lie, err)
-                                            : punish_faulty(c, x->did[i], why, err);
+                                            : punish_faulty(c, x->did[i], &at, why, err);
     }
     return st;
 }
@@ -117,7 +118,7 @@ static enum emac_status majority_decides(struct coordinator *c, const struct cdi
     if (t->state == RESULT_ACCEPTED &&
         verify_votes(t->vote, t->vote_count, &winner) == VERDICT_AGREED &&
         outputs_equal(&t->vote[winner].outputs, &t->outputs))
-        st = verify_minority(c, t, err);
+        st = verify_minority(c, j, t, err);
     ctask_free(t);
     return st;
 }

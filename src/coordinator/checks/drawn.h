@@ -8,6 +8,7 @@
 
 #define DEVICE_TEXT_MAX 72
 #define PASSED_MAX      8
+#define SHOWN_MAX       512
 
 struct node;
 
@@ -17,6 +18,12 @@ struct draw_chain {
     uint8_t last[DRAW_SECRET], anchor[DRAW_SECRET];
     uint32_t epoch; /* of `secret`; 0: none is there */
     uint8_t secret[DRAW_SECRET];
+};
+
+/* What a rig's last tasks named: the first 64 bits of digests, a ring. */
+struct shown {
+    uint32_t count, next;
+    uint64_t mark[SHOWN_MAX];
 };
 
 /* The lot over a result (checks.h). */

@@ -509,11 +509,12 @@ static enum emac_status contradiction(struct coordinator *c, struct delivery *d,
                                       struct emac_err *err)
 {
     char why[REASON_MAX], task[CID_TEXT_MAX];
+    const struct error_at at = {d->job, &d->task};
     enum emac_status st;
     cid_text(task, &d->task);
     snprintf(why, sizeof(why), "it signed two different results of task '%s'", task);
     EMAC_TRY(st, db_begin(c->db, err));
-    st = verify_quarantine(c, d->did, why, err);
+    st = verify_quarantine(c, d->did, job_find(c, d->job) ? &at : NULL, why, err);
     st = db_end(c->db, st, err);
     verify_after(c);
     *a = (struct answer){0};

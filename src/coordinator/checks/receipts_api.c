@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/internal.h"
+#include "coordinator/checks/checks.h"
 
 #define COLUMNS                                                                                    \
     "SELECT r.task, r.node, r.state, r.units, r.at_ms, r.outputs, r.object, r.signature, t.slot,"  \
@@ -21,6 +21,16 @@ static json_t *outputs_json(const char *text)
     return map;
 }
 
+/* Asked after the rows were read: what came in meanwhile is not told either. No query is open then:
+ * the database's lock is taken inside ours. */
+static uint32_t before_of(struct coordinator *c, const char *job)
+{
+    os_mutex_lock(&c->lock);
+    uint32_t before = told_before(c, job);
+    os_mutex_unlock(&c->lock);
+    return before;
+}
+
 static json_t *row_json(struct db_stmt *q)
 {
     struct emac_slice object = db_blob(q, 6);
@@ -32,6 +42,34 @@ static json_t *row_json(struct db_stmt *q)
                      db_text(q, 8), "step", (json_int_t)db_i64(q, 9), "node", db_text(q, 1),
                      "state", db_text(q, 2), "counts", counts, "units", api_units(db_i64(q, 3)),
                      "at_ms", (json_int_t)db_i64(q, 4), "outputs", outputs_json(db_text(q, 5)));
+}
+
+/* `out` tells of a task: its job, slot and step. */
+static enum emac_status told_reply(struct coordinator *c, json_t *out, struct http_response *res,
+                                   struct emac_err *err)
+{
+    const char *job = json_string_value(json_object_get(out, "job"));
+    if (json_integer_value(json_object_get(out, "step")) < before_of(c, job))
+        return api_reply(res, 200, out, err);
+    enum emac_status st =
+        emac_fail(err, EMAC_CONFLICT,
+                  "results of the step of '%s', or of one before, are being computed by others as "
+                  "well: it is told when they have answered",
+                  json_string_value(json_object_get(out, "slot")));
+    json_decref(out);
+    return st;
+}
+
+static void untold_strip(struct coordinator *c, const char *job, json_t *list)
+{
+    uint32_t before = before_of(c, job);
+    json_t *row;
+    size_t i;
+    json_array_foreach(list, i, row)
+    {
+        if (json_integer_value(json_object_get(row, "step")) >= before)
+            json_object_set_new(row, "outputs", json_null());
+    }
 }
 
 /* The last one of the page before, "task/did"; "" at first. */
@@ -69,6 +107,7 @@ enum emac_status job_receipts_get(void *ctx, const struct http_request *req,
                   "tttti", http_path_param(req, "id"), task, task, node, (int64_t)limit);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
         json_array_append_new(list, row_json(q));
+    untold_strip(c, http_path_param(req, "id"), list);
     if (st == EMAC_OK)
         return api_reply(res, 200, json_pack("{s:o}", "receipts", list), err);
 out:
@@ -97,7 +136,7 @@ enum emac_status receipt_get(void *ctx, const struct http_request *req, struct h
     object = db_blob(q, 7);
     json_object_set_new(out, "signature", api_base64(object.data, object.len));
     db_done(q);
-    return api_reply(res, 200, out, err);
+    return told_reply(c, out, res, err);
 }
 
 enum emac_status maker_get(void *ctx, const struct http_request *req, struct http_response *res,
@@ -114,7 +153,7 @@ enum emac_status maker_get(void *ctx, const struct http_request *req, struct htt
     cid_text(text, &cid);
     snprintf(like, sizeof like, "%%=%s%%", text);
     st = db_query(c->db, &q, err,
-                  "SELECT cid, slot, object FROM tasks WHERE job = ? AND state = 'accepted'"
+                  "SELECT cid, slot, object, step FROM tasks WHERE job = ? AND state = 'accepted'"
                   " AND outputs LIKE ? ORDER BY step, slot LIMIT 1",
                   "tt", http_path_param(req, "id"), like);
     if (st == EMAC_OK)
@@ -124,8 +163,9 @@ enum emac_status maker_get(void *ctx, const struct http_request *req, struct htt
     if (st != EMAC_OK)
         return st;
     struct emac_slice object = db_blob(q, 2);
-    json_t *out = json_pack("{s:s, s:s, s:o}", "task", db_text(q, 0), "slot", db_text(q, 1),
-                            "task_object", api_base64(object.data, object.len));
+    json_t *out = json_pack("{s:s, s:s, s:o, s:s, s:I}", "task", db_text(q, 0), "slot",
+                            db_text(q, 1), "task_object", api_base64(object.data, object.len),
+                            "job", http_path_param(req, "id"), "step", (json_int_t)db_i64(q, 3));
     db_done(q);
-    return api_reply(res, 200, out, err);
+    return told_reply(c, out, res, err);
 }

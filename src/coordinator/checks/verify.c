@@ -162,11 +162,13 @@ enum emac_status verify_losers(struct coordinator *c, const struct cjob *j, cons
                                struct emac_err *err)
 {
     bool judged = c->cfg.judge != NULL && !private_task(c, j->id, &t->task);
-    return judged ? disputes_note(c, j, t, err) : verify_minority(c, t, err);
+    return judged ? disputes_note(c, j, t, err) : verify_minority(c, j, t, err);
 }
 
-enum emac_status verify_minority(struct coordinator *c, const struct ctask *t, struct emac_err *err)
+enum emac_status verify_minority(struct coordinator *c, const struct cjob *j, const struct ctask *t,
+                                 struct emac_err *err)
 {
+    const struct error_at at = {j->id, &t->cid};
     for (uint32_t i = 0; i < t->vote_count; i++) {
         if (outputs_equal(&t->vote[i].outputs, &t->outputs))
             continue;
@@ -175,7 +177,7 @@ enum emac_status verify_minority(struct coordinator *c, const struct ctask *t, s
         snprintf(why, sizeof(why),
                  "its result of task '%s' differs from what the majority of rigs computed%s%s",
                  t->slot, fault ? ": " : "", fault ? fault : "");
-        enum emac_status st = verify_quarantine(c, t->vote[i].did, why, err);
+        enum emac_status st = verify_quarantine(c, t->vote[i].did, &at, why, err);
         if (st != EMAC_OK)
             return st;
     }
@@ -244,7 +246,7 @@ out:
 }
 
 static enum emac_status quarantine(struct coordinator *c, const char *did, enum fault fault,
-                                   const char *why, struct emac_err *err)
+                                   const struct error_at *at, const char *why, struct emac_err *err)
 {
     EMAC_ASSERT(db_in_transaction(c->db));
     const struct node *was = node_find(c, did);
@@ -257,24 +259,26 @@ static enum emac_status quarantine(struct coordinator *c, const char *did, enum 
         st = quarantine_in_job(c, c->job[i], did, fault, err);
     if (st == EMAC_OK)
         st = money_void_closed(c, did, fault, err);
+    if (st == EMAC_OK && fault != FAULT_LIAR)
+        st = costs_charge(c, did, at, err);
     return st;
 }
 
-enum emac_status verify_quarantine(struct coordinator *c, const char *did, const char *why,
-                                   struct emac_err *err)
+enum emac_status verify_quarantine(struct coordinator *c, const char *did,
+                                   const struct error_at *at, const char *why, struct emac_err *err)
 {
-    return quarantine(c, did, FAULT_OUTVOTED, why, err);
+    return quarantine(c, did, FAULT_OUTVOTED, at, why, err);
 }
 
-enum emac_status punish_faulty(struct coordinator *c, const char *did, const char *why,
-                               struct emac_err *err)
+enum emac_status punish_faulty(struct coordinator *c, const char *did, const struct error_at *at,
+                               const char *why, struct emac_err *err)
 {
-    return quarantine(c, did, FAULT_FAULTY, why, err);
+    return quarantine(c, did, FAULT_FAULTY, at, why, err);
 }
 
 enum emac_status punish_liar(struct coordinator *c, const struct lie *lie, struct emac_err *err)
 {
-    enum emac_status st = quarantine(c, lie->did, FAULT_LIAR, lie->why, err);
+    enum emac_status st = quarantine(c, lie->did, FAULT_LIAR, NULL, lie->why, err);
     return st == EMAC_OK ? bonds_slash(c, lie, err) : st;
 }
 

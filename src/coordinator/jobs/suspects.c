@@ -128,7 +128,7 @@ enum emac_status suspect_expel(struct coordinator *c, const char *maker, const c
     enum emac_status st;
     snprintf(why, sizeof(why), "its delta is refused: %s", fault);
     EMAC_TRY(st, db_begin(c->db, err));
-    st = verify_quarantine(c, maker, why, err);
+    st = verify_quarantine(c, maker, NULL, why, err);
     st = db_end(c->db, st, err);
     verify_after(c);
 out:

@@ -1,5 +1,5 @@
 /* Jobs as JSON. The row says what is settled; a job that runs adds what is in memory. */
-#include "coordinator/internal.h"
+#include "coordinator/checks/checks.h"
 #include "coordinator/jobs/shares.h"
 
 #include <stdio.h>
@@ -189,10 +189,32 @@ static void overlay(struct coordinator *c, const char *id, json_t *o, bool detai
     json_object_set_new(o, "escrow_units", api_units(j->escrow_units));
     overlay_rate(c, j, o);
     const struct cid *params = plan_value(&j->st, "params");
-    if (params)
+    if (params && told_value(j, params))
         json_object_set_new(o, "params", api_cid(params));
     if (details)
         json_object_set_new(o, "figures", figures_json(&j->figures));
+}
+
+/* CHECK-4: values of checkpoints that others are computing still are not named. */
+static void untold_strip(const struct cjob *j, json_t *checkpoints)
+{
+    json_t *k, *value;
+    const char *name;
+    size_t i;
+    json_array_foreach(checkpoints, i, k)
+    {
+        bool told = true;
+        json_object_foreach(k, name, value)
+        {
+            struct cid cid;
+            if (json_is_string(value) && cid_parse(&cid, json_string_value(value), NULL) == EMAC_OK)
+                told = told && told_value(j, &cid);
+        }
+        if (!told)
+            json_array_set_new(checkpoints, i,
+                               json_pack("{s:O, s:n, s:O}", "step", json_object_get(k, "step"),
+                                         "model", "state", json_object_get(k, "state")));
+    }
 }
 
 static enum emac_status checkpoints_read(struct coordinator *c, const char *job, json_t *list,
@@ -253,6 +275,8 @@ enum emac_status job_get(void *ctx, const struct http_request *req, struct http_
     json_object_set_new(o, "shares", shares);
     os_mutex_lock(&c->lock);
     overlay(c, id, o, true);
+    if (job_find(c, id) != NULL)
+        untold_strip(job_find(c, id), checkpoints);
     os_mutex_unlock(&c->lock);
     return api_reply(res, 200, o, err);
 }

@@ -61,6 +61,13 @@ static const struct rule RULES[] = {
     {"SELECT COUNT(*) FROM (SELECT did, SUM(slashed) AS units FROM bonds GROUP BY did) b"
      " WHERE b.units <> (SELECT COALESCE(SUM(s.units), 0) FROM slashes s WHERE s.did = b.did)",
      "bonds were slashed without a proof (STAND-3)"},
+    {"SELECT COUNT(*) FROM (SELECT did, SUM(costs) AS units FROM bonds GROUP BY did) b"
+     " WHERE b.units <> COALESCE((SELECT f.bond_units FROM fault_costs f WHERE f.did = b.did), 0)",
+     "bonds bore other costs than those of a fault (STAND-6)"},
+    {"SELECT COUNT(*) FROM fault_costs f LEFT JOIN nodes n ON n.did = f.did"
+     " WHERE n.state IS NULL OR n.state <> 'quarantined'"
+     " OR f.held_units < 0 OR f.bond_units < 0 OR f.held_units + f.bond_units > f.cost_units",
+     "faults cost more than they may, or a rig that is not out (STAND-6)"},
     {"SELECT COUNT(*) FROM receipts r LEFT JOIN leases l ON l.id = r.lease"
      " AND l.job = r.job AND l.task = r.task AND l.node = r.node"
      " WHERE l.id IS NULL",
@@ -160,7 +167,8 @@ static const struct rule RULES[] = {
      " WHERE n.state = 'quarantined' AND r.state IN ('held', 'unpaid')"
      " AND (j.state IN ('running', 'paused') OR j.settle_ms > 0)"
      " AND (n.fault <> 'faulty' OR NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job"
-     " AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs))",
+     " AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs AND NOT EXISTS"
+     " (SELECT 1 FROM nodes x WHERE x.did = o.node AND x.state = 'quarantined')))",
      "receipts of quarantined rigs still count (COORD-7, STAND-5)"},
 };
 

@@ -82,14 +82,13 @@ static void stakes_read(struct coordinator *c)
         LOG_W("coordinator", "cannot read what rigs have at stake, will retry: %s", err.text);
 }
 
-int64_t stake_units(struct coordinator *c, struct node *n)
+int64_t stake_units(struct coordinator *c, struct node *n, int64_t *bond)
 {
-    int64_t all;
     if (c->stakes_stale)
         stakes_read(c);
-    if (c->stakes_stale)
-        return 0; /* not known: then it is checked always */
-    return emac_add_i64(n->bond_units, n->held_units, &all) ? all : INT64_MAX;
+    bool known = !c->stakes_stale; /* else it is checked always */
+    *bond = known ? n->bond_units : 0;
+    return known ? n->held_units : 0;
 }
 
 /* ---- slashing: in tx ---- */
@@ -174,7 +173,10 @@ static enum emac_status due_list(struct coordinator *c, struct due *due, uint32_
     *count = 0;
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT did, source, units, put FROM bonds WHERE return_ms > 0"
-                                   " AND return_ms <= ? ORDER BY return_ms, did, source LIMIT ?",
+                                   " AND return_ms <= ? AND NOT EXISTS (SELECT 1 FROM"
+                                   " disputes x WHERE x.state = 'open' AND (x.a = bonds.did"
+                                   " OR x.b = bonds.did))"
+                                   " ORDER BY return_ms, did, source LIMIT ?",
                                    "ii", (int64_t)wall_ms(c), (int64_t)RETURNS_AT_ONCE);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct due *d = &due[(*count)++];

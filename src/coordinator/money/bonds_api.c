@@ -79,9 +79,10 @@ static enum emac_status bond_notice(struct coordinator *c, const struct bond_cal
 
 static json_t *bond_json(struct db_stmt *q)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:I}", "did", db_text(q, 0), "source", db_text(q, 1),
-                     "units", api_units(db_i64(q, 2)), "slashed_units", api_units(db_i64(q, 3)),
-                     "return_ms", (json_int_t)db_i64(q, 4));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I}", "did", db_text(q, 0), "source",
+                     db_text(q, 1), "units", api_units(db_i64(q, 2)), "slashed_units",
+                     api_units(db_i64(q, 3)), "costs_units", api_units(db_i64(q, 4)), "return_ms",
+                     (json_int_t)db_i64(q, 5));
 }
 
 static json_t *slash_json(struct db_stmt *q)
@@ -89,6 +90,14 @@ static json_t *slash_json(struct db_stmt *q)
     return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I}", "proof", db_text(q, 0), "did", db_text(q, 1),
                      "job", db_text(q, 2), "units", api_units(db_i64(q, 3)), "why", db_text(q, 4),
                      "at_ms", (json_int_t)db_i64(q, 5));
+}
+
+static json_t *cost_json(struct db_stmt *q)
+{
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:I}", "did", db_text(q, 0), "job",
+                     db_text(q, 1), "task", db_text(q, 2), "units", api_units(db_i64(q, 3)),
+                     "held_units", api_units(db_i64(q, 4)), "bond_units", api_units(db_i64(q, 5)),
+                     "at_ms", (json_int_t)db_i64(q, 6));
 }
 
 static enum emac_status rows_json(struct coordinator *c, const char *sql, const char *did,
@@ -107,23 +116,31 @@ static enum emac_status rows_json(struct coordinator *c, const char *sql, const 
 static enum emac_status bonds_answer(struct coordinator *c, const char *did,
                                      struct http_response *res, struct emac_err *err)
 {
-    json_t *bonds = json_array(), *slashes = json_array();
-    enum emac_status st = rows_json(c,
-                                    "SELECT did, source, units, slashed, return_ms FROM bonds"
-                                    " WHERE ? = '' OR did = ? ORDER BY did, source LIMIT ?",
-                                    did, bond_json, bonds, err);
+    json_t *bonds = json_array(), *slashes = json_array(), *costs = json_array();
+    enum emac_status st =
+        rows_json(c,
+                  "SELECT did, source, units, slashed, costs, return_ms FROM bonds"
+                  " WHERE ? = '' OR did = ? ORDER BY did, source LIMIT ?",
+                  did, bond_json, bonds, err);
     if (st == EMAC_OK)
         st = rows_json(c,
                        "SELECT proof, did, job, units, why, at_ms FROM slashes"
                        " WHERE ? = '' OR did = ? ORDER BY at_ms DESC, proof LIMIT ?",
                        did, slash_json, slashes, err);
     if (st == EMAC_OK)
+        st = rows_json(c,
+                       "SELECT did, job, task, cost_units, held_units, bond_units, at_ms"
+                       " FROM fault_costs WHERE ? = '' OR did = ? ORDER BY at_ms DESC, did LIMIT ?",
+                       did, cost_json, costs, err);
+    if (st == EMAC_OK)
         return api_reply(res, 200,
-                         json_pack("{s:I, s:o, s:o}", "window_ms", (json_int_t)c->cfg.window_ms,
-                                   "bonds", bonds, "slashes", slashes),
+                         json_pack("{s:I, s:o, s:o, s:o}", "window_ms",
+                                   (json_int_t)c->cfg.window_ms, "bonds", bonds, "slashes", slashes,
+                                   "costs", costs),
                          err);
     json_decref(bonds);
     json_decref(slashes);
+    json_decref(costs);
     return st;
 }
 

@@ -59,14 +59,17 @@ enum emac_status money_pay(struct coordinator *c, const char *job, const char *d
 #define HELD_OR_UNPAID "r.job = ? AND r.node = ? AND r.state IN ('held', 'unpaid')"
 #define AND_UNCONFIRMED                                                                            \
     " AND NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job AND o.task = r.task"            \
-    " AND o.node <> r.node AND o.state <> 'void' AND o.outputs = r.outputs)"
+    " AND o.node <> r.node AND o.state <> 'void' AND o.outputs = r.outputs"                        \
+    " AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.did = o.node AND n.state = 'quarantined'))"
 #define VOID_SUM                                                                                   \
     "SELECT COALESCE(SUM(CASE WHEN r.state = 'held' THEN r.units ELSE 0 END), 0)"                  \
     " FROM receipts AS r WHERE " HELD_OR_UNPAID
 #define VOID_SET "UPDATE receipts AS r SET state = 'void' WHERE " HELD_OR_UNPAID
 
-enum emac_status money_void(struct coordinator *c, const char *job, const char *owner,
-                            const char *did, enum fault fault, int64_t *units, struct emac_err *err)
+/* `by`: whose word it rested on; NULL: its own fault. */
+static enum emac_status void_of(struct coordinator *c, const char *job, const char *owner,
+                                const char *did, enum fault fault, const char *by, int64_t *units,
+                                struct emac_err *err)
 {
     bool all = fault != FAULT_FAULTY;
     char key[KEY_MAX];
@@ -77,12 +80,55 @@ enum emac_status money_void(struct coordinator *c, const char *job, const char *
         st = db_exec(c->db, err, all ? VOID_SET : VOID_SET AND_UNCONFIRMED, "tt", job, did);
     if (st != EMAC_OK || *units == 0)
         return st;
-    key_print(key, all ? "void" : "void-faulty", job, did, NULL);
+    key_print(key, all ? "void" : "void-faulty", job, did, by);
     struct ledger_posting p = {.key = key, .cause = "void", .job = job, .detail = ""};
     ledger_entry_add(&p, -*units, "held:%s:%s", did, job);
     ledger_entry_add(&p, *units, owner ? "user:%s" : "escrow:%s", owner ? owner : job);
     stake_held_add(c, did, -*units);
     return post(c, &p, NULL, err);
+}
+
+/* Rigs that are out, and of whose receipts the rig `did` confirmed some. */
+static enum emac_status leaning_list(struct coordinator *c, const char *job, const char *did,
+                                     struct emac_buf *out, struct emac_err *err)
+{
+    struct db_stmt *q;
+    bool row = false;
+    enum emac_status st =
+        db_query(c->db, &q, err,
+                 "SELECT DISTINCT r.node FROM receipts r JOIN nodes n ON n.did = r.node"
+                 " JOIN receipts b ON b.job = r.job AND b.task = r.task AND b.outputs = r.outputs"
+                 " WHERE r.job = ? AND r.node <> ? AND b.node = ? AND n.state = 'quarantined'"
+                 " AND r.state IN ('held', 'unpaid') ORDER BY r.node",
+                 "ttt", job, did, did);
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
+        char node[DID_KEY_MAX] = {0};
+        bool fits = emac_strcpy(node, sizeof(node), db_text(q, 0));
+        EMAC_ASSERT(fits);
+        st = emac_buf_append(out, node, sizeof(node), err);
+        if (st != EMAC_OK)
+            db_done(q);
+    }
+    return st;
+}
+
+enum emac_status money_void(struct coordinator *c, const char *job, const char *owner,
+                            const char *did, enum fault fault, int64_t *units, struct emac_err *err)
+{
+    struct emac_buf leaning;
+    enum emac_status st;
+    emac_buf_init(&leaning, (size_t)NODES_MAX * DID_KEY_MAX);
+    EMAC_TRY(st, void_of(c, job, owner, did, fault, NULL, units, err));
+    EMAC_TRY(st, leaning_list(c, job, did, &leaning, err));
+    for (size_t at = 0; at < leaning.len; at += DID_KEY_MAX) {
+        int64_t more;
+        EMAC_TRY(st, void_of(c, job, owner, (const char *)leaning.data + at, FAULT_FAULTY, did,
+                             &more, err));
+        *units += more;
+    }
+out:
+    emac_buf_release(&leaning);
+    return st;
 }
 
 struct closed {

@@ -15,8 +15,10 @@ enum emac_status money_pay(struct coordinator *c, const char *job, const char *d
                            const struct cid *task, int64_t units, struct emac_err *err);
 /* Why a rig is quarantined: it erred; a majority differs from it; a lie of it is proven. */
 enum fault { FAULT_FAULTY, FAULT_OUTVOTED, FAULT_LIAR };
-/* What is held for `did` in the job goes back: to the escrow of an open one, to `owner` of a closed
- * one. Of a faulty rig only what no other rig confirmed (STAND-5). *units = how much. */
+/* What is held for `did`, which is out, goes back: to the escrow of an open job, to `owner` of a
+ * closed one. Of a faulty rig only what no other rig confirmed that is not out itself (STAND-5);
+ * so what is held for rigs that went out before, on the word of `did` alone, goes back with it.
+ * *units = how much. */
 enum emac_status money_void(struct coordinator *c, const char *job, const char *owner,
                             const char *did, enum fault fault, int64_t *units,
                             struct emac_err *err);

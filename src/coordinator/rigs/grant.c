@@ -376,6 +376,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     }
     t->stored = true;
     t->alone_ms = 0;
+    shown_note(n, &t->task);
     if (w->recalled)
         recalled_forget(c, w, n);
     t->lease[t->lease_count++] = l;

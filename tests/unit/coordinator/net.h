@@ -168,6 +168,21 @@ static inline int64_t figure(struct net *n, const char *name)
     return v;
 }
 
+/* The body, whatever it is; accept may be NULL. Free it. */
+static inline char *fetch_text(struct net *n, const char *path, const char *accept)
+{
+    struct http_reply r;
+    char url[256];
+    snprintf(url, sizeof(url), "%s%s", n->url, path);
+    struct http_call hc = {.method = "GET", .url = url, .timeout_ms = 20000};
+    if (accept)
+        http_header_add(&hc.headers, "Accept", accept);
+    assert_ok(http_client_call(n->http, &hc, &r, err));
+    char *text = emac_strndup(emac_buf_str(&r.body), r.body.len);
+    http_reply_release(&r);
+    return text;
+}
+
 static inline int64_t balance(struct net *n, const char *prefix)
 {
     char path[300];

@@ -9,20 +9,6 @@
 #include "codec/yaml.h"
 #include "coordinator/map.h"
 
-static char *fetch_text(struct net *n, const char *path, const char *accept)
-{
-    struct http_reply r;
-    char url[256];
-    snprintf(url, sizeof(url), "%s%s", n->url, path);
-    struct http_call hc = {.method = "GET", .url = url, .timeout_ms = 20000};
-    if (accept)
-        http_header_add(&hc.headers, "Accept", accept);
-    assert_ok(http_client_call(n->http, &hc, &r, err));
-    char *text = emac_strndup(emac_buf_str(&r.body), r.body.len);
-    http_reply_release(&r);
-    return text;
-}
-
 static void every_route_is_described(void **state)
 {
     struct net n = {0};

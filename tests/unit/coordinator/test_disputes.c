@@ -3,10 +3,12 @@
 #include "harness.h"
 
 #include "coordinator/checks/disputes.h"
+#include "coordinator/money/bonds.h"
 
 #define OPERATORS 5
 #define LEAVES    (OPERATORS + 1) /* a gradient has one output */
-#define LIE       3               /* where the liar's trace goes wrong */
+#define BOND      1000000000
+#define LIE       3 /* where the liar's trace goes wrong */
 
 /* ---- traces ---- */
 
@@ -120,16 +122,19 @@ static json_t *dispute_now(struct quarrel *q)
 /* What the rig's receipt says the task gave. */
 static struct cid output_of(struct quarrel *q, const struct rigbot *r)
 {
-    json_t *d = dispute_now(q), *side;
-    struct cid cid = {0};
-    size_t i;
-    json_array_foreach(json_object_get(d, "sides"), i, side)
-    {
-        if (strcmp(str_of(side, "node"), r->id.did) == 0)
-            assert_ok(cid_parse(&cid, str_of(json_object_get(side, "outputs"), "sum"), err));
-    }
-    json_decref(d);
-    return cid;
+    struct outputs o = {0};
+    struct db_stmt *rows;
+    bool row;
+    os_mutex_lock(&q->n.c->lock);
+    assert_ok(db_query(q->n.c->db, &rows, err,
+                       "SELECT CASE WHEN a = ? THEN outputs_a ELSE outputs_b END FROM disputes"
+                       " WHERE id = ?",
+                       "tt", r->id.did, q->id));
+    assert_ok(db_next(rows, &row, err));
+    assert_true(row && outputs_parse(&o, db_text(rows, 0)));
+    db_done(rows);
+    os_mutex_unlock(&q->n.c->lock);
+    return *outputs_find(&o, "sum");
 }
 
 static char *fate_of(struct quarrel *q, const struct rigbot *r)
@@ -282,6 +287,24 @@ static void a_liar_is_proven_across_restarts(void **state)
     goes_on(&q);
 }
 
+/* Put up, its notice given at once, its window over: but a dispute with it is open (STAND-4). */
+static int64_t bond_stays(struct quarrel *q)
+{
+    char account[LEDGER_ACCOUNT_MAX], units[24];
+    const char *did = q->bad->id.did;
+    snprintf(units, sizeof units, "%d", BOND);
+    json_t *put =
+        json_pack("{s:s, s:s, s:s, s:s}", "did", did, "from", "user", "units", units, "key", "k");
+    json_t *notice = json_pack("{s:s, s:s}", "did", did, "from", "user");
+    assert_int_equal(call(&q->n, &q->n.user, "POST", "/v1/bonds", put, NULL), 200);
+    assert_int_equal(call(&q->n, &q->n.user, "POST", "/v1/bonds/return", notice, NULL), 200);
+    os_mutex_lock(&q->n.c->lock);
+    bonds_return_due(q->n.c);
+    os_mutex_unlock(&q->n.c->lock);
+    snprintf(account, sizeof account, "stake:%s", did);
+    return balance(&q->n, account);
+}
+
 /* Whose second run is another is no liar, whatever the first one was. */
 static void a_flip_is_faulty(void **state)
 {
@@ -289,8 +312,13 @@ static void a_flip_is_faulty(void **state)
     (void)state;
     quarrel_open(&q, "flip");
     struct cid good = output_of(&q, q.good);
+    assert_int_equal(bond_stays(&q), BOND);
     answers(&q, q.bad, false, &good);
     wait_out(&q, q.bad);
+    json_t *all = get(&q.n, "/v1/bonds"), *cost = json_array_get(json_object_get(all, "costs"), 0);
+    assert_string_equal(str_of(cost, "did"), q.bad->id.did); /* STAND-6 */
+    assert_true(strtoll(str_of(cost, "bond_units"), NULL, 10) > 0);
+    json_decref(all);
     assert_fate(&q, q.bad, "faulty");
     assert_fate(&q, q.good, "stands");
     goes_on(&q);

@@ -4,12 +4,14 @@
  * A trial: RIGS rigs deliver a result each, round after round; honest work costs COST of the PRICE.
  * Some rigs are cheats who deliver something else, for nothing, in a share of their tasks; alone
  * each lies his own lie, colluding ones lie alike, confirm each other's lies when they check, and
- * belong to owners that nobody can tell apart from strangers. Recanting ones blame a bit flip when
- * they are asked again. Pay is held for WINDOW periods. Who is proven a liar loses what is held and
- * his bond; who does not repeat himself is faulty and loses what is held and nobody confirmed.
+ * belong to owners that nobody can tell apart from strangers. Recanting ones collude likewise, and
+ * blame a bit flip when they are asked again; leaving ones are alone, recant, and are gone before
+ * they have delivered `stay` results, to get their bond back. Pay is held for WINDOW periods. Who
+ * is proven a liar loses what is held and his bond; who does not repeat himself is faulty, loses
+ * what is held and nobody confirmed that is not out himself, and bears the costs (STAND-6).
  *
- * What cheats gain: what lies were paid, less voided pay for honest work, less bonds. It must be
- * below nothing in every cell. Honest rigs are never slashed, whatever bits flip.
+ * What cheats gain: what lies were paid, less voided pay for honest work, less bonds and costs. It
+ * must be below nothing in every cell. Honest rigs are never slashed, whatever bits flip.
  *
  * EMAC_ADVERSARY_SEEDS: trials a cell (1; tests/soak.sh: 100, then all cells);
  * EMAC_ADVERSARY_FLIPS: honest results; EMAC_TEST_SEED: the first seed; EMAC_TEST_ONLY: test_alone,
@@ -27,41 +29,45 @@
 #include "sched/trust.h"
 #include "work/dispute.h"
 
-#define RIGS      20
-#define PERIOD    250 /* results of a rig between two settlements */
-#define WINDOW    24  /* periods: the dispute window */
-#define PERIODS   40
-#define PRICE     1000
-#define COST      700
-#define BOND      (20 * PRICE)
-#define LEAVES    4
-#define ROUND_MS  2000
-#define TRUTH     0
-#define LIE_ALIKE 1
-#define OWN_LIE   100   /* + number of the rig */
-#define FLIP      10000 /* + number of the result */
+#define RIGS          20
+#define PERIOD        250 /* results of a rig between two settlements */
+#define WINDOW        24  /* periods: the dispute window */
+#define PERIODS       40
+#define LEAVING_SEEDS 20 /* a trial of them is short */
+#define PRICE         1000
+#define COST          700
+#define BOND          (20 * PRICE)
+#define LEAVES        4
+#define ROUND_MS      2000
+#define TRUTH         0
+#define LIE_ALIKE     1
+#define OWN_LIE       100   /* + number of the rig */
+#define FLIP          10000 /* + number of the result */
 
-enum kind { HONEST, ALONE, COLLUDING, RECANTING };
-static const char *const KIND[] = {"honest", "alone", "colluding", "recanting"};
+enum kind { HONEST, ALONE, COLLUDING, RECANTING, LEAVING };
+static const char *const KIND[] = {"honest", "alone", "colluding", "recanting", "leaving"};
 
 struct cell {
     enum kind kind;
     uint32_t cheats_ppm, lies_ppm, flips_ppm; /* of rigs; of a cheat's tasks; of all results */
-    uint32_t periods;
+    uint32_t periods, stay;                   /* stay: results of a cheat, 0: he never leaves */
 };
 
 struct rig {
     char did[24];
-    bool cheat, out;
+    bool cheat, out, liar;
+    int64_t bond;
     struct trust trust;
     int64_t work[WINDOW + 1], lies[WINDOW + 1]; /* held of each period: pay for either */
-    int64_t work_confirmed[WINDOW + 1], lies_confirmed[WINDOW + 1]; /* of it: another rig agreed */
+    int64_t work_by[RIGS][WINDOW + 1], lies_by[RIGS][WINDOW + 1]; /* of it: this rig agreed */
+    uint64_t delivered;
 };
 
 struct sums {
     int64_t results, lies, checks;
-    int64_t paid, lies_paid;      /* results whose pay was settled */
-    int64_t voided_work, slashed; /* units, of cheats */
+    int64_t paid, lies_paid;             /* results whose pay was settled */
+    int64_t voided_work, slashed, costs; /* units, of cheats */
+    int64_t honest_costs;                /* units that faults of honest rigs cost */
     int64_t caught, quarantined, honest_slashes, honest_out;
 };
 
@@ -112,6 +118,7 @@ static void bonds_put(struct sim *s)
     for (int i = 0; i < RIGS; i++) {
         char stake[64];
         snprintf(stake, sizeof stake, "stake:%s", s->rig[i].did);
+        s->rig[i].bond = BOND;
         pay(s, "bond", &s->rig[i], 0, BOND, "faucet", stake);
     }
 }
@@ -126,7 +133,9 @@ static void period_settle(struct sim *s, struct rig *r, uint64_t period)
     pay(s, "settle", r, period, r->work[at] + r->lies[at], held, own);
     s->sum.paid += (r->work[at] + r->lies[at]) / PRICE;
     s->sum.lies_paid += r->lies[at] / PRICE;
-    r->work[at] = r->lies[at] = r->work_confirmed[at] = r->lies_confirmed[at] = 0;
+    r->work[at] = r->lies[at] = 0;
+    for (int i = 0; i < RIGS; i++)
+        r->work_by[i][at] = r->lies_by[i][at] = 0;
 }
 
 static void period_end(struct sim *s)
@@ -153,31 +162,60 @@ static int64_t held_units(const struct rig *r)
     return units;
 }
 
-/* `liar`: proven; else what others confirmed stays. The pay of the running period is not posted
- * yet. */
+/* What is held of period k shrinks to these. The pay of the running period is not posted yet. */
+static void period_void(struct sim *s, struct rig *r, uint64_t k, int64_t work, int64_t lies)
+{
+    char held[64], own[64];
+    size_t at = k % (WINDOW + 1);
+    names(r, k, held, own);
+    if (k < s->period)
+        pay(s, "void", r, k, r->work[at] + r->lies[at] - work - lies, held, "faucet");
+    s->sum.voided_work += r->cheat ? r->work[at] - work : 0;
+    r->work[at] = work;
+    r->lies[at] = lies;
+}
+
+/* Of a liar all of it; else what others confirmed who are not out themselves stays. */
+static void held_void(struct sim *s, struct rig *r, bool liar)
+{
+    for (uint64_t k = s->period > WINDOW ? s->period - WINDOW : 0; k <= s->period; k++) {
+        size_t at = k % (WINDOW + 1);
+        int64_t work = 0, lies = 0;
+        for (int i = 0; i < RIGS && !liar; i++) {
+            work += s->rig[i].out ? 0 : r->work_by[i][at];
+            lies += s->rig[i].out ? 0 : r->lies_by[i][at];
+        }
+        period_void(s, r, k, work, lies);
+    }
+}
+
+static int64_t stake_take(struct sim *s, struct rig *r, const char *what, int64_t units,
+                          const char *to)
+{
+    char stake[64];
+    int64_t taken = units < r->bond ? units : r->bond;
+    snprintf(stake, sizeof stake, "stake:%s", r->did);
+    pay(s, what, r, 0, taken, stake, to);
+    r->bond -= taken;
+    return taken;
+}
+
 static void rig_out(struct sim *s, struct rig *r, bool liar)
 {
     OK(db_begin(s->db, NULL));
-    for (uint64_t k = s->period > WINDOW ? s->period - WINDOW : 0; k <= s->period; k++) {
-        char held[64], own[64];
-        size_t at = k % (WINDOW + 1);
-        int64_t work = liar ? 0 : r->work_confirmed[at], lies = liar ? 0 : r->lies_confirmed[at];
-        names(r, k, held, own);
-        if (k < s->period)
-            pay(s, "void", r, k, r->work[at] + r->lies[at] - work - lies, held, "faucet");
-        s->sum.voided_work += r->cheat ? r->work[at] - work : 0;
-        r->work[at] = work;
-        r->lies[at] = lies;
-    }
-    if (liar) {
-        char stake[64];
-        snprintf(stake, sizeof stake, "stake:%s", r->did);
-        pay(s, "slash", r, 0, BOND, stake, "fee");
-        s->sum.slashed += r->cheat ? BOND : 0;
-        s->sum.honest_slashes += !r->cheat;
-    }
-    OK(db_commit(s->db, NULL));
+    held_void(s, r, liar);
+    int64_t units = liar ? stake_take(s, r, "slash", BOND, "fee")
+                         : stake_take(s, r, "costs", trust_cost_units(PRICE), "faucet");
+    if (r->cheat)
+        *(liar ? &s->sum.slashed : &s->sum.costs) += units;
+    s->sum.honest_slashes += !r->cheat && liar;
+    s->sum.honest_costs += r->cheat ? 0 : units;
     r->out = s->cell->kind != HONEST; /* there a card that was found faulty is changed */
+    for (int i = 0; i < RIGS && r->out; i++)
+        if (s->rig[i].out && &s->rig[i] != r && !s->rig[i].liar)
+            held_void(s, &s->rig[i], false); /* what rested on its word */
+    r->liar = liar;
+    OK(db_commit(s->db, NULL));
     s->sum.caught += r->cheat;
     s->sum.quarantined++;
     s->sum.honest_out += !r->cheat;
@@ -281,10 +319,15 @@ static void dispute_play(const uint64_t signed_value[2], const uint64_t again[2]
 
 /* ---- results and checks ---- */
 
+static bool is_ring(const struct sim *s)
+{
+    return s->cell->kind == COLLUDING || s->cell->kind == RECANTING;
+}
+
 static uint64_t compute(struct sim *s, const struct rig *r, bool lie)
 {
     if (lie)
-        return s->cell->kind == ALONE ? OWN_LIE + (uint64_t)(r - s->rig) : LIE_ALIKE;
+        return is_ring(s) ? LIE_ALIKE : OWN_LIE + (uint64_t)(r - s->rig);
     return happens(s, 1, s->cell->flips_ppm) ? FLIP + s->n : TRUTH;
 }
 
@@ -292,7 +335,8 @@ static uint64_t compute(struct sim *s, const struct rig *r, bool lie)
 static uint64_t again(struct sim *s, const struct rig *r, uint64_t value)
 {
     bool lie = r->cheat && value != TRUTH && value < FLIP;
-    return lie && s->cell->kind != RECANTING ? value : compute(s, r, false);
+    bool blames = s->cell->kind == RECANTING || s->cell->kind == LEAVING;
+    return lie && !blames ? value : compute(s, r, false);
 }
 
 static void rigs_differ(struct sim *s, struct rig *a, uint64_t va, struct rig *b, uint64_t vb)
@@ -324,6 +368,11 @@ static struct draw_party party_of(const struct rig *r)
     return (struct draw_party){.did = r->did, .owner = "", .wallet = "", .subnet = ""};
 }
 
+static bool is_here(const struct sim *s, const struct rig *r)
+{
+    return !r->out && !(r->cheat && s->cell->stay > 0 && r->delivered >= s->cell->stay);
+}
+
 /* A rig that the lot names computes it again; NULL when there is none. */
 static struct rig *checker(struct sim *s, const uint8_t seed[SHA256_BYTES],
                            struct rig *const *answered, size_t count)
@@ -336,7 +385,7 @@ static struct rig *checker(struct sim *s, const uint8_t seed[SHA256_BYTES],
     for (size_t i = 0; i < count; i++)
         party[i] = party_of(answered[i]);
     for (int i = 0; i < RIGS; i++) {
-        if (s->rig[i].out)
+        if (!is_here(s, &s->rig[i]))
             continue;
         who[n] = &s->rig[i];
         candidate[n++] = (struct draw_candidate){.party = party_of(&s->rig[i]),
@@ -349,19 +398,20 @@ static struct rig *checker(struct sim *s, const uint8_t seed[SHA256_BYTES],
 static void earned(struct sim *s, struct rig *r, bool lie)
 {
     (lie ? r->lies : r->work)[s->period % (WINDOW + 1)] += PRICE;
+    r->delivered++;
     s->sum.results++;
     s->sum.lies += lie;
 }
 
-static void confirmed(struct sim *s, struct rig *r, bool lie)
+static void confirmed(struct sim *s, struct rig *r, bool lie, const struct rig *by)
 {
-    (lie ? r->lies_confirmed : r->work_confirmed)[s->period % (WINDOW + 1)] += PRICE;
+    (lie ? r->lies_by : r->work_by)[by - s->rig][s->period % (WINDOW + 1)] += PRICE;
 }
 
 /* `c` computes what `r` gave; true when both agree. */
 static bool check(struct sim *s, struct rig *r, uint64_t value, struct rig *c, uint64_t now)
 {
-    bool ring = c->cheat && s->cell->kind != ALONE && value == LIE_ALIKE;
+    bool ring = c->cheat && is_ring(s) && value == LIE_ALIKE;
     bool lie = ring || (c->cheat && happens(s, 2, s->cell->lies_ppm));
     uint64_t mine = compute(s, c, lie);
     s->sum.checks++;
@@ -370,7 +420,7 @@ static bool check(struct sim *s, struct rig *r, uint64_t value, struct rig *c, u
         rigs_differ(s, r, value, c, mine);
         return false;
     }
-    confirmed(s, c, lie);
+    confirmed(s, c, lie, r);
     trust_good(&r->trust, now);
     return true;
 }
@@ -383,7 +433,8 @@ static void one_result(struct sim *s, struct rig *r, uint64_t round)
     uint64_t value = compute(s, r, lie);
     struct trust_case tc = {.job_ppm = TRUST_FLOOR_PPM,
                             .rig = &r->trust,
-                            .stake_units = BOND + held_units(r),
+                            .held_units = held_units(r),
+                            .bond_units = r->bond,
                             .price_units = PRICE,
                             .now_ms = now};
     struct cid task = cid_numbered(round, (uint64_t)(r - s->rig)), receipt = cid_numbered(s->n, 1);
@@ -395,7 +446,7 @@ static void one_result(struct sim *s, struct rig *r, uint64_t round)
     struct rig *c = checker(s, seed, answered, 1);
     if (c == NULL || !check(s, r, value, c, now))
         return;
-    confirmed(s, r, lie);
+    confirmed(s, r, lie, c);
     answered[1] = c;
     struct rig *third = draw_planted(seed) ? checker(s, seed, answered, 2) : NULL;
     if (third != NULL && !check(s, r, value, third, now) && !c->out && value != TRUTH && c->cheat)
@@ -419,7 +470,7 @@ static void trial(const struct cell *cell, uint64_t seed, struct sums *sum)
     OK(db_commit(s->db, NULL));
     for (uint64_t round = 0; round < (uint64_t)cell->periods * PERIOD; round++) {
         for (int i = 0; i < RIGS; i++)
-            if (!s->rig[i].out)
+            if (is_here(s, &s->rig[i]))
                 one_result(s, &s->rig[i], round);
         if (round % PERIOD == PERIOD - 1)
             period_end(s);
@@ -443,25 +494,22 @@ static uint64_t number(const char *name, uint64_t otherwise)
 static void cell_run(const struct cell *cell)
 {
     struct sums sum = {0};
-    uint64_t first = number("EMAC_TEST_SEED", 1), seeds = number("EMAC_ADVERSARY_SEEDS", 1);
+    uint64_t first = number("EMAC_TEST_SEED", 1);
+    uint64_t seeds = number("EMAC_ADVERSARY_SEEDS", cell->stay > 0 ? LEAVING_SEEDS : 1);
     for (uint64_t i = 0; i < seeds; i++)
         trial(cell, first + i, &sum);
-    int64_t gain = sum.lies_paid * PRICE - sum.voided_work - sum.slashed;
+    int64_t gain = sum.lies_paid * PRICE - sum.voided_work - sum.slashed - sum.costs;
     int64_t cheats = (int64_t)(RIGS * cell->cheats_ppm / TRUST_PPM * seeds);
     double wrong = (double)sum.lies_paid / (double)sum.paid;
     print_message(
-        "%-9s %2u %% cheats, %3u %% of tasks: gain %8.1f prices a cheat, %5.1f %% caught, "
+        "%-9s %3u %2u %% cheats, %3u %% of tasks: gain %8.1f prices a cheat, %5.1f %% caught, "
         "wrong results paid %.1e of %lld (told %lld), checks %.2f %%\n",
-        KIND[cell->kind], cell->cheats_ppm / 10000, cell->lies_ppm / 10000,
+        KIND[cell->kind], cell->stay, cell->cheats_ppm / 10000, cell->lies_ppm / 10000,
         (double)gain / PRICE / (double)cheats, 100.0 * (double)sum.caught / (double)cheats, wrong,
         (long long)sum.paid, (long long)sum.lies, 100.0 * (double)sum.checks / (double)sum.results);
     assert_int_equal(sum.honest_slashes, 0);
-    if (cell->kind == RECANTING) { /* a bond is safe from who admits a fault: no more than this */
-        assert_true(gain <= cheats * PRICE);
-        return;
-    }
     assert_true(gain < 0);
-    assert_true(wrong <= 1e-4);
+    assert_true(cell->kind == LEAVING || wrong <= 1e-4); /* who is gone is not found any more */
 }
 
 /* Short: the corners of the matrix. */
@@ -471,7 +519,7 @@ static void matrix(enum kind kind)
     size_t step = getenv("EMAC_ADVERSARY_SEEDS") != NULL ? 1 : 2;
     for (size_t c = 0; c < 3; c += step)
         for (size_t l = 0; l < 3; l += step)
-            cell_run(&(struct cell){kind, CHEATS[c], LIES[l], 0, PERIODS});
+            cell_run(&(struct cell){kind, CHEATS[c], LIES[l], 0, PERIODS, 0});
 }
 
 static void test_alone(void **state)
@@ -489,18 +537,29 @@ static void test_recanting(void **state)
     matrix(RECANTING);
 }
 
+/* Lie while little is known of one, and be gone: each lie must lose by itself. */
+static void test_leaving(void **state)
+{
+    static const uint32_t STAY[] = {1, 10, 100}, LIES[] = {100000, 1000000};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t l = 0; l < 2; l++)
+            if (STAY[i] * (uint64_t)LIES[l] >= TRUST_PPM)
+                cell_run(&(struct cell){LEAVING, 300000, LIES[l], 0, 1, STAY[i]});
+}
+
 /* One result in a thousand has a flipped bit: who computes rightly loses nothing, whose card it was
  * is found faulty, and nobody is slashed. */
 static void test_flips(void **state)
 {
     struct sums sum = {0};
     int64_t want = (int64_t)number("EMAC_ADVERSARY_FLIPS", 100000);
-    const struct cell cell = {HONEST, 0, 0, 1000, 20};
+    const struct cell cell = {HONEST, 0, 0, 1000, 20, 0};
     for (uint64_t seed = number("EMAC_TEST_SEED", 1); sum.results < want; seed++)
         trial(&cell, seed, &sum);
     print_message("%lld honest results, one in 1000 with a flipped bit: %lld rigs faulty, "
-                  "%lld slashed; %.2f %% of the executions are checks\n",
+                  "%lld slashed, %.2f prices a fault; %.2f %% of the executions are checks\n",
                   (long long)sum.results, (long long)sum.quarantined, (long long)sum.honest_slashes,
+                  (double)sum.honest_costs / PRICE / (double)sum.quarantined,
                   100.0 * (double)sum.checks / (double)sum.results);
     assert_int_equal(sum.honest_slashes, 0);
     assert_true(sum.quarantined > sum.results / 100000);
@@ -509,9 +568,8 @@ static void test_flips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_colluding),
-        cmocka_unit_test(test_recanting),
+        cmocka_unit_test(test_alone),     cmocka_unit_test(test_colluding),
+        cmocka_unit_test(test_recanting), cmocka_unit_test(test_leaving),
         cmocka_unit_test(test_flips),
     };
     cmocka_set_test_filter(getenv("EMAC_TEST_ONLY"));

@@ -15,7 +15,7 @@
 static uint32_t share(const struct trust *rig, int64_t stake, int64_t price)
 {
     const struct trust_case c = {
-        .job_ppm = 10000, .rig = rig, .stake_units = stake, .price_units = price, .now_ms = DAY_MS};
+        .job_ppm = 10000, .rig = rig, .held_units = stake, .price_units = price, .now_ms = DAY_MS};
     return trust_share_ppm(&c);
 }
 
@@ -62,7 +62,7 @@ static void kinds_are_judged_by_their_share_of_faults(void **state)
                            .rig = &good,
                            .device = &good,
                            .driver = &good,
-                           .stake_units = RICH,
+                           .held_units = RICH,
                            .price_units = 1,
                            .now_ms = DAY_MS};
     (void)state;
@@ -92,6 +92,32 @@ static void who_has_nothing_to_lose_is_checked_always(void **state)
         assert_int_equal(share(&old, CASES[i].stake, CASES[i].price), CASES[i].ppm);
 }
 
+/* A bond is kept by who blames his card, but for the costs: more of it counts for nothing. */
+static void a_bond_counts_as_far_as_a_fault_costs(void **state)
+{
+    static const struct {
+        int64_t held, bond, price;
+        uint32_t ppm;
+    } CASES[] = {
+        {0, 0, 10, 1000000},   {0, 10, 10, 666667},    {0, 20, 10, 500000},
+        {0, RICH, 10, 500000}, {360, RICH, 10, 50000}, {INT64_MAX, INT64_MAX, INT64_MAX, 500000},
+    };
+    struct trust old = {.good = 1000000, .at_ms = DAY_MS};
+    (void)state;
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        const struct trust_case c = {.job_ppm = 10000,
+                                     .rig = &old,
+                                     .held_units = CASES[i].held,
+                                     .bond_units = CASES[i].bond,
+                                     .price_units = CASES[i].price,
+                                     .now_ms = DAY_MS};
+        assert_int_equal(trust_share_ppm(&c), CASES[i].ppm);
+    }
+    assert_int_equal(trust_cost_units(0), 0);
+    assert_int_equal(trust_cost_units(7), 14);
+    assert_int_equal(trust_cost_units(INT64_MAX), INT64_MAX);
+}
+
 static void a_job_that_asks_for_none_has_none(void **state)
 {
     const struct trust_case c = {.price_units = 1};
@@ -111,15 +137,18 @@ static bool shares_are_within_bounds(struct choices *c)
     struct trust_case x = {.job_ppm = (uint32_t)choose(c, TRUST_PPM + 1),
                            .rig = &rig,
                            .device = choose(c, 2) ? &kind : NULL,
-                           .stake_units = (int64_t)(choose(c, UINT64_MAX) >> choose(c, 63) >> 1),
+                           .held_units = (int64_t)(choose(c, UINT64_MAX) >> choose(c, 63) >> 1),
+                           .bond_units = (int64_t)(choose(c, UINT64_MAX) >> choose(c, 63) >> 1),
                            .price_units = (int64_t)(choose(c, UINT64_MAX) >> choose(c, 63) >> 1),
                            .now_ms = choose(c, 1000 * DAY_MS)};
     uint32_t was = trust_share_ppm(&x), least = x.job_ppm ? TRUST_FLOOR_PPM : 0;
     if (was > TRUST_PPM || was < least || was < x.job_ppm)
         return false; /* TRUST-1, TRUST-2 */
-    /* TRUST-2: p S >= M (1 - p) g */
+    /* TRUST-2: p S >= M (1 - p) g, whatever of the bond he who blames his card would keep */
+    int64_t cost = trust_cost_units(x.price_units),
+            loses = x.bond_units < cost ? x.bond_units : cost;
     if (x.job_ppm &&
-        (unsigned __int128)was * (uint64_t)x.stake_units <
+        (unsigned __int128)was * ((uint64_t)x.held_units + (uint64_t)loses) <
             (unsigned __int128)TRUST_MARGIN * (TRUST_PPM - was) * (uint64_t)x.price_units)
         return false;
     struct trust better = rig, worse = rig;
@@ -144,6 +173,7 @@ int main(void)
         cmocka_unit_test(a_fault_takes_all_of_it),
         cmocka_unit_test(kinds_are_judged_by_their_share_of_faults),
         cmocka_unit_test(who_has_nothing_to_lose_is_checked_always),
+        cmocka_unit_test(a_bond_counts_as_far_as_a_fault_costs),
         cmocka_unit_test(a_job_that_asks_for_none_has_none),
         cmocka_unit_test(shares_hold_for_anything),
     };
