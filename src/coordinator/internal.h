@@ -89,16 +89,6 @@ uint32_t nodes_live(struct coordinator *c);
 /* The signer as a rig that may work: CONFLICT "say hello first", FORBIDDEN quarantined. */
 enum emac_status node_working(struct coordinator *c, const char *did, struct node **out,
                               struct emac_err *err);
-bool node_holds(const struct node *n, const struct cid *cid);
-bool holder_exists(struct coordinator *c, const struct cid *cid, const struct node *but);
-/* The rig holds these outputs now; it has come to this round of the job. */
-void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o);
-/* Its poll says that these states are all it holds; what receipts told since the poll before it
- * holds too, for this one may have been written before. */
-void node_holds_say(struct coordinator *c, struct node *n, const struct cid *cid, uint32_t count);
-void node_round(struct node *n, const struct cjob *j, uint32_t round);
-void node_forget(struct node *n, const struct cid *cid);
-void holders_forget(struct coordinator *c, const struct cid *cid);
 enum emac_status nodes_load(struct coordinator *c, struct emac_err *err);
 /* Write its row and let it work. */
 enum emac_status node_admit(struct coordinator *c, struct node *n, struct emac_err *err);

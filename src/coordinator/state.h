@@ -8,6 +8,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/checks/drawn.h"
 #include "coordinator/map.h"
+#include "coordinator/rigs/held.h"
 #include "db/db.h"
 #include "exchange/exchange.h"
 #include "http/shape.h"
@@ -50,19 +51,6 @@ struct outputs {
 };
 
 struct challenge;
-
-struct made {
-    struct cid cid;
-    const struct cjob *job; /* compared, never followed */
-    uint32_t round;
-};
-
-/* A state that a rig holds. young: a receipt told it, no poll yet; a poll that does not name it may
- * have been written before, for a receipt overtakes polls on thin links. The next one was not. */
-struct held {
-    struct cid cid;
-    bool young;
-};
 
 struct node {
     char did[DID_KEY_MAX], name[NODE_NAME_MAX], url[NODE_URL_MAX];

@@ -181,8 +181,8 @@ static void lease_do(struct net *n, struct rigbot *r, json_t *lease)
     json_decref(lease);
 }
 
-/* A receipt overtakes a poll on a thin link: what the poll does not name is held all the same,
- * until the next does not name it either. */
+/* HELD-1: what a poll does not name is held all the same, until the next does not name it either.
+ */
 static void a_poll_from_before_a_result_takes_nothing_back(void **state)
 {
     struct net n = {0};

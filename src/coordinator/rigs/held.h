@@ -1,0 +1,38 @@
+/* Who holds what: states as rigs' polls say, and what their receipts told since.
+ *
+ * HELD-1  What a receipt told is held until two polls in turn do not name it: the first may have
+ * been written before the receipt, which overtakes polls on thin links. */
+#ifndef EMAC_COORDINATOR_HELD_H
+#define EMAC_COORDINATOR_HELD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "codec/cid.h"
+
+struct cjob;
+struct coordinator;
+struct node;
+struct outputs;
+
+struct made {
+    struct cid cid;
+    const struct cjob *job; /* compared, never followed */
+    uint32_t round;
+};
+struct held {
+    struct cid cid;
+    bool young; /* no poll came since the receipt that told it */
+};
+
+bool node_holds(const struct node *n, const struct cid *cid);
+bool holder_exists(struct coordinator *c, const struct cid *cid, const struct node *but);
+/* The rig holds these outputs now; it has come to this round of the job. */
+void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o);
+/* Its poll says that these states are what it holds (HELD-1). */
+void node_holds_say(struct coordinator *c, struct node *n, const struct cid *cid, uint32_t count);
+void node_round(struct node *n, const struct cjob *j, uint32_t round);
+void node_forget(struct node *n, const struct cid *cid);
+void holders_forget(struct coordinator *c, const struct cid *cid);
+
+#endif
