@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "codec/gguf.h"
 #include "model/convert.h"
+#include "model/tokenizer_gguf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -24,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct gguf g;
     struct llama_config c;
     struct llama_source *source = NULL;
-    struct emac_buf out;
+    struct emac_buf out, other;
     if (gguf_parse(&g, data, n, NULL) != EMAC_OK) {
         EMAC_ASSERT(g.value == NULL && g.tensor == NULL);
         return 0;
@@ -34,7 +35,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     emac_buf_init(&out, (size_t)1 << 24);
     if (llama_from_gguf(&g, &c, &source, NULL) == EMAC_OK)
         (void)llama_convert(&c, source, NULL, &out, NULL);
+    emac_buf_clear(&out);
+    emac_buf_init(&other, (size_t)1 << 24);
+    (void)tokenizer_from_gguf(&g, &out, &other, NULL);
     free(source);
+    emac_buf_release(&other);
     emac_buf_release(&out);
     gguf_release(&g);
     return 0;
