@@ -94,6 +94,8 @@ struct cli_device {
     {"device", 0, OPT_TEXT, &(d)->device}, {"isa", 0, OPT_TEXT, &(d)->isa},                        \
         {"threads", 0, OPT_U64, &(d)->threads}, {"device-memory", 0, OPT_TEXT, &(d)->memory},
 enum emac_status cli_device_check(struct cli *c, struct cli_device *d);
+/* --results: where a card's results are hashed, an enum exec_values. NULL: "auto". */
+enum emac_status cli_results_parse(struct cli *c, const char *text, int *out);
 enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, struct device **out);
 
 /* The manual of a command, embedded from docs/cli. NULL when unknown. */

@@ -5,16 +5,18 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "codec/unixfs.h"
 #include "compute/device.h"
 #include "ledger/ledger.h"
 #include "os/process.h"
 
-#define OPENCL_MAX    16
-#define ROWS_MAX      (24 + OPENCL_MAX)
-#define MEMORY_LEAST  (UINT64_C(1) << 30)
-#define DISK_LEAST    (UINT64_C(2) << 30)
-#define CLOCK_MS_MOST 30000
-#define BENCH_MS      1500
+#define OPENCL_MAX      16
+#define ROWS_MAX        (24 + OPENCL_MAX)
+#define MEMORY_LEAST    (UINT64_C(1) << 30)
+#define DISK_LEAST      (UINT64_C(2) << 30)
+#define CLOCK_MS_MOST   30000
+#define BENCH_MS        1500
+#define RESULT_MIB_MOST (64u << 10)
 
 enum verdict { GOOD, WARN, BAD };
 
@@ -84,11 +86,29 @@ static void check_conformance(struct doctor *d, struct device *dev)
         add(d, "conformance", BAD, "%s", d->c->err.text);
 }
 
+/* How fast results cross, and which are hashed where they are made. */
+static void bus_text(struct doctor *d, struct device *dev, char *out, size_t cap)
+{
+    struct device_hashing h;
+    size_t mib = 1;
+    out[0] = '\0';
+    if (device_hashing_measure(dev, d->c->os, &h, NULL) != EMAC_OK)
+        return;
+    while (mib <= RESULT_MIB_MOST &&
+           !device_sha256_pays(dev, mib << 20, UNIXFS_CHUNK, os_cpu_count()))
+        mib *= 2;
+    int n = snprintf(out, cap, ", bus %.2f GB/s: ", (double)(1 << 20) / (double)h.bus);
+    if (mib > RESULT_MIB_MOST)
+        snprintf(out + n, cap - (size_t)n, "results cross to be hashed");
+    else
+        snprintf(out + n, cap - (size_t)n, "results of %zu MiB and more stay on it", mib);
+}
+
 /* One row says all of it: a machine may have many cards. One that is not fit is no harm to a rig
  * that works with another device. */
 static void check_opencl_device(struct doctor *d, size_t number, const struct device_found *f)
 {
-    char spec[24], digest[65] = "", memory[24];
+    char spec[24], digest[65] = "", memory[24], bus[80];
     struct device *dev = NULL;
     struct device_speed speed;
     snprintf(spec, sizeof(spec), "opencl:%zu", number);
@@ -98,9 +118,11 @@ static void check_opencl_device(struct doctor *d, size_t number, const struct de
         st = device_admit(dev, digest, &d->c->err);
     if (st == EMAC_OK) {
         device_benchmark(dev, bench_clock, d->c->os, BENCH_MS, &speed);
+        bus_text(d, dev, bus, sizeof bus);
         add(d, spec, GOOD,
-            "%s (%s), driver %s, %s: %.16s... is the published digest, %.1f GFLOP/s, %.1f GB/s",
-            f->name, f->platform, f->driver, memory, digest, speed.gemm_gflops, speed.memory_gbs);
+            "%s (%s), driver %s, %s: %.16s... is the published digest, %.1f GFLOP/s, %.1f GB/s%s",
+            f->name, f->platform, f->driver, memory, digest, speed.gemm_gflops, speed.memory_gbs,
+            bus);
     } else {
         add(d, spec, WARN, "%s (%s), driver %s, %s: %.16s%s%s", f->name, f->platform, f->driver,
             memory, digest, digest[0] ? "...: " : "", d->c->err.text);

@@ -9,7 +9,7 @@
 
 struct node_args {
     const char *dir, *name, *owner, *address, *public_url, *duty, *link;
-    const char *offer_price;
+    const char *offer_price, *results;
     uint64_t port, memory_mb, disk_mb, offer_mb;
     struct cli_device device;
     bool unreachable, no_sandbox, once;
@@ -51,10 +51,11 @@ static void say_end(struct cli *c, struct node *n)
     node_figures(n, &f);
     char units[32];
     snprintf(units, sizeof(units), "%lld", (long long)f.paid_units);
-    cli_result(c, json_pack("{s:s,s:I,s:I,s:s,s:I,s:I}", "did", node_did(n), "tasks_done",
-                            (json_int_t)f.tasks_done, "tasks_failed", (json_int_t)f.tasks_failed,
-                            "paid_units", units, "bus_written", (json_int_t)f.bus_written,
-                            "bus_read", (json_int_t)f.bus_read));
+    cli_result(c,
+               json_pack("{s:s,s:I,s:I,s:s,s:I,s:I,s:I}", "did", node_did(n), "tasks_done",
+                         (json_int_t)f.tasks_done, "tasks_failed", (json_int_t)f.tasks_failed,
+                         "paid_units", units, "bus_written", (json_int_t)f.bus_written, "bus_read",
+                         (json_int_t)f.bus_read, "bus_asked", (json_int_t)f.bus_asked));
 }
 
 static enum emac_status run(struct cli *c, const struct node_config *cfg)
@@ -74,6 +75,18 @@ static enum emac_status run(struct cli *c, const struct node_config *cfg)
     return st;
 }
 
+static enum emac_status args_check(struct cli *c, struct node_args *a, int *values)
+{
+    enum emac_status st = cli_device_check(c, &a->device);
+    if (st == EMAC_OK)
+        st = cli_results_parse(c, a->results, values);
+    if (st == EMAC_OK && (a->port > 65535 || a->memory_mb > (1u << 30) || a->disk_mb > (1u << 30) ||
+                          a->offer_mb > (1u << 30)))
+        st = emac_fail(&c->err, EMAC_INVALID,
+                       "port goes up to 65535, memory-mb, disk-mb and offer-mb to 2^30");
+    return st;
+}
+
 enum emac_status cmd_node(struct cli *c, int argc, char **argv)
 {
     struct node_args a = {0};
@@ -89,6 +102,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         {"disk-mb", 0, OPT_U64, &a.disk_mb},
         {"offer-mb", 0, OPT_U64, &a.offer_mb},
         {"offer-price", 0, OPT_TEXT, &a.offer_price},
+        {"results", 0, OPT_TEXT, &a.results},
         {"duty", 0, OPT_TEXT, &a.duty},
         {"link", 0, OPT_TEXT, &a.link},
         {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
@@ -99,13 +113,10 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 0);
     if (st != EMAC_OK)
         return st;
-    st = cli_device_check(c, &a.device);
+    int values;
+    st = args_check(c, &a, &values);
     if (st != EMAC_OK)
         return st;
-    if (a.port > 65535 || a.memory_mb > (1u << 30) || a.disk_mb > (1u << 30) ||
-        a.offer_mb > (1u << 30))
-        return emac_fail(&c->err, EMAC_INVALID,
-                         "port goes up to 65535, memory-mb, disk-mb and offer-mb to 2^30");
     int64_t offer_units = 0;
     if (a.offer_price != NULL &&
         ledger_amount_parse(a.offer_price, &offer_units, &c->err) != EMAC_OK)
@@ -135,6 +146,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .device = a.device.spec,
                                     .device_memory = a.device.memory_bytes,
                                     .threads = (uint32_t)a.device.threads,
+                                    .values = (enum exec_values)values,
                                     .duty = duty,
                                     .link = link,
                                     .memory_quota = a.memory_mb << 20,

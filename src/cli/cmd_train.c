@@ -7,7 +7,8 @@
 
 struct train_args {
     bool local, restart, watch;
-    const char *tensorboard;
+    const char *tensorboard, *results;
+    int values; /* enum exec_values */
     struct cli_device device;
 };
 
@@ -53,9 +54,9 @@ static json_t *device_json(const struct device *dev, const struct local_result *
 {
     struct device_memory m;
     device_memory(dev, &m);
-    return json_pack("{s:s,s:I,s:I,s:I}", "name", device_name(dev), "memory_peak",
+    return json_pack("{s:s,s:I,s:I,s:I,s:I}", "name", device_name(dev), "memory_peak",
                      (json_int_t)m.peak, "bus_written", (json_int_t)r->bus_written, "bus_read",
-                     (json_int_t)r->bus_read);
+                     (json_int_t)r->bus_read, "bus_asked", (json_int_t)m.viewed);
 }
 
 static json_t *number_or_null(bool known, double v)
@@ -112,6 +113,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
                                      .job = &job,
                                      .dir = dir,
                                      .restart = a->restart,
+                                     .values = (enum exec_values)a->values,
                                      .key = key,
                                      .key_count = keys,
                                      .progress = train_watch_progress,
@@ -137,11 +139,10 @@ out:
 enum emac_status cmd_train(struct cli *c, int argc, char **argv)
 {
     struct train_args a = {0};
-    const struct cli_option options[] = {{"local", 0, OPT_FLAG, &a.local},
-                                         {"restart", 0, OPT_FLAG, &a.restart},
-                                         {"watch", 'w', OPT_FLAG, &a.watch},
-                                         {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
-                                         CLI_DEVICE_OPTIONS(&a.device)};
+    const struct cli_option options[] = {
+        {"local", 0, OPT_FLAG, &a.local},     {"restart", 0, OPT_FLAG, &a.restart},
+        {"watch", 'w', OPT_FLAG, &a.watch},   {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
+        {"results", 0, OPT_TEXT, &a.results}, CLI_DEVICE_OPTIONS(&a.device)};
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1);
     if (st != EMAC_OK)
@@ -152,5 +153,7 @@ enum emac_status cmd_train(struct cli *c, int argc, char **argv)
                          "'%s'",
                          pos[0]);
     st = cli_device_check(c, &a.device);
+    if (st == EMAC_OK)
+        st = cli_results_parse(c, a.results, &a.values);
     return st == EMAC_OK ? train(c, &a, pos[0]) : st;
 }

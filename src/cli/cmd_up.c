@@ -16,7 +16,7 @@
 #define RESTART_WAIT_MS 1000
 
 struct up_args {
-    const char *dir, *isa, *devices, *device_memory, *duty, *links, *chain, *serving;
+    const char *dir, *isa, *devices, *device_memory, *duty, *links, *chain, *serving, *results;
     uint64_t nodes, threads, port, memory_mb;
     bool no_restart;
 };
@@ -171,6 +171,7 @@ static enum emac_status node_up(struct up *u, struct child *ch)
     char *argv[24] = {u->self,  "node",      "--url", u->url,        "--dir", dir,        "--name",
                       ch->name, "--threads", threads, "--memory-mb", memory,  "--device", device};
     option_add(argv, &count, "--device-memory", (char *)u->a->device_memory);
+    option_add(argv, &count, "--results", (char *)u->a->results);
     option_add(argv, &count, "--duty", duty);
     option_add(argv, &count, "--link", link != NULL && strcmp(link, "none") != 0 ? link : NULL);
     enum emac_status st = child_start(u, ch, argv);
@@ -272,6 +273,7 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
         {"isa", 0, OPT_TEXT, &a.isa},
         {"devices", 0, OPT_TEXT, &a.devices},
         {"device-memory", 0, OPT_TEXT, &a.device_memory},
+        {"results", 0, OPT_TEXT, &a.results},
         {"duty", 0, OPT_TEXT, &a.duty},
         {"link", 0, OPT_TEXT, &a.links},
         {"chain", 0, OPT_TEXT, &a.chain},
@@ -286,6 +288,9 @@ enum emac_status cmd_up(struct cli *c, int argc, char **argv)
                          NODES_MAX);
     if (a.devices != NULL && a.isa != NULL)
         return emac_fail(&c->err, EMAC_INVALID, "give --devices or --isa, not both");
+    int values;
+    if (cli_results_parse(c, a.results, &values) != EMAC_OK)
+        return c->err.status;
     if (a.duty != NULL && duty_check(c, a.duty) != EMAC_OK)
         return c->err.status;
     struct link_shape shape;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "node/exec.h"
 
 /* "4G", "1500M", "123456": K, M, G, T are powers of 1024. */
 static enum emac_status bytes_parse(struct cli *c, const char *text, uint64_t *out)
@@ -56,4 +57,16 @@ enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, stru
     if (d->memory_bytes != 0)
         device_memory_limit(*out, d->memory_bytes);
     return st;
+}
+
+enum emac_status cli_results_parse(struct cli *c, const char *text, int *out)
+{
+    static const char *const words[] = {
+        [EXEC_VALUES_MEASURED] = "auto", [EXEC_VALUES_STAY] = "card", [EXEC_VALUES_CROSS] = "host"};
+    for (int i = 0; i < (int)EMAC_COUNT(words); i++)
+        if (text == NULL || strcmp(text, words[i]) == 0) {
+            *out = i;
+            return EMAC_OK;
+        }
+    return emac_fail(&c->err, EMAC_INVALID, "'--results %s' is none of auto, card and host", text);
 }

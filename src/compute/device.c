@@ -314,6 +314,50 @@ enum emac_status device_copy(struct device *dev, void *dst, const void *src, siz
     return EMAC_OK;
 }
 
+enum emac_status device_view(struct device *dev, const void *src, size_t bytes,
+                             struct device_view *out, struct emac_err *err)
+{
+    EMAC_ASSERT(!dev->class->is_host && bytes > 0);
+    *out = (struct device_view){.dev = dev, .bytes = bytes};
+    return dev->class->view(dev, src, bytes, out, err);
+}
+
+enum emac_status device_view_read(const struct device_view *v, void *dst, struct emac_err *err)
+{
+    enum emac_status st = v->dev->class->view_read(v, dst, err);
+    if (st == EMAC_OK)
+        atomic_fetch_add(&v->dev->viewed, v->bytes);
+    return st;
+}
+
+enum emac_status device_sha256(struct device *dev, const void *src, size_t n, size_t piece,
+                               uint8_t (*digest)[32], struct emac_err *err)
+{
+    EMAC_ASSERT(!dev->class->is_host && n > 0 && piece > 0 && piece % 64 == 0);
+    return dev->class->sha256(dev, src, n, piece, digest, err);
+}
+
+enum emac_status device_hashing_measure(struct device *dev, struct os *os,
+                                        struct device_hashing *out, struct emac_err *err)
+{
+    *out = (struct device_hashing){0};
+    if (dev->class->is_host)
+        return emac_fail(err, EMAC_UNSUPPORTED, "device '%s' has no bus", dev->name);
+    enum emac_status st = dev->class->hashing(dev, os, out, err);
+    if (st == EMAC_OK)
+        dev->hashing = *out;
+    return st;
+}
+
+bool device_sha256_pays(const struct device *dev, size_t n, size_t piece, uint32_t threads)
+{
+    const struct device_hashing *h = &dev->hashing;
+    double longest = (double)h->serial * (double)(n < piece ? n : piece);
+    double all = (double)h->wide * (double)n;
+    double host = ((double)h->bus + (double)h->host / threads) * (double)n;
+    return h->serial != 0 && (longest > all ? longest : all) < host;
+}
+
 enum emac_status device_finish(struct device *dev, struct emac_err *err)
 {
     return dev->class->is_host ? EMAC_OK : dev->class->finish(dev, err);
@@ -328,6 +372,7 @@ enum emac_status device_tune(struct device *dev, struct os *os, const char *path
 void device_memory(const struct device *dev, struct device_memory *out)
 {
     *out = dev->memory;
+    out->viewed = atomic_load(&dev->viewed);
 }
 
 void device_memory_limit(struct device *dev, uint64_t bytes)

@@ -104,6 +104,23 @@ enum emac_status device_write(struct device *dev, void *dst, const void *src, si
 /* dst in host memory; waits for all that was told before. */
 enum emac_status device_read(struct device *dev, void *dst, const void *src, size_t n,
                              struct emac_err *err);
+/* Memory that nobody writes to any more, read from any thread while others use the device. Made by
+ * the device's user, who frees the memory, or closes the device, only after the last read. Of a
+ * device with memory of its own. */
+struct device_view {
+    struct device *dev;
+    void *memory; /* the kind's */
+    size_t at, bytes;
+};
+enum emac_status device_view(struct device *dev, const void *src, size_t bytes,
+                             struct device_view *out, struct emac_err *err);
+/* All of it to host memory. A failure does not make the device lost: its user will see. */
+enum emac_status device_view_read(const struct device_view *v, void *dst, struct emac_err *err);
+/* SHA-256 (FIPS 180-4) of each `piece` bytes of the n > 0 at src, the last of what is left, to
+ * digest[ceil(n / piece)] in host memory; waits. piece is a multiple of 64. Only the digests cross
+ * the bus. Of a device with memory of its own. */
+enum emac_status device_sha256(struct device *dev, const void *src, size_t n, size_t piece,
+                               uint8_t (*digest)[32], struct emac_err *err);
 /* Both on the device, not overlapping. */
 enum emac_status device_copy(struct device *dev, void *dst, const void *src, size_t n,
                              struct emac_err *err);
@@ -115,6 +132,7 @@ struct device_memory {
     uint64_t alloc_max;     /* by one device_alloc */
     uint64_t used, peak;    /* allocated now, and at most so far */
     uint64_t written, read; /* over the bus so far; 0 where there is none */
+    uint64_t viewed;        /* likewise, back by device_view_read */
 };
 void device_memory(const struct device *dev, struct device_memory *out);
 /* From now on allocate no more than `bytes` in all. */
@@ -143,6 +161,20 @@ enum emac_status device_admit(struct device *dev, char digest[65], struct emac_e
  * CPU. */
 enum emac_status device_tune(struct device *dev, struct os *os, const char *path,
                              struct emac_err *err);
+
+/* What hashing costs, and the bus, in ns a MiB: one piece after its bytes one by one; many pieces
+ * side by side; a read; SHA-256 by one thread of the host. All 0: not measured. device_tune
+ * measures it, too, and keeps it in its file. */
+struct device_hashing {
+    uint32_t serial, wide, bus, host;
+};
+/* From then on device_sha256_pays goes by it. UNSUPPORTED of a device whose memory is the host's.
+ */
+enum emac_status device_hashing_measure(struct device *dev, struct os *os,
+                                        struct device_hashing *out, struct emac_err *err);
+/* Are n bytes hashed sooner where they are, in pieces, than brought to the host and hashed there by
+ * so many threads? false where that was not measured. */
+bool device_sha256_pays(const struct device *dev, size_t n, size_t piece, uint32_t threads);
 
 /* Admission benchmark: GEMM GFLOP/s (f32, square-ish training shape) and memory GB/s, each the
  * median of short runs within about `ms` milliseconds in all. `now_ns` is the caller's clock. */

@@ -3,6 +3,8 @@
 #ifndef EMAC_COMPUTE_DEVICE_IMPL_H
 #define EMAC_COMPUTE_DEVICE_IMPL_H
 
+#include <stdatomic.h>
+
 #include "compute/device.h"
 
 #define DEVICE_NAME_MAX 160
@@ -45,6 +47,13 @@ struct device_class {
     enum emac_status (*copy)(struct device *dev, void *dst, const void *src, size_t n,
                              struct emac_err *err);
     enum emac_status (*finish)(struct device *dev, struct emac_err *err);
+    enum emac_status (*view)(struct device *dev, const void *src, size_t n, struct device_view *out,
+                             struct emac_err *err);
+    enum emac_status (*view_read)(const struct device_view *v, void *dst, struct emac_err *err);
+    enum emac_status (*sha256)(struct device *dev, const void *src, size_t n, size_t piece,
+                               uint8_t (*digest)[32], struct emac_err *err);
+    enum emac_status (*hashing)(struct device *dev, struct os *os, struct device_hashing *out,
+                                struct emac_err *err);
     enum emac_status (*tune)(struct device *dev, struct os *os, const char *path,
                              struct emac_err *err);
 };
@@ -59,6 +68,8 @@ struct device {
     size_t wide_floats;
     bool ran_finite;             /* set by `run`, for device_ran_finite */
     struct device_memory memory; /* the kind sets total and alloc_max, and counts the rest */
+    atomic_uint_fast64_t viewed; /* memory.viewed, from any thread */
+    struct device_hashing hashing;
 };
 
 void device_memory_host(struct device *dev); /* the process's memory is the device's */

@@ -522,6 +522,8 @@ enum emac_status node_run(struct node *n, struct emac_err *err)
     os_thread_join(&heartbeat);
     os_thread_join(&uploader);
     os_thread_join(&keeper);
+    if (n->dev != NULL)
+        agent_bus_note(n);
     if (err != NULL)
         *err = why;
     return st;

@@ -40,6 +40,7 @@
 
 #include "compute/device.h"
 #include "http/shape.h"
+#include "node/exec.h"
 #include "os/os.h"
 
 struct node_config {
@@ -52,11 +53,12 @@ struct node_config {
     /* What others dial; NULL: http://<address>:<port>, and then the address must name a machine:
      * not 0.0.0.0 or ::. */
     const char *public_url;
-    const char *owner;      /* DID of who runs it and others; NULL: it speaks for itself */
-    bool unreachable;       /* serve nobody: everything goes through the depot */
-    const char *device;     /* device_open's name; NULL: "cpu" */
-    uint64_t device_memory; /* use no more of its memory; 0: all */
-    uint32_t threads;       /* 0: all this process may use */
+    const char *owner;       /* DID of who runs it and others; NULL: it speaks for itself */
+    bool unreachable;        /* serve nobody: everything goes through the depot */
+    const char *device;      /* device_open's name; NULL: "cpu" */
+    uint64_t device_memory;  /* use no more of its memory; 0: all */
+    uint32_t threads;        /* 0: all this process may use */
+    enum exec_values values; /* where results are hashed, of a device with memory of its own */
     /* Thousandths of the time that the device may compute tasks (node/duty.h); 0: all of it. A file
      * `duty` in dir ("0.25") goes before it, and is looked at again with every heartbeat. */
     uint32_t duty;
@@ -94,8 +96,9 @@ void node_close(struct node *n);
 
 struct node_figures {
     uint64_t tasks_done, tasks_failed, bytes_sent, bytes_received, tokens_served;
-    uint64_t bus_written,
-        bus_read;       /* bytes to and from a device with memory of its own, in tasks */
+    /* Bytes to and from a device with memory of its own: in tasks; of results that stayed there,
+     * for those who asked. */
+    uint64_t bus_written, bus_read, bus_asked;
     int64_t paid_units; /* as the coordinator said in receipts' answers */
     /* "starting", "hello", "challenge", "admitted", "away", "quarantined", "stopped" */
     const char *state;

@@ -68,6 +68,7 @@ static enum emac_status open_as(struct node *n, const char *spec, struct emac_er
                                     .cancelled = task_cancelled,
                                     .cancelled_ctx = n,
                                     .duty = &n->duty,
+                                    .values = n->cfg.values,
                                     .tamper = n->cfg.tamper != NULL ? tamper : NULL,
                                     .tamper_ctx = n};
     struct exec_config with_device = cfg;
@@ -87,9 +88,22 @@ out:
     return st;
 }
 
+void agent_bus_note(struct node *n)
+{
+    struct device_memory m;
+    device_memory(n->dev, &m);
+    os_mutex_lock(&n->lock);
+    n->figures.bus_asked += m.viewed - n->bus_asked;
+    os_mutex_unlock(&n->lock);
+    n->bus_asked = m.viewed;
+}
+
 void agent_device_close(struct node *n)
 {
     exec_free(n->exec);
+    if (n->dev != NULL)
+        agent_bus_note(n);
+    n->bus_asked = 0;
     device_close(n->dev);
     device_close(n->generation_dev);
     n->exec = NULL;
@@ -107,6 +121,7 @@ static enum emac_status recover(struct node *n, struct emac_err *err)
 {
     LOG_W("node", "device '%s' is lost; opening it again", device_name(n->dev));
     agent_device_close(n);
+    agent_retain_lost(n);
     agent_joined_set(n, false);
     enum emac_status st = open_as(n, n->cfg.device, err);
     if (st == EMAC_OK)

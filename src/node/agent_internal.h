@@ -100,6 +100,7 @@ struct node {
 
     /* whoever has the device */
     bool in_challenge;
+    uint64_t bus_asked;     /* of dev, as agent_bus_note saw it last */
     struct leased *running; /* set by the worker */
 
     struct os_mutex retain_lock; /* retain.c */
@@ -204,6 +205,8 @@ void agent_retain_idle(struct node *n);
 /* Let go of the largest value that no task needs, superseded states and past rounds first, then
  * results, then the rest. false when there is none. */
 bool agent_retain_spare(struct node *n);
+/* Let go of what is not in the store any more: it was lost with a device. */
+void agent_retain_lost(struct node *n);
 /* Is there room for so many bytes more beside what tasks need? */
 bool agent_retain_fits(struct node *n, uint64_t bytes);
 json_t *agent_retain_holds(struct node *n);
@@ -230,6 +233,8 @@ void agent_device_give(struct node *n);
 /* After it was used, before it is given back: a device that was lost is opened again, or else the
  * CPU. False when there is none any more, and the rig is over. */
 bool agent_device_check(struct node *n);
+/* Take what was read over the bus for others into the figures. Of whoever has the device. */
+void agent_bus_note(struct node *n);
 /* What generates text: n->dev if the host's memory is its own, else a CPU device. */
 enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err);
 

@@ -22,7 +22,7 @@ enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, stru
     device_memory(cfg->dev, &m);
     uint64_t most = device_is_host(cfg->dev) ? m.total : m.total - m.total / SCRATCH_SHARE;
     (*out)->memory_max = (*out)->memory_max < most ? (*out)->memory_max : most;
-    resident_init(&(*out)->resident, cfg->dev);
+    resident_init(&(*out)->resident, cfg->dev, cfg->store);
     return EMAC_OK;
 }
 
@@ -181,32 +181,20 @@ static uint64_t flops_of(const struct exec_run *r)
     return own + (p->decode != NULL ? r->task->part_count * graph_flops(p->decode->graph) : 0);
 }
 
-/* Bring the outputs to the host and hash them into the store; each becomes a held value. What was
- * made on the device stays there as its copy, unless the host's bytes are not what it made. */
+/* Each output becomes a held value. */
 static enum emac_status outputs_keep(struct exec_run *r, struct exec_result *out,
                                      struct emac_err *err)
 {
-    const struct exec_config *cfg = &r->x->cfg;
     for (uint32_t i = 0; i < r->p->out_count; i++) {
-        size_t size = r->p->out[i].layout.size;
-        uint8_t *data;
         enum emac_status st = EMAC_OK;
         if (r->x->trace != NULL && exec_trace_skips(r->x->trace, r, i, &st, err)) {
             if (st != EMAC_OK)
                 return st;
             continue;
         }
-        st = exec_output_bring(r, i, &data, err);
-        if (st == EMAC_OK && cfg->tamper != NULL)
-            cfg->tamper(cfg->tamper_ctx, r->p->out[i].name, data, size);
-        if (st == EMAC_OK) /* the store frees it on failure too */
-            st = store_value_adopt(cfg->store, data, size, &out->value[i], err);
+        st = exec_output_keep(r, i, &out->value[i], err);
         if (st != EMAC_OK)
             return emac_wrap(err, "output '%s'", r->p->out[i].name);
-        if (r->out[i] != NULL && cfg->tamper == NULL) {
-            resident_adopt(&r->x->resident, &out->value[i]->cid, r->out[i], size);
-            r->out[i] = NULL;
-        }
         memcpy(out->output[i].name, r->p->out[i].name, sizeof out->output[i].name);
         out->output[i].cid = out->value[i]->cid;
         out->output_count = i + 1;
@@ -239,7 +227,7 @@ enum emac_status exec_run(struct exec *x, const struct task *t, struct exec_resu
     struct device_memory before, after;
     *out = (struct exec_result){0};
     device_memory(x->cfg.dev, &before);
-    resident_prune(&x->resident, x->cfg.store);
+    resident_prune(&x->resident);
     enum emac_status st = run(&r, err);
     if (st == EMAC_OK)
         st = outputs_keep(&r, out, err);

@@ -3,7 +3,8 @@
  * the rig agent and by `emac train --local` alike.
  *
  * On a device with memory of its own what tasks take and make stays there as long as there is room
- * and the store holds it (node/resident.h), so that it crosses the bus once.
+ * and the store holds it (node/resident.h). Outputs up to EXEC_INLINE_MAX cross at once; larger
+ * ones may be values that are away, which cross when somebody asks for them.
  *
  * Compiled programs (graph and memory plan) are cached by CID, bounded. Inputs
  * that the store lacks are asked from `fetch`. One thread at a time. */
@@ -20,6 +21,10 @@
 #define EXEC_KEYS_MAX     4
 #define EXEC_INLINE_MAX   4096 /* outputs up to this size may travel inside the receipt message */
 
+/* Where an output is hashed that was made on a device with memory of its own: as device_tune
+ * measured; where it lies, so that its bytes come only when somebody asks; brought at once. */
+enum exec_values { EXEC_VALUES_MEASURED, EXEC_VALUES_STAY, EXEC_VALUES_CROSS };
+
 struct exec;
 struct exec_config {
     struct os *os;
@@ -28,6 +33,7 @@ struct exec_config {
     /* Bytes a task may need, if the device has as many; 0: half of physical memory. Beside it up to
      * 1/16 of it, at most 64 MiB, keeps chunks of the corpus. */
     uint64_t memory_max;
+    enum exec_values values;
     /* Bring `cid` into the store: a file as value in memory (bundle) or as blocks (the corpus), or
      * a single dag-cbor block. NULL: nothing can be fetched. */
     enum emac_status (*fetch)(void *ctx, const struct cid *cid, bool to_memory,
@@ -63,8 +69,10 @@ struct exec_result {
     struct task_output output[TASK_OUTPUTS_MAX];       /* sorted by name */
     const struct store_value *value[TASK_OUTPUTS_MAX]; /* held */
     uint64_t compute_ns, total_ns;
-    uint64_t flops;                 /* of the graph, as often as it ran */
-    uint64_t bus_written, bus_read; /* bytes to the device and back; 0 where it is the host */
+    uint64_t flops; /* of the graph, as often as it ran */
+    /* Bytes to the device and back for this task; 0 where it is the host. What came for those who
+     * asked is not in it: device_memory.viewed. */
+    uint64_t bus_written, bus_read;
     /* Of a run that failed: the input or part that it failed because of, being of another shape,
      * not finite, or larger than the program allows; none when its inputs are not to blame. */
     struct cid suspect;

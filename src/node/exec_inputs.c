@@ -136,7 +136,10 @@ enum emac_status exec_value_get(struct exec_run *r, const char *what, const stru
                                 uint64_t most, const struct store_value **out, struct emac_err *err)
 {
     struct store *s = r->x->cfg.store;
-    enum emac_status st = store_value_get(s, cid, most, out, err);
+    /* What lies on the device is its input there. */
+    bool host = device_is_host(r->x->cfg.dev);
+    enum emac_status st = host ? store_value_get(s, cid, most, out, err)
+                               : store_value_get_away(s, cid, most, out, err);
     if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
         st = exec_fetch(r->x, cid, true, err);
         if (st == EMAC_OK)
@@ -191,7 +194,8 @@ static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundl
 
 bool exec_is_canonical(const struct store_value *v, const struct bundle *l)
 {
-    return v->size == l->size && memcmp(v->data, l->header.data, l->header.len) == 0;
+    return v->size == l->size && v->head_size >= l->header.len &&
+           memcmp(v->head, l->header.data, l->header.len) == 0;
 }
 
 void exec_bind_input(struct exec_run *r, const struct bundle *l, const uint8_t *file)

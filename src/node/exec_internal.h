@@ -7,8 +7,8 @@
  *         compared with memory_max before it is allocated.
  * EXEC-3  Values got from the store are never written to; sums are made in memory of the task.
  * EXEC-4  The plan's ports are bound to memory of the device. Where that is not the host's, copies
- * of the task's inputs are held there while it runs, outputs are made there, brought to the host
- * once to be named, and stay as copies (node/resident.h). */
+ * of the task's inputs are held there while it runs, outputs are made there, named there or brought
+ * to the host to be named, and stay as copies (node/resident.h). */
 #ifndef EMAC_NODE_EXEC_INTERNAL_H
 #define EMAC_NODE_EXEC_INTERNAL_H
 
@@ -170,9 +170,9 @@ enum emac_status exec_staged_new(struct exec *x, size_t bytes, struct exec_stage
 enum emac_status exec_staged_send(struct exec *x, const struct exec_staged *s,
                                   struct emac_err *err);
 void exec_staged_release(struct exec *x, struct exec_staged *s);
-/* Output bundle i in host memory, the caller's; r->out[i] is NULL then if it was there. */
-enum emac_status exec_output_bring(struct exec_run *r, uint32_t i, uint8_t **out,
-                                   struct emac_err *err);
+/* Output bundle i, hashed into the store, held; r->out[i] is NULL then unless it is of no use. */
+enum emac_status exec_output_keep(struct exec_run *r, uint32_t i, const struct store_value **out,
+                                  struct emac_err *err);
 
 /* ---- exec_data.c ---- */
 /* Size of a file of the store, and n bytes at `offset` of it (within its size). */

@@ -192,8 +192,20 @@ void exec_staged_release(struct exec *x, struct exec_staged *s)
     *s = (struct exec_staged){0};
 }
 
-enum emac_status exec_output_bring(struct exec_run *r, uint32_t i, uint8_t **out,
-                                   struct emac_err *err)
+/* Is an output hashed where it lies? What receipts carry crosses in any case. */
+static bool stays(const struct exec *x, size_t bytes)
+{
+    const struct exec_config *cfg = &x->cfg;
+    if (device_is_host(cfg->dev) || cfg->tamper != NULL || bytes <= EXEC_INLINE_MAX)
+        return false;
+    return cfg->values == EXEC_VALUES_STAY ||
+           (cfg->values == EXEC_VALUES_MEASURED &&
+            device_sha256_pays(cfg->dev, bytes, UNIXFS_CHUNK, store_hash_threads(cfg->store)));
+}
+
+/* In host memory, the caller's; r->out[i] is NULL then if it was there. */
+static enum emac_status output_bring(struct exec_run *r, uint32_t i, uint8_t **out,
+                                     struct emac_err *err)
 {
     size_t bytes = r->p->out[i].layout.size;
     enum emac_status st;
@@ -210,5 +222,31 @@ enum emac_status exec_output_bring(struct exec_run *r, uint32_t i, uint8_t **out
         free(*out);
         *out = NULL;
     }
+    return st;
+}
+
+enum emac_status exec_output_keep(struct exec_run *r, uint32_t i, const struct store_value **out,
+                                  struct emac_err *err)
+{
+    const struct exec_config *cfg = &r->x->cfg;
+    const struct bundle *l = &r->p->out[i].layout;
+    uint8_t *data;
+    enum emac_status st;
+    if (stays(r->x, l->size)) {
+        st = resident_keep(&r->x->resident, r->out[i], l->size, l->header.data, l->header.len, out,
+                           err);
+        r->out[i] = st == EMAC_OK ? NULL : r->out[i];
+        return st;
+    }
+    EMAC_TRY(st, output_bring(r, i, &data, err));
+    if (cfg->tamper != NULL)
+        cfg->tamper(cfg->tamper_ctx, r->p->out[i].name, data, l->size);
+    EMAC_TRY(st, store_value_adopt(cfg->store, data, l->size, out, err)); /* frees it on failure */
+    /* The copy stays, unless the host's bytes are not what the device made. */
+    if (r->out[i] != NULL && cfg->tamper == NULL) {
+        resident_adopt(&r->x->resident, &(*out)->cid, r->out[i], l->size);
+        r->out[i] = NULL;
+    }
+out:
     return st;
 }

@@ -33,13 +33,15 @@ static uint32_t tensor_largest(const uint8_t *data, const struct st_tensor *t)
 static uint32_t bundle_largest(struct store *s, const struct cid *cid)
 {
     const struct store_value *v = store_value_find(s, cid);
+    const uint8_t *data;
     struct st_index idx = {0};
     uint32_t most = 0;
     if (v == NULL)
         return 0;
-    if (st_index_parse(&idx, v->data, v->size, v->size, NULL) == EMAC_OK)
+    if (store_value_bytes(s, v, &data, NULL) == EMAC_OK &&
+        st_index_parse(&idx, data, v->size, v->size, NULL) == EMAC_OK)
         for (size_t i = 0; i < idx.count; i++) {
-            uint32_t here = tensor_largest(v->data + idx.data_offset, &idx.tensor[i]);
+            uint32_t here = tensor_largest(data + idx.data_offset, &idx.tensor[i]);
             most = here > most ? here : most;
         }
     st_index_release(&idx);
@@ -51,7 +53,7 @@ enum emac_status exec_suspect_index(struct st_index *idx, const struct store_val
                                     struct emac_err *err)
 {
     struct emac_err why = {.status = EMAC_OK};
-    enum emac_status st = st_index_parse(idx, v->data, v->size, v->size, &why);
+    enum emac_status st = st_index_parse(idx, v->head, v->head_size, v->size, &why);
     return st == EMAC_CORRUPT ? emac_fail(err, EMAC_INVALID, "%s", why.text)
            : st == EMAC_OK    ? EMAC_OK
                               : emac_fail(err, st, "%s", why.text);

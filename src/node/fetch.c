@@ -195,7 +195,7 @@ static enum emac_status keep(struct node *n, const struct leased *l, struct want
     for (size_t i = 0; i < count && st == EMAC_OK; i++) {
         struct wanted *w = &want[i];
         if (w->value == NULL && !fetched) {
-            st = store_value_get(n->store, w->cid, n->file_max, &w->value, err);
+            st = store_value_get_away(n->store, w->cid, n->file_max, &w->value, err);
             if (is_absent(st)) {
                 st = EMAC_OK;
                 continue;

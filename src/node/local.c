@@ -285,17 +285,22 @@ static void report(struct engine *e, bool checkpoint)
 static enum emac_status metrics_take(struct engine *e, const struct store_value *m, double *loss,
                                      struct emac_err *err)
 {
-    enum emac_status st = metrics_read(m->data, m->size, "loss", loss, err);
-    return st == EMAC_OK ? metrics_read(m->data, m->size, "grad_norm", &e->last.grad_norm, err)
-                         : st;
+    const uint8_t *data;
+    enum emac_status st = store_value_bytes(e->cfg->store, m, &data, err);
+    if (st == EMAC_OK)
+        st = metrics_read(data, m->size, "loss", loss, err);
+    return st == EMAC_OK ? metrics_read(data, m->size, "grad_norm", &e->last.grad_norm, err) : st;
 }
 
 static enum emac_status score_take(struct engine *e, const struct store_value *m,
                                    struct plan_result *r, struct emac_err *err)
 {
-    enum emac_status st = metrics_read(m->data, m->size, "loss", &r->loss, err);
+    const uint8_t *data;
+    enum emac_status st = store_value_bytes(e->cfg->store, m, &data, err);
+    if (st == EMAC_OK)
+        st = metrics_read(data, m->size, "loss", &r->loss, err);
     if (st == EMAC_OK && job_on_records(&e->plan->job))
-        st = metrics_read(m->data, m->size, "accuracy", &r->accuracy, err);
+        st = metrics_read(data, m->size, "accuracy", &r->accuracy, err);
     return st;
 }
 
@@ -441,6 +446,7 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
                                    .store = cfg->store,
                                    .dev = cfg->dev,
                                    .memory_max = cfg->memory_max,
+                                   .values = cfg->values,
                                    .fetch = fetch,
                                    .fetch_ctx = e,
                                    .cancelled = is_cancelled,

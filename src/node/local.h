@@ -36,7 +36,8 @@ struct local_config {
     const struct job *job; /* data and data_size set */
     const char *dir;       /* for the state file <job id>.state; NULL: nothing to resume from */
     bool restart;          /* do not resume */
-    uint64_t memory_max;   /* exec_config's */
+    uint64_t memory_max;   /* exec_config's, as the next */
+    enum exec_values values;
     const struct exec_key *key; /* to private data; may be NULL */
     uint32_t key_count;
     void (*progress)(void *ctx, const struct local_progress *p); /* after each step; may be NULL */

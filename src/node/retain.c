@@ -96,6 +96,23 @@ bool agent_retain_spare(struct node *n)
     return some;
 }
 
+void agent_retain_lost(struct node *n)
+{
+    size_t lost = 0;
+    os_mutex_lock(&n->retain_lock);
+    for (size_t i = n->retained_count; i-- > 0;) {
+        const struct retained *e = &n->retained[i];
+        if (store_value_has(n->store, &e->value->cid))
+            continue;
+        lost++;
+        if (e->tasks == 0)
+            remove_at(n, i);
+    }
+    os_mutex_unlock(&n->retain_lock);
+    if (lost > 0)
+        LOG_W("node", "%zu results lay on the device only and are lost with it", lost);
+}
+
 bool agent_retain_fits(struct node *n, uint64_t bytes)
 {
     uint64_t needed = 0;
@@ -232,7 +249,8 @@ json_t *agent_retain_holds(struct node *n)
         const struct retained *next = NULL;
         for (size_t i = 0; i < n->retained_count; i++) {
             const struct retained *e = &n->retained[i];
-            if (e->state && e->used < before && (next == NULL || e->used > next->used))
+            if (e->state && e->used < before && (next == NULL || e->used > next->used) &&
+                store_value_has(n->store, &e->value->cid))
                 next = e;
         }
         if (next == NULL)

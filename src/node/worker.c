@@ -82,9 +82,12 @@ static void say_done(struct node *n, const struct leased *l, const struct exec_r
     LOG_I("node", "%s of %s: done in %.3f s (inputs %.3f s, computing %.3f s), %.1f GFLOP/s",
           l->slot, l->job, s + (double)l->fetch_ns * 1e-9, (double)l->fetch_ns * 1e-9, compute_s,
           s > 0 ? (double)r->flops * 1e-9 / s : 0.0);
+    uint64_t asked = n->bus_asked;
+    agent_bus_note(n);
     if (!device_is_host(n->dev))
-        LOG_I("node", "%s: %.3f MB to the device, %.3f MB back", l->slot,
-              (double)r->bus_written * 1e-6, (double)r->bus_read * 1e-6);
+        LOG_I("node", "%s: %.3f MB to the device, %.3f MB back, %.3f MB for others since the last",
+              l->slot, (double)r->bus_written * 1e-6, (double)r->bus_read * 1e-6,
+              (double)(n->bus_asked - asked) * 1e-6);
     os_mutex_lock(&n->lock);
     n->figures.bus_written += r->bus_written;
     n->figures.bus_read += r->bus_read;

@@ -13,6 +13,23 @@
 enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_t max_size,
                                  const struct store_value **out, struct emac_err *err)
 {
+    for (;;) {
+        const uint8_t *ignored;
+        enum emac_status st = store_value_get_away(s, cid, max_size, out, err);
+        if (st == EMAC_OK)
+            st = store_value_bytes(s, *out, &ignored, err);
+        if (st == EMAC_OK || *out == NULL)
+            return st;
+        store_value_drop(s, *out);
+        *out = NULL;
+        if (st == EMAC_NO_MEMORY)
+            return st; /* else it is lost: its blocks may be on disk */
+    }
+}
+
+enum emac_status store_value_get_away(struct store *s, const struct cid *cid, uint64_t max_size,
+                                      const struct store_value **out, struct emac_err *err)
+{
     struct store_assembly *a;
     *out = store_value_find(s, cid);
     if (*out != NULL && (*out)->size > max_size) {
@@ -201,11 +218,15 @@ out:
 static enum emac_status read_range(struct reading *r, const struct cid *root, struct emac_err *err)
 {
     const struct store_value *v = store_value_find(r->s, root);
+    const uint8_t *data;
     enum emac_status st;
     if (v != NULL) {
-        st = read_piece(r, 0, v->data, v->size, err);
+        st = store_value_bytes(r->s, v, &data, err);
+        if (st == EMAC_OK)
+            st = read_piece(r, 0, data, v->size, err);
         store_value_drop(r->s, v);
-        return st;
+        if (st != EMAC_UNAVAILABLE) /* lost: the blocks may be on disk */
+            return st;
     }
     emac_buf_init(&r->leaf, UNIXFS_BLOCK_MAX);
     st = read_node(r, root, 0, UINT64_MAX, 0, err);

@@ -43,10 +43,15 @@ struct store_part {
     struct store_part *prev, *next;
 };
 
+enum store_where { VALUE_HERE, VALUE_AWAY, VALUE_COMING, VALUE_LOST };
+
 struct store_held {
     struct store_value pub; /* first: callers hold a pointer to it */
     uint32_t holds;
-    bool forget; /* goes with its last hold */
+    bool forget;                /* goes with its last hold */
+    enum store_where where;     /* under lock */
+    struct store_origin origin; /* release NULL: none. Of whoever is bringing it while COMING */
+    uint8_t *head;              /* own memory, of a value that was away */
     uint8_t *data;
     struct store_part *part;
     size_t count, cap;
@@ -131,9 +136,27 @@ enum emac_status store_held_register(struct store *s, struct store_held *v, cons
                                      uint64_t tree_size, const struct store_value **out,
                                      struct emac_err *err);
 void store_held_free(struct store_held *v);
-/* A part of some value by its CID; the value is held until store_value_drop. */
-const struct store_part *store_part_hold(struct store *s, const struct cid *cid);
+/* The leaves, of v's data if it is here, and what is above them become parts of v. */
+enum emac_status store_held_tree(struct store_held *v, const struct cid *leaf, size_t count,
+                                 struct cid *root, uint64_t *tree_size, struct emac_err *err);
+/* A part of some value by its CID, its data here; the value is held until store_value_drop. NULL
+ * when there is none. NO_MEMORY. */
+enum emac_status store_part_hold(struct store *s, const struct cid *cid,
+                                 const struct store_part **out, struct emac_err *err);
 bool store_part_has(struct store *s, const struct cid *cid, uint64_t *size);
+/* Under lock, out of the index: a value that is lost, and one that nobody holds, which is freed
+ * after the lock is gone. */
+void store_held_unlist(struct store *s, struct store_held *v);
+void store_held_hold(struct store *s, struct store_held *v);
+void store_held_remove(struct store *s, struct store_held *v);
+
+/* ---- away.c ---- */
+/* Under lock: its bytes are here, `*data`, which is taken. What is returned is to be released after
+ * the lock is gone. */
+struct store_origin store_held_land(struct store_held *v, uint8_t **data);
+/* Leaves of a file of `size` bytes: how many, and the size of one. */
+size_t store_leaves(size_t size);
+size_t store_leaf_size(size_t size, size_t i);
 
 /* ---- gc.c ---- */
 /* Free at least `bytes` beyond what is free under the quota now, if unpinned blocks allow. */

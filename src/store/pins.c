@@ -238,10 +238,11 @@ struct sync {
 
 static enum emac_status sync_block(struct store *s, const struct cid *cid, struct emac_err *err)
 {
-    const struct store_part *part = store_part_hold(s, cid);
-    if (part == NULL)
-        return store_blocks_sync(s, cid, err);
-    enum emac_status st = store_blocks_put(s, cid, part->data, part->size, true, err);
+    const struct store_part *part;
+    enum emac_status st = store_part_hold(s, cid, &part, err);
+    if (st != EMAC_OK || part == NULL)
+        return st != EMAC_OK ? st : store_blocks_sync(s, cid, err);
+    st = store_blocks_put(s, cid, part->data, part->size, true, err);
     store_value_drop(s, &part->value->pub);
     return st;
 }

@@ -214,18 +214,21 @@ enum emac_status store_block_put_as(struct store *s, const struct cid *cid, cons
 enum emac_status store_block_append(struct store *s, const struct cid *cid, struct emac_buf *out,
                                     struct emac_err *err)
 {
-    const struct store_part *part = store_part_hold(s, cid);
+    const struct store_part *part;
+    uint64_t size;
+    enum emac_status st = store_part_hold(s, cid, &part, err);
+    if (st != EMAC_OK)
+        return st;
     if (part != NULL) {
-        enum emac_status st = emac_buf_append(out, part->data, part->size, err);
+        st = emac_buf_append(out, part->data, part->size, err);
         store_value_drop(s, &part->value->pub);
         return st;
     }
-    uint64_t size;
     /* The block may vanish between the two calls; then the second says so. */
     if (!store_blocks_has(s, cid, &size))
         return emac_fail(err, EMAC_NOT_FOUND, "block '%s' is not here: fetch it from a peer",
                          store_name_of(cid).text);
-    enum emac_status st = emac_buf_reserve(out, (size_t)size, err);
+    st = emac_buf_reserve(out, (size_t)size, err);
     if (st == EMAC_OK)
         st = store_blocks_read(s, cid, out->data + out->len, (size_t)size, err);
     if (st == EMAC_OK) {

@@ -65,21 +65,28 @@ struct store_value {
     struct cid cid;
     uint64_t tree_size; /* Tsize of a link to it */
     size_t size;
-    const uint8_t *data; /* 64-byte aligned, read-only */
+    const uint8_t *head; /* its first bytes, always here: all of it, or what store_away said */
+    size_t head_size;
+    /* 64-byte aligned, read-only; NULL while the value is away. Whoever did not get it from
+     * store_value_get or store_value_adopt asks store_value_bytes instead. */
+    const uint8_t *data;
 };
 /* Take ownership of `data` (from emac_alloc_aligned), hash it, and keep it in memory. The returned
  * value is held: give it back with store_value_drop. When the store has it already, data is freed
  * and the old one returned; on failure data is freed, too. */
 enum emac_status store_value_adopt(struct store *s, uint8_t *data, size_t size,
                                    const struct store_value **out, struct emac_err *err);
-/* The value if it is in memory, held; NULL when it is not. */
+/* The value if it is in memory or away, held; NULL when it is not. */
 const struct store_value *store_value_find(struct store *s, const struct cid *cid);
-/* Is it in memory? Asking does not count as use. */
+/* Is it in memory or away? Asking does not count as use. */
 bool store_value_has(struct store *s, const struct cid *cid);
-/* Find in memory, else assemble (and verify) from blocks on disk. NOT_FOUND names the first missing
- * block. TOO_LARGE over max_size. Held. */
+/* Find in memory (one that is away is brought), else assemble (and verify) from blocks on disk.
+ * NOT_FOUND names the first missing block. TOO_LARGE over max_size. Held. */
 enum emac_status store_value_get(struct store *s, const struct cid *cid, uint64_t max_size,
                                  const struct store_value **out, struct emac_err *err);
+/* The same, but what is away stays so. */
+enum emac_status store_value_get_away(struct store *s, const struct cid *cid, uint64_t max_size,
+                                      const struct store_value **out, struct emac_err *err);
 const struct store_value *store_value_hold(struct store *s, const struct store_value *v);
 void store_value_drop(struct store *s, const struct store_value *v);
 /* As store_value_drop, for a value that is not wanted any more: its memory goes when the last
@@ -89,6 +96,41 @@ void store_value_forget(struct store *s, const struct store_value *v);
 /* Make the whole DAG under cid durable on disk (checkpoints, models): blocks of values are written,
  * blocks on disk synced. NOT_FOUND names the first missing block. Does not pin. */
 enum emac_status store_value_persist(struct store *s, const struct cid *cid, struct emac_err *err);
+
+/* ---- values that are away ----
+ * A value's bytes may lie elsewhere, in the memory of a device. It has its CID, for the digests of
+ * its leaves are known, and is held, found, named, walked and counted as any other. The first who
+ * wants its bytes (store_value_get, store_value_bytes, a leaf block) has all of them brought and
+ * hashed against its leaves (INV-1); from then on it is a value in memory. One that cannot be
+ * brought is lost: nobody finds it any more, and who holds it gets UNAVAILABLE for its bytes.
+ * It counts against memory_quota as if it were here, because it may have to come at any time. */
+struct store_origin {
+    /* All `size` bytes. From any thread, one call at a time, under no lock of the store. NO_MEMORY
+     * may pass; any other failure means that the value is lost. */
+    enum emac_status (*read)(void *ctx, uint8_t *out, size_t size, struct emac_err *err);
+    void (*release)(void *ctx); /* nobody will read again; from any thread */
+    void *ctx;
+};
+struct store_away {
+    size_t size;
+    const void *head; /* copied; what readers of the file's beginning need not bring it for */
+    size_t head_size;
+    const uint8_t (*leaf)[32]; /* SHA-256 of each UNIXFS_CHUNK bytes, the last of what is left */
+    struct store_origin origin;
+};
+/* As store_value_adopt. The origin is released on failure, and when the store has the value. */
+enum emac_status store_value_adopt_away(struct store *s, const struct store_away *a,
+                                        const struct store_value **out, struct emac_err *err);
+/* The bytes of a value that the caller holds. NO_MEMORY; UNAVAILABLE when it is lost. */
+enum emac_status store_value_bytes(struct store *s, const struct store_value *v,
+                                   const uint8_t **out, struct emac_err *err);
+bool store_value_is_away(struct store *s, const struct cid *cid);
+/* Its origin is about to end: a value that is away and held is brought, one that nobody holds is
+ * let go. NO_MEMORY: it is as it was. */
+enum emac_status store_value_land(struct store *s, const struct cid *cid, struct emac_err *err);
+/* Its origin has ended: a value that is away is lost. Any other stays. */
+void store_value_lose(struct store *s, const struct cid *cid);
+uint32_t store_hash_threads(const struct store *s);
 
 /* ---- files and DAGs ---- */
 /* Add a file of the file system as UnixFS blocks, streaming. */

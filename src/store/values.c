@@ -3,7 +3,10 @@
  * VAL-1  A registered value is immutable; its parts cover its whole DAG and each hashes to its CID.
  * VAL-2  A value with holds > 0 is never freed. One with none is in the list by use; the oldest
  *        go while those in the list are larger together than the quota.
- * VAL-3  Every part of every registered value is in the list of its CID in `s->part`. */
+ * VAL-3  Every part of every registered value that is not lost is in the list of its CID in
+ *        `s->part`.
+ * VAL-4  A value is here, away, coming or lost (away.c); its leaves have data when it is here, its
+ *        inner blocks always. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +22,8 @@ enum emac_status store_held_new(uint8_t *data, size_t size, struct store_held **
     if (st != EMAC_OK)
         return st;
     (*out)->data = data;
-    (*out)->pub.data = data;
-    (*out)->pub.size = size;
+    (*out)->pub.data = (*out)->pub.head = data;
+    (*out)->pub.size = (*out)->pub.head_size = size;
     return EMAC_OK;
 }
 
@@ -44,7 +47,10 @@ void store_held_free(struct store_held *v)
     for (size_t i = 0; i < v->count; i++)
         if (v->part[i].owned)
             free((void *)v->part[i].data);
+    if (v->origin.release != NULL)
+        v->origin.release(v->origin.ctx);
     free(v->part);
+    free(v->head);
     free(v->data);
     free(v);
 }
@@ -105,20 +111,25 @@ static void unheld_unlink(struct store *s, struct store_held *v)
     s->unheld_bytes -= v->pub.size;
 }
 
-static void hold(struct store *s, struct store_held *v)
+void store_held_hold(struct store *s, struct store_held *v)
 {
     if (v->holds++ == 0)
         unheld_unlink(s, v);
 }
 
-static void remove_unheld(struct store *s, struct store_held *v)
+void store_held_unlist(struct store *s, struct store_held *v)
 {
-    EMAC_ASSERT(v->holds == 0);
-    unheld_unlink(s, v);
     for (size_t i = 0; i < v->count; i++)
         part_unlink(s, &v->part[i]);
     cid_map_remove(&s->value, &v->pub.cid);
     s->memory_bytes -= v->pub.size;
+}
+
+void store_held_remove(struct store *s, struct store_held *v)
+{
+    EMAC_ASSERT(v->holds == 0 && v->where != VALUE_LOST);
+    unheld_unlink(s, v);
+    store_held_unlist(s, v);
 }
 
 /* Take the oldest out of the index while too much is unheld. They are chained by `older` to be
@@ -128,7 +139,7 @@ static struct store_held *evict(struct store *s)
     struct store_held *gone = NULL;
     while (s->unheld_bytes > s->memory_quota && s->value_oldest != NULL) {
         struct store_held *v = s->value_oldest;
-        remove_unheld(s, v);
+        store_held_remove(s, v);
         v->older = gone;
         gone = v;
     }
@@ -167,18 +178,25 @@ enum emac_status store_held_register(struct store *s, struct store_held *v, cons
                                      struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
+    struct store_origin done = {0};
+    struct store_held *old;
     v->pub.cid = *root;
     v->pub.tree_size = tree_size;
     os_mutex_lock(&s->lock);
-    struct store_held *old = cid_map_get(&s->value, root);
+    while ((old = cid_map_get(&s->value, root)) != NULL && old->where == VALUE_COMING)
+        os_cond_wait(&s->changed, &s->lock);
     if (old != NULL) {
-        hold(s, old);
+        store_held_hold(s, old);
         old->forget = false;
+        if (old->where == VALUE_AWAY && v->where == VALUE_HERE)
+            done = store_held_land(old, &v->data);
     } else {
         st = insert(s, v, err);
         v->holds = 1;
     }
     os_mutex_unlock(&s->lock);
+    if (done.release != NULL)
+        done.release(done.ctx);
     if (old != NULL || st != EMAC_OK)
         store_held_free(v);
     *out = old != NULL ? &old->pub : st == EMAC_OK ? &v->pub : NULL;
@@ -204,7 +222,7 @@ const struct store_value *store_value_find(struct store *s, const struct cid *ci
     os_mutex_lock(&s->lock);
     struct store_held *v = cid_map_get(&s->value, cid);
     if (v != NULL)
-        hold(s, v);
+        store_held_hold(s, v);
     os_mutex_unlock(&s->lock);
     return v != NULL ? &v->pub : NULL;
 }
@@ -217,14 +235,37 @@ bool store_value_has(struct store *s, const struct cid *cid)
     return has;
 }
 
-const struct store_part *store_part_hold(struct store *s, const struct cid *cid)
+/* Any of those that are here, else one that must come. */
+static const struct store_part *part_choose(struct store *s, const struct cid *cid)
 {
-    os_mutex_lock(&s->lock);
-    const struct store_part *part = cid_map_get(&s->part, cid);
-    if (part != NULL)
-        hold(s, part->value);
-    os_mutex_unlock(&s->lock);
-    return part;
+    const struct store_part *first = cid_map_get(&s->part, cid), *part = first;
+    while (part != NULL && part->data == NULL)
+        part = part->next;
+    return part != NULL ? part : first;
+}
+
+enum emac_status store_part_hold(struct store *s, const struct cid *cid,
+                                 const struct store_part **out, struct emac_err *err)
+{
+    for (;;) {
+        const uint8_t *ignored;
+        os_mutex_lock(&s->lock);
+        const struct store_part *part = part_choose(s, cid);
+        bool here = part == NULL || part->data != NULL;
+        if (part != NULL)
+            store_held_hold(s, part->value);
+        os_mutex_unlock(&s->lock);
+        *out = part;
+        if (here)
+            return EMAC_OK;
+        enum emac_status st = store_value_bytes(s, &part->value->pub, &ignored, err);
+        if (st == EMAC_OK)
+            return EMAC_OK;
+        store_value_drop(s, &part->value->pub);
+        *out = NULL;
+        if (st == EMAC_NO_MEMORY)
+            return st; /* else it is lost, and another may have it */
+    }
 }
 
 bool store_part_has(struct store *s, const struct cid *cid, uint64_t *size)
@@ -253,10 +294,12 @@ static void give_back(struct store *s, const struct store_value *v, bool forget)
     os_mutex_lock(&s->lock);
     EMAC_ASSERT(held->holds > 0);
     held->forget = held->forget || forget;
-    if (--held->holds == 0) {
+    if (--held->holds == 0 && held->where == VALUE_LOST) {
+        gone = held;
+    } else if (held->holds == 0) {
         unheld_push(s, held);
         if (held->forget) {
-            remove_unheld(s, held);
+            store_held_remove(s, held);
             gone = held;
         } else {
             gone = evict(s);
@@ -280,22 +323,27 @@ void store_value_forget(struct store *s, const struct store_value *v)
 
 /* ---- adopting bytes ---- */
 
+size_t store_leaves(size_t size)
+{
+    return size == 0 ? 1 : (size - 1) / UNIXFS_CHUNK + 1;
+}
+
+size_t store_leaf_size(size_t size, size_t i)
+{
+    size_t at = i * UNIXFS_CHUNK;
+    return size - at < UNIXFS_CHUNK ? size - at : UNIXFS_CHUNK;
+}
+
 struct leaves {
     const uint8_t *data;
     size_t size;
     struct cid *cid;
 };
 
-static size_t leaf_size(const struct leaves *l, size_t i)
-{
-    size_t at = i * UNIXFS_CHUNK;
-    return l->size - at < UNIXFS_CHUNK ? l->size - at : UNIXFS_CHUNK;
-}
-
 static void leaf_hash(void *ctx, size_t i)
 {
     struct leaves *l = ctx;
-    l->cid[i] = cid_of(CID_RAW, l->data + i * UNIXFS_CHUNK, leaf_size(l, i));
+    l->cid[i] = cid_of(CID_RAW, l->data + i * UNIXFS_CHUNK, store_leaf_size(l->size, i));
 }
 
 static enum emac_status inner_keep(void *ctx, const struct cid *cid, const void *data, size_t n,
@@ -312,23 +360,33 @@ static enum emac_status inner_keep(void *ctx, const struct cid *cid, const void 
     return st;
 }
 
+enum emac_status store_held_tree(struct store_held *v, const struct cid *leaf, size_t count,
+                                 struct cid *root, uint64_t *tree_size, struct emac_err *err)
+{
+    size_t size = v->pub.size;
+    enum emac_status st = EMAC_OK;
+    EMAC_ASSERT(count == store_leaves(size));
+    for (size_t i = 0; i < count && st == EMAC_OK; i++)
+        st = store_held_add(v, &leaf[i], v->data != NULL ? v->data + i * UNIXFS_CHUNK : NULL,
+                            store_leaf_size(size, i), false, err);
+    *root = leaf[0];
+    *tree_size = size;
+    return st == EMAC_OK && count > 1
+               ? unixfs_tree_from_leaves(leaf, count, size, inner_keep, v, root, tree_size, err)
+               : st;
+}
+
 /* Hash the leaves, build the tree above them. */
 static enum emac_status tree_build(struct store *s, struct store_held *v, struct cid *root,
                                    uint64_t *tree_size, struct emac_err *err)
 {
-    size_t size = v->pub.size, count = size == 0 ? 1 : (size - 1) / UNIXFS_CHUNK + 1;
-    struct leaves l = {.data = v->data, .size = size};
-    enum emac_status st;
-    EMAC_TRY(st, emac_alloc(&l.cid, count, sizeof *l.cid, err));
+    size_t count = store_leaves(v->pub.size);
+    struct leaves l = {.data = v->data, .size = v->pub.size};
+    enum emac_status st = emac_alloc(&l.cid, count, sizeof *l.cid, err);
+    if (st != EMAC_OK)
+        return st;
     store_parallel(s, count, leaf_hash, &l);
-    for (size_t i = 0; i < count; i++)
-        EMAC_TRY(st, store_held_add(v, &l.cid[i], v->data + i * UNIXFS_CHUNK, leaf_size(&l, i),
-                                    false, err));
-    *root = l.cid[0];
-    *tree_size = size;
-    if (count > 1)
-        st = unixfs_tree_from_leaves(l.cid, count, size, inner_keep, v, root, tree_size, err);
-out:
+    st = store_held_tree(v, l.cid, count, root, tree_size, err);
     free(l.cid);
     return st;
 }

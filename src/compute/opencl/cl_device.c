@@ -129,12 +129,15 @@ enum emac_status cl_alive(const struct cl *cl, struct emac_err *err)
                                       : emac_fail(err, cl->lost.status, "%s", cl->lost.text);
 }
 
+bool cl_is_memory(cl_int code)
+{
+    return code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY;
+}
+
 enum emac_status cl_fail(struct cl *cl, cl_int code, const char *what, const char *subject,
                          struct emac_err *err)
 {
-    enum emac_status st = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY
-                              ? EMAC_NO_MEMORY
-                              : EMAC_UNAVAILABLE;
+    enum emac_status st = cl_is_memory(code) ? EMAC_NO_MEMORY : EMAC_UNAVAILABLE;
     struct emac_err e;
     emac_fail(&e, st, "device '%s' cannot %s '%s': %s", cl->device.name, what, subject,
               cl_error_name(code));
@@ -155,6 +158,8 @@ static void opencl_close(struct device *dev)
     struct cl *cl = cl_of(dev);
     if (cl->queue != NULL) /* a lost device, too, may still read from the slots (CL-2) */
         cl->api.clFinish(cl->queue);
+    if (cl->views != NULL)
+        cl->api.clReleaseCommandQueue(cl->views);
     cl_kernels_close(cl);
     cl_memory_close(cl);
     if (cl->queue != NULL)
@@ -273,6 +278,24 @@ static enum emac_status opencl_finish(struct device *dev, struct emac_err *err)
     return cl_memory_finish(cl_of(dev), err);
 }
 
+static enum emac_status opencl_view(struct device *dev, const void *src, size_t n,
+                                    struct device_view *out, struct emac_err *err)
+{
+    return cl_memory_view(cl_of(dev), src, n, out, err);
+}
+
+static enum emac_status opencl_sha256(struct device *dev, const void *src, size_t n, size_t piece,
+                                      uint8_t (*digest)[32], struct emac_err *err)
+{
+    return cl_sha256(cl_of(dev), src, n, piece, digest, err);
+}
+
+static enum emac_status opencl_hashing(struct device *dev, struct os *os,
+                                       struct device_hashing *out, struct emac_err *err)
+{
+    return cl_hashing(cl_of(dev), os, out, err);
+}
+
 static enum emac_status opencl_tune(struct device *dev, struct os *os, const char *path,
                                     struct emac_err *err)
 {
@@ -294,6 +317,10 @@ static const struct device_class opencl_class = {
     .read = opencl_read,
     .copy = opencl_copy,
     .finish = opencl_finish,
+    .view = opencl_view,
+    .view_read = cl_view_read,
+    .sha256 = opencl_sha256,
+    .hashing = opencl_hashing,
     .tune = opencl_tune,
 };
 
@@ -323,6 +350,8 @@ static enum emac_status queue_open(struct cl *cl, struct emac_err *err)
     if (code != CL_SUCCESS)
         return cl_fail(cl, code, "make", "a context", err);
     cl->queue = cl->api.clCreateCommandQueue(cl->context, cl->id, 0, &code);
+    if (code == CL_SUCCESS)
+        cl->views = cl->api.clCreateCommandQueue(cl->context, cl->id, 0, &code);
     return code == CL_SUCCESS ? EMAC_OK : cl_fail(cl, code, "make", "a queue", err);
 }
 

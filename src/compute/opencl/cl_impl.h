@@ -81,6 +81,7 @@ struct cl {
     cl_device_id id;
     cl_context context;
     cl_command_queue queue;
+    cl_command_queue views; /* for other threads' reads, which wait for no kernel */
     /* What tests change before the first call, to see a driver that computes wrongly: options for
      * every program beside its defines, and where the texts of kernels/ come from. */
     const char *options;
@@ -107,11 +108,18 @@ struct cl {
  * its object: "run kernel 'add'". */
 enum emac_status cl_fail(struct cl *cl, cl_int code, const char *what, const char *subject,
                          struct emac_err *err);
+bool cl_is_memory(cl_int code); /* that there is too little of it, which may pass */
 /* `lost`'s sentence when it is. */
 enum emac_status cl_alive(const struct cl *cl, struct emac_err *err);
 
 /* ---- cl_tune.c ---- */
 enum emac_status cl_tune(struct cl *cl, struct os *os, const char *path, struct emac_err *err);
+
+/* ---- cl_hash.c: as device_sha256 and device_hashing_measure ---- */
+enum emac_status cl_sha256(struct cl *cl, const void *src, size_t n, size_t piece,
+                           uint8_t (*digest)[32], struct emac_err *err);
+enum emac_status cl_hashing(struct cl *cl, struct os *os, struct device_hashing *out,
+                            struct emac_err *err);
 
 /* ---- cl_memory.c ---- */
 enum emac_status cl_memory_open(struct cl *cl, struct emac_err *err);
@@ -125,6 +133,11 @@ enum emac_status cl_memory_write(struct cl *cl, void *dst, const void *src, size
 enum emac_status cl_memory_read(struct cl *cl, void *dst, const void *src, size_t n,
                                 struct emac_err *err);
 enum emac_status cl_memory_finish(struct cl *cl, struct emac_err *err);
+/* CL-4  A view is read by a queue of its own, from memory that no queued command writes: it was
+ * finished before the view was made. Nothing of `cl` but the library and that queue is touched. */
+enum emac_status cl_memory_view(struct cl *cl, const void *src, size_t n, struct device_view *out,
+                                struct emac_err *err);
+enum emac_status cl_view_read(const struct device_view *v, void *dst, struct emac_err *err);
 
 /* ---- cl_program.c ---- */
 const char *cl_text(const char *name); /* of the embedded ones */

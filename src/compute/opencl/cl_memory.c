@@ -266,3 +266,25 @@ enum emac_status cl_copy(struct cl *cl, void *dst, const void *src, size_t n, st
     cl_int code = cl->api.clEnqueueCopyBuffer(cl->queue, s, d, from, to, n, 0, NULL, NULL);
     return code == CL_SUCCESS ? EMAC_OK : cl_fail(cl, code, "copy", "a tensor", err);
 }
+
+/* ---- views ---- */
+
+enum emac_status cl_memory_view(struct cl *cl, const void *src, size_t n, struct device_view *out,
+                                struct emac_err *err)
+{
+    enum emac_status st = cl_memory_finish(cl, err);
+    if (st == EMAC_OK)
+        out->memory = cl_memory_find(cl, src, n, &out->at);
+    return st;
+}
+
+enum emac_status cl_view_read(const struct device_view *v, void *dst, struct emac_err *err)
+{
+    const struct cl *cl = (const struct cl *)v->dev;
+    cl_int code = cl->api.clEnqueueReadBuffer(cl->views, v->memory, CL_TRUE, v->at, v->bytes, dst,
+                                              0, NULL, NULL);
+    if (code == CL_SUCCESS)
+        return EMAC_OK;
+    return emac_fail(err, cl_is_memory(code) ? EMAC_NO_MEMORY : EMAC_UNAVAILABLE,
+                     "device '%s' cannot read a result: %s", cl->device.name, cl_error_name(code));
+}

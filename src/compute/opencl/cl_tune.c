@@ -10,7 +10,7 @@
 #include "compute/opencl/cl_impl.h"
 #include "compute/opencl/ops.h"
 
-#define HEAD        "emac tiles 1"
+#define HEAD        "emac tiles 2"
 #define FILE_MAX    4096
 #define RUNS        3
 #define TUNE_NS     (UINT64_C(3) * 1000000000) /* of timing; compiling comes on top */
@@ -40,23 +40,33 @@ static bool line_take(const char **at, const char *want)
     return true;
 }
 
+static bool number_take(const char **at, unsigned long least, unsigned long most, uint32_t *out)
+{
+    char *end;
+    unsigned long v = strtoul(*at, &end, 10);
+    if (end == *at || *end != '\n' || v < least || v > most)
+        return false;
+    *out = (uint32_t)v;
+    *at = end + 1;
+    return true;
+}
+
 /* All of it must be right, or nothing is taken. */
 static bool weights_parse(struct cl *cl, const char *text)
 {
-    uint32_t weight[CL_TILES_MAX];
+    uint32_t weight[CL_TILES_MAX], hashing[4];
     if (!line_take(&text, HEAD) || !line_take(&text, cl->device.name))
         return false;
-    for (size_t i = 0; i < CL_TILES_COUNT; i++) {
-        char *end;
-        unsigned long v = strtoul(text, &end, 10);
-        if (end == text || *end != '\n' || v < WEIGHT_ONE || v > WEIGHT_MOST)
+    for (size_t i = 0; i < CL_TILES_COUNT; i++)
+        if (!number_take(&text, WEIGHT_ONE, WEIGHT_MOST, &weight[i]))
             return false;
-        weight[i] = (uint32_t)v;
-        text = end + 1;
-    }
+    for (size_t i = 0; i < EMAC_COUNT(hashing); i++)
+        if (!number_take(&text, 1, UINT32_MAX, &hashing[i]))
+            return false;
     if (*text != '\0')
         return false;
     memcpy(cl->tile_weight, weight, CL_TILES_COUNT * sizeof *weight);
+    cl->device.hashing = (struct device_hashing){hashing[0], hashing[1], hashing[2], hashing[3]};
     return true;
 }
 
@@ -79,6 +89,9 @@ static enum emac_status weights_write(const struct cl *cl, struct os *os, const 
     EMAC_TRY(st, emac_buf_printf(&text, err, "%s\n%s\n", HEAD, cl->device.name));
     for (size_t i = 0; i < CL_TILES_COUNT; i++)
         EMAC_TRY(st, emac_buf_printf(&text, err, "%u\n", (unsigned)cl->tile_weight[i]));
+    const struct device_hashing *h = &cl->device.hashing;
+    EMAC_TRY(st,
+             emac_buf_printf(&text, err, "%u\n%u\n%u\n%u\n", h->serial, h->wide, h->bus, h->host));
     st = os->file_write(os, path, text.data, text.len, 0600, err);
 out:
     emac_buf_release(&text);
@@ -182,20 +195,24 @@ enum emac_status cl_tune(struct cl *cl, struct os *os, const char *path, struct 
 {
     struct tuning t = {.cl = cl, .os = os};
     const size_t bytes = FLOATS * sizeof(float);
+    uint8_t digest[1][32];
     enum emac_status st;
     EMAC_TRY(st, cl_memory_alloc(cl, bytes, (void **)&t.a, err));
     EMAC_TRY(st, cl_memory_alloc(cl, bytes, (void **)&t.b, err));
     EMAC_TRY(st, cl_memory_alloc(cl, bytes, (void **)&t.c, err));
     EMAC_TRY(st, cl_fill(cl, t.a, FLOATS, 0.5f, err));
     EMAC_TRY(st, cl_fill(cl, t.b, FLOATS, 0.25f, err));
-    if (cl->limits.is_cpu)
+    if (cl->limits.is_cpu) {
         EMAC_TRY(st, compile_all(&t, err));
+        EMAC_TRY(st, cl_sha256(cl, t.a, 1, 64, digest, err));
+    }
     if (weights_read(cl, os, path))
         goto out;
     t.end_ns = os->mono_ns(os) + TUNE_NS;
     for (size_t i = 0; i < EMAC_COUNT(shapes); i++)
         EMAC_TRY(st, time_shape(&t, shapes[i], err));
     weights_set(&t);
+    EMAC_TRY(st, cl_hashing(cl, os, &cl->device.hashing, err));
     st = weights_write(cl, os, path, err);
 out:
     cl_memory_free(cl, t.a);

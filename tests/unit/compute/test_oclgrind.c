@@ -11,6 +11,8 @@
 
 #include "ops_test.h"
 
+#include "crypto/crypto.h"
+
 #define SIMULATOR  "/usr/lib/oclgrind/liboclgrind-rt-icd.so"
 #define REPORT_MAX 2048
 #define GROUP_MAX  64 /* as small as products allow */
@@ -232,12 +234,28 @@ static void finite_and_add(void)
     device_free(dev, at);
 }
 
+/* Lengths on both sides of a block, of the last one's room for the length, and of a piece. */
+static void hashed(void)
+{
+    static const size_t length[] = {1, 55, 56, 64, 191, 192, 193, 700};
+    struct device *dev = devices.opencl[0];
+    float zeros[175] = {0}, *at = test_put(dev, zeros, EMAC_COUNT(zeros));
+    for (size_t i = 0; i < EMAC_COUNT(length); i++) {
+        uint8_t got[4][32], want[32];
+        assert_int_equal(device_sha256(dev, at, length[i], 192, got, NULL), EMAC_OK);
+        size_t last = (length[i] - 1) / 192;
+        crypto_sha256(want, zeros, length[i] - last * 192);
+        assert_memory_equal(got[last], want, sizeof want);
+    }
+    device_free(dev, at);
+}
+
 /* A device of its own for each case: where Oclgrind gives the number of a buffer that is gone to a
  * larger one, it takes what the host writes beyond the old size for never written. */
 static void kernels_in(bool wide)
 {
     static const int64_t format[] = {2, 3, 8, 14};
-    for (size_t i = 0; i < EMAC_COUNT(cases) + EMAC_COUNT(format) + 3; i++) {
+    for (size_t i = 0; i < EMAC_COUNT(cases) + EMAC_COUNT(format) + 4; i++) {
         size_t other = i - EMAC_COUNT(cases);
         open_layout(wide);
         if (i < EMAC_COUNT(cases))
@@ -251,7 +269,9 @@ static void kernels_in(bool wide)
             packed(2, 0, 67);
             packed(3, 8, 300);
             packed(3, 8, 5);
-        } else
+        } else if (other == EMAC_COUNT(format) + 2)
+            hashed();
+        else
             finite_and_add();
         test_devices_close(&devices);
     }

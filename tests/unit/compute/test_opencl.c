@@ -440,15 +440,18 @@ static void tuner(void **state)
     char *head = file_text(path), *end = strchr(strchr(head, '\n') + 1, '\n') + 1;
     for (const char *p = end; *p != '\0'; p++)
         n += *p == '\n';
-    assert_int_equal(n, CL_TILES_COUNT);
+    assert_int_equal(n, CL_TILES_COUNT + 4); /* and what hashing costs */
     *end = '\0';
     /* weights that no timing gives show that the file was read */
     n = 0;
     for (size_t i = 0; i < CL_TILES_COUNT; i++)
         n += (size_t)snprintf(weights + n, sizeof weights - n, "%zu\n", 77000 + i);
+    snprintf(weights + n, sizeof weights - n, "11\n12\n13\n14\n");
     tune_with(dev, path, head, weights);
     for (size_t i = 0; i < CL_TILES_COUNT; i++)
         assert_int_equal(cl->tile_weight[i], 77000 + i);
+    assert_int_equal(dev->hashing.serial, 11);
+    assert_int_equal(dev->hashing.host, 14);
     for (size_t d = 0; d < EMAC_COUNT(damages); d++) {
         cl->tile_weight[1] = 77001;
         tune_with(dev, path, damages[d].head ? head : "", damages[d].rest);
