@@ -1,9 +1,13 @@
 """opencl_gemm: the matrix product against CLBlast on the same OpenCL device; opencl_train: a training step on
-that device against our own CPU backend. The device is the first there is, or what EMAC_BENCH_OPENCL names; without a
+that device against our own CPU backend; bytes_over_bus_per_step: what crosses to the device and back in a step whose
+results stay there, against the tokens in (an input and a target of four bytes each) and one gradient out. The device is the first there is, or what EMAC_BENCH_OPENCL names; without a
 card that is PoCL on the CPU, so both sides of each row have the same cores."""
 
+import json
 import os
 import statistics
+import subprocess
+import tempfile
 
 from harness import CORES, Missing, Server
 from rows_gemm import SHAPES, text
@@ -50,3 +54,45 @@ def measure_train(bench, model, shape, name):
         pairs = [(step(us)[0], step(cpu)[0]) for _ in range(PAIRS[model])]
     rate = [[tokens(shape) / s for s in side] for side in zip(*pairs)]
     bench.ratio(name, *rate, "our CPU backend", f"tokens/s, {model} at {shape}", 0.5)
+
+
+# 3.2M parameters: large enough that its state would show, small enough for a processor in the place of a card.
+BUS_JOB = {"name": "bus", "kind": "train", "seed": 1,
+           "model": {"architecture": "llama", "vocab_size": 256, "hidden_size": 256, "intermediate_size": 704, "layers": 4,
+                     "heads": 4, "kv_heads": 4},
+           "recipe": {"optimiser": "adamw", "seq_len": 128, "micro_batch": 4, "micro_batches": 2, "lr": 0.001,
+                      "eval_batches": 1}, "budget": "1"}
+BUS_STEPS = (4, 12)  # what a step takes is the difference: the beginning, one checkpoint and the end are in both
+
+
+def bus_bytes(bench, work, steps):
+    """Bytes over the bus of a run of so many steps, and its tokens."""
+    job = {**BUS_JOB, "data": {"file": os.path.join(work, "text"), "heldout": 0.1},
+           "recipe": {**BUS_JOB["recipe"], "steps": steps, "checkpoint_every": steps}}
+    path = os.path.join(work, "job.yaml")
+    with open(path, "w") as f:
+        json.dump(job, f)
+    out = subprocess.run([bench.emac, "train", path, "--local", "--results", "card", *DEVICE, "--json"], text=True,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env={**os.environ, "EMAC_HOME": os.path.join(work, f"home-{steps}")})
+    if out.returncode:
+        raise Missing(out.stderr.strip()[-300:])
+    got = json.loads(out.stdout.strip().splitlines()[-1])
+    moved = got["device"]
+    return moved["bus_written"] + moved["bus_read"] + moved["bus_asked"], got["tokens"]
+
+
+def measure_bus(bench, name):
+    with tempfile.TemporaryDirectory(prefix="emac-bench-") as work:
+        with open(os.path.join(work, "text"), "w") as f:
+            f.writelines(f"{i} and {i * i % 977} make {i * 7 % 1013}.\n" for i in range(20000))
+        (few, few_tokens), (many, many_tokens) = (bus_bytes(bench, work, n) for n in BUS_STEPS)
+    steps = BUS_STEPS[1] - BUS_STEPS[0]
+    m = BUS_JOB["model"]
+    gradient = 4 * (2 * m["vocab_size"] * m["hidden_size"] + m["hidden_size"] * (2 * m["layers"] + 1) + m["layers"] *
+                    (4 * m["hidden_size"] ** 2 + 3 * m["hidden_size"] * m["intermediate_size"]))
+    ours, tokens = (many - few) / steps, 8 * (many_tokens - few_tokens) / steps
+    bench.ratio(name, [ours], [tokens + gradient], "tokens in, gradients out", "bytes a step", 1.0,
+                ratios=[(tokens + gradient) / ours])
+    bench.note(f"{name}: tokens are {tokens:.0f} of them; one rig, so that nobody asks for the gradient; the state of a "
+               f"step has {3 * gradient / 1e6:.1f} MB")

@@ -33,6 +33,7 @@ void exec_free(struct exec *x)
     for (uint32_t i = 0; i < x->program_count; i++)
         exec_program_free(x->program[i]);
     exec_data_release(x);
+    exec_heads_release(x);
     resident_release(&x->resident);
     free(x);
 }
@@ -60,7 +61,7 @@ enum emac_status exec_bundle_new(struct exec *x, const struct bundle *l, uint8_t
     enum emac_status st = device_is_host(x->cfg.dev)
                               ? emac_alloc_aligned(out, l->size, err)
                               : resident_alloc(&x->resident, l->size, out, err);
-    return st == EMAC_OK ? device_write(x->cfg.dev, *out, l->header.data, l->header.len, err) : st;
+    return st == EMAC_OK ? exec_head_put(x, &l->header, *out, err) : st;
 }
 
 void exec_bundle_free(struct exec *x, uint8_t *file)
@@ -125,7 +126,12 @@ enum emac_status exec_graph_run(struct exec_run *r, struct emac_err *err)
     if (r->x->trace != NULL)
         return exec_trace_graph(r, err);
     struct exec_stint stint = exec_stint_begin(r);
+    struct emac_err why;
     enum emac_status st = graph_run(r->p->plan, r->x->cfg.dev, err);
+    /* What it keeps between operators, and their scratch, it allocates itself. A graph may be run
+     * again: it writes to nothing that it reads. */
+    while (st == EMAC_NO_MEMORY && resident_spare(&r->x->resident, &why) == EMAC_OK)
+        st = graph_run(r->p->plan, r->x->cfg.dev, err);
     exec_stint_end(r, &stint);
     return st == EMAC_OK ? rest(r, err) : st;
 }

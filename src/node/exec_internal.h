@@ -52,6 +52,14 @@ struct exec_program {
 #define EXEC_CHUNKS_MAX 64
 #define EXEC_DATA_SHARE 16
 
+/* The header of an output's file, which is the same each time a program runs, kept on the device:
+ * in a job of many small steps it would be as many bytes as the tokens are. */
+#define EXEC_HEADS_MAX 32
+struct exec_head {
+    uint8_t *host, *there;
+    size_t len; /* 0: none */
+};
+
 struct exec_chunk;
 struct exec_trace;
 
@@ -66,6 +74,8 @@ struct exec {
     struct exec_key key[EXEC_KEYS_MAX];
     uint32_t key_count;
     struct resident_set resident;
+    struct exec_head head[EXEC_HEADS_MAX];
+    uint32_t head_next; /* whose place the next new one takes */
     struct duty duty;
     struct exec_trace *trace; /* NULL: nobody watches the task under way */
 };
@@ -170,6 +180,10 @@ enum emac_status exec_staged_new(struct exec *x, size_t bytes, struct exec_stage
 enum emac_status exec_staged_send(struct exec *x, const struct exec_staged *s,
                                   struct emac_err *err);
 void exec_staged_release(struct exec *x, struct exec_staged *s);
+/* Write the header to the beginning of a file on the device. */
+enum emac_status exec_head_put(struct exec *x, const struct emac_buf *header, uint8_t *file,
+                               struct emac_err *err);
+void exec_heads_release(struct exec *x);
 /* Output bundle i, hashed into the store, held; r->out[i] is NULL then unless it is of no use. */
 enum emac_status exec_output_keep(struct exec_run *r, uint32_t i, const struct store_value **out,
                                   struct emac_err *err);

@@ -120,6 +120,44 @@ static uint64_t needs_all(const struct exec_needs *n)
         n->batch);
 }
 
+/* The most that is allocated in one piece, and for what. */
+static uint64_t piece_need(const struct exec_program *p, const char **what)
+{
+    const struct exec_program *part[] = {p->decode, p->begin, p->grad, p->step};
+    uint64_t most = graph_plan_bytes(p->plan);
+    *what = "values between operators";
+    for (uint32_t i = 0; i < p->in_count + p->out_count; i++) {
+        const struct exec_bundle *b = i < p->in_count ? &p->in[i] : &p->out[i - p->in_count];
+        *what = b->layout.size > most ? b->name : *what;
+        most = b->layout.size > most ? b->layout.size : most;
+    }
+    *what = p->sum.size > most ? "sum" : *what;
+    most = p->sum.size > most ? p->sum.size : most;
+    for (size_t i = 0; i < EMAC_COUNT(part); i++) {
+        const char *name;
+        uint64_t here = part[i] != NULL ? piece_need(part[i], &name) : 0;
+        *what = here > most ? name : *what;
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
+/* Many drivers give out a quarter of a card's memory in one piece, and no more. */
+static enum emac_status pieces_check(struct exec_run *r, struct emac_err *err)
+{
+    struct device_memory m;
+    const char *what;
+    uint64_t most = piece_need(r->p, &what);
+    device_memory(r->x->cfg.dev, &m);
+    if (most <= m.alloc_max)
+        return EMAC_OK;
+    return emac_fail(
+        err, EMAC_TOO_LARGE,
+        "the task needs %llu MiB in one piece, for '%s', and device '%s' gives at most "
+        "%llu MiB: share the model among rigs, or take another device",
+        MIB_OF(most), what, device_name(r->x->cfg.dev), (unsigned long long)(m.alloc_max >> 20));
+}
+
 uint64_t exec_needs(const struct exec_run *r)
 {
     const struct exec_needs n = needs_of(r);
@@ -130,8 +168,10 @@ enum emac_status exec_needs_check(struct exec_run *r, struct emac_err *err)
 {
     struct exec_needs n = needs_of(r);
     uint64_t all = needs_all(&n);
-    if (all <= r->x->memory_max)
-        return exec_need(r, all, err);
+    if (all <= r->x->memory_max) {
+        enum emac_status st = pieces_check(r, err);
+        return st == EMAC_OK ? exec_need(r, all, err) : st;
+    }
     return emac_fail(err, EMAC_TOO_LARGE,
                      "the task needs %llu MiB of memory, and a task may use %llu MiB on device "
                      "'%s'; values between operators take %llu, inputs %llu, outputs %llu, sums of "
@@ -190,6 +230,53 @@ void exec_staged_release(struct exec *x, struct exec_staged *s)
         device_free(x->cfg.dev, s->device);
     free(s->host);
     *s = (struct exec_staged){0};
+}
+
+static void head_release(struct exec *x, struct exec_head *h)
+{
+    device_free(x->cfg.dev, h->there);
+    free(h->host);
+    *h = (struct exec_head){0};
+}
+
+void exec_heads_release(struct exec *x)
+{
+    for (uint32_t i = 0; i < EXEC_HEADS_MAX; i++)
+        head_release(x, &x->head[i]);
+}
+
+static enum emac_status head_new(struct exec *x, const struct emac_buf *header,
+                                 struct exec_head *out, struct emac_err *err)
+{
+    enum emac_status st;
+    head_release(x, out);
+    EMAC_TRY(st, emac_alloc(&out->host, header->len, 1, err));
+    EMAC_TRY(st, resident_alloc(&x->resident, header->len, &out->there, err));
+    EMAC_TRY(st, device_write(x->cfg.dev, out->there, header->data, header->len, err));
+    memcpy(out->host, header->data, header->len);
+    out->len = header->len;
+out:
+    if (st != EMAC_OK)
+        head_release(x, out);
+    return st;
+}
+
+enum emac_status exec_head_put(struct exec *x, const struct emac_buf *header, uint8_t *file,
+                               struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    struct exec_head *h = NULL;
+    if (device_is_host(x->cfg.dev))
+        return device_write(x->cfg.dev, file, header->data, header->len, err);
+    for (uint32_t i = 0; i < EXEC_HEADS_MAX && h == NULL; i++)
+        if (x->head[i].len == header->len &&
+            memcmp(x->head[i].host, header->data, header->len) == 0)
+            h = &x->head[i];
+    if (h == NULL) {
+        h = &x->head[x->head_next++ % EXEC_HEADS_MAX];
+        st = head_new(x, header, h, err);
+    }
+    return st == EMAC_OK ? device_copy(x->cfg.dev, file, h->there, header->len, err) : st;
 }
 
 /* Is an output hashed where it lies? What receipts carry crosses in any case. */

@@ -122,15 +122,15 @@ static size_t oldest(const struct resident_set *set, bool lent)
     return found;
 }
 
-/* RES-2. NOT_FOUND when there is none. */
-static enum emac_status oldest_remove(struct resident_set *set, struct emac_err *err)
+/* RES-2 */
+enum emac_status resident_spare(struct resident_set *set, struct emac_err *err)
 {
     size_t i = oldest(set, false);
     enum emac_status st = EMAC_OK;
     if (i == set->count) {
         i = oldest(set, true);
         if (i == set->count)
-            return EMAC_NOT_FOUND;
+            return emac_fail(err, EMAC_NOT_FOUND, "nothing on the device can be spared");
         st = store_value_land(set->store, &set->item[i]->cid, err);
     }
     if (st == EMAC_OK)
@@ -142,12 +142,10 @@ enum emac_status resident_alloc(struct resident_set *set, size_t bytes, void *ou
                                 struct emac_err *err)
 {
     for (;;) {
-        enum emac_status room, st = device_alloc(set->dev, bytes, out_ptr, err);
-        if (st != EMAC_NO_MEMORY)
+        struct emac_err why;
+        enum emac_status st = device_alloc(set->dev, bytes, out_ptr, err);
+        if (st != EMAC_NO_MEMORY || resident_spare(set, &why) != EMAC_OK)
             return st;
-        room = oldest_remove(set, err);
-        if (room != EMAC_OK)
-            return room == EMAC_NOT_FOUND ? st : room;
     }
 }
 

@@ -53,6 +53,8 @@ void resident_release(struct resident_set *set);
 /* Memory of the device, by letting go of copies if it must. Free with device_free. */
 enum emac_status resident_alloc(struct resident_set *set, size_t bytes, void *out_ptr,
                                 struct emac_err *err);
+/* Let go of one copy, for memory that others allocate. NOT_FOUND when all are held. */
+enum emac_status resident_spare(struct resident_set *set, struct emac_err *err);
 /* A copy of v, held, made if there is none; not for a device that is the host. */
 enum emac_status resident_bring(struct resident_set *set, const struct store_value *v,
                                 struct resident **out, struct emac_err *err);

@@ -17,6 +17,16 @@ same "OpenCL: model" "$model" "$(json .model)"
 same "OpenCL: checkpoints" "$checkpoints" "$(json "$state")"
 # Tokens and numbers of the schedule go in; weights and optimiser state do not.
 check "weights stay on the device" test "$(json '.device.bus_written < .device.bus_read / 4')" = true
+host_read=$(json .device.bus_read)
+# Results that stay: tokens in (twice four bytes each) and numbers of the schedule; out come digests, metrics, and what is
+# kept on the disk, which is the state of six of the 24 steps.
+check "results stay on the device" "$EMAC" train "$WORK/job.yaml" --local --json --restart --device opencl:0 --results card
+same "results stay: model" "$model" "$(json .model)"
+same "results stay: checkpoints" "$checkpoints" "$(json "$state")"
+check "tokens in" test "$(json '.device.bus_written < .tokens * 8 + .steps * 1024 + 65536')" = true
+check "no state out" test "$(json '.device.bus_read < .steps * 1024')" = true
+check "checkpoints out when they are kept" test "$(json ".device.bus_asked > 0 and .device.bus_asked < $host_read / 4")" = true
+expect "no such place" 2 "'--results moon'" "$EMAC" train "$WORK/job.yaml" --local --results moon
 expect "a job that does not fit is refused with the figures" 2 "needs [0-9]+ MiB of memory.*may use 0 MiB" \
     "$EMAC" train "$WORK/job.yaml" --local --restart --device opencl:0 --device-memory 900K
 # Drivers compile before a rig is admitted; the job must not be over by then.

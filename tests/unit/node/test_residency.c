@@ -177,6 +177,12 @@ static void test_refused_with_the_figures(void **state)
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_TOO_LARGE,
                  "values between operators take 8");
     assert_fails(exec_run(r.exec, &t, &out, err), EMAC_TOO_LARGE, "may use 2 MiB on device");
+    /* a card with enough of it that gives it out in small pieces */
+    device_again(&r, 0, EXEC_VALUES_CROSS);
+    ((struct cl *)r.dev)->device.memory.alloc_max = 7 << 20;
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_TOO_LARGE,
+                 "needs 8 MiB in one piece, for 'values between operators'");
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_TOO_LARGE, "gives at most 7 MiB");
     rig_close(&r);
 }
 
@@ -314,6 +320,34 @@ static void test_lands_when_memory_is_short(void **state)
     }
     /* three fit beside what a task takes; inputs went first, for the host has them */
     assert_in_range(viewed(&r), 3 * FILE_BYTES, 4 * (FILE_BYTES + SMALL));
+    for (uint32_t i = 0; i < EMAC_COUNT(out); i++) {
+        assert_comes(&r, out[i].value[0], (float)i, 3);
+        exec_result_release(r.exec, &out[i]);
+    }
+    rig_close(&r);
+}
+
+/* A graph's own memory displaces results, too. */
+static void test_lands_for_a_graph(void **state)
+{
+    struct rig r;
+    struct exec_result out[3], sum;
+    rig_move_as(&r, 4 * FILE_BYTES, EXEC_VALUES_STAY);
+    struct cid program = scale_program(r.store, N);
+    for (uint32_t i = 0; i < EMAC_COUNT(out); i++) {
+        struct cid in = ramp_put(r.store, (float)i);
+        struct task t = scale_task(&program, &in, 3);
+        assert_ok(exec_run(r.exec, &t, &out[i], err));
+    }
+    assert_int_equal(viewed(&r), 0);
+    struct graph *g = graph_new();
+    const struct op_attrs fill = {.at = {{.i = 3 * N}, {.i = 1}, {.f = 1}}};
+    value_id big = graph_op(g, OP_FILL, &fill, 0, NULL);
+    graph_output(g, "out/x", graph_op(g, OP_SUM, NULL, 1, &big));
+    struct task t = {.program = program_put(r.store, g, NULL)};
+    assert_ok(exec_run(r.exec, &t, &sum, err));
+    assert_true(viewed(&r) > FILE_BYTES);
+    exec_result_release(r.exec, &sum);
     for (uint32_t i = 0; i < EMAC_COUNT(out); i++) {
         assert_comes(&r, out[i].value[0], (float)i, 3);
         exec_result_release(r.exec, &out[i]);
@@ -459,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_what_stays),
         cmocka_unit_test(test_stays_once),
         cmocka_unit_test(test_lands_when_memory_is_short),
+        cmocka_unit_test(test_lands_for_a_graph),
         cmocka_unit_test(test_lands_at_the_end),
         cmocka_unit_test(test_lost_with_the_device),
         cmocka_unit_test(test_lost_on_the_way),
