@@ -97,15 +97,15 @@ static uint8_t byte_of(uint32_t which, size_t i)
 
 /* Value `which`, made on the card and left there; held. */
 static enum emac_status make(struct resident_set *set, uint32_t which,
-                             const struct store_value **out)
+                             const struct store_value **out, struct emac_err *e)
 {
     uint8_t *at;
-    enum emac_status st = resident_alloc(set, BYTES, &at, err);
+    enum emac_status st = resident_alloc(set, BYTES, &at, e);
     if (st != EMAC_OK)
         return st;
     for (size_t i = 0; i < BYTES; i++)
         at[i] = byte_of(which, i);
-    st = resident_keep(set, at, BYTES, at, 8, out, err);
+    st = resident_keep(set, at, BYTES, at, 8, out, e);
     if (st != EMAC_OK)
         device_free(set->dev, at);
     return st;
@@ -182,10 +182,11 @@ static void test_asked_while_memory_is_short(void **state)
         a[i].p = &p;
         os_thread_start(&a[i].thread, asker_main, &a[i]);
     }
+    struct emac_err why;
     enum emac_status st = EMAC_OK;
     for (uint32_t i = 0; i < ROUNDS && st == EMAC_OK; i++) {
         const struct store_value *v;
-        st = make(&set, i, &v);
+        st = make(&set, i, &v, &why);
         if (st == EMAC_OK)
             post_put(&p, v);
     }
@@ -195,7 +196,8 @@ static void test_asked_while_memory_is_short(void **state)
     os_mutex_unlock(&p.lock);
     for (size_t i = 0; i < ASKERS; i++)
         os_thread_join(&a[i].thread);
-    assert_ok(st);
+    if (st != EMAC_OK)
+        fail_msg("%s", why.text);
     for (size_t i = 0; i < ASKERS; i++)
         assert_int_equal(a[i].wrong, 0);
     assert_int_equal(card.dev.memory.written, 0); /* nothing came back */
@@ -232,7 +234,7 @@ static void test_asked_while_the_card_goes(void **state)
         resident_init(&set, &card.dev, p.s);
         os_mutex_init(&p.lock);
         os_cond_init(&p.changed);
-        assert_ok(make(&set, 0, &v));
+        assert_ok(make(&set, 0, &v, err));
         post_put(&p, v);
         for (size_t i = 0; i < ASKERS; i++) {
             a[i].p = &p;
@@ -268,14 +270,14 @@ static void test_who_goes_first(void **state)
     const uint8_t *data;
     resident_init(&set, &card.dev, s);
     for (uint32_t i = 0; i < 3; i++)
-        assert_ok(make(&set, i, &v[i]));
+        assert_ok(make(&set, i, &v[i], err));
     assert_ok(store_value_bytes(s, v[2], &data, err)); /* the youngest, but the host has it */
-    assert_ok(make(&set, 3, &v[3]));
+    assert_ok(make(&set, 3, &v[3], err));
     assert_true(store_value_is_away(s, &v[0]->cid) && store_value_is_away(s, &v[1]->cid));
     assert_int_equal(atomic_load(&card.dev.viewed), BYTES);
     /* what the store let go of needs no bringing */
     store_value_forget(s, v[1]);
-    assert_ok(make(&set, 1, &v[1]));
+    assert_ok(make(&set, 1, &v[1], err));
     assert_true(store_value_is_away(s, &v[0]->cid));
     assert_int_equal(atomic_load(&card.dev.viewed), BYTES);
     for (uint32_t i = 0; i < 4; i++)

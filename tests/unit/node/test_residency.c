@@ -331,7 +331,7 @@ static void test_lands_when_memory_is_short(void **state)
 static void test_lands_for_a_graph(void **state)
 {
     struct rig r;
-    struct exec_result out[3], sum;
+    struct exec_result out[2], sum;
     rig_move_as(&r, 4 * FILE_BYTES, EXEC_VALUES_STAY);
     struct cid program = scale_program(r.store, N);
     for (uint32_t i = 0; i < EMAC_COUNT(out); i++) {
