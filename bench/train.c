@@ -22,8 +22,30 @@ static const struct model {
     const char *name;
     struct llama_config config;
 } models[] = {
-    {"124m", {50304, 768, 2048, 12, 12, 12, 64, 4096, 10000, 1e-5, true}},
-    {"10m", {256, 320, 864, 8, 5, 5, 64, 4096, 10000, 1e-5, true}},
+    {"124m",
+     {.vocab_size = 50304,
+      .hidden_size = 768,
+      .intermediate_size = 2048,
+      .layers = 12,
+      .heads = 12,
+      .kv_heads = 12,
+      .head_dim = 64,
+      .max_positions = 4096,
+      .rope_theta = 10000,
+      .norm_eps = 1e-5,
+      .tie_embeddings = true}},
+    {"10m",
+     {.vocab_size = 256,
+      .hidden_size = 320,
+      .intermediate_size = 864,
+      .layers = 8,
+      .heads = 5,
+      .kv_heads = 5,
+      .head_dim = 64,
+      .max_positions = 4096,
+      .rope_theta = 10000,
+      .norm_eps = 1e-5,
+      .tie_embeddings = true}},
 };
 
 static const struct optimiser_recipe recipe = {.lr = 6e-4,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/data_tokens.h"
 #include "codec/yaml.h"
 #include "exchange/exchange.h"
 #include "os/process.h"
@@ -10,7 +11,7 @@
 #define FETCH_MAX     (UINT64_C(1) << 44)
 #define PROVIDERS_MAX 16
 #include "work/base.h"
-#include "work/sealed.h"
+#include "work/corpus.h"
 
 #define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
@@ -148,15 +149,33 @@ enum emac_status cli_beside(struct cli *c, const char *path, const char *file, c
     return EMAC_OK;
 }
 
+/* Bytes as they are, or cut by the tokenizer of the model that the job begins with. */
+static enum emac_status text_add(struct cli *c, struct store *s, const char *path, struct job *job)
+{
+    char model[CID_TEXT_MAX];
+    struct corpus corpus;
+    bool bytes = true;
+    enum emac_status st;
+    if (!cid_is_none(&job->base) && !job_on_records(job))
+        EMAC_TRY(st, data_tokens_bytes(c, s, &job->base, &bytes));
+    if (!bytes) {
+        cid_text(model, &job->base);
+        EMAC_TRY(st, data_tokenize(c, s, path, model, &corpus, &job->data));
+        return job_take_corpus(job, &corpus, &c->err);
+    }
+    EMAC_TRY(st, store_file_add(s, path, &job->data, &job->data_size, &c->err));
+    st = store_pin(s, "data", &job->data, &c->err);
+out:
+    return st;
+}
+
 static enum emac_status add_data(struct cli *c, struct store *s, const char *job_path,
                                  const char *file, struct job *job)
 {
     char path[OS_PATH_MAX];
     enum emac_status st = cli_beside(c, job_path, file, path, sizeof(path));
     if (st == EMAC_OK)
-        st = store_file_add(s, path, &job->data, &job->data_size, &c->err);
-    if (st == EMAC_OK)
-        st = store_pin(s, "data", &job->data, &c->err);
+        st = text_add(c, s, path, job);
     return st == EMAC_OK ? st : emac_wrap(&c->err, "data.file of '%s'", job_path);
 }
 
@@ -164,6 +183,7 @@ static enum emac_status add_data(struct cli *c, struct store *s, const char *job
 static enum emac_status take_data(struct cli *c, struct store *s, const char *path,
                                   const char *file, struct job *job)
 {
+    struct corpus corpus;
     struct dataset d;
     enum emac_status st;
     if (cid_is_none(&job->data))
@@ -171,8 +191,10 @@ static enum emac_status take_data(struct cli *c, struct store *s, const char *pa
     st = cli_fetch(c, s, &job->data);
     if (st != EMAC_OK)
         return emac_wrap(&c->err, "data.cid of '%s'", path);
-    if (!job_on_records(job))
-        return sealed_file_size(s, &job->data, &job->data_size, &c->err);
+    if (!job_on_records(job)) {
+        st = corpus_load(s, &job->data, &corpus, &c->err);
+        return st == EMAC_OK ? job_take_corpus(job, &corpus, &c->err) : st;
+    }
     st = dataset_load(s, &job->data, &d, &c->err);
     if (st == EMAC_OK)
         st = job_take_dataset(job, &d, &c->err);

@@ -5,6 +5,7 @@
 #include "cli/data_import.h"
 #include "cli/data_private.h"
 #include "cli/data_sealed.h"
+#include "cli/data_tokens.h"
 #include "work/dataset.h"
 
 /* The end of add and import: pushed when a coordinator is named, and said. */
@@ -89,16 +90,49 @@ static enum emac_status import(struct cli *c, struct store *s, const struct impo
     return st;
 }
 
-static enum emac_status show(struct cli *c, struct store *s, const char *name)
+static enum emac_status tokenize(struct cli *c, struct store *s, const char *path,
+                                 const char *tokenizer)
 {
+    struct corpus corpus;
     struct cid cid;
-    enum emac_status st = cid_parse(&cid, name, &c->err);
-    return st == EMAC_OK ? data_show(c, s, &cid) : st;
+    enum emac_status st = data_tokenize(c, s, path, tokenizer, &corpus, &cid);
+    if (st != EMAC_OK)
+        return st;
+    cli_progress(c, "%llu tokens of a text of %llu bytes", (unsigned long long)corpus.tokens,
+                 (unsigned long long)corpus.text);
+    return added(c, s, &cid, corpus_bytes(&corpus));
 }
 
-enum data_action { ADD, GET, IMPORT, SHOW, KEEP, SHARDS, PIECE, EXPORT, KEYS, DATA_ACTIONS };
-static const char *const ACTIONS[DATA_ACTIONS] = {"add",    "get",   "import", "show", "keep",
-                                                  "shards", "piece", "export", "keys"};
+static enum emac_status show(struct cli *c, struct store *s, const char *name)
+{
+    struct corpus corpus;
+    struct cid cid;
+    enum emac_status st;
+    EMAC_TRY(st, cid_parse(&cid, name, &c->err));
+    EMAC_TRY(st, cli_fetch(c, s, &cid));
+    if (corpus_load(s, &cid, &corpus, NULL) == EMAC_OK && corpus.width > 1)
+        data_tokens_show(c, &corpus);
+    else
+        st = data_show(c, s, &cid);
+out:
+    return st;
+}
+
+enum data_action {
+    ADD,
+    GET,
+    IMPORT,
+    TOKENIZE,
+    SHOW,
+    KEEP,
+    SHARDS,
+    PIECE,
+    EXPORT,
+    KEYS,
+    DATA_ACTIONS
+};
+static const char *const ACTIONS[DATA_ACTIONS] = {"add",  "get",    "import", "tokenize", "show",
+                                                  "keep", "shards", "piece",  "export",   "keys"};
 
 /* The action, and that it has what it takes. */
 static enum emac_status action_find(struct cli *c, const char *const *pos, enum data_action *out)
@@ -109,8 +143,8 @@ static enum emac_status action_find(struct cli *c, const char *const *pos, enum 
     *out = (enum data_action)action;
     if (action == DATA_ACTIONS)
         return emac_fail(&c->err, EMAC_INVALID,
-                         "unknown action '%s': data knows add, get, import, show, keep, shards, "
-                         "piece, export and keys",
+                         "unknown action '%s': data knows add, get, import, tokenize, show, keep, "
+                         "shards, piece, export and keys",
                          pos[0]);
     if (pos[2] != NULL && action != KEYS)
         return emac_fail(&c->err, EMAC_INVALID, "what is '%s' for?", pos[2]);
@@ -124,12 +158,13 @@ static enum emac_status action_find(struct cli *c, const char *const *pos, enum 
 
 enum emac_status cmd_data(struct cli *c, int argc, char **argv)
 {
-    const char *out = NULL, *dir = NULL, *car = NULL;
+    const char *out = NULL, *dir = NULL, *car = NULL, *tokenizer = NULL;
     struct import_args a = {0};
     const struct cli_option options[] = {
         {"output", 'o', OPT_TEXT, &out},
         {"dir", 0, OPT_TEXT, &dir},
         {"car", 0, OPT_TEXT, &car},
+        {"tokenizer", 0, OPT_TEXT, &tokenizer},
         {"images", 0, OPT_TEXT, &a.images},
         {"labels", 0, OPT_TEXT, &a.labels},
         {"test-images", 0, OPT_TEXT, &a.test_images},
@@ -170,6 +205,9 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         break;
     case IMPORT:
         st = import(c, s, &a, car);
+        break;
+    case TOKENIZE:
+        st = tokenize(c, s, pos[1], tokenizer);
         break;
     case SHOW:
         st = show(c, s, pos[1]);

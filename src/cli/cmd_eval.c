@@ -182,7 +182,7 @@ static enum emac_status result_show(struct cli *c, struct store *s, const struct
     cid_text(model, &e.model);
     cid_text(data, &e.data);
     cli_say(c, "model      %s", model);
-    cli_say(c, "data       %s, %s %llu to %llu", data, e.on_records ? "records" : "bytes",
+    cli_say(c, "data       %s, %s %llu to %llu", data, e.on_records ? "records" : "tokens",
             (unsigned long long)e.begin, (unsigned long long)e.end);
     if (e.on_records)
         cli_say(c, "accuracy   %.2f %% right (loss %.4f nats)", 100 * e.accuracy, e.loss);

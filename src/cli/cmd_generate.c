@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "cli/model_dir.h"
-#include "model/generate.h"
+#include "model/language.h"
 #include "node/piece.h"
 #include "os/process.h"
 
@@ -15,23 +15,25 @@ struct generate_args {
     double temperature, top_p;
 };
 
-static enum emac_status generate(struct cli *c, const struct generate_args *a, struct generator *g,
+static enum emac_status generate(struct cli *c, const struct generate_args *a, struct completion *g,
                                  struct emac_buf *text)
 {
+    bool ended = false;
     bool show = !c->json && !c->quiet;
-    enum emac_status st = emac_buf_append(text, a->prompt, strlen(a->prompt), &c->err);
-    if (st == EMAC_OK && show)
+    enum emac_status st;
+    EMAC_TRY(st, emac_buf_append(text, a->prompt, strlen(a->prompt), &c->err));
+    if (show)
         fputs(a->prompt, stdout);
-    for (uint64_t i = 0; st == EMAC_OK && i < a->tokens && !os_stop_requested(); i++) {
-        uint8_t byte = 0;
-        st = generator_next(g, &byte, &c->err);
-        if (st == EMAC_OK)
-            st = emac_buf_append(text, &byte, 1, &c->err);
-        if (st == EMAC_OK && show) {
-            putchar(byte);
+    for (uint64_t i = 0; i < a->tokens && !ended && !os_stop_requested(); i++) {
+        struct emac_slice bytes;
+        EMAC_TRY(st, completion_next(g, &bytes, &ended, &c->err));
+        EMAC_TRY(st, emac_buf_append(text, bytes.data, bytes.len, &c->err));
+        if (show) {
+            fwrite(bytes.data, 1, bytes.len, stdout);
             fflush(stdout);
         }
     }
+out:
     if (show)
         putchar('\n');
     return st;
@@ -60,7 +62,8 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, const 
     struct llama_config config;
     struct device *dev = NULL;
     struct session *s = NULL;
-    struct generator *g = NULL;
+    struct completion *g = NULL;
+    struct language language = {0};
     struct emac_buf text;
     const struct sample_params params = {.temperature = a->temperature,
                                          .top_p = a->top_p,
@@ -85,14 +88,18 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, const 
         EMAC_TRY(st, device_open("cpu", (uint32_t)a->device.threads, &dev, &c->err));
     }
     EMAC_TRY(st, session_open(dev, &config, m.weights.data, m.weights.len, &s, &c->err));
-    EMAC_TRY(st, generator_open(s, &config, a->prompt, strlen(a->prompt), &params, &g, &c->err));
+    EMAC_TRY(st, model_texts_language(&m.texts, emac_buf_slice(&m.config), config.vocab_size,
+                                      &language, &c->err));
+    EMAC_TRY(st, completion_open(s, &config, &language, EMAC_SLICE(a->prompt, strlen(a->prompt)),
+                                 &params, &g, &c->err));
     EMAC_TRY(st, generate(c, a, g, &text));
     json_t *shown = NULL;
     EMAC_TRY(st, text_json(c, &text, &shown));
     cli_result(
         c, json_pack("{s:o,s:s,s:I}", "text", shown, "model", name, "seed", (json_int_t)a->seed));
 out:
-    generator_close(g);
+    completion_close(g);
+    language_release(&language);
     session_close(s);
     device_close(dev);
     model_files_release(&m);

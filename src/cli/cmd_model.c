@@ -32,28 +32,27 @@ static void say_how_to_use(struct cli *c, const char *dir)
 }
 
 static enum emac_status export(struct cli *c, const char *name, const char *dir) {
-    struct cid cid; struct store *s = NULL; enum emac_status st = cid_parse(&cid, name, &c->err);
-    if (st == EMAC_OK) st = cli_store(c, &s);
-    if (st != EMAC_OK) return st;
-    st = model_dir_export(c, s, &cid, dir);
-    store_close(s);
-    if (st != EMAC_OK) return st;
+    struct cid cid; struct store *s = NULL; enum emac_status st;
+    EMAC_TRY(st, cid_parse(&cid, name, &c->err));
+    EMAC_TRY(st, cli_store(c, &s));
+    EMAC_TRY(st, model_dir_export(c, s, &cid, dir));
     say_how_to_use(c, dir);
     cli_result(c, json_pack("{s:s,s:s}", "cid", name, "path", dir));
-    return EMAC_OK;
+    out : store_close(s);
+    return st;
 }
 
-/* Convert the weights and write the directory. */
+/* Convert the weights and write the directory; `texts` may be NULL. */
 static enum emac_status convert(struct cli *c, const struct llama_config *config,
                                 const struct llama_source *source, const char *format,
-                                const char *dir)
+                                struct model_texts *texts, const char *dir)
 {
     const struct quant_info *to = format ? quant_find(format) : NULL;
     struct emac_buf weights;
     emac_buf_init(&weights, WEIGHTS_MAX);
     enum emac_status st = llama_convert(config, source, to, &weights, &c->err);
     if (st == EMAC_OK)
-        st = model_dir_write(c, config, &weights, dir);
+        st = model_dir_write(c, config, &weights, texts, dir);
     if (st == EMAC_OK) {
         cli_say(c, "wrote the model to %s: %zu bytes of weights", dir, weights.len);
         cli_result(c, json_pack("{s:s,s:I}", "path", dir, "bytes", (json_int_t)weights.len));
@@ -105,7 +104,7 @@ static enum emac_status import_gguf(struct cli *c, const char *path, const char 
     EMAC_TRY(st, c->os->file_read(c->os, path, &file, &c->err));
     EMAC_TRY(st, gguf_parse(&g, file.data, file.len, &c->err));
     EMAC_TRY(st, llama_from_gguf(&g, &config, &source, &c->err));
-    EMAC_TRY(st, convert(c, &config, source, format, dir));
+    EMAC_TRY(st, convert(c, &config, source, format, NULL, dir));
     st = tokenizer_import(c, &g, dir);
 out:
     free(source);
@@ -130,7 +129,7 @@ static enum emac_status quantise(struct cli *c, const char *name, const char *fo
     EMAC_TRY(st, st_index_parse(&idx, m.weights.data, m.weights.len, m.weights.len, &c->err));
     EMAC_TRY(st,
              llama_from_bundle(&idx, m.weights.data + idx.data_offset, &config, &source, &c->err));
-    st = convert(c, &config, source, format, dir);
+    st = convert(c, &config, source, format, &m.texts, dir);
 out:
     free(source);
     st_index_release(&idx);

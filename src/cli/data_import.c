@@ -96,35 +96,17 @@ out:
 
 /* ---- into the store ---- */
 
-static enum emac_status block_put(void *ctx, const struct cid *cid, const void *data, size_t n,
-                                  struct emac_err *err)
-{
-    return store_block_put_as(ctx, cid, data, n, err);
-}
-
-static enum emac_status file_put(struct store *s, const struct emac_buf *bytes, struct cid *root,
-                                 struct emac_err *err)
-{
-    struct unixfs_builder *b;
-    uint64_t size, tree;
-    enum emac_status st = unixfs_builder_new(&b, block_put, s, err);
-    if (st != EMAC_OK)
-        return st;
-    st = unixfs_builder_write(b, bytes->data, bytes->len, err);
-    if (st != EMAC_OK) {
-        unixfs_builder_free(b);
-        return st;
-    }
-    return unixfs_builder_end(b, root, &size, &tree, err);
-}
-
 static enum emac_status records_put(struct import *m, struct store *s, const struct emac_buf *bytes,
                                     struct cid *root)
 {
     const struct sealed_source from = {.bytes = emac_buf_slice(bytes)};
+    struct unixfs_link link;
     uint64_t size;
-    return m->is_private ? data_seal(m->c, s, &from, root, &size)
-                         : file_put(s, bytes, root, &m->c->err);
+    if (m->is_private)
+        return data_seal(m->c, s, &from, root, &size);
+    enum emac_status st = store_bytes_add(s, from.bytes, &link, &m->c->err);
+    *root = link.cid;
+    return st;
 }
 
 static enum emac_status set_put(struct import *m, struct store *s, struct cid *cid)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "work/corpus.h"
 #include "work/dataset.h"
 
 #define KEY_FILE_MAX 256
@@ -119,8 +120,13 @@ enum emac_status data_job_keys(struct cli *c, struct store *s, const struct job 
 {
     struct dataset d;
     *count = 0;
-    if (!job_on_records(job))
-        return sealed_is(&job->data) ? job_key_add(c, s, &job->data, key, count) : EMAC_OK;
+    if (!job_on_records(job)) {
+        struct corpus corpus;
+        enum emac_status found = corpus_load(s, &job->data, &corpus, &c->err);
+        if (found == EMAC_OK && sealed_is(&corpus.file))
+            found = job_key_add(c, s, &corpus.file, key, count);
+        return found;
+    }
     enum emac_status st = dataset_load(s, &job->data, &d, &c->err);
     for (int i = 0; i < DATASET_PARTS && st == EMAC_OK; i++)
         if (d.split[i].records > 0 && sealed_is(&d.split[i].file))

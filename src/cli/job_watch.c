@@ -147,6 +147,7 @@ static void view_fill(struct watch *w)
     watch_text(v->note, cli_str(j, "reason"));
     v->step = (uint64_t)cli_num(j, "step");
     v->steps = (uint64_t)cli_num(j, "steps");
+    v->bits_per_nat = number_or(j, "bits_per_nat", 0);
     v->units = (uint64_t)cli_num(j, v->unit);
     v->units_per_second = number_or(j, rate, -1);
     v->elapsed_s = (ended - cli_num(j, "created_ms")) / 1000;

@@ -84,6 +84,17 @@ static enum emac_status small_file_text(enum small_file which, const struct llam
     return byte_tokenizer_special_json(out, err);
 }
 
+/* What the model has of a tokenizer's texts; an empty one counts as none. */
+static const struct emac_buf *given(struct model_texts *texts, const char *name)
+{
+    for (int f = MODEL_TOKENIZER; texts != NULL && f < MODEL_FILE_COUNT; f++) {
+        const struct emac_buf *text = model_text(texts, (enum model_file)f);
+        if (strcmp(name, model_file_name((enum model_file)f)) == 0 && text->len > 0)
+            return text;
+    }
+    return NULL;
+}
+
 static enum emac_status file_put(struct cli *c, const char *dir, const char *name,
                                  const struct emac_buf *text)
 {
@@ -94,18 +105,22 @@ static enum emac_status file_put(struct cli *c, const char *dir, const char *nam
 }
 
 enum emac_status model_dir_write(struct cli *c, const struct llama_config *config,
-                                 const struct emac_buf *weights, const char *dir)
+                                 const struct emac_buf *weights, struct model_texts *texts,
+                                 const char *dir)
 {
+    bool bytes = config->vocab_size == 256 && given(texts, "tokenizer.json") == NULL;
     struct emac_buf text;
     emac_buf_init(&text, CONFIG_MAX);
     enum emac_status st = c->os->dir_make(c->os, dir, &c->err);
     for (size_t i = 0; st == EMAC_OK && i < EMAC_COUNT(small_files); i++) {
-        if (small_files[i].only_bytes && config->vocab_size != 256)
+        const struct emac_buf *have = given(texts, small_files[i].name);
+        if (have == NULL && small_files[i].only_bytes && !bytes)
             continue;
         emac_buf_clear(&text);
-        st = small_file_text((enum small_file)i, config, &text, &c->err);
+        if (have == NULL)
+            st = small_file_text((enum small_file)i, config, &text, &c->err);
         if (st == EMAC_OK)
-            st = file_put(c, dir, small_files[i].name, &text);
+            st = file_put(c, dir, small_files[i].name, have != NULL ? have : &text);
     }
     if (st == EMAC_OK)
         st = file_put(c, dir, "model.safetensors", weights);
@@ -113,14 +128,14 @@ enum emac_status model_dir_write(struct cli *c, const struct llama_config *confi
     return st;
 }
 
-enum emac_status model_dir_write_whole(struct cli *c, const struct model_files *m, const char *dir)
+enum emac_status model_dir_write_whole(struct cli *c, struct model_files *m, const char *dir)
 {
     struct model_config config;
     enum emac_status st = model_config_read(&config, emac_buf_slice(&m->config), &c->err);
     if (st != EMAC_OK)
         return st;
     if (!config.is_classifier)
-        return model_dir_write(c, &config.llama, &m->weights, dir);
+        return model_dir_write(c, &config.llama, &m->weights, &m->texts, dir);
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
     EMAC_TRY(st, file_put(c, dir, model_file_name(MODEL_CONFIG), &m->config));
     st = file_put(c, dir, model_file_name(MODEL_WEIGHTS), &m->weights);

@@ -4,29 +4,35 @@
 
 #include "cli/cli.h"
 #include "model/llama.h"
+#include "work/model_tree.h"
 
 /* Write every file of the model directory `cid` into `dir` (made; existing files are replaced), and
  * those of its base into `dir`/base. */
 enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
                                   const char *dir);
 
-/* Make `dir` and write config.json, generation_config.json and model.safetensors; with a vocabulary
- * of 256 also the byte tokenizer's files. */
+/* Make `dir` and write config.json, generation_config.json and model.safetensors; `texts` are those
+ * of the tokenizer: without them (NULL, or empty) a vocabulary of 256 is that of bytes. */
 enum emac_status model_dir_write(struct cli *c, const struct llama_config *config,
-                                 const struct emac_buf *weights, const char *dir);
+                                 const struct emac_buf *weights, struct model_texts *texts,
+                                 const char *dir);
 
 struct model_files {
     struct emac_buf config;  /* the text of config.json */
     struct emac_buf weights; /* the whole model.safetensors */
+    struct model_texts texts;
 };
 /* The same for a model of any architecture; its config.json is written anew from what it says. */
-enum emac_status model_dir_write_whole(struct cli *c, const struct model_files *m, const char *dir);
+enum emac_status model_dir_write_whole(struct cli *c, struct model_files *m, const char *dir);
 
 /* Put the files of a directory that model directories may hold (work/model_tree.h) into the store
  * as one, and pin it. `base` is the CID of an adapter's base, or NULL when it is no adapter's, or
  * has its base in `dir`/base. */
 enum emac_status model_dir_import(struct cli *c, struct store *s, const char *dir,
                                   const struct cid *base, struct cid *out);
+
+/* The tokenizer's texts that a directory of the file system holds. */
+enum emac_status model_dir_texts(struct cli *c, const char *dir, struct model_texts *out);
 
 /* From a directory, or from a CID (fetched when not in the store). An adapter or a head is merged
  * with its base as it is read: that named `base` (a directory or a CID), or when it is NULL its

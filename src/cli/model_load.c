@@ -42,6 +42,17 @@ static enum emac_status dir_file(struct cli *c, const char *dir, enum model_file
     return st;
 }
 
+enum emac_status model_dir_texts(struct cli *c, const char *dir, struct model_texts *out)
+{
+    enum emac_status st = EMAC_OK;
+    for (int f = MODEL_TOKENIZER; f < MODEL_FILE_COUNT && st == EMAC_OK; f++) {
+        st = dir_file(c, dir, (enum model_file)f, model_text(out, (enum model_file)f));
+        if (st == EMAC_NOT_FOUND)
+            st = EMAC_OK;
+    }
+    return st;
+}
+
 static bool dir_has(struct cli *c, const char *dir, enum model_file file)
 {
     char *path = emac_asprintf("%s/%s", dir, model_file_name(file));
@@ -118,6 +129,9 @@ static enum emac_status load_on(struct cli *c, const char *name, const char *bas
     emac_buf_release(&p.base);
     p.base = whole.weights;
     emac_buf_init(&whole.weights, WEIGHTS_MAX);
+    const struct model_texts none = out->texts;
+    out->texts = whole.texts;
+    whole.texts = none;
     st = merge(c, &p, out);
 out:
     parts_release(&p);
@@ -140,6 +154,8 @@ static enum emac_status load_dir(struct cli *c, const char *dir, struct model_fi
         return st;
     }
     enum emac_status st = dir_file(c, dir, MODEL_CONFIG, &out->config);
+    if (st == EMAC_OK)
+        st = model_dir_texts(c, dir, &out->texts);
     return st == EMAC_OK ? dir_file(c, dir, MODEL_WEIGHTS, &out->weights) : st;
 }
 
@@ -151,7 +167,8 @@ static enum emac_status load_cid(struct cli *c, const struct cid *cid, struct mo
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_fetch(c, s, cid));
     EMAC_TRY(st, device_open("cpu", 0, &dev, &c->err));
-    st = model_tree_load(s, cid, dev, &out->config, &out->weights, &c->err);
+    EMAC_TRY(st, model_tree_load(s, cid, dev, &out->config, &out->weights, &c->err));
+    st = model_texts_read(s, cid, &out->texts, &c->err);
 out:
     device_close(dev);
     store_close(s);
@@ -165,6 +182,7 @@ enum emac_status model_files_load_on(struct cli *c, const char *name, const char
     enum emac_status st;
     emac_buf_init(&out->config, MODEL_TEXT_MAX);
     emac_buf_init(&out->weights, WEIGHTS_MAX);
+    model_texts_init(&out->texts);
     if (base != NULL)
         st = load_on(c, name, base, out);
     else if (cid_parse(&cid, name, NULL) == EMAC_OK)
@@ -187,6 +205,7 @@ void model_files_release(struct model_files *m)
 {
     emac_buf_release(&m->config);
     emac_buf_release(&m->weights);
+    model_texts_release(&m->texts);
 }
 
 /* ---- into the store ---- */

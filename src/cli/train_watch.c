@@ -17,6 +17,7 @@ enum emac_status train_watch_open(struct train_watch *w, struct cli *c, const st
     screen_init(&w->screen);
     w->live = live && w->screen.live && !c->json && !c->quiet;
     w->view.unit = job_unit(job);
+    w->view.bits_per_nat = job_on_records(job) ? 0 : job_bits_per_byte(job, 1);
     w->units_per_step = plan_units(job, 1);
     w->view.steps = plan_rounds(job);
     emac_strcpy(w->view.name, sizeof w->view.name, job->name);

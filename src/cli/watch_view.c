@@ -11,7 +11,6 @@
 #define LINE_MAX_BYTES 1024
 #define BAR_MAX        30
 #define BUSY_ENOUGH    0.5 /* below it a rig's share is shown as low */
-#define LN2            0.69314718055994530942
 
 struct page {
     struct watch_size size;
@@ -69,10 +68,10 @@ static void value_put(char *text, size_t cap, const struct series_set *s, const 
 static void loss_line(struct page *p, const struct watch_view *v)
 {
     char text[LINE_MAX_BYTES] = "";
-    bool on_text = strcmp(v->unit, "tokens") == 0;
+    bool bits = v->bits_per_nat > 0;
     value_put(text, sizeof text, &v->series, "loss", "loss", " nats", 1);
     value_put(text, sizeof text, &v->series, "heldout_loss", "held out",
-              on_text ? " bits a byte" : " nats", on_text ? 1 / LN2 : 1);
+              bits ? " bits a byte" : " nats", bits ? v->bits_per_nat : 1);
     value_put(text, sizeof text, &v->series, "heldout_accuracy", "right", " %", 100);
     value_put(text, sizeof text, &v->series, "lr", "lr", "", 1);
     value_put(text, sizeof text, &v->series, "grad_norm", "gradient", "", 1);

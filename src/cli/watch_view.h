@@ -19,9 +19,10 @@ struct watch_view {
     char state[WATCH_TEXT_MAX];                    /* "running, train" */
     char note[WATCH_TEXT_MAX];                     /* why it waits or failed; "" */
     const char *unit;                              /* "tokens" */
-    uint64_t step, steps, units;                   /* units: of work done */
-    double units_per_second, elapsed_s, eta_s;     /* < 0: not known */
-    bool on_network;                               /* the next four are known */
+    double bits_per_nat;         /* a text's held-out loss is shown in bits a byte; 0: in nats */
+    uint64_t step, steps, units; /* units: of work done */
+    double units_per_second, elapsed_s, eta_s; /* < 0: not known */
+    bool on_network;                           /* the next four are known */
     uint32_t rig_count;
     struct watch_rig rig[WATCH_RIGS_MAX];
     uint64_t bytes_moved;

@@ -1,4 +1,5 @@
-/* POST /v1/completions: one generation, as a whole or as a stream of its parts.
+/* POST /v1/completions and /v1/chat/completions: one generation, as a whole or as a stream of its
+ * parts.
  *
  * The status of a stream is decided when its first text comes, so that a missing rig is a plain
  * 503; after KEEP_ALIVE_MS without text the answer begins with a comment all the same, and what
@@ -23,6 +24,7 @@ struct flow {
     struct serve_piece piece; /* its text: what was not sent yet */
     size_t came;              /* bytes of text in all */
     bool include_usage;
+    bool began;  /* the stream has had a part */
     bool silent; /* the stream's beginning waited in vain: it begins with a comment */
 };
 
@@ -45,7 +47,7 @@ static enum emac_status flow_new(struct coordinator *c, const struct gateway_req
     f->c = c;
     f->include_usage = q->include_usage;
     emac_buf_init(&f->piece.text, SERVE_PROMPT_MAX + TEXT_MAX + SERVE_TEXT_MAX);
-    gateway_head_fill(&f->head, serve_os(c), &q->serve.model.model);
+    gateway_head_fill(&f->head, serve_os(c), &q->serve.model.model, q->kind == GATEWAY_CHAT);
     if (q->echo)
         EMAC_TRY(st,
                  emac_buf_append(&f->piece.text, q->serve.prompt, strlen(q->serve.prompt), err));
@@ -101,8 +103,9 @@ static enum emac_status chunk_add(struct flow *f, const char *finish_reason, str
                                   struct emac_err *err)
 {
     struct emac_slice text = emac_buf_slice(&f->piece.text);
-    enum emac_status st = gateway_event_append(
-        chunk, gateway_chunk(&f->head, text, finish_reason, f->include_usage), err);
+    json_t *part = gateway_chunk(&f->head, text, !f->began, finish_reason, f->include_usage);
+    enum emac_status st = gateway_event_append(chunk, part, err);
+    f->began = true;
     emac_buf_clear(&f->piece.text);
     return st;
 }
@@ -205,28 +208,69 @@ static enum emac_status payer_choose(struct coordinator *c, const struct http_re
     return serve_payer_of(c, req, &q->payer, err);
 }
 
-enum emac_status gateway_completions_post(void *ctx, const struct http_request *req,
-                                          struct http_response *res, struct emac_err *err)
+/* The conversation as a prompt, which the caller's buffer keeps. */
+static enum emac_status chat_prompt(struct coordinator *c, struct gateway_request *q,
+                                    struct emac_buf *prompt, const char **param,
+                                    struct emac_err *err)
 {
-    struct coordinator *c = ctx;
+    const struct chat_form *form;
+    struct emac_buf config;
+    enum emac_status st;
+    *param = NULL;
+    emac_buf_init(&config, MODEL_TEXT_MAX);
+    EMAC_TRY(st, serve_model_text(c, &q->serve.model, MODEL_TOKENIZER_CONFIG, &config, err));
+    *param = "model";
+    EMAC_TRY(st, chat_form_of(emac_buf_slice(&config), &form, err));
+    *param = "messages";
+    EMAC_TRY(st, chat_render(form, q->message, q->message_count, prompt, err));
+    q->serve.prompt = emac_buf_str(prompt);
+    if (q->serve.stop_count < SERVE_STOP_MAX)
+        emac_strcpy(q->serve.stop[q->serve.stop_count++], SERVE_STOP_BYTES + 1, chat_stop(form));
+    *param = NULL;
+out:
+    emac_buf_release(&config);
+    return st;
+}
+
+static enum emac_status post(struct coordinator *c, enum gateway_kind kind,
+                             const struct http_request *req, struct http_response *res,
+                             struct emac_err *err)
+{
     struct gateway_request q = {0};
     struct serve_request who;
+    struct emac_buf prompt;
     const char *param = NULL;
     enum emac_status st;
+    emac_buf_init(&prompt, SERVE_PROMPT_MAX + 1);
     EMAC_TRY(st, payer_choose(c, req, &who, err));
-    EMAC_TRY(st, gateway_request_parse(&q, req->body, &param, err));
+    EMAC_TRY(st, gateway_request_parse(&q, kind, req->body, &param, err));
     q.serve.payer = who.payer;
     q.serve.idempotency = who.idempotency;
     memcpy(q.serve.body, who.body, sizeof(who.body));
     EMAC_TRY(st, model_choose(c, &q, &param, err));
+    if (kind == GATEWAY_CHAT)
+        EMAC_TRY(st, chat_prompt(c, &q, &prompt, &param, err));
     seed_choose(&q, serve_os(c));
     st = answer(c, &q, res, err);
 out:
     gateway_request_release(&q);
+    emac_buf_release(&prompt);
     if (st == EMAC_BUSY)
         http_header_add(&res->headers, "Retry-After", "1");
     if (param == NULL)
         return st;
     http_response_error_param(res, err, param);
     return EMAC_OK;
+}
+
+enum emac_status gateway_completions_post(void *ctx, const struct http_request *req,
+                                          struct http_response *res, struct emac_err *err)
+{
+    return post(ctx, GATEWAY_TEXT, req, res, err);
+}
+
+enum emac_status gateway_chat_post(void *ctx, const struct http_request *req,
+                                   struct http_response *res, struct emac_err *err)
+{
+    return post(ctx, GATEWAY_CHAT, req, res, err);
 }

@@ -4,6 +4,6 @@
 
 #include "http/server.h"
 
-http_handler gateway_models_get, gateway_model_get, gateway_completions_post;
+http_handler gateway_models_get, gateway_model_get, gateway_completions_post, gateway_chat_post;
 
 #endif

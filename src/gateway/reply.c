@@ -12,14 +12,15 @@
 #define REPLACEMENT       "\xef\xbf\xbd" /* U+FFFD */
 #define REPLACEMENT_BYTES 3
 
-void gateway_head_fill(struct gateway_head *h, struct os *os, const struct cid *model)
+void gateway_head_fill(struct gateway_head *h, struct os *os, const struct cid *model, bool chat)
 {
     uint8_t bytes[ID_BYTES];
     char hex[2 * ID_BYTES + 1];
     os->entropy(os, bytes, sizeof bytes);
     emac_hex(hex, bytes, sizeof bytes);
-    int n = snprintf(h->id, sizeof h->id, "cmpl-%s", hex);
+    int n = snprintf(h->id, sizeof h->id, chat ? "chatcmpl-%s" : "cmpl-%s", hex);
     EMAC_ASSERT(n > 0 && (size_t)n < sizeof h->id);
+    h->chat = chat;
     cid_text(h->model, model);
     h->created_s = os->wall_ms(os) / 1000;
 }
@@ -81,15 +82,33 @@ static json_t *usage(const struct serve_piece *p)
 }
 
 /* Takes choices. */
-static json_t *completion(const struct gateway_head *h, json_t *choices)
+static json_t *completion(const struct gateway_head *h, const char *object, json_t *choices)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", h->id, "object", "text_completion",
-                     "created", (json_int_t)h->created_s, "model", h->model, "choices", choices);
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", h->id, "object", object, "created",
+                     (json_int_t)h->created_s, "model", h->model, "choices", choices);
 }
 
-static json_t *one_choice(struct emac_slice text, const char *finish_reason)
+static json_t *whole_choice(const struct gateway_head *h, struct emac_slice text,
+                            const char *finish_reason)
 {
-    return json_pack("[{s:o, s:i, s:n, s:s?}]", "text", gateway_text(text), "index", 0, "logprobs",
+    if (!h->chat)
+        return json_pack("[{s:o, s:i, s:n, s:s?}]", "text", gateway_text(text), "index", 0,
+                         "logprobs", "finish_reason", finish_reason);
+    json_t *message =
+        json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", gateway_text(text), "refusal");
+    return json_pack("[{s:i, s:o, s:n, s:s?}]", "index", 0, "message", message, "logprobs",
+                     "finish_reason", finish_reason);
+}
+
+static json_t *part_choice(const struct gateway_head *h, struct emac_slice text, bool first,
+                           const char *finish_reason)
+{
+    if (!h->chat)
+        return whole_choice(h, text, finish_reason);
+    json_t *delta = first ? json_pack("{s:s}", "role", "assistant") : json_object();
+    if (first || text.len > 0)
+        json_object_set_new(delta, "content", gateway_text(text));
+    return json_pack("[{s:i, s:o, s:n, s:s?}]", "index", 0, "delta", delta, "logprobs",
                      "finish_reason", finish_reason);
 }
 
@@ -107,19 +126,26 @@ static json_t *with_usage(json_t *o, json_t *u)
 json_t *gateway_completion(const struct gateway_head *h, struct emac_slice text,
                            const struct serve_piece *piece)
 {
-    return with_usage(completion(h, one_choice(text, piece->finish_reason)), usage(piece));
+    const char *object = h->chat ? "chat.completion" : "text_completion";
+    return with_usage(completion(h, object, whole_choice(h, text, piece->finish_reason)),
+                      usage(piece));
 }
 
-json_t *gateway_chunk(const struct gateway_head *h, struct emac_slice text,
+static const char *part_object(const struct gateway_head *h)
+{
+    return h->chat ? "chat.completion.chunk" : "text_completion";
+}
+
+json_t *gateway_chunk(const struct gateway_head *h, struct emac_slice text, bool first,
                       const char *finish_reason, bool null_usage)
 {
-    json_t *o = completion(h, one_choice(text, finish_reason));
+    json_t *o = completion(h, part_object(h), part_choice(h, text, first, finish_reason));
     return null_usage ? with_usage(o, json_null()) : o;
 }
 
 json_t *gateway_usage_chunk(const struct gateway_head *h, const struct serve_piece *piece)
 {
-    return with_usage(completion(h, json_array()), usage(piece));
+    return with_usage(completion(h, part_object(h), json_array()), usage(piece));
 }
 
 static char *dump(json_t *j, struct emac_err *err)

@@ -12,12 +12,13 @@
 
 /* What all parts of an answer repeat. */
 struct gateway_head {
-    char id[GATEWAY_ID_MAX];  /* "cmpl-..." */
+    bool chat;                /* the answer is a message */
+    char id[GATEWAY_ID_MAX];  /* "cmpl-...", of a chat "chatcmpl-..." */
     char model[CID_TEXT_MAX]; /* the model's CID, whatever name it was asked for by */
     uint64_t created_s;
 };
 /* A new id, the time, and the model's name. */
-void gateway_head_fill(struct gateway_head *h, struct os *os, const struct cid *model);
+void gateway_head_fill(struct gateway_head *h, struct os *os, const struct cid *model, bool chat);
 
 /* A JSON string; each byte that is not UTF-8 becomes U+FFFD. */
 json_t *gateway_text(struct emac_slice text);
@@ -27,9 +28,9 @@ json_t *gateway_model_priced(const struct serve_model *m, int64_t rig_units, int
 /* A whole completion; `piece` holds the end's figures, its text is not looked at. */
 json_t *gateway_completion(const struct gateway_head *h, struct emac_slice text,
                            const struct serve_piece *piece);
-/* A part of a stream. finish_reason NULL: more comes. null_usage: "usage": null is in it, as it
- * must be when the stream will end with its usage. */
-json_t *gateway_chunk(const struct gateway_head *h, struct emac_slice text,
+/* A part of a stream. first: a chat's says whose message it is. finish_reason NULL: more comes.
+ * null_usage: "usage": null is in it, as it must be when the stream will end with its usage. */
+json_t *gateway_chunk(const struct gateway_head *h, struct emac_slice text, bool first,
                       const char *finish_reason, bool null_usage);
 /* The last part of a stream that was asked for its usage. */
 json_t *gateway_usage_chunk(const struct gateway_head *h, const struct serve_piece *piece);

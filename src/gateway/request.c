@@ -1,5 +1,6 @@
 #include "gateway/request.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -65,6 +66,88 @@ static enum emac_status read_prompt(struct gateway_request *r, const json_t *v, 
     }
     return text_read(v, name, SERVE_PROMPT_MAX, &r->serve.prompt, err);
 }
+
+/* ---- messages ---- */
+
+static enum emac_status role_read(const json_t *v, enum chat_role *out, struct emac_err *err)
+{
+    const char *name = json_string_value(v);
+    if (name != NULL && strcmp(name, "developer") == 0)
+        name = CHAT_ROLE_NAMES[CHAT_SYSTEM]; /* its newer name */
+    for (int i = 0; name != NULL && i < CHAT_ROLES; i++) {
+        *out = (enum chat_role)i;
+        if (strcmp(name, CHAT_ROLE_NAMES[i]) == 0)
+            return EMAC_OK;
+    }
+    return emac_fail(err, EMAC_INVALID,
+                     "the 'role' of a message must be 'system', 'user' or 'assistant'");
+}
+
+/* Parts of a text, one behind the other, end in a zero byte in r->joined: its offset. */
+static enum emac_status parts_join(struct gateway_request *r, const json_t *list, size_t *at,
+                                   struct emac_err *err)
+{
+    const json_t *part;
+    size_t i;
+    *at = r->joined.len;
+    json_array_foreach(list, i, part)
+    {
+        const char *type = json_string_value(json_object_get(part, "type")), *text = NULL;
+        if (type == NULL || strcmp(type, "text") != 0)
+            return emac_fail(err, EMAC_INVALID, "a part of a message must be of 'type' 'text'");
+        enum emac_status st =
+            text_read(json_object_get(part, "text"), "text", SERVE_PROMPT_MAX, &text, err);
+        if (st == EMAC_OK)
+            st = emac_buf_append(&r->joined, text, strlen(text), err);
+        if (st != EMAC_OK)
+            return st;
+    }
+    return emac_buf_append(&r->joined, "", 1, err);
+}
+
+/* Texts are in `root` or, joined of parts, at `at` of r->joined, which moves while it grows. */
+static enum emac_status message_read(struct gateway_request *r, const json_t *v, size_t *at,
+                                     struct chat_message *out, struct emac_err *err)
+{
+    const json_t *content = json_object_get(v, "content");
+    enum emac_status st = role_read(json_object_get(v, "role"), &out->role, err);
+    out->text = NULL;
+    if (st != EMAC_OK)
+        return st;
+    if (json_is_array(content) && json_array_size(content) > 0)
+        return parts_join(r, content, at, err);
+    return text_read(content, "content", SERVE_PROMPT_MAX, &out->text, err);
+}
+
+static enum emac_status read_messages(struct gateway_request *r, const json_t *v, const char *name,
+                                      struct emac_err *err)
+{
+    size_t n = json_array_size(v), at[CHAT_MESSAGES_MAX] = {0};
+    if (!json_is_array(v) || n == 0 || n > CHAT_MESSAGES_MAX)
+        return emac_fail(err, EMAC_INVALID, "'%s' must be a list of 1 to %d messages", name,
+                         CHAT_MESSAGES_MAX);
+    enum emac_status st = emac_alloc(&r->message, n, sizeof *r->message, err);
+    for (size_t i = 0; i < n && st == EMAC_OK; i++)
+        st = message_read(r, json_array_get(v, i), &at[i], &r->message[i], err);
+    if (st != EMAC_OK)
+        return st;
+    for (size_t i = 0; i < n; i++)
+        if (r->message[i].text == NULL)
+            r->message[i].text = emac_buf_str(&r->joined) + at[i];
+    r->message_count = n;
+    return EMAC_OK;
+}
+
+static enum emac_status read_format(struct gateway_request *r, const json_t *v, const char *name,
+                                    struct emac_err *err)
+{
+    const char *type = json_string_value(json_object_get(v, "type"));
+    if (type != NULL && strcmp(type, "text") == 0)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID, "'%s' must be of type 'text'", name);
+}
+
+/* ---- figures ---- */
 
 static enum emac_status read_max_tokens(struct gateway_request *r, const json_t *v,
                                         const char *name, struct emac_err *err)
@@ -196,31 +279,55 @@ static enum emac_status read_no_bias(struct gateway_request *r, const json_t *v,
     return json_is_object(v) && json_object_size(v) == 0 ? EMAC_OK : read_none(r, v, name, err);
 }
 
+static enum emac_status read_no_logprobs(struct gateway_request *r, const json_t *v,
+                                         const char *name, struct emac_err *err)
+{
+    return json_is_false(v) && r->kind == GATEWAY_CHAT ? EMAC_OK : read_none(r, v, name, err);
+}
+
+static enum emac_status read_no_list(struct gateway_request *r, const json_t *v, const char *name,
+                                     struct emac_err *err)
+{
+    return json_is_array(v) && json_array_size(v) == 0 ? EMAC_OK : read_none(r, v, name, err);
+}
+
+#define BOTH (GATEWAY_TEXT | GATEWAY_CHAT)
+
 /* `stream` stands before `stream_options`, which looks at it. */
 static const struct {
     const char *name;
     field_reader *read;
+    unsigned of; /* enum gateway_kind */
     bool needed;
 } FIELDS[] = {
-    {"model", read_model, true},
-    {"prompt", read_prompt, true},
-    {"max_tokens", read_max_tokens, false},
-    {"temperature", read_temperature, false},
-    {"top_p", read_top_p, false},
-    {"top_k", read_top_k, false},
-    {"seed", read_seed, false},
-    {"stop", read_stop, false},
-    {"stream", read_stream, false},
-    {"stream_options", read_stream_options, false},
-    {"echo", read_echo, false},
-    {"n", read_one, false},
-    {"best_of", read_one, false},
-    {"logprobs", read_none, false},
-    {"suffix", read_none, false},
-    {"presence_penalty", read_no_penalty, false},
-    {"frequency_penalty", read_no_penalty, false},
-    {"logit_bias", read_no_bias, false},
+    {"model", read_model, BOTH, true},
+    {"prompt", read_prompt, GATEWAY_TEXT, true},
+    {"messages", read_messages, GATEWAY_CHAT, true},
+    {"max_tokens", read_max_tokens, BOTH, false},
+    {"max_completion_tokens", read_max_tokens, GATEWAY_CHAT, false},
+    {"temperature", read_temperature, BOTH, false},
+    {"top_p", read_top_p, BOTH, false},
+    {"top_k", read_top_k, BOTH, false},
+    {"seed", read_seed, BOTH, false},
+    {"stop", read_stop, BOTH, false},
+    {"stream", read_stream, BOTH, false},
+    {"stream_options", read_stream_options, BOTH, false},
+    {"echo", read_echo, GATEWAY_TEXT, false},
+    {"n", read_one, BOTH, false},
+    {"best_of", read_one, GATEWAY_TEXT, false},
+    {"logprobs", read_no_logprobs, BOTH, false},
+    {"top_logprobs", read_none, GATEWAY_CHAT, false},
+    {"suffix", read_none, GATEWAY_TEXT, false},
+    {"presence_penalty", read_no_penalty, BOTH, false},
+    {"frequency_penalty", read_no_penalty, BOTH, false},
+    {"logit_bias", read_no_bias, BOTH, false},
+    {"response_format", read_format, GATEWAY_CHAT, false},
+    {"tools", read_no_list, GATEWAY_CHAT, false},
+    {"functions", read_no_list, GATEWAY_CHAT, false},
 };
+
+static const uint32_t TOKENS[] = {
+    [GATEWAY_TEXT] = GATEWAY_TOKENS_DEFAULT, [GATEWAY_CHAT] = GATEWAY_ANSWER_DEFAULT};
 
 static enum emac_status body_read(struct gateway_request *r, struct emac_slice body,
                                   struct emac_err *err)
@@ -236,14 +343,18 @@ static enum emac_status body_read(struct gateway_request *r, struct emac_slice b
     return EMAC_OK;
 }
 
-enum emac_status gateway_request_parse(struct gateway_request *out, struct emac_slice body,
-                                       const char **param, struct emac_err *err)
+enum emac_status gateway_request_parse(struct gateway_request *out, enum gateway_kind kind,
+                                       struct emac_slice body, const char **param,
+                                       struct emac_err *err)
 {
     *out = (struct gateway_request){
-        .serve = {.max_tokens = GATEWAY_TOKENS_DEFAULT, .temperature = 1, .top_p = 1}};
+        .kind = kind, .serve = {.max_tokens = TOKENS[kind], .temperature = 1, .top_p = 1}};
+    emac_buf_init(&out->joined, GATEWAY_BODY_MAX + CHAT_MESSAGES_MAX);
     *param = NULL;
     enum emac_status st = body_read(out, body, err);
     for (size_t i = 0; i < EMAC_COUNT(FIELDS) && st == EMAC_OK; i++) {
+        if ((FIELDS[i].of & kind) == 0)
+            continue;
         const json_t *v = json_object_get(out->root, FIELDS[i].name);
         if (v != NULL && !json_is_null(v))
             st = FIELDS[i].read(out, v, FIELDS[i].name, err);
@@ -258,5 +369,7 @@ enum emac_status gateway_request_parse(struct gateway_request *out, struct emac_
 void gateway_request_release(struct gateway_request *r)
 {
     json_decref(r->root);
+    free(r->message);
+    emac_buf_release(&r->joined);
     *r = (struct gateway_request){0};
 }

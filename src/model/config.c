@@ -37,6 +37,7 @@ enum emac_status llama_config_check(const struct llama_config *c, struct emac_er
                          c->head_dim);
     if (!(c->rope_theta >= 1 && c->rope_theta <= 1e12))
         return emac_fail(err, EMAC_INVALID, "'rope_theta' must be 1 to 1e12");
+    EMAC_TRY(st, rope_scaling_check(&c->rope, err));
     if (!(c->norm_eps >= 1e-12 && c->norm_eps <= 1))
         return emac_fail(err, EMAC_INVALID, "'rms_norm_eps' must be 1e-12 to 1");
     if (llama_param_elements(c) >= LLAMA_ELEMENTS_MAX)
@@ -122,22 +123,18 @@ static enum emac_status need_false(const json_t *root, const char *key, struct e
     return st;
 }
 
-/* The base of the rotary angles: "rope_theta", or "rope_parameters" in newer files. */
+/* The rotary angles: "rope_theta" and "rope_scaling", or both in "rope_parameters" in newer files.
+ */
 static enum emac_status read_rope(const json_t *root, struct llama_config *out,
                                   struct emac_err *err)
 {
-    const json_t *params = field(root, "rope_parameters");
+    const json_t *scaling = field(root, "rope_scaling"), *newer = field(root, "rope_parameters");
     enum emac_status st;
 
-    if (field(root, "rope_scaling") != NULL)
-        return emac_fail(err, EMAC_UNSUPPORTED, "'rope_scaling' in config.json must be null");
     EMAC_TRY(st, read_number(root, "rope_theta", 10000.0, &out->rope_theta, err));
-    if (params == NULL)
-        return EMAC_OK;
-    if (!json_is_object(params))
-        return emac_fail(err, EMAC_INVALID, "'rope_parameters' in config.json is not an object");
-    EMAC_TRY(st, need_str(params, "rope_type", "default", true, err));
-    EMAC_TRY(st, read_number(params, "rope_theta", out->rope_theta, &out->rope_theta, err));
+    EMAC_TRY(st, rope_scaling_read(&out->rope, newer != NULL ? newer : scaling, err));
+    if (newer != NULL)
+        st = read_number(newer, "rope_theta", out->rope_theta, &out->rope_theta, err);
 out:
     return st;
 }
@@ -178,6 +175,16 @@ static enum dtype read_storage(const json_t *root)
                : DTYPE_F32;
 }
 
+/* Mistral's models are of the same architecture, as long as attention sees the whole text. */
+static enum emac_status need_llama(const json_t *root, struct emac_err *err)
+{
+    if (need_str(root, "model_type", "mistral", false, NULL) != EMAC_OK)
+        return need_str(root, "model_type", "llama", false, err);
+    if (field(root, "sliding_window") != NULL)
+        return emac_fail(err, EMAC_UNSUPPORTED, "'sliding_window' in config.json must be null");
+    return EMAC_OK;
+}
+
 static enum emac_status read_root(const json_t *root, struct llama_config *out,
                                   struct emac_err *err)
 {
@@ -185,7 +192,7 @@ static enum emac_status read_root(const json_t *root, struct llama_config *out,
 
     if (!json_is_object(root))
         return emac_fail(err, EMAC_INVALID, "config.json is not an object");
-    EMAC_TRY(st, need_str(root, "model_type", "llama", false, err));
+    EMAC_TRY(st, need_llama(root, err));
     EMAC_TRY(st, need_str(root, "hidden_act", "silu", true, err));
     EMAC_TRY(st, need_false(root, "attention_bias", err));
     EMAC_TRY(st, need_false(root, "mlp_bias", err));
@@ -234,13 +241,23 @@ static void number_text(char out[40], double v)
         strncat(out, ".0", 39 - strlen(out));
 }
 
+static enum emac_status rope_text(const struct rope_scaling *r, char **out, struct emac_err *err)
+{
+    json_t *o = rope_scaling_json(r);
+
+    *out = json_dumps(o, JSON_ENCODE_ANY);
+    json_decref(o);
+    return *out != NULL ? EMAC_OK : emac_fail(err, EMAC_NO_MEMORY, "out of memory for config.json");
+}
+
 enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,
                                     struct emac_err *err)
 {
-    char theta[40], eps[40];
+    char theta[40], eps[40], *rope = NULL;
     enum emac_status st;
 
     EMAC_TRY(st, llama_config_check(c, err));
+    EMAC_TRY(st, rope_text(&c->rope, &rope, err));
     number_text(theta, c->rope_theta);
     number_text(eps, c->norm_eps);
     st = emac_buf_printf(out, err,
@@ -264,7 +281,7 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
                          "  \"pad_token_id\": null,\n"
                          "  \"pretraining_tp\": 1,\n"
                          "  \"rms_norm_eps\": %s,\n"
-                         "  \"rope_scaling\": null,\n"
+                         "  \"rope_scaling\": %s,\n"
                          "  \"rope_theta\": %s,\n"
                          "  \"tie_word_embeddings\": %s,\n"
                          "  \"torch_dtype\": \"%s\",\n"
@@ -272,9 +289,10 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
                          "  \"vocab_size\": %u\n"
                          "}\n",
                          c->head_dim, c->hidden_size, c->intermediate_size, c->max_positions,
-                         c->heads, c->layers, c->kv_heads, eps, theta,
+                         c->heads, c->layers, c->kv_heads, eps, rope, theta,
                          c->tie_embeddings ? "true" : "false",
                          c->storage == DTYPE_BF16 ? "bfloat16" : "float32", c->vocab_size);
 out:
+    free(rope);
     return st;
 }

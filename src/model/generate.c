@@ -8,44 +8,36 @@
 
 #include "base/assert.h"
 
-#define BYTE_VOCAB 256
-
 struct generator {
     struct session *s;
     struct sample_params params;
-    uint32_t positions, prompt_tokens;
-    uint32_t drawn; /* bytes generated: the position of the next draw */
+    uint32_t positions, vocab, prompt_tokens;
+    uint32_t drawn; /* tokens generated: the position of the next draw */
     uint32_t count;
     int32_t *window;
     const float *logits;
 };
 
-enum emac_status generator_open(struct session *s, const struct llama_config *c, const void *prompt,
-                                size_t n, const struct sample_params *params,
+enum emac_status generator_open(struct session *s, const struct llama_config *c,
+                                const int32_t *prompt, size_t n, const struct sample_params *params,
                                 struct generator **out, struct emac_err *err)
 {
-    const uint8_t *text = prompt;
     uint32_t room = c->max_positions > 1 ? c->max_positions - 1 : 1;
     struct generator *g = NULL;
     enum emac_status st;
 
     *out = NULL;
-    if (c->vocab_size != BYTE_VOCAB)
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "the model has a vocabulary of %u; only byte models (256) can be "
-                         "generated from",
-                         c->vocab_size);
     if (n == 0)
-        return emac_fail(err, EMAC_INVALID, "the prompt is empty: give at least one byte");
+        return emac_fail(err, EMAC_INVALID, "the prompt is empty: give at least one token");
     EMAC_TRY(st, emac_alloc(&g, 1, sizeof(*g), err));
     EMAC_TRY(st, emac_alloc(&g->window, (size_t)c->max_positions + 1, sizeof(*g->window), err));
     g->s = s;
     g->params = *params;
     g->positions = c->max_positions;
+    g->vocab = c->vocab_size;
     g->count = n < room ? (uint32_t)n : room;
     g->prompt_tokens = g->count;
-    for (uint32_t i = 0; i < g->count; i++)
-        g->window[i] = text[n - g->count + i];
+    memcpy(g->window, prompt + (n - g->count), g->count * sizeof(*g->window));
     session_reset(s);
     EMAC_TRY(st, session_feed(s, g->window, g->count, &g->logits, err));
     *out = g;
@@ -80,7 +72,7 @@ static enum emac_status slide(struct generator *g, struct emac_err *err)
     return session_feed(g->s, g->window, keep, &g->logits, err);
 }
 
-enum emac_status generator_next(struct generator *g, uint8_t *byte, struct emac_err *err)
+enum emac_status generator_next(struct generator *g, int32_t *token, struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
 
@@ -93,9 +85,8 @@ enum emac_status generator_next(struct generator *g, uint8_t *byte, struct emac_
     }
     if (st != EMAC_OK)
         return st;
-    int32_t token = sample_token(g->logits, BYTE_VOCAB, &g->params, g->drawn++);
-    g->window[g->count++] = token;
-    EMAC_ASSERT(g->count <= g->positions + 1 && token >= 0 && token < BYTE_VOCAB);
-    *byte = (uint8_t)token;
+    *token = sample_token(g->logits, g->vocab, &g->params, g->drawn++);
+    g->window[g->count++] = *token;
+    EMAC_ASSERT(g->count <= g->positions + 1 && *token >= 0 && (uint32_t)*token < g->vocab);
     return EMAC_OK;
 }

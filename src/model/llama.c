@@ -275,7 +275,7 @@ void llama_rope_tables(const struct llama_config *c, uint32_t seq, float *cos, f
     uint32_t half = c->head_dim / 2;
 
     for (uint32_t j = 0; j < half; j++) {
-        double frequency = host_pow(c->rope_theta, -2.0 * j / c->head_dim);
+        double frequency = rope_frequency(&c->rope, c->rope_theta, c->head_dim, j);
 
         for (uint32_t t = 0; t < seq; t++) {
             cos[(size_t)t * half + j] = (float)host_cos(t * frequency);

@@ -5,6 +5,7 @@
 #ifndef EMAC_MODEL_LLAMA_H
 #define EMAC_MODEL_LLAMA_H
 
+#include "model/rope.h"
 #include "model/tune.h"
 
 #define LLAMA_LAYERS_MAX       1024
@@ -14,6 +15,7 @@ struct llama_config {
     uint32_t vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim;
     uint32_t max_positions;
     double rope_theta, norm_eps;
+    struct rope_scaling rope;
     bool tie_embeddings;
     /* Of the weights, and of the forward pass's values that the backward pass reads: DTYPE_F32, or
      * DTYPE_BF16 for half the memory (rule 8). Logits and gradients are f32. */
@@ -23,11 +25,11 @@ struct llama_config {
 /* Sizes are checked: each 1 to 2^24, heads a multiple of kv_heads, head_dim even, fewer than 2^40
  * weights in all; rope_theta 1 to 1e12, norm_eps 1e-12 to 1. */
 enum emac_status llama_config_check(const struct llama_config *c, struct emac_err *err);
-/* From / to the text of config.json. Reading requires model_type "llama", hidden_act "silu", no
- * biases, no rope scaling, no quantisation (UNSUPPORTED otherwise); unknown keys are ignored and
- * absent ones have Hugging Face's defaults; storage is bf16 when
- * torch_dtype (or dtype) says "bfloat16", else f32. Writing gives what transformers'
- * LlamaForCausalLM loads. */
+/* From / to the text of config.json. Reading requires model_type "llama" or, without a sliding
+ * window, "mistral"; hidden_act "silu", no biases, a rope scaling of rope.h, no quantisation
+ * (UNSUPPORTED otherwise); unknown keys are ignored and absent ones have Hugging Face's defaults;
+ * storage is bf16 when torch_dtype (or dtype) says "bfloat16", else f32. Writing gives what
+ * transformers' LlamaForCausalLM loads. */
 enum emac_status llama_config_read(struct llama_config *out, const char *json, size_t n,
                                    struct emac_err *err);
 enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,

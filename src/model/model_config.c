@@ -53,6 +53,14 @@ json_t *model_config_sizes(const struct model_config *c)
         json_object_set_new(o, "tie_embeddings", json_boolean(m->tie_embeddings));
         json_object_set_new(o, "rope_theta", json_real(m->rope_theta));
         json_object_set_new(o, "norm_eps", json_real(m->norm_eps));
+        json_object_set_new(o, "rope_scaling", json_string(ROPE_NAMES[m->rope.kind]));
+        if (m->rope.kind != ROPE_PLAIN)
+            json_object_set_new(o, "rope_factor", json_real(m->rope.factor));
+        if (m->rope.kind == ROPE_LLAMA3) {
+            json_object_set_new(o, "rope_low", json_real(m->rope.low));
+            json_object_set_new(o, "rope_high", json_real(m->rope.high));
+            json_object_set_new(o, "rope_positions", json_integer(m->rope.positions));
+        }
         json_object_set_new(o, "max_positions", json_integer(m->max_positions));
     }
     json_object_set_new(o, "architecture", json_string(c->architecture));

@@ -16,7 +16,7 @@
 #include "exchange/exchange.h"
 #include "http/identity.h"
 #include "http/link.h"
-#include "model/llama.h"
+#include "model/language.h"
 #include "node/agent.h"
 #include "node/duty.h"
 #include "node/exec.h"
@@ -244,6 +244,7 @@ void agent_serve(struct node *n, const json_t *reply, const char *lease);
 struct agent_model {
     struct cid cid;
     struct llama_config config;
+    struct language language;
     const struct store_value *whole; /* held; NULL when the model is merged out of two */
     struct emac_buf merged;          /* else empty */
     struct emac_slice weights;       /* whichever it is */

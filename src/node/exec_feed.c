@@ -7,22 +7,68 @@
 
 /* ---- windows ---- */
 
+static enum emac_status token_past(const struct exec_feed *f, int32_t id, uint64_t at,
+                                   struct emac_err *err)
+{
+    return emac_fail(err, EMAC_INVALID, "token %llu is %d, past its vocabulary of %u",
+                     (unsigned long long)at, id, f->corpus.vocab);
+}
+
 static enum emac_status windows_read(struct exec_feed *f, uint32_t index, struct emac_err *err)
 {
     const struct sampler *s = &f->r->p->program.sampler;
+    const struct corpus *c = &f->corpus;
     int32_t *tokens = f->inputs.host, *targets = f->targets.host;
+    size_t window = ((size_t)s->seq + 1) * c->width;
     for (uint32_t row = 0; row < s->batch; row++) {
-        uint64_t offset = sampler_offset(s, f->r->task->step, index, row);
+        uint64_t first = sampler_offset(s, f->r->task->step, index, row);
         enum emac_status st =
-            exec_data_read(f->r->x, &f->file, f->size, offset, f->bytes, (size_t)s->seq + 1, err);
+            exec_data_read(f->r->x, &c->file, f->size, first * c->width, f->bytes, window, err);
         if (st != EMAC_OK)
             return st;
         size_t at = (size_t)row * s->seq;
-        for (uint32_t i = 0; i < s->seq; i++) {
-            tokens[at + i] = f->bytes[i];
-            targets[at + i] = f->bytes[i + 1];
+        for (uint32_t i = 0; i <= s->seq; i++) {
+            int32_t id = corpus_token(f->bytes, c->width, i);
+            if ((uint32_t)id >= c->vocab)
+                return token_past(f, id, first + i, err);
+            if (i < s->seq)
+                tokens[at + i] = id;
+            if (i > 0)
+                targets[at + i - 1] = id;
         }
     }
+    return EMAC_OK;
+}
+
+/* What is read, fetched if need be. */
+static enum emac_status corpus_find(struct exec_feed *f, const struct cid *data,
+                                    struct emac_err *err)
+{
+    struct exec *x = f->r->x;
+    enum emac_status st = corpus_load(x->cfg.store, data, &f->corpus, err);
+    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
+        return st;
+    st = exec_fetch(x, data, false, err);
+    return st == EMAC_OK ? corpus_load(x->cfg.store, data, &f->corpus, err) : st;
+}
+
+static enum emac_status corpus_open(struct exec_feed *f, const struct cid *data,
+                                    struct emac_err *err)
+{
+    const struct sampler *s = &f->r->p->program.sampler;
+    const struct corpus *c = &f->corpus;
+    enum emac_status st = corpus_find(f, data, err);
+    if (st == EMAC_OK)
+        st = exec_data_size(f->r->x, &c->file, &f->size, err);
+    if (st != EMAC_OK)
+        return st;
+    if (c->width != (s->width == 0 ? 1 : s->width))
+        return emac_fail(err, EMAC_INVALID, "the corpus has tokens of %u bytes, not of %u",
+                         c->width, s->width);
+    if (f->size != corpus_bytes(c) || c->tokens < s->end)
+        return emac_fail(err, EMAC_INVALID,
+                         "the corpus has %llu tokens; the sampler reads up to %llu",
+                         (unsigned long long)c->tokens, (unsigned long long)s->end);
     return EMAC_OK;
 }
 
@@ -31,18 +77,12 @@ static enum emac_status windows_open(struct exec_feed *f, const struct cid *data
 {
     const struct sampler *s = &f->r->p->program.sampler;
     size_t tokens = (size_t)s->batch * s->seq;
-    enum emac_status st;
-    EMAC_TRY(st, emac_alloc(&f->bytes, (size_t)s->seq + 1, 1, err));
-    EMAC_TRY(st, exec_staged_new(f->r->x, tokens * sizeof(int32_t), &f->inputs, err));
-    EMAC_TRY(st, exec_staged_new(f->r->x, tokens * sizeof(int32_t), &f->targets, err));
-    f->file = *data;
-    st = exec_data_size(f->r->x, &f->file, &f->size, err);
+    enum emac_status st = corpus_open(f, data, err);
     if (st != EMAC_OK)
         return emac_wrap(err, "input 'data'");
-    if (f->size < s->end)
-        st = emac_fail(err, EMAC_INVALID,
-                       "input 'data' has %llu bytes; the sampler reads up to %llu",
-                       (unsigned long long)f->size, (unsigned long long)s->end);
+    EMAC_TRY(st, emac_alloc(&f->bytes, (size_t)s->seq + 1, f->corpus.width, err));
+    EMAC_TRY(st, exec_staged_new(f->r->x, tokens * sizeof(int32_t), &f->inputs, err));
+    st = exec_staged_new(f->r->x, tokens * sizeof(int32_t), &f->targets, err);
 out:
     return st;
 }

@@ -16,6 +16,7 @@
 #include "node/exec.h"
 #include "node/resident.h"
 #include "work/bundle.h"
+#include "work/corpus.h"
 #include "work/tree.h"
 
 #define PORT_NONE       UINT32_MAX
@@ -200,10 +201,11 @@ void exec_data_release(struct exec *x);
 /* Where a map task's micro-batches come from. */
 struct exec_feed {
     struct exec_run *r;
-    struct cid file; /* that is read: the corpus, or the records of a split */
-    uint64_t size;
+    struct corpus corpus;       /* windows only */
     struct dataset set;         /* records only */
-    uint8_t *bytes;             /* one window, seq + 1, or one record */
+    struct cid file;            /* of the records of a split */
+    uint64_t size;              /* bytes of the file that is read */
+    uint8_t *bytes;             /* one window of seq + 1 tokens, or one record */
     struct exec_staged inputs;  /* tokens i32[batch, seq], or features f32[batch, features] */
     struct exec_staged targets; /* i32[batch, seq] or i32[batch] */
 };

@@ -12,7 +12,6 @@
 #include "work/evaluate.h"
 
 #define LOCAL_WANTS_MAX 32 /* nodes of one worker's share: at most the height of the tree */
-#define LOG2_E          1.4426950408889634
 
 struct engine {
     const struct local_config *cfg;
@@ -539,7 +538,7 @@ static enum emac_status finish(struct engine *e, struct emac_err *err)
     out->heldout_loss = score->loss;
     out->accuracy = score->accuracy;
     if (!job_on_records(&e->plan->job))
-        out->heldout_bits_per_byte = score->loss * LOG2_E; /* a token is a byte */
+        out->heldout_bits_per_byte = job_bits_per_byte(&e->plan->job, score->loss);
     if (e->plan->job.kind == JOB_EVALUATE)
         return evaluation_put(e, err);
     model_finish(e);

@@ -11,7 +11,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "model/generate.h"
+#include "model/language.h"
 #include "node/agent_internal.h"
 #include "node/piece.h"
 
@@ -219,26 +219,28 @@ static void post_done(struct post *p, const struct emac_buf *text, const char *f
     os_mutex_unlock(&p->lock);
 }
 
-/* *made counts the bytes. */
-static enum emac_status generate(struct post *p, struct request *q, struct generator *g,
+/* *made counts the tokens, that which ends the text with them. */
+static enum emac_status generate(struct post *p, struct request *q, struct completion *g,
                                  const char **finish, uint32_t *made, struct emac_buf *text,
                                  struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
     *finish = "length";
-    while (*made < q->max_tokens && !q->filter.stopped) {
-        uint8_t byte;
+    bool ended = false;
+    while (*made < q->max_tokens && !q->filter.stopped && !ended) {
+        struct emac_slice bytes;
         emac_buf_clear(text);
-        EMAC_TRY(st, generator_next(g, &byte, err));
-        EMAC_TRY(st, piece_push(&q->filter, byte, text, err));
+        EMAC_TRY(st, completion_next(g, &bytes, &ended, err));
+        for (size_t i = 0; i < bytes.len && !q->filter.stopped; i++)
+            EMAC_TRY(st, piece_push(&q->filter, bytes.data[i], text, err));
         ++*made;
-        if (!post_add(p, text, generator_prompt_tokens(g)))
+        if (!post_add(p, text, completion_prompt_tokens(g)))
             return emac_fail(err, EMAC_CANCELLED, "the generation was cancelled");
     }
     emac_buf_clear(text);
-    if (q->filter.stopped)
+    if (q->filter.stopped || ended)
         *finish = "stop";
-    else
+    if (!q->filter.stopped)
         st = piece_end(&q->filter, text, err);
 out:
     return st;
@@ -250,16 +252,17 @@ static enum emac_status answer(struct post *p, struct request *q, const char **f
     struct node *n = p->n;
     const struct agent_model *m;
     struct session *s = NULL;
-    struct generator *g = NULL;
+    struct completion *g = NULL;
     struct device *dev;
     enum emac_status st;
     EMAC_TRY(st, agent_model_get(n, &q->model, &m, err));
     EMAC_TRY(st, agent_generation_device(n, &dev, err));
     EMAC_TRY(st, session_open(dev, &m->config, m->weights.data, m->weights.len, &s, err));
-    EMAC_TRY(st, generator_open(s, &m->config, q->prompt, q->prompt_len, &q->params, &g, err));
+    EMAC_TRY(st, completion_open(s, &m->config, &m->language, EMAC_SLICE(q->prompt, q->prompt_len),
+                                 &q->params, &g, err));
     st = generate(p, q, g, finish, made, text, err);
 out:
-    generator_close(g);
+    completion_close(g);
     session_close(s);
     return st;
 }
@@ -271,9 +274,9 @@ static void served(struct node *n, uint32_t made, uint64_t began, const struct e
     n->figures.tokens_served += made;
     os_mutex_unlock(&n->lock);
     if (err->status == EMAC_OK)
-        LOG_I("node", "generated %u bytes in %.2f s", made, s);
+        LOG_I("node", "generated %u tokens in %.2f s", made, s);
     else
-        LOG_W("node", "a generation ended after %u bytes: %s", made, err->text);
+        LOG_W("node", "a generation ended after %u tokens: %s", made, err->text);
 }
 
 void agent_serve(struct node *n, const json_t *reply, const char *lease)

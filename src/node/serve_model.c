@@ -7,6 +7,19 @@
 #include "node/agent_internal.h"
 #include "work/model_tree.h"
 
+static enum emac_status language_load(struct node *n, const struct cid *cid,
+                                      struct emac_slice config, struct agent_model *m,
+                                      struct emac_err *err)
+{
+    struct model_texts texts;
+    model_texts_init(&texts);
+    enum emac_status st = model_texts_read(n->store, cid, &texts, err);
+    if (st == EMAC_OK)
+        st = model_texts_language(&texts, config, m->config.vocab_size, &m->language, err);
+    model_texts_release(&texts);
+    return st;
+}
+
 /* A whole model is used where the store has it in memory; another is merged with its base. */
 static enum emac_status dir_load(struct node *n, const struct cid *cid, struct agent_model *m,
                                  struct emac_err *err)
@@ -27,7 +40,8 @@ static enum emac_status dir_load(struct node *n, const struct cid *cid, struct a
         EMAC_TRY(st, model_tree_load(n->store, cid, dev, &text, &m->merged, err));
         m->weights = emac_buf_slice(&m->merged);
     }
-    st = llama_config_read(&m->config, emac_buf_str(&text), text.len, err);
+    EMAC_TRY(st, llama_config_read(&m->config, emac_buf_str(&text), text.len, err));
+    st = language_load(n, cid, emac_buf_slice(&text), m, err);
 out:
     emac_buf_release(&text);
     return st;
@@ -37,6 +51,7 @@ static void model_free(struct node *n, struct agent_model *m)
 {
     if (m == NULL)
         return;
+    language_release(&m->language);
     store_value_forget(n->store, m->whole);
     emac_buf_release(&m->merged);
     free(m);

@@ -93,7 +93,7 @@ static void chunk_add(void *ctx, size_t i)
     os_mutex_unlock(&a->lock);
 }
 
-static enum emac_status inner_put(void *ctx, const struct cid *cid, const void *data, size_t n,
+enum emac_status store_block_emit(void *ctx, const struct cid *cid, const void *data, size_t n,
                                   struct emac_err *err)
 {
     return store_blocks_put(ctx, cid, data, n, false, err);
@@ -108,6 +108,20 @@ static enum emac_status leaves_add(struct adding *a, size_t count, struct emac_e
     if (a->st != EMAC_OK && err != NULL)
         *err = a->err;
     return a->st;
+}
+
+enum emac_status store_bytes_add(struct store *s, struct emac_slice bytes, struct unixfs_link *out,
+                                 struct emac_err *err)
+{
+    struct unixfs_builder *b;
+    enum emac_status st = unixfs_builder_new(&b, store_block_emit, s, err);
+    if (st != EMAC_OK)
+        return st;
+    st = unixfs_builder_write(b, bytes.data, bytes.len, err);
+    if (st == EMAC_OK)
+        return unixfs_builder_end(b, &out->cid, &out->size, &out->tsize, err);
+    unixfs_builder_free(b);
+    return st;
 }
 
 enum emac_status store_file_add(struct store *s, const char *path, struct cid *root, uint64_t *size,
@@ -133,8 +147,8 @@ enum emac_status store_file_add(struct store *s, const char *path, struct cid *r
     EMAC_TRY(st, leaves_add(&a, (size_t)count, err));
     *root = a.leaf[0];
     if (count > 1)
-        st = unixfs_tree_from_leaves(a.leaf, (size_t)count, a.size, inner_put, s, root, &tree_size,
-                                     err);
+        st = unixfs_tree_from_leaves(a.leaf, (size_t)count, a.size, store_block_emit, s, root,
+                                     &tree_size, err);
     *size = a.size;
 out:
     store_building_end(s, &building);

@@ -133,6 +133,11 @@ void store_value_lose(struct store *s, const struct cid *cid);
 uint32_t store_hash_threads(const struct store *s);
 
 /* ---- files and DAGs ---- */
+/* Where a unixfs_builder puts its blocks: `ctx` is the store. */
+unixfs_block_fn store_block_emit;
+/* Add bytes as a UnixFS file; out->name is left as it is. */
+enum emac_status store_bytes_add(struct store *s, struct emac_slice bytes, struct unixfs_link *out,
+                                 struct emac_err *err);
 /* Add a file of the file system as UnixFS blocks, streaming. */
 enum emac_status store_file_add(struct store *s, const char *path, struct cid *root, uint64_t *size,
                                 struct emac_err *err);

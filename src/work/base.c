@@ -59,7 +59,8 @@ static bool is_field(const char *key, const struct model_config *c)
 {
     static const char *const TEXT[] = {
         "vocab_size", "hidden_size", "intermediate_size", "layers",         "heads",
-        "kv_heads",   "norm_eps",    "rope_theta",        "tie_embeddings", "architecture"};
+        "kv_heads",   "norm_eps",    "rope_theta",        "tie_embeddings", "architecture",
+        "rope_low",   "rope_high",   "rope_scaling",      "rope_factor",    "rope_positions"};
     static const char *const RECORDS[] = {"layers", "hidden_size", "architecture",
                                           "stages", "filters",     "kernel"};
     const char *const *list = c->is_classifier ? RECORDS : TEXT;

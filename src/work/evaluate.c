@@ -7,7 +7,6 @@
 #include "model/model_config.h"
 #include "work/family.h"
 
-#define LOG2_E    1.4426950408889634
 #define KIND      "evaluation"
 #define NUMERICS  1
 #define ARENA_MAX (1u << 16)
@@ -114,7 +113,7 @@ static enum emac_status text_fits(struct job *job, const struct model_config *c,
                          c->llama.max_positions, job->seq_len, c->llama.max_positions);
     job->model = c->llama;
     job->model.max_positions = job->seq_len;
-    return EMAC_OK;
+    return job_vocab_check(job, err);
 }
 
 static enum emac_status records_fit(struct job *job, const struct model_config *c,
@@ -279,13 +278,13 @@ void evaluation_of(const struct job *job, double loss, double accuracy, struct e
                                .on_records = records,
                                .split = job->split,
                                .begin = records ? 0 : job_train_end(job),
-                               .end = records ? job_eval_rows(job) : job->data_size,
+                               .end = records ? job_eval_rows(job) : job_tokens(job),
                                .units = job_units_per_step(job),
                                .seq_len = job->seq_len,
                                .micro_batch = job->micro_batch,
                                .batches = job_eval_batches(job),
                                .loss = loss,
-                               .bits_per_byte = loss * LOG2_E, /* a token is a byte */
+                               .bits_per_byte = records ? 0 : job_bits_per_byte(job, loss),
                                .accuracy = accuracy};
 }
 

@@ -16,8 +16,8 @@
  * paid or computed:
  *   {kind: "evaluation", numerics: 1, model: CID, data: CID, begin, end, batches, micro_batch,
  * units, loss: f64, and of a text seq_len, bits_per_byte: f64, of a data set split: text, accuracy:
- * f64} begin and end are bytes of the text, or records of the split; units tokens, or records, that
- * were evaluated: a rest that fills no micro-batch is left out. loss is nats a unit. */
+ * f64} begin and end are tokens of the corpus, or records of the split; units tokens, or records,
+ * that were evaluated: a rest that fills no micro-batch is left out. loss is nats a unit. */
 #ifndef EMAC_WORK_EVALUATE_H
 #define EMAC_WORK_EVALUATE_H
 

@@ -12,8 +12,8 @@
 #include "work/task.h"
 
 struct job_family {
-    /* data.cid names a data set (work/dataset.h), whose rows feed "batch/inputs"; else a corpus of
-     * bytes, whose windows feed "batch/tokens". */
+    /* data.cid names a data set (work/dataset.h), whose rows feed "batch/inputs"; else a corpus
+     * (work/corpus.h), whose windows feed "batch/tokens". */
     bool on_records;
     const char *unit; /* what its work is counted in: "tokens" */
 

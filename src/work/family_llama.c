@@ -7,12 +7,6 @@
 static enum emac_status model_check(const struct job *job, struct emac_err *err)
 {
     const struct llama_config *m = &job->model;
-    if (m->vocab_size != 256)
-        return emac_fail(
-            err, EMAC_INVALID,
-            "model.vocab_size must be 256, not %u: this version trains on bytes, the only "
-            "tokenizer it has",
-            m->vocab_size);
     if (m->hidden_size % m->heads != 0 || m->hidden_size / m->heads % 2 != 0)
         return emac_fail(err, EMAC_INVALID,
                          "model.hidden_size %u must be an even multiple of model.heads %u",

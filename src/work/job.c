@@ -4,11 +4,14 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "work/corpus.h"
 #include "work/job_fields.h"
 #include "work/family.h"
 #include "work/task.h"
 
 #define JOB_ID_DIGITS 12
+#define LOG2_E        1.4426950408889634
+#define BYTE_VOCAB    256
 
 void job_id(char out[JOB_ID_MAX], const struct cid *job_cid)
 {
@@ -19,12 +22,28 @@ void job_id(char out[JOB_ID_MAX], const struct cid *job_cid)
     snprintf(out, JOB_ID_MAX, "job-%s", text + n - JOB_ID_DIGITS);
 }
 
+uint64_t job_tokens(const struct job *job)
+{
+    return job->tokens > 0 ? job->tokens : job->data_size;
+}
+
+uint32_t job_token_width(const struct job *job)
+{
+    return job->tokens > 0 ? (uint32_t)(job->data_size / job->tokens) : 0;
+}
+
 uint64_t job_train_end(const struct job *job)
 {
     /* One rounded product and a truncation: the same on every machine. */
-    uint64_t held = (uint64_t)((double)job->data_size * job->heldout);
-    EMAC_ASSERT(held <= job->data_size);
-    return job->data_size - held;
+    uint64_t tokens = job_tokens(job), held = (uint64_t)((double)tokens * job->heldout);
+    EMAC_ASSERT(held <= tokens);
+    return tokens - held;
+}
+
+double job_bits_per_byte(const struct job *job, double loss)
+{
+    double bits = loss * LOG2_E;
+    return job->tokens > 0 ? bits * (double)job->tokens / (double)job->text_size : bits;
 }
 
 bool job_on_records(const struct job *job)
@@ -43,7 +62,7 @@ static uint64_t text_windows(const struct job *job)
                         .batch = 1,
                         .seq = job->seq_len,
                         .begin = job_train_end(job),
-                        .end = job->data_size};
+                        .end = job_tokens(job)};
     return s.begin < s.end ? sampler_batches(&s) : 0;
 }
 
@@ -74,15 +93,35 @@ uint64_t job_units_per_step(const struct job *job)
     return job_on_records(job) ? rows : rows * job->seq_len;
 }
 
-/* ---- a data set's facts ---- */
+/* ---- facts of the data ---- */
 
 static enum emac_status fact_take(const char *key, uint64_t have, uint64_t said,
                                   struct emac_err *err)
 {
     if (said == 0 || said == have)
         return EMAC_OK;
-    return emac_fail(err, EMAC_INVALID, "data.%s is %llu but the data set's is %llu", key,
+    return emac_fail(err, EMAC_INVALID, "data.%s is %llu but that of the data is %llu", key,
                      (unsigned long long)said, (unsigned long long)have);
+}
+
+enum emac_status job_take_corpus(struct job *job, const struct corpus *c, struct emac_err *err)
+{
+    bool bytes = c->width == 1;
+    uint64_t tokens = bytes ? 0 : c->tokens, text = bytes ? 0 : c->text;
+    uint32_t vocab = bytes ? 0 : c->vocab;
+    enum emac_status st;
+    EMAC_TRY(st, fact_take("size", corpus_bytes(c), job->data_size, err));
+    EMAC_TRY(st, fact_take("tokens", tokens, job->tokens, err));
+    EMAC_TRY(st, fact_take("text_size", text, job->text_size, err));
+    EMAC_TRY(st, fact_take("vocab", vocab, job->vocab, err));
+    job->data_size = corpus_bytes(c);
+    job->tokens = tokens;
+    job->text_size = text;
+    job->vocab = vocab;
+    if (vocab > BYTE_VOCAB && job->model.vocab_size == BYTE_VOCAB)
+        job->model.vocab_size = vocab; /* 256 is what a file that says nothing has */
+out:
+    return st;
 }
 
 enum emac_status job_take_dataset(struct job *job, const struct dataset *d, struct emac_err *err)
@@ -109,19 +148,40 @@ out:
 
 /* ---- with the data at hand ---- */
 
+enum emac_status job_vocab_check(const struct job *job, struct emac_err *err)
+{
+    uint32_t vocab = job->vocab == 0 ? BYTE_VOCAB : job->vocab, have = job->model.vocab_size;
+    if (job->tokens > 0 ? have >= vocab : have == vocab)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID,
+                     job->tokens > 0
+                         ? "model.vocab_size %u is less than the vocabulary of the data, %u"
+                         : "model.vocab_size %u does not fit the data, whose tokens are bytes: "
+                           "%u, or cut the text by 'emac data tokenize'",
+                     have, vocab);
+}
+
 static enum emac_status corpus_check(const struct job *job, struct emac_err *err)
 {
-    uint64_t train = job_train_end(job), held = job->data_size - train;
+    uint64_t train = job_train_end(job), held = job_tokens(job) - train;
+    enum emac_status st = job->kind == JOB_EVALUATE ? EMAC_OK : job_vocab_check(job, err);
+    if (st != EMAC_OK)
+        return st; /* an evaluation's model is not read yet */
+    if (job->tokens > 0 && (job->data_size % job->tokens != 0 || job->text_size == 0 ||
+                            (job_token_width(job) != 2 && job_token_width(job) != 4)))
+        return emac_fail(err, EMAC_INVALID,
+                         "data.tokens %llu and data.size %llu are not those of a token set",
+                         (unsigned long long)job->tokens, (unsigned long long)job->data_size);
     if (train <= job->seq_len)
         return emac_fail(
             err, EMAC_INVALID,
-            "the corpus leaves %llu bytes for training; recipe.seq_len %u needs at least "
+            "the corpus leaves %llu tokens for training; recipe.seq_len %u needs at least "
             "%u",
             (unsigned long long)train, job->seq_len, job->seq_len + 1);
     if (job->heldout > 0 && held <= job->seq_len)
         return emac_fail(
             err, EMAC_INVALID,
-            "the corpus leaves %llu held-out bytes; recipe.seq_len %u needs at least %u: "
+            "the corpus leaves %llu held-out tokens; recipe.seq_len %u needs at least %u: "
             "raise data.heldout or set it to 0",
             (unsigned long long)held, job->seq_len, job->seq_len + 1);
     return EMAC_OK;

@@ -92,7 +92,9 @@ struct job {
                        * evaluation the model that is evaluated */
     struct tune tune; /* its kind is TUNE_SCRATCH without a base; storage is known with the store */
     struct cid data;
-    uint64_t data_size;             /* bytes of the corpus, or of the data set's files */
+    uint64_t data_size;             /* bytes of the corpus' file, or of the data set's files */
+    uint64_t tokens, text_size;     /* of a token set (work/corpus.h), 0 for bytes: filled in */
+    uint32_t vocab;                 /* of the token set's tokenizer, 0 for bytes: filled in */
     uint64_t records, test_records; /* of the data set: filled in */
     enum dataset_part split;        /* of the data set, that is evaluated */
     double heldout;            /* share of bytes at the end kept for evaluation, 0 <= h < 0.5 */
@@ -142,6 +144,12 @@ enum emac_status job_from_json(struct job *out, json_t *root, char *data_file, s
 json_t *job_to_json(const struct job *job); /* complete, defaults filled in */
 /* Does it train on a data set of records, not on a corpus? */
 bool job_on_records(const struct job *job);
+/* Fill in what follows from the corpus, the vocabulary of 256 that a job on bytes has too; INVALID
+ * when the job says otherwise already. */
+struct corpus;
+enum emac_status job_take_corpus(struct job *job, const struct corpus *c, struct emac_err *err);
+/* Does the model's vocabulary fit the corpus? INVALID with both figures. */
+enum emac_status job_vocab_check(const struct job *job, struct emac_err *err);
 /* Fill in what follows from the data set; INVALID when the job says otherwise already. */
 enum emac_status job_take_dataset(struct job *job, const struct dataset *d, struct emac_err *err);
 /* All of job_from_json's checks again, and those that need the data: CID and size are set, heldout
@@ -161,8 +169,14 @@ enum emac_status job_recipe_read(struct optimiser_recipe *out, const struct dagc
                                  struct emac_err *err);
 void job_id(char out[JOB_ID_MAX], const struct cid *job_cid);
 
-/* Byte ranges of a corpus: training [0, train_end), held-out [train_end, size). */
+/* Tokens of a corpus, and their ranges: training [0, train_end), held-out [train_end, tokens). */
+uint64_t job_tokens(const struct job *job);
 uint64_t job_train_end(const struct job *job);
+/* Bytes of a token in the corpus' file, as a sampler says it: 0 when bytes are the tokens. */
+uint32_t job_token_width(const struct job *job);
+/* A held-out loss, nats a token, in bits a byte of the text: by the mean length of the corpus'
+ * tokens. */
+double job_bits_per_byte(const struct job *job, double loss);
 /* Into how many stages the model is cut; 1: it is whole. Cut it into so many: false when that
  * cannot be. Local SGD becomes hybrid, with the same replicas and so the same result, else a
  * pipeline. */

@@ -76,9 +76,11 @@ enum {
 #define DELTA(set) .when = {AT(local.delta), (set)}
 #define DENSE      (1 << DELTA_F32 | 1 << DELTA_INT8 | 1 << DELTA_INT4)
 
-#define TRAINED         (1u << JOB_TRAIN)
-#define EVALUATED       .does = 1u << JOB_EVALUATE
-#define ANY_KIND        .does = 1u << JOB_TRAIN | 1u << JOB_EVALUATE
+#define TRAINED   (1u << JOB_TRAIN)
+#define EVALUATED .does = 1u << JOB_EVALUATE
+#define ANY_KIND  .does = 1u << JOB_TRAIN | 1u << JOB_EVALUATE
+#define ROPE(set) .when = {AT(model.rope.kind), (set)}
+
 #define CHOICE(w)       .words = (w), .word_count = EMAC_COUNT(w)
 #define WITH_BASE(bits) .when = {AT(tune.kind), (bits)}
 #define ANY_BASE        (1u << TUNE_FULL | 1u << TUNE_HEAD | 1u << TUNE_LORA)
@@ -114,6 +116,16 @@ const struct job_field JOB_FIELDS[] = {
      .of = OF_TEXT},
     {"model", "rope_theta", FIELD_F64, NEED_DEFAULT, AT(model.rope_theta), 1, 1e9, 10000,
      .of = OF_TEXT},
+    {"model", "rope_scaling", FIELD_CHOICE, NEED_DEFAULT, AT(model.rope.kind), CHOICE(ROPE_NAMES),
+     .of = OF_TEXT, .joined = true},
+    {"model", "rope_factor", FIELD_F64, NEED_MUST, AT(model.rope.factor), 1, 1e6, .of = OF_TEXT,
+     ROPE(1u << ROPE_LINEAR | 1u << ROPE_LLAMA3)},
+    {"model", "rope_low", FIELD_F64, NEED_DEFAULT, AT(model.rope.low), 1e-6, 1e6, 1, .of = OF_TEXT,
+     ROPE(1u << ROPE_LLAMA3)},
+    {"model", "rope_high", FIELD_F64, NEED_DEFAULT, AT(model.rope.high), 1e-6, 1e6, 4,
+     .of = OF_TEXT, ROPE(1u << ROPE_LLAMA3)},
+    {"model", "rope_positions", FIELD_U32, NEED_MUST, AT(model.rope.positions), 1, 1 << 24,
+     .of = OF_TEXT, ROPE(1u << ROPE_LLAMA3)},
     {"model", "norm_eps", FIELD_F64, NEED_DEFAULT, AT(model.norm_eps), 1e-12, 0.1, 1e-5,
      .of = OF_TEXT},
     {"model", "embed_std", FIELD_F64, NEED_DEFAULT, AT(init.embed_std), 1e-6, 1, 0.02,
@@ -138,6 +150,12 @@ const struct job_field JOB_FIELDS[] = {
     {"data", "heldout", FIELD_F64, NEED_DEFAULT, AT(heldout), 1e-6, 1, 1, .of = OF_TEXT, EVALUATED},
     {"data", "split", FIELD_CHOICE, NEED_DEFAULT, AT(split), CHOICE(SPLITS), .usual = DATASET_TEST,
      .of = OF_RECORDS, EVALUATED},
+    {"data", "tokens", FIELD_U64, NEED_LATER, AT(tokens), 0, (double)JOB_DATA_SIZE_MAX,
+     .of = OF_TEXT, .joined = true, ANY_KIND},
+    {"data", "text_size", FIELD_U64, NEED_LATER, AT(text_size), 0, (double)JOB_DATA_SIZE_MAX,
+     .of = OF_TEXT, .joined = true, ANY_KIND},
+    {"data", "vocab", FIELD_U32, NEED_LATER, AT(vocab), 0, 1048576, .of = OF_TEXT, .joined = true,
+     ANY_KIND},
     {"data", "records", FIELD_U64, NEED_LATER, AT(records), 0, (double)DATASET_RECORDS_MAX,
      .of = OF_RECORDS, ANY_KIND},
     {"data", "test_records", FIELD_U64, NEED_LATER, AT(test_records), 0,
@@ -284,6 +302,8 @@ bool job_field_is_usual(const struct job *job, const struct job_field *f)
     case FIELD_SET:
     case FIELD_U32:
         return *(const uint32_t *)p == (uint32_t)f->usual;
+    case FIELD_U64:
+        return *(const uint64_t *)p == (uint64_t)f->usual;
     case FIELD_F64:
         return *(const double *)p == f->usual;
     case FIELD_BOOL:
@@ -670,6 +690,9 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     if (job->spread == SPREAD_FEDERATED && job_on_records(job))
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "spread federated is for texts: a data set has no shards");
+    if (job->spread == SPREAD_FEDERATED && job->tokens > 0)
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "spread federated is for texts of bytes: shards hold no tokens");
     if ((job->spread == SPREAD_LOCAL || job->spread == SPREAD_HYBRID) &&
         job->micro_batches % job->local.replicas != 0)
         return replicas_misfit(job, err);

@@ -4,16 +4,22 @@
 
 #include "base/assert.h"
 #include "codec/unixfs.h"
+#include "model/language.h"
 #include "model/model_config.h"
 
-static const char *const NAMES[MODEL_FILE_COUNT] = {[MODEL_CONFIG] = "config.json",
-                                                    [MODEL_WEIGHTS] = "model.safetensors",
-                                                    [MODEL_ADAPTER_CONFIG] = "adapter_config.json",
-                                                    [MODEL_ADAPTER] = "adapter_model.safetensors",
-                                                    [MODEL_HEAD] = "head.safetensors",
-                                                    [MODEL_BASE] = "base",
-                                                    [MODEL_LICENCE] = "LICENSE",
-                                                    [MODEL_README] = "README.md"};
+static const char *const NAMES[MODEL_FILE_COUNT] = {
+    [MODEL_CONFIG] = "config.json",
+    [MODEL_WEIGHTS] = "model.safetensors",
+    [MODEL_ADAPTER_CONFIG] = "adapter_config.json",
+    [MODEL_ADAPTER] = "adapter_model.safetensors",
+    [MODEL_HEAD] = "head.safetensors",
+    [MODEL_BASE] = "base",
+    [MODEL_LICENCE] = "LICENSE",
+    [MODEL_README] = "README.md",
+    [MODEL_TOKENIZER] = "tokenizer.json",
+    [MODEL_TOKENIZER_CONFIG] = "tokenizer_config.json",
+    [MODEL_SPECIAL_TOKENS] = "special_tokens_map.json",
+    [MODEL_GENERATION] = "generation_config.json"};
 
 const char *model_file_name(enum model_file file)
 {
@@ -103,6 +109,63 @@ out:
     emac_buf_release(&head);
     return st;
 }
+
+/* ---- the tokenizer's texts ---- */
+
+void model_texts_init(struct model_texts *t)
+{
+    for (int i = 0; i < MODEL_TEXTS; i++)
+        emac_buf_init(&t->text[i], i == 0 ? TOKENIZER_JSON_MAX : MODEL_TEXT_MAX);
+}
+
+void model_texts_release(struct model_texts *t)
+{
+    for (int i = 0; i < MODEL_TEXTS; i++)
+        emac_buf_release(&t->text[i]);
+}
+
+struct emac_buf *model_text(struct model_texts *t, enum model_file file)
+{
+    EMAC_ASSERT(file >= MODEL_TOKENIZER && file < MODEL_FILE_COUNT);
+    return &t->text[file - MODEL_TOKENIZER];
+}
+
+enum emac_status model_texts_find(struct store *s, const struct cid *dir, struct model_tree *out,
+                                  struct emac_err *err)
+{
+    enum emac_status st = model_tree_read(s, dir, out, err);
+    if (st != EMAC_OK || model_tree_has(out, MODEL_TOKENIZER) || !model_tree_has(out, MODEL_BASE))
+        return st;
+    const struct cid base = out->file[MODEL_BASE];
+    return model_tree_read(s, &base, out, err);
+}
+
+enum emac_status model_texts_read(struct store *s, const struct cid *dir, struct model_texts *out,
+                                  struct emac_err *err)
+{
+    struct model_tree m;
+    enum emac_status st;
+    EMAC_TRY(st, model_texts_find(s, dir, &m, err));
+    for (int f = MODEL_TOKENIZER; f < MODEL_FILE_COUNT; f++)
+        if (model_tree_has(&m, (enum model_file)f))
+            EMAC_TRY(st, model_tree_file(s, &m, (enum model_file)f,
+                                         model_text(out, (enum model_file)f), err));
+out:
+    return st;
+}
+
+enum emac_status model_texts_language(struct model_texts *t, struct emac_slice config,
+                                      uint32_t vocab, struct language *out, struct emac_err *err)
+{
+    const struct language_files files = {
+        .config = config,
+        .generation = emac_buf_slice(model_text(t, MODEL_GENERATION)),
+        .tokenizer = emac_buf_slice(model_text(t, MODEL_TOKENIZER)),
+        .tokenizer_config = emac_buf_slice(model_text(t, MODEL_TOKENIZER_CONFIG))};
+    return language_read(out, &files, vocab, err);
+}
+
+/* ---- whole models ---- */
 
 /* The files of an adapter or a head, and of its base. */
 struct tuned_files {

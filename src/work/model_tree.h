@@ -24,6 +24,10 @@ enum model_file {
     MODEL_BASE, /* a directory */
     MODEL_LICENCE,
     MODEL_README,
+    MODEL_TOKENIZER, /* this and the next three: the tokenizer's texts */
+    MODEL_TOKENIZER_CONFIG,
+    MODEL_SPECIAL_TOKENS,
+    MODEL_GENERATION,
     MODEL_FILE_COUNT
 };
 const char *model_file_name(enum model_file file); /* "model.safetensors" */
@@ -46,6 +50,24 @@ enum emac_status model_tree_file(struct store *s, const struct model_tree *m, en
 /* The tensors of a safetensors file; only its header is read. Release the index in any case. */
 enum emac_status model_tree_index(struct store *s, const struct cid *file, struct st_index *out,
                                   struct emac_err *err);
+/* The tokenizer's texts, as far as there are any: those of the base where the directory is an
+ * adapter or a head without its own. */
+#define MODEL_TEXTS (MODEL_FILE_COUNT - MODEL_TOKENIZER)
+struct language; /* model/language.h */
+struct model_texts {
+    struct emac_buf text[MODEL_TEXTS]; /* empty: not there */
+};
+void model_texts_init(struct model_texts *t);
+void model_texts_release(struct model_texts *t);
+struct emac_buf *model_text(struct model_texts *t, enum model_file file);
+/* The directory that has them. */
+enum emac_status model_texts_find(struct store *s, const struct cid *dir, struct model_tree *out,
+                                  struct emac_err *err);
+enum emac_status model_texts_read(struct store *s, const struct cid *dir, struct model_texts *out,
+                                  struct emac_err *err);
+/* How a model with this config.json and these texts speaks. Release *out in any case. */
+enum emac_status model_texts_language(struct model_texts *t, struct emac_slice config,
+                                      uint32_t vocab, struct language *out, struct emac_err *err);
 
 /* The whole model: its config.json and the bytes of its model.safetensors, those of the base merged
  * with what was trained where the directory is an adapter or a head (tune_merge). Both buffers are

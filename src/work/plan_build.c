@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "work/base.h"
 #include "work/bundle.h"
+#include "work/corpus.h"
 #include "work/evaluate.h"
 #include "work/family.h"
 #include "work/plan_blocks.h"
@@ -219,6 +220,7 @@ struct sampler plan_train_sampler(const struct job *j)
     } else {
         s.kind = SAMPLER_RANDOM;
         s.seq = j->seq_len;
+        s.width = job_token_width(j);
         s.end = job_train_end(j);
     }
     return s;
@@ -234,8 +236,9 @@ static struct sampler eval_sampler(const struct job *j)
     } else {
         s.kind = SAMPLER_ORDERED;
         s.seq = j->seq_len;
+        s.width = job_token_width(j);
         s.begin = job_train_end(j);
-        s.end = j->data_size;
+        s.end = job_tokens(j);
     }
     return s;
 }
@@ -318,6 +321,34 @@ out:
     return st;
 }
 
+/* The tokenizer goes with the model. A base has learnt ids by one: another would be nonsense. */
+static enum emac_status add_tokenizer(struct plan_building *m, struct store *s,
+                                      struct emac_err *err)
+{
+    struct job_plan *p = m->p;
+    struct model_tree *t = &p->tokenizer, base = {0};
+    struct corpus corpus;
+    enum emac_status st;
+    if (p->job.tokens == 0)
+        return EMAC_OK;
+    EMAC_ASSERT(s != NULL);
+    EMAC_TRY(st, corpus_load(s, &p->job.data, &corpus, err));
+    EMAC_TRY(st, job_take_corpus(&p->job, &corpus, err));
+    EMAC_TRY(st, model_tree_read(s, &corpus.tokenizer, t, err));
+    if (!model_tree_has(t, MODEL_TOKENIZER))
+        st = emac_fail(err, EMAC_INVALID, "the tokenizer of the token set holds no '%s'",
+                       model_file_name(MODEL_TOKENIZER));
+    if (st == EMAC_OK && !cid_is_none(&p->job.base))
+        st = model_texts_find(s, &p->job.base, &base, err);
+    if (st == EMAC_OK && model_tree_has(&base, MODEL_TOKENIZER) &&
+        !cid_equal(&base.file[MODEL_TOKENIZER], &t->file[MODEL_TOKENIZER]))
+        st = emac_fail(err, EMAC_INVALID,
+                       "the data were cut by another tokenizer than the model has: cut the text "
+                       "anew by 'emac data tokenize --tokenizer' with the model's CID");
+out:
+    return st;
+}
+
 /* What the job says of its data set must be what the data set says. */
 static enum emac_status add_config(struct plan_building *m, struct store *s, struct emac_err *err)
 {
@@ -390,6 +421,7 @@ enum emac_status job_plan_new(const struct job *job, struct store *s, struct job
     m.p->planner = planner_of(job);
     m.family = job_family_of(job);
     EMAC_TRY(st, add_config(&m, s, err));
+    EMAC_TRY(st, add_tokenizer(&m, s, err));
     EMAC_TRY(st, plan_constant_add(m.p, &m.p->job.data, err));
     EMAC_TRY(st, add_shards(&m, s, err));
     EMAC_TRY(st, m.p->planner->build(&m, err));

@@ -11,7 +11,7 @@
 #include "work/family.h"
 #include "work/plan_blocks.h"
 
-#define MODEL_FILES 8
+#define MODEL_FILES 10
 
 struct model_dir {
     struct block_list blocks;
@@ -67,6 +67,13 @@ static enum emac_status adapter_config_add(struct model_dir *d, const struct job
     return st;
 }
 
+static void tokenizer_add(struct model_dir *d, const struct model_tree *t)
+{
+    for (int f = MODEL_TOKENIZER; f <= MODEL_GENERATION; f++)
+        if (model_tree_has(t, (enum model_file)f))
+            link_add(d, model_file_name((enum model_file)f), &t->file[f], 0, t->link_size[f]);
+}
+
 /* The texts; *weights is what the params bundle is called among them. */
 static enum emac_status texts_add(struct model_dir *d, const struct job_plan *p,
                                   enum model_file *weights, struct emac_err *err)
@@ -79,7 +86,9 @@ static enum emac_status texts_add(struct model_dir *d, const struct job_plan *p,
     }
     *weights = p->job.tune.kind == TUNE_HEAD ? MODEL_HEAD : MODEL_WEIGHTS;
     st = config_add(d, p, err);
-    if (st == EMAC_OK && *weights == MODEL_WEIGHTS && family->texts != NULL)
+    if (st == EMAC_OK && *weights == MODEL_WEIGHTS && p->job.tokens > 0)
+        tokenizer_add(d, &p->tokenizer);
+    else if (st == EMAC_OK && *weights == MODEL_WEIGHTS && family->texts != NULL)
         st = family->texts(&p->job, d, err);
     return st;
 }

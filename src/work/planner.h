@@ -120,11 +120,12 @@ struct plan_program {
 struct job_plan {
     struct job job;
     const struct planner *planner;
-    struct shards shards;   /* spread federated */
-    struct emac_buf config; /* text of the model's config.json */
-    struct model_tree base; /* the job's, or that of the model that is evaluated; none */
-    struct cid weights;     /* kind evaluate: the file that is the input "params" */
-    uint64_t weights_size;  /* bytes of its blocks */
+    struct shards shards;        /* spread federated */
+    struct emac_buf config;      /* text of the model's config.json */
+    struct model_tree base;      /* the job's, or that of the model that is evaluated; none */
+    struct cid weights;          /* kind evaluate: the file that is the input "params" */
+    uint64_t weights_size;       /* bytes of its blocks */
+    struct model_tree tokenizer; /* that of the token set; none when bytes are the tokens */
     uint32_t program_count;
     struct plan_program program[PLAN_PROGRAMS_MAX];
     struct cid tables; /* constant bundle, none when the family has none */
@@ -134,7 +135,8 @@ struct job_plan {
     size_t block_count;
     struct job_block *block; /* programs, graphs, tables (single blocks or UnixFS trees) */
 };
-/* `s` holds the manifest of the job's data set; NULL will do for a job on text. */
+/* `s` holds the manifest of the job's data set, or the block of its token set and its tokenizer's
+ * directory; NULL will do for a job on bytes. */
 enum emac_status job_plan_new(const struct job *job, struct store *s, struct job_plan **out,
                               struct emac_err *err);
 void job_plan_free(struct job_plan *p);
@@ -285,10 +287,8 @@ bool plan_is_checked(const struct job *job, const uint8_t secret[32], const stru
 
 /* ---- results ---- */
 
-/* The model directory (UnixFS: config.json, model.safetensors = the params bundle; of a language
- * model generation_config.json, special_tokens_map.json, tokenizer.json, tokenizer_config.json,
- * too): beside the job its CID depends on the params' CID alone. Blocks other than the params' are
- * returned to be stored; release them with job_blocks_free. */
+/* The model directory (work/model_tree.h): beside the job its CID depends on the params' CID alone.
+ * Blocks other than the params' are returned to be stored; release them with job_blocks_free. */
 enum emac_status plan_model(const struct job_plan *p, const struct cid *params, struct cid *model,
                             struct job_block **block, size_t *count, struct emac_err *err);
 void job_blocks_free(struct job_block *block, size_t count);

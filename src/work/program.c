@@ -50,8 +50,11 @@ enum emac_status sampler_check(const struct sampler *s, struct emac_err *err)
             s->seq, SAMPLER_TOKENS_MAX);
     if (s->end > INT64_MAX || s->begin >= s->end || s->end - s->begin <= s->seq)
         return emac_fail(err, EMAC_INVALID,
-                         "bytes %llu to %llu of the data do not hold one window of %u + 1 bytes",
+                         "tokens %llu to %llu of the data do not hold one window of %u + 1",
                          (unsigned long long)s->begin, (unsigned long long)s->end, s->seq);
+    if (s->width != 0 && s->width != 2 && s->width != 4)
+        return emac_fail(err, EMAC_INVALID, "tokens of %u bytes are not possible: 2 or 4",
+                         s->width);
     return EMAC_OK;
 }
 
@@ -124,7 +127,7 @@ static void sampler_write(struct dagcbor_writer *w, const struct sampler *s)
 {
     bool records = sampler_on_records(s);
     dagcbor_key(w, "sampler");
-    dagcbor_map(w, records ? 7 : 6);
+    dagcbor_map(w, records ? 7 : s->width != 0 ? 7 : 6);
     dagcbor_key(w, "end");
     dagcbor_u64(w, s->end);
     if (!records) {
@@ -146,6 +149,9 @@ static void sampler_write(struct dagcbor_writer *w, const struct sampler *s)
     if (records) {
         dagcbor_key(w, "split");
         dagcbor_str(w, SPLIT_NAMES[s->split]);
+    } else if (s->width != 0) {
+        dagcbor_key(w, "width");
+        dagcbor_u64(w, s->width);
     }
 }
 
@@ -227,12 +233,19 @@ static enum emac_status name_decode(const struct dagcbor_node *map, const char *
 static enum emac_status window_fields(struct sampler *out, const struct dagcbor_node *map,
                                       struct emac_err *err)
 {
-    static const char *const KEYS[] = {"end", "seq", "kind", "seed", "batch", "begin", NULL};
-    uint64_t seq = 0;
+    static const char *const KEYS[] = {"end",   "seq",   "kind",  "seed",
+                                       "batch", "begin", "width", NULL};
+    uint64_t seq = 0, width = 0;
     enum emac_status st = dagcbor_only(map, KEYS, err);
     if (st == EMAC_OK)
         st = dagcbor_get_u64(map, "seq", UINT32_MAX, &seq, err);
+    if (st == EMAC_OK && dagcbor_find(map, "width") != NULL) {
+        st = dagcbor_get_u64(map, "width", 4, &width, err);
+        if (st == EMAC_OK && width == 0)
+            st = emac_fail(err, EMAC_INVALID, "a sampler on bytes has no 'width'");
+    }
     out->seq = (uint32_t)seq;
+    out->width = (uint32_t)width;
     return st;
 }
 

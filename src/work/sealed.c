@@ -228,12 +228,6 @@ enum emac_status sealed_chunk_read(struct store *st, const struct sealed *s,
 
 /* ---- whole files ---- */
 
-static enum emac_status block_put(void *ctx, const struct cid *cid, const void *data, size_t n,
-                                  struct emac_err *err)
-{
-    return store_block_put_as(ctx, cid, data, n, err);
-}
-
 static enum emac_status source_size(const struct sealed_source *from, uint64_t *size,
                                     struct emac_err *err)
 {
@@ -284,7 +278,7 @@ static enum emac_status file_seal(struct store *store, const struct sealed_sourc
 {
     struct unixfs_builder *b;
     uint64_t size, tree;
-    enum emac_status st = unixfs_builder_new(&b, block_put, store, err);
+    enum emac_status st = unixfs_builder_new(&b, store_block_emit, store, err);
     if (st != EMAC_OK)
         return st;
     st = chunks_seal(b, from, s, key, err);

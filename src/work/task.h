@@ -35,12 +35,11 @@
  * Names of inputs, args and outputs: 1 to 31 of [a-z0-9_.-]. Numbers of args are binary32 values in
  * binary64 form. Every field is always present; decoders refuse unknown ones.
  *
- * sampler: {batch, begin, end, kind: "random" | "ordered", seed, seq}
- *       or {batch, begin, end, kind: "shuffled" | "listed", rows, seed, split: "train" | "test"}
- * task: {args: {name: [f64, ...]}, first, count, total, step, inputs: {name: CID},
- *        parts: [{cid, count, first}], program: CID}
- * receipt: {ended, lease, node, outputs: {name: CID}, started, task}, signed: the ed25519 signature
- * of its bytes goes beside it. */
+ * sampler: {batch, begin, end, kind: "random" | "ordered", seed, seq}, of a token set with width: 2
+ * | 4 (work/corpus.h) or {batch, begin, end, kind: "shuffled" | "listed", rows, seed, split:
+ * "train" | "test"} task: {args: {name: [f64, ...]}, first, count, total, step, inputs: {name:
+ * CID}, parts: [{cid, count, first}], program: CID} receipt: {ended, lease, node, outputs: {name:
+ * CID}, started, task}, signed: the ed25519 signature of its bytes goes beside it. */
 #ifndef EMAC_WORK_TASK_H
 #define EMAC_WORK_TASK_H
 
@@ -77,7 +76,8 @@ struct sampler {
     enum sampler_kind kind;
     uint32_t batch;
     uint32_t seq;        /* windows: tokens of each */
-    uint64_t begin, end; /* bytes of the data file, or records of the split */
+    uint32_t width;      /* windows of a token set: bytes of a token, 2 or 4; 0: bytes are tokens */
+    uint64_t begin, end; /* tokens of the corpus, or records of the split */
     uint64_t seed;
     enum dataset_part split; /* records */
     uint64_t rows;           /* shuffled: records that one step takes; listed: 0 */
@@ -168,8 +168,8 @@ enum emac_status receipt_decode(struct receipt *out, const void *data, size_t n,
 /* Same outputs, name by name? */
 bool receipt_agrees(const struct receipt *a, const struct receipt *b);
 
-/* Offset in the data file of row `row` of micro-batch `index` at `step`: a pure function
- * (Philox, PHILOX_DATA, row number index*batch + row). The window is seq+1 bytes: tokens [0,seq),
+/* Number of the corpus's first token in row `row` of micro-batch `index` at `step`: a pure function
+ * (Philox, PHILOX_DATA, row number index*batch + row). The window is seq+1 tokens: inputs [0,seq),
  * targets [1,seq]. An ordered window may lie past `end`: see sampler_batches. */
 uint64_t sampler_offset(const struct sampler *s, uint32_t step, uint32_t index, uint32_t row);
 /* Number of the split's record in that row. A listed one may lie past `end`. */

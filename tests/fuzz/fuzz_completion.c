@@ -1,5 +1,5 @@
-/* The body of POST /v1/completions. What is accepted is within the limits that rigs rely on; what
- * is refused says why. */
+/* The body of POST /v1/completions, and of POST /v1/chat/completions. What is accepted is within
+ * the limits that rigs rely on; what is refused says why. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -9,12 +9,22 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
+static void check_text(const char *text)
+{
+    size_t n = strlen(text);
+    EMAC_ASSERT(n > 0 && n <= GATEWAY_BODY_MAX && emac_utf8_valid(text, n));
+}
+
 static void check_accepted(const struct gateway_request *r)
 {
     const struct serve_request *s = &r->serve;
-    size_t prompt = strlen(s->prompt), model = strlen(r->model);
+    size_t model = strlen(r->model);
     EMAC_ASSERT(model > 0 && model <= SERVE_MODEL_NAME_MAX);
-    EMAC_ASSERT(prompt > 0 && prompt <= SERVE_PROMPT_MAX && emac_utf8_valid(s->prompt, prompt));
+    if (r->kind == GATEWAY_TEXT)
+        check_text(s->prompt);
+    EMAC_ASSERT((r->kind == GATEWAY_CHAT) == (r->message_count > 0));
+    for (size_t i = 0; i < r->message_count; i++)
+        check_text(r->message[i].text);
     EMAC_ASSERT(s->max_tokens >= 1 && s->max_tokens <= GATEWAY_TOKENS_MAX);
     EMAC_ASSERT(s->temperature >= 0 && s->temperature <= 2);
     EMAC_ASSERT(s->top_p >= GATEWAY_TOP_P_MIN && s->top_p <= 1);
@@ -24,15 +34,21 @@ static void check_accepted(const struct gateway_request *r)
         EMAC_ASSERT(s->stop[i][0] != '\0' && emac_utf8_valid(s->stop[i], strlen(s->stop[i])));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+static void try(enum gateway_kind kind, const uint8_t *data, size_t n)
 {
     struct gateway_request r;
     const char *param = NULL;
     struct emac_err err = {0};
-    enum emac_status st = gateway_request_parse(&r, EMAC_SLICE(data, n), &param, &err);
+    enum emac_status st = gateway_request_parse(&r, kind, EMAC_SLICE(data, n), &param, &err);
     EMAC_ASSERT(st == EMAC_OK || (st == EMAC_INVALID && err.text[0] != '\0'));
     if (st == EMAC_OK)
         check_accepted(&r);
     gateway_request_release(&r);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    try(GATEWAY_TEXT, data, n);
+    try(GATEWAY_CHAT, data, n);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "coordinator/assets/assets.h"
+#include "work/corpus.h"
 #include "work/dataset.h"
 
 #define BROKER_LABEL "emac broker 1"
@@ -54,12 +55,12 @@ enum emac_status private_list(struct coordinator *c, const struct cid *data,
                               struct private_list *out, struct emac_err *err)
 {
     struct dataset d;
-    struct sealed s;
+    struct corpus corpus;
     *out = (struct private_list){0};
     if (!sealed_is(data))
         return EMAC_OK;
-    if (sealed_load(c->depot, data, &s, NULL) == EMAC_OK)
-        return list_add(c, data, out, err);
+    if (corpus_load(c->depot, data, &corpus, NULL) == EMAC_OK)
+        return sealed_is(&corpus.file) ? list_add(c, &corpus.file, out, err) : EMAC_OK;
     enum emac_status st = EMAC_OK;
     if (dataset_load(c->depot, data, &d, NULL) == EMAC_OK) {
         for (int i = 0; i < DATASET_PARTS && st == EMAC_OK; i++)

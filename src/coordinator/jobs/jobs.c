@@ -12,6 +12,7 @@
 
 #include "sched/predict.h"
 #include "work/base.h"
+#include "work/corpus.h"
 
 #define FUND_KEY_MAX 64
 
@@ -374,19 +375,12 @@ void job_tick(struct coordinator *c, struct cjob *j, bool flush)
 
 /* ---- submission ---- */
 
-/* What the job says of a corpus, or leaves to be filled in, is the corpus's size. */
+/* What the job says of its data, or leaves to be filled in, is what they are. */
 static enum emac_status corpus_take(struct coordinator *c, struct job *job, struct emac_err *err)
 {
-    uint64_t size = 0;
-    char text[CID_TEXT_MAX];
-    cid_text(text, &job->data);
-    enum emac_status st = sealed_file_size(c->depot, &job->data, &size, err);
-    if (st == EMAC_OK && job->data_size != 0 && job->data_size != size)
-        st = emac_fail(err, EMAC_INVALID,
-                       "data.size is %" PRIu64 " but the corpus '%s' has %" PRIu64 " bytes",
-                       job->data_size, text, size);
-    job->data_size = size;
-    return st;
+    struct corpus corpus;
+    enum emac_status st = corpus_load(c->depot, &job->data, &corpus, err);
+    return st == EMAC_OK ? job_take_corpus(job, &corpus, err) : st;
 }
 
 static enum emac_status dataset_take(struct coordinator *c, struct job *job, struct emac_err *err)

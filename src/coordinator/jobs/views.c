@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LN2            0.69314718055994530942
 #define RATE_WINDOW_MS 60000
 #define RIG_RECENT_MS  10000
 
@@ -82,7 +81,7 @@ static double mean_rate(struct db_stmt *q)
 }
 
 /* Work done and its rate, in what the job's work is counted in: {tokens, tokens_per_second} or
- * {samples, samples_per_second}. */
+ * {samples, samples_per_second}; and what a nat of a text's loss is in bits a byte. */
 static void work_set(json_t *o, const struct job *job, uint32_t rounds, double rounds_per_second)
 {
     uint64_t each = plan_units(job, 1);
@@ -90,6 +89,8 @@ static void work_set(json_t *o, const struct job *job, uint32_t rounds, double r
     snprintf(rate, sizeof(rate), "%s_per_second", job_unit(job));
     json_object_set_new(o, "unit", json_string(job_unit(job)));
     json_object_set_new(o, job_unit(job), json_integer((json_int_t)plan_units(job, rounds)));
+    json_object_set_new(o, "bits_per_nat",
+                        job_on_records(job) ? json_null() : json_real(job_bits_per_byte(job, 1)));
     json_object_set_new(o, rate, json_real(rounds_per_second * (double)each));
 }
 
@@ -97,7 +98,8 @@ static void work_set(json_t *o, const struct job *job, uint32_t rounds, double r
 static void score_set(json_t *o, const struct job *job, double score, double accuracy)
 {
     bool bits = score >= 0 && !job_on_records(job);
-    json_object_set_new(o, "loss_bits_per_byte", bits ? json_real(score / LN2) : json_null());
+    json_object_set_new(o, "loss_bits_per_byte",
+                        bits ? json_real(job_bits_per_byte(job, score)) : json_null());
     json_object_set_new(o, "accuracy", loss_json(accuracy));
 }
 

@@ -415,6 +415,16 @@ out:
 #define MODEL_COLUMNS "id, name, owner, model, params, ended_ms, object"
 
 /* False when the model generates no text. */
+enum emac_status serve_model_text(struct coordinator *c, const struct serve_model *m,
+                                  enum model_file file, struct emac_buf *out, struct emac_err *err)
+{
+    struct model_tree tree;
+    enum emac_status st = model_texts_find(c->depot, &m->model, &tree, err);
+    if (st != EMAC_OK || !model_tree_has(&tree, file))
+        return st;
+    return model_tree_file(c->depot, &tree, file, out, err);
+}
+
 static bool model_read(struct db_stmt *q, struct serve_model *m)
 {
     struct emac_slice object = db_blob(q, 6);

@@ -10,6 +10,7 @@
 #include "codec/cid.h"
 #include "coordinator/coordinator.h"
 #include "crypto/crypto.h"
+#include "work/model_tree.h"
 
 #define SERVE_QUEUE_MAX      64
 #define SERVE_TICKETS_MAX    512 /* waiting and running */
@@ -83,6 +84,10 @@ void serve_close(struct coordinator *c, struct serve_ticket *t);
 /* NOT_FOUND. */
 enum emac_status serve_model_find(struct coordinator *c, const char *name, struct serve_model *out,
                                   struct emac_err *err);
+/* One of the tokenizer's texts of the model's directory, or of its base's, which the depot has;
+ * nothing when there is none. Needs no lock. */
+enum emac_status serve_model_text(struct coordinator *c, const struct serve_model *m,
+                                  enum model_file file, struct emac_buf *out, struct emac_err *err);
 /* What a million tokens of the model cost: units to rigs and network, units by licences. */
 enum emac_status serve_price(struct coordinator *c, const struct serve_model *m,
                              int64_t *work_units, int64_t *royalty_units, struct emac_err *err);

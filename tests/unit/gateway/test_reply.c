@@ -11,10 +11,14 @@
 #include "gateway/reply.h"
 #include "os/os.h"
 
-static const struct gateway_head HEAD = {"cmpl-1", "bafy", 1700000000};
+static const struct gateway_head HEAD = {false, "cmpl-1", "bafy", 1700000000},
+                                 CHAT = {true, "chatcmpl-1", "bafy", 1700000000};
 static const struct serve_piece END = {
     .done = true, .finish_reason = "length", .prompt_tokens = 7, .completion_tokens = 20};
 
+#define CHAT_TEXT(part)                                                                            \
+    "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion" part                                     \
+    "\",\"created\":1700000000,\"model\":\"bafy\","
 #define HEAD_TEXT                                                                                  \
     "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"bafy\","
 
@@ -33,12 +37,27 @@ static void shapes(void **state)
                 HEAD_TEXT "\"choices\":[{\"text\":\"a\\\"\\n\",\"index\":0,\"logprobs\":null,"
                           "\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":7,"
                           "\"completion_tokens\":20,\"total_tokens\":27}}");
-    assert_json(gateway_chunk(&HEAD, EMAC_SLICE("b", 1), NULL, false),
+    assert_json(gateway_chunk(&HEAD, EMAC_SLICE("b", 1), true, NULL, false),
                 HEAD_TEXT "\"choices\":[{\"text\":\"b\",\"index\":0,\"logprobs\":null,"
                           "\"finish_reason\":null}]}");
-    assert_json(gateway_chunk(&HEAD, EMAC_SLICE(NULL, 0), "stop", true),
+    assert_json(gateway_chunk(&HEAD, EMAC_SLICE(NULL, 0), false, "stop", true),
                 HEAD_TEXT "\"choices\":[{\"text\":\"\",\"index\":0,\"logprobs\":null,"
                           "\"finish_reason\":\"stop\"}],\"usage\":null}");
+    assert_json(gateway_completion(&CHAT, EMAC_SLICE("a", 1), &END),
+                CHAT_TEXT("") "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+                              "\"content\":\"a\",\"refusal\":null},\"logprobs\":null,"
+                              "\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":7,"
+                              "\"completion_tokens\":20,\"total_tokens\":27}}");
+    assert_json(gateway_chunk(&CHAT, EMAC_SLICE(NULL, 0), true, NULL, false),
+                CHAT_TEXT(".chunk") "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\","
+                                    "\"content\":\"\"},\"logprobs\":null,"
+                                    "\"finish_reason\":null}]}");
+    assert_json(gateway_chunk(&CHAT, EMAC_SLICE("b", 1), false, NULL, false),
+                CHAT_TEXT(".chunk") "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"},"
+                                    "\"logprobs\":null,\"finish_reason\":null}]}");
+    assert_json(gateway_chunk(&CHAT, EMAC_SLICE(NULL, 0), false, "stop", false),
+                CHAT_TEXT(".chunk") "\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,"
+                                    "\"finish_reason\":\"stop\"}]}");
     assert_json(gateway_usage_chunk(&HEAD, &END),
                 HEAD_TEXT "\"choices\":[],\"usage\":{\"prompt_tokens\":7,"
                           "\"completion_tokens\":20,\"total_tokens\":27}}");
@@ -118,11 +137,12 @@ static void heads(void **state)
 {
     struct gateway_head a, b;
     struct cid cid = cid_of(CID_RAW, "", 0);
-    gateway_head_fill(&a, os_real(), &cid);
-    gateway_head_fill(&b, os_real(), &cid);
+    gateway_head_fill(&a, os_real(), &cid, false);
+    gateway_head_fill(&b, os_real(), &cid, true);
     assert_int_equal(strlen(a.id), strlen("cmpl-") + 24);
     assert_string_not_equal(a.id, b.id);
     assert_int_equal(strncmp(a.id, "cmpl-", 5), 0);
+    assert_int_equal(strncmp(b.id, "chatcmpl-", 9), 0);
     assert_true(a.created_s > 1700000000);
 }
 

@@ -15,7 +15,7 @@
 static enum emac_status parse(struct gateway_request *r, const char *text, const char **param,
                               struct emac_err *err)
 {
-    return gateway_request_parse(r, EMAC_SLICE_STR(text), param, err);
+    return gateway_request_parse(r, GATEWAY_TEXT, EMAC_SLICE_STR(text), param, err);
 }
 
 static void parse_ok(struct gateway_request *r, const char *text)
@@ -225,7 +225,8 @@ static void sizes(void **state)
             for (size_t k = 0; k < n; k++)
                 emac_buf_append(&body, "x", 1, NULL);
             emac_buf_append(&body, mark + 2, strlen(mark + 2), NULL);
-            enum emac_status st = gateway_request_parse(&r, emac_buf_slice(&body), &param, NULL);
+            enum emac_status st =
+                gateway_request_parse(&r, GATEWAY_TEXT, emac_buf_slice(&body), &param, NULL);
             assert_int_equal(st, n > CASES[i].max ? EMAC_INVALID : EMAC_OK);
             if (st != EMAC_OK)
                 assert_string_equal(param, CASES[i].param);

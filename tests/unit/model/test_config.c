@@ -4,6 +4,9 @@
 #define PLAIN                                                                                      \
     "\"model_type\":\"llama\",\"hidden_act\":\"silu\",\"vocab_size\":32000,\"hidden_size\":4096,"  \
     "\"intermediate_size\":11008,\"num_hidden_layers\":32,\"num_attention_heads\":32"
+#define MISTRAL                                                                                    \
+    "\"model_type\":\"mistral\",\"vocab_size\":32000,\"hidden_size\":4096,"                        \
+    "\"intermediate_size\":14336,\"num_hidden_layers\":32,\"num_attention_heads\":32"
 
 static enum emac_status read_text(const char *text, struct llama_config *c, struct emac_err *err)
 {
@@ -65,7 +68,44 @@ static void test_defaults_are_hugging_faces(void **state)
     ASSERT_OK(read_text("{" PLAIN ",\"rope_parameters\":{\"rope_type\":\"default\","
                         "\"rope_theta\":1000000.0}}",
                         &c, err));
-    assert_true(c.rope_theta == 1e6);
+    assert_true(c.rope_theta == 1e6 && c.rope.kind == ROPE_PLAIN);
+    ASSERT_OK(read_text("{" MISTRAL ",\"sliding_window\":null}", &c, err));
+}
+
+/* Llama 3.2's frequencies, computed elsewhere; and what is read is written again. */
+static void test_stretched_positions(void **state)
+{
+    static const struct {
+        uint32_t pair;
+        double frequency;
+    } WANT[] = {{0, 1.0},
+                {10, 0.016560440080994446},
+                {15, 0.001290547928209264},
+                {16, 0.00042955679655936815},
+                {17, 9.70828780262767e-05},
+                {18, 1.9461638184831125e-05},
+                {31, 9.41830672543491e-08}};
+    struct emac_buf text;
+    struct llama_config c, again;
+
+    emac_buf_init(&text, LLAMA_CONFIG_BYTES_MAX);
+    ASSERT_OK(read_text("{" PLAIN ",\"rope_theta\":500000.0,\"rope_scaling\":{\"factor\":32.0,"
+                        "\"high_freq_factor\":4.0,\"low_freq_factor\":1.0,"
+                        "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"}}",
+                        &c, err));
+    for (size_t i = 0; i < sizeof(WANT) / sizeof(WANT[0]); i++) {
+        double got = rope_frequency(&c.rope, c.rope_theta, 64, WANT[i].pair);
+        if (!(got > WANT[i].frequency * (1 - 1e-12) && got < WANT[i].frequency * (1 + 1e-12)))
+            fail_msg("pair %u turns at %.17g, not %.17g", WANT[i].pair, got, WANT[i].frequency);
+    }
+    ASSERT_OK(llama_config_write(&c, &text, err));
+    ASSERT_OK(llama_config_read(&again, emac_buf_str(&text), text.len, err));
+    assert_true(again.rope.kind == ROPE_LLAMA3 && again.rope.factor == 32 && again.rope.low == 1 &&
+                again.rope.high == 4 && again.rope.positions == 8192);
+    ASSERT_OK(
+        read_text("{" PLAIN ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":4}}", &c, err));
+    assert_true(rope_frequency(&c.rope, c.rope_theta, 64, 0) == 0.25);
+    emac_buf_release(&text);
 }
 
 #define BAD(text, status, part)                                                                    \
@@ -77,13 +117,13 @@ static void test_defaults_are_hugging_faces(void **state)
 static void test_refusals_of_other_architectures(void **state)
 {
     BAD("{}", EMAC_UNSUPPORTED, "model_type");
-    BAD("{\"model_type\":\"mistral\"}", EMAC_UNSUPPORTED, "must be \"llama\"");
+    BAD("{\"model_type\":\"qwen2\"}", EMAC_UNSUPPORTED, "must be \"llama\"");
     BAD("{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}", EMAC_UNSUPPORTED, "hidden_act");
     BAD("{" PLAIN ",\"attention_bias\":true}", EMAC_UNSUPPORTED, "attention_bias");
     BAD("{" PLAIN ",\"mlp_bias\":true}", EMAC_UNSUPPORTED, "mlp_bias");
-    BAD("{" PLAIN ",\"rope_scaling\":{\"type\":\"linear\"}}", EMAC_UNSUPPORTED, "rope_scaling");
-    BAD("{" PLAIN ",\"rope_parameters\":{\"rope_type\":\"llama3\"}}", EMAC_UNSUPPORTED,
-        "rope_type");
+    BAD("{" MISTRAL ",\"sliding_window\":4096}", EMAC_UNSUPPORTED, "sliding_window");
+    BAD("{" PLAIN ",\"rope_scaling\":{\"type\":\"yarn\"}}", EMAC_UNSUPPORTED,
+        "'rope_type' in config.json is 'yarn'");
     BAD("{" PLAIN ",\"quantization_config\":{}}", EMAC_UNSUPPORTED, "quantization_config");
 }
 
@@ -100,6 +140,14 @@ static void test_refusals_of_bad_values(void **state)
     BAD("{" PLAIN ",\"head_dim\":3}", EMAC_INVALID, "even");
     BAD("{" PLAIN ",\"head_dim\":4294967296}", EMAC_INVALID, "positive integer");
     BAD("{" PLAIN ",\"head_dim\":4294967294}", EMAC_INVALID, "head_dim");
+    BAD("{" PLAIN ",\"rope_scaling\":{\"type\":\"linear\"}}", EMAC_INVALID, "'factor'");
+    BAD("{" PLAIN ",\"rope_parameters\":{\"rope_type\":\"llama3\",\"factor\":8,"
+        "\"low_freq_factor\":4,\"high_freq_factor\":1}}",
+        EMAC_INVALID, "'low_freq_factor'");
+    BAD("{" PLAIN ",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+        "\"high_freq_factor\":4}}",
+        EMAC_INVALID, "'original_max_position_embeddings'");
+    BAD("{" PLAIN ",\"rope_scaling\":7}", EMAC_INVALID, "is not an object");
     BAD("{" PLAIN ",\"rope_theta\":0}", EMAC_INVALID, "rope_theta");
     BAD("{" PLAIN ",\"rope_theta\":\"x\"}", EMAC_INVALID, "not a number");
     BAD("{" PLAIN ",\"rms_norm_eps\":0}", EMAC_INVALID, "rms_norm_eps");
@@ -177,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_defaults_are_hugging_faces),
+        cmocka_unit_test(test_stretched_positions),
         cmocka_unit_test(test_refusals_of_other_architectures),
         cmocka_unit_test(test_refusals_of_bad_values),
         cmocka_unit_test(test_limits),

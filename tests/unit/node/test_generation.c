@@ -1,7 +1,7 @@
 /* Generation by a rig, against a coordinator by script. */
 #include "agent_fixture.h"
 
-#include "model/generate.h"
+#include "model/language.h"
 #include "node/piece.h"
 
 struct model {
@@ -57,17 +57,23 @@ static void say(const char *prompt, int tokens, int seed, struct emac_buf *out)
     const struct sample_params params = {0.9, 1.0, 60, (uint64_t)seed};
     struct piece_filter filter;
     struct session *s;
-    struct generator *g;
-    uint8_t byte;
+    const struct language_files files = {.tokenizer = {0}};
+    struct language language;
+    struct completion *g;
+    struct emac_slice bytes;
+    bool ended;
     piece_init(&filter);
+    assert_ok(language_read(&language, &files, c->vocab_size, err));
     assert_ok(session_open(fake.rig.dev, c, w->data, w->size, &s, err));
-    assert_ok(generator_open(s, c, prompt, strlen(prompt), &params, &g, err));
+    assert_ok(completion_open(s, c, &language, EMAC_SLICE_STR(prompt), &params, &g, err));
     for (int i = 0; i < tokens; i++) {
-        assert_ok(generator_next(g, &byte, err));
-        assert_ok(piece_push(&filter, byte, out, err));
+        assert_ok(completion_next(g, &bytes, &ended, err));
+        assert_true(!ended && bytes.len == 1);
+        assert_ok(piece_push(&filter, bytes.data[0], out, err));
     }
     assert_ok(piece_end(&filter, out, err));
-    generator_close(g);
+    completion_close(g);
+    language_release(&language);
     session_close(s);
 }
 

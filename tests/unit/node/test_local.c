@@ -428,7 +428,7 @@ static void test_what_cannot_be_trained(void **state)
     assert_fails(train(&s, &r, err), EMAC_NOT_FOUND, "grad/000000/0+4");
     s.job.data = s.corpus->cid;
     s.job.data_size = CORPUS_BYTES * 2;
-    assert_fails(train(&s, &r, err), EMAC_INVALID, "input 'data' has 4096 bytes");
+    assert_fails(train(&s, &r, err), EMAC_INVALID, "the corpus has 4096 tokens");
     s.job.data_size = CORPUS_BYTES;
     s.job.optimiser.lr = 1; /* a recipe that blows up does so with the operator's name */
     s.job.optimiser.min_lr = 1;

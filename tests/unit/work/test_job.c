@@ -6,6 +6,7 @@
 
 #include "ledger/ledger.h"
 #include "os/os.h"
+#include "work/corpus.h"
 #include "work/job_fields.h"
 
 static const char LEAST[] =
@@ -91,7 +92,7 @@ static void test_mistakes_are_named(void **state)
         {"model.architecture", "\"gpt2\"", "model.architecture must be 'llama'"},
         {"model.storage", "\"f16\"", "model.storage must be 'f32' or 'bf16', not 'f16'"},
         {"model.storage", "16", "model.storage must be text"},
-        {"model.vocab_size", "32000", "model.vocab_size must be 256"},
+        {"model.vocab_size", "2000000", "model.vocab_size must be from 1 to 1048576"},
         {"model.hidden_size", NULL, "model.hidden_size is missing"},
         {"model.hidden_size", "66", "even multiple of model.heads"},
         {"model.hidden_size", "4", "even multiple"},
@@ -395,10 +396,10 @@ static void test_corpus_is_divided(void **state)
     assert_int_equal(job_eval_batches(&j), 0);
     assert_ok(job_check(&j, err));
     j.heldout = 0.004; /* 16 bytes: no window of 17 */
-    assert_fails(job_check(&j, err), EMAC_INVALID, "held-out bytes");
+    assert_fails(job_check(&j, err), EMAC_INVALID, "held-out tokens");
     j.data_size = 16;
     j.heldout = 0;
-    assert_fails(job_check(&j, err), EMAC_INVALID, "leaves 16 bytes for training");
+    assert_fails(job_check(&j, err), EMAC_INVALID, "leaves 16 tokens for training");
     j.data_size = 0;
     assert_fails(job_check(&j, err), EMAC_INVALID, "not set");
     j = small_job(4, 2);
@@ -602,6 +603,35 @@ static void test_records_are_counted(void **state)
     assert_fails(job_check(&j, err), EMAC_INVALID, "come from the data set");
 }
 
+static void test_facts_come_from_the_token_set(void **state)
+{
+    struct job j = small_job(4, 2), blank = j;
+    const struct corpus c = {
+        .tokens = 1000, .text = 4096, .vocab = 5000, .width = 2, .file = j.data};
+    const struct corpus bytes = {.tokens = 4096, .text = 4096, .vocab = 256, .width = 1};
+    assert_ok(job_take_corpus(&j, &bytes, err));
+    assert_memory_equal(&blank, &j, sizeof j);
+    assert_true(job_bits_per_byte(&j, 1) == 1.4426950408889634);
+    assert_fails(job_take_corpus(&j, &c, err), EMAC_INVALID,
+                 "data.size is 4096 but that of the data is 2000");
+    blank.data_size = 0;
+    assert_ok(job_take_corpus(&blank, &c, err));
+    assert_int_equal(blank.model.vocab_size, 5000);
+    assert_int_equal(job_tokens(&blank), 1000);
+    assert_int_equal(job_token_width(&blank), 2);
+    assert_int_equal(job_train_end(&blank), 900);
+    assert_true(job_bits_per_byte(&blank, 2) == 2 * 1.4426950408889634 * 1000 / 4096);
+    assert_ok(job_check(&blank, err));
+    blank.model.vocab_size = 4999;
+    assert_fails(job_check(&blank, err), EMAC_INVALID,
+                 "model.vocab_size 4999 is less than the vocabulary of the data, 5000");
+    blank.model.vocab_size = 5000;
+    blank.tokens = 999;
+    assert_fails(job_check(&blank, err), EMAC_INVALID, "are not those of a token set");
+    j.model.vocab_size = 300;
+    assert_fails(job_check(&j, err), EMAC_INVALID, "whose tokens are bytes: 256");
+}
+
 static void test_facts_come_from_the_data_set(void **state)
 {
     struct job j = records_job(10, 4), blank = j;
@@ -618,7 +648,7 @@ static void test_facts_come_from_the_data_set(void **state)
     assert_ok(job_take_dataset(&j, &d, err));
     j.classifier.classes = 4;
     assert_fails(job_take_dataset(&j, &d, err), EMAC_INVALID,
-                 "data.classes is 4 but the data set's is 3");
+                 "data.classes is 4 but that of the data is 3");
 }
 
 /* ---- the manual ---- */
@@ -745,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_sets_have_one_form),
         cmocka_unit_test(test_mistakes_in_a_base_are_named),
         cmocka_unit_test(test_records_are_counted),
+        cmocka_unit_test(test_facts_come_from_the_token_set),
         cmocka_unit_test(test_facts_come_from_the_data_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
