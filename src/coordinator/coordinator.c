@@ -49,7 +49,9 @@ static void tick(struct coordinator *c, uint64_t count)
     if (count % (DEPOT_LOOK_MS / TICK_MS) == 0)
         c->depot_dirty = true;
     os_mutex_unlock(&c->lock);
-    db_sync(c->db); /* what goes from the depot must not be needed again after a power failure */
+    /* What goes from the depot must not be needed again after a power failure. */
+    if (db_sync(c->db, NULL) != EMAC_OK)
+        return;
     checkpoints_work(c);
     evaluations_work(c);
     lost_work(c);
@@ -148,10 +150,10 @@ static enum emac_status depot_start(struct coordinator *c, struct emac_err *err)
 
 /* No answer leaves before all that it may tell of is durable (DB-2): handlers commit without
  * waiting for the disk while they hold the lock, and those that come together wait for it once. */
-static void settle(void *ctx)
+static enum emac_status settle(void *ctx, struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    db_sync(c->db);
+    return db_sync(c->db, err);
 }
 
 static enum emac_status server_start(struct coordinator *c, struct emac_err *err)

@@ -5,7 +5,8 @@
  *
  * SQL is portable (SQLite and PostgreSQL): placeholders are `?`, INSERT ... ON
  * CONFLICT DO NOTHING, no rowid, BIGINT/TEXT/BYTEA-as-BLOB types. SQL text is
- * always a literal; values are always bound.
+ * always a literal; values are always bound. Of our own there is sha256(x), the blob of 32
+ * bytes, for migrations; schemas must not name it.
  *
  * Failures: NO_SPACE disk full, CORRUPT damaged file, CONFLICT a constraint is
  * violated, BUSY another program writes the file, IO, NO_MEMORY; INTERNAL for
@@ -17,8 +18,18 @@
  * wrote outlives a power failure. Threads that do so at once share one fsync
  * (group commit): the log is written under the lock, and synced outside it.
  *
+ * Transactions between db_begin_soon and db_commit_soon are members of a group: savepoints of one
+ * shared transaction, which is committed when the first of those who wait in db_sync has the lock.
+ * So the pages and the frames of the log that they have in common are written once. All others
+ * commit the group before they begin. When a group cannot be committed it is lost as a whole: each
+ * thread that read or wrote while it was open gets its failure from db_sync, and every transaction
+ * and write is refused with it until db_lost was asked, so that nobody goes on from rows that are
+ * no more.
+ *
  * DB-1  What is durable is a prefix of what was committed, in its order.
- * DB-2  When db_sync returns, all that was committed before its call is durable. */
+ * DB-2  When db_sync returns OK, all that was committed before its call is durable.
+ * DB-3  A failing member leaves the other members as they are; when it takes the whole group with
+ *       it, db_sync tells each of them (DB-2). */
 #ifndef EMAC_DB_DB_H
 #define EMAC_DB_DB_H
 
@@ -54,10 +65,16 @@ enum emac_status db_migrate(struct db *db, const struct db_migration *m, size_t 
 /* Transactions do not nest (asserted). */
 enum emac_status db_begin(struct db *db, struct emac_err *err);
 enum emac_status db_commit(struct db *db, struct emac_err *err); /* on failure rolled back */
-/* As db_commit, but durable only with the next db_sync or db_commit of anybody. Others see it at
- * once; so whoever tells the world what he wrote or read calls db_sync first. */
+/* As db_begin and db_commit, but a member of a group: durable, and there at all after a crash, only
+ * with a later db_sync. Others see it at once; so whoever tells the world what he wrote or read
+ * calls db_sync first. db_commit_soon may also end what db_begin began: that is in the log then. */
+enum emac_status db_begin_soon(struct db *db, struct emac_err *err);
 enum emac_status db_commit_soon(struct db *db, struct emac_err *err);
-void db_sync(struct db *db); /* needs no lock and no transaction, and should hold none */
+/* Called without a transaction. Fails when a group was lost that this thread read from or wrote to
+ * since its last db_sync: what it has is not so. */
+enum emac_status db_sync(struct db *db, struct emac_err *err);
+/* Was a group lost since the last time this was asked? Then memory is to be built from the rows. */
+bool db_lost(struct db *db);
 void db_rollback(struct db *db);
 /* The end of a transaction whose work came to `st`: committed when that is OK, rolled back when
  * not. What it comes to. */

@@ -20,7 +20,15 @@ struct db_stmt {
     bool busy, cached;
 };
 
-enum db_control { DB_BEGIN, DB_COMMIT, DB_ROLLBACK, DB_CONTROL_COUNT };
+enum db_control {
+    DB_BEGIN,
+    DB_COMMIT,
+    DB_ROLLBACK,
+    DB_MEMBER_BEGIN,
+    DB_MEMBER_END,
+    DB_MEMBER_UNDO,
+    DB_CONTROL_COUNT
+};
 
 struct db {
     char *path;
@@ -34,15 +42,22 @@ struct db {
     pthread_t owner;
     uint32_t depth;
 
-    /* Group commit: `sync_guard` guards these. One thread syncs for all that committed before. */
+    /* `sync_guard` guards these. One thread at a time commits the group and syncs, for all before.
+     * INV: durable <= logged <= committed; they differ by what is in the log and in the group. */
     struct os_mutex sync_guard;
-    struct os_cond sync_done;
-    uint64_t committed, durable; /* transactions so far */
+    struct os_cond sync_done[2];         /* for those of an even and of an odd turn */
+    uint64_t committed, logged, durable; /* transactions so far */
+    uint64_t turn;                       /* turns begun */
+    uint64_t serves;                     /* the last transaction that the running one is for */
     bool syncing;
+    uint64_t group_number, lost_number; /* of the group that is open or was last; the last lost */
+    struct emac_err lost_why;
+    bool lost; /* one was, and nobody asked yet */
     sqlite3_file *wal; /* open as long as the connection is */
 
     /* The owner's from here. */
     bool in_transaction;
+    bool group, member; /* SQLite is in a group's transaction; the owner's is a member of it */
     bool owes_rollback; /* a transaction is over that SQLite had no memory to undo: see undo() */
     struct emac_err broken; /* the error that ended the transaction under its owner; OK: none */
     struct db_stmt *bucket[DB_BUCKETS];
@@ -67,6 +82,24 @@ void db_stmt_free_all(struct db *db);
 enum emac_status db_settle(struct db *db, struct emac_err *err);
 
 enum emac_status db_control_prepare(struct db *db, struct emac_err *err);
-void db_committed(struct db *db); /* one more transaction is in the log */
+enum emac_status db_control_run(struct db *db, enum db_control which, struct emac_err *err);
+void db_undo(struct db *db); /* whatever transaction SQLite is in */
+
+/* Groups; the lock is held. db_group_open: SQLite's transaction is a group's now, or was already.
+ * db_group_add counts one more member that has ended. db_group_close commits the open one, if there
+ * is one: a failure is that of a lost group. db_group_gone notes that SQLite has undone it, because
+ * of `why`. */
+void db_group_open(struct db *db);
+uint64_t db_group_add(struct db *db);
+enum emac_status db_group_close(struct db *db, struct emac_err *err);
+void db_group_gone(struct db *db, const struct emac_err *why);
+/* The calling thread sees what the open group wrote. */
+void db_group_touch(struct db *db);
+/* OK, or why nothing may be written until db_lost was asked. */
+enum emac_status db_writable(struct db *db, struct emac_err *err);
+
+/* One more transaction is in the log; its number. */
+uint64_t db_committed(struct db *db);
+void db_sync_to(struct db *db, uint64_t number);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "crypto/crypto.h"
 #include "db/db_impl.h"
 
 #define CHECK_BYTES_MAX (UINT64_C(256) << 20) /* larger ones would delay a restart too long */
@@ -92,6 +93,23 @@ enum emac_status db_fail(struct db *db, int rc, struct emac_err *err)
 
 /* ---- opening ---- */
 
+static void sql_sha256(sqlite3_context *ctx, int count, sqlite3_value **value)
+{
+    uint8_t hash[SHA256_BYTES];
+    const void *data = sqlite3_value_blob(value[0]); /* before its size, says SQLite */
+    EMAC_ASSERT(count == 1);
+    crypto_sha256(hash, data != NULL ? data : "", (size_t)sqlite3_value_bytes(value[0]));
+    sqlite3_result_blob(ctx, hash, sizeof hash, SQLITE_TRANSIENT);
+}
+
+static enum emac_status functions_add(struct db *db, struct emac_err *err)
+{
+    int rc = sqlite3_create_function_v2(db->handle, "sha256", 1,
+                                        SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY,
+                                        NULL, sql_sha256, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? EMAC_OK : db_fail(db, rc, err);
+}
+
 /* SQLite would create it readable by all. */
 static enum emac_status file_create(const char *path, bool *unclean, uint64_t *bytes,
                                     struct emac_err *err)
@@ -142,6 +160,7 @@ static enum emac_status settings(struct db *db, bool check, struct emac_err *err
         {"PRAGMA foreign_keys=ON", NULL},    {"PRAGMA trusted_schema=OFF", NULL},
         {"PRAGMA cell_size_check=ON", NULL}, {"PRAGMA mmap_size=0", NULL},
         {"PRAGMA cache_size=-65536", NULL},  {"PRAGMA wal_autocheckpoint=16384", NULL},
+        {"PRAGMA temp_store=MEMORY", NULL}, /* what undoes a member of a group, too */
         {"PRAGMA synchronous", "1"},         {"PRAGMA foreign_keys", "1"},
         {"PRAGMA schema_version", NULL}, /* a read: the log is open now */
     };
@@ -183,7 +202,8 @@ enum emac_status db_open(const char *path, struct db **out, struct emac_err *err
     os_mutex_init(&db->guard);
     os_cond_init(&db->free);
     os_mutex_init(&db->sync_guard);
-    os_cond_init(&db->sync_done);
+    os_cond_init(&db->sync_done[0]);
+    os_cond_init(&db->sync_done[1]);
     db->path = emac_strdup(path);
     EMAC_TRY(st, file_lock(db, err));
     EMAC_TRY(st, file_create(path, &unclean, &bytes, err));
@@ -193,6 +213,7 @@ enum emac_status db_open(const char *path, struct db **out, struct emac_err *err
         goto out;
     }
     EMAC_TRY(st, settings(db, unclean && bytes <= CHECK_BYTES_MAX, err));
+    EMAC_TRY(st, functions_add(db, err));
     EMAC_TRY(st, db_control_prepare(db, err));
     *out = db;
     return EMAC_OK;
@@ -206,6 +227,7 @@ void db_close(struct db *db)
     if (db == NULL)
         return;
     EMAC_ASSERT(db->depth == 0 && !db->in_transaction);
+    (void)db_group_close(db, NULL); /* nobody who waited for it is left */
     db_stmt_free_all(db);
     for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
         sqlite3_finalize(db->control[i]);
@@ -214,7 +236,8 @@ void db_close(struct db *db)
         EMAC_ASSERT(rc == SQLITE_OK);
     }
     os_lock_release(db->file_lock); /* last: the file is closed now */
-    os_cond_release(&db->sync_done);
+    os_cond_release(&db->sync_done[1]);
+    os_cond_release(&db->sync_done[0]);
     os_mutex_release(&db->sync_guard);
     os_cond_release(&db->free);
     os_mutex_release(&db->guard);

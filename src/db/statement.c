@@ -140,6 +140,8 @@ static enum emac_status step_failed(struct db *db, int rc, struct emac_err *err)
 {
     struct emac_err e = {.status = EMAC_OK};
     enum emac_status status = db_fail(db, rc, &e);
+    if (db->group && sqlite3_get_autocommit(db->handle) != 0)
+        db_group_gone(db, &e);
     if (db->in_transaction && sqlite3_get_autocommit(db->handle) != 0 &&
         db->broken.status == EMAC_OK)
         db->broken = e;
@@ -176,6 +178,7 @@ static enum emac_status start(struct db *db, struct db_stmt **out, bool copy, co
     if (st == EMAC_OK)
         st = still_in_transaction(db, err);
     *out = NULL;
+    db_group_touch(db);
     if (st == EMAC_OK)
         st = db_stmt_take(db, sql, out, err);
     size_t n = types != NULL ? strlen(types) : 0;
@@ -202,21 +205,27 @@ static enum emac_status run(struct db *db, int64_t *changed, struct emac_err *er
     enum emac_status status = start(db, &st, false, sql, types, ap, err);
     if (status != EMAC_OK)
         return status;
-    int rc;
-    do
-        rc = sqlite3_step(st->handle);
-    while (rc == SQLITE_ROW);
-    if (rc != SQLITE_DONE)
-        status = step_failed(db, rc, err);
-    else if (changed != NULL)
-        *changed = sqlite3_changes64(db->handle);
-    bool alone = status == EMAC_OK && !db->in_transaction && !sqlite3_stmt_readonly(st->handle);
-    db_stmt_give(st);
+    bool alone = !db->in_transaction && !sqlite3_stmt_readonly(st->handle);
+    int rc = SQLITE_OK;
+    uint64_t number = 0;
     if (alone)
-        db_committed(db);
+        status = db_group_close(db, err);
+    if (status == EMAC_OK) {
+        do
+            rc = sqlite3_step(st->handle);
+        while (rc == SQLITE_ROW);
+        if (rc != SQLITE_DONE)
+            status = step_failed(db, rc, err);
+        else if (changed != NULL)
+            *changed = sqlite3_changes64(db->handle);
+    }
+    db_stmt_give(st);
+    alone = alone && status == EMAC_OK;
+    if (alone)
+        number = db_committed(db);
     db_unlock(db);
     if (alone)
-        db_sync(db);
+        db_sync_to(db, number);
     return status;
 }
 

@@ -10,7 +10,9 @@
 
 enum emac_status db_control_prepare(struct db *db, struct emac_err *err)
 {
-    static const char *const SQL[DB_CONTROL_COUNT] = {"BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"};
+    static const char *const SQL[DB_CONTROL_COUNT] = {
+        "BEGIN IMMEDIATE",  "COMMIT",         "ROLLBACK",
+        "SAVEPOINT member", "RELEASE member", "ROLLBACK TO member"};
     for (size_t i = 0; i < DB_CONTROL_COUNT; i++) {
         int rc = sqlite3_prepare_v3(db->handle, SQL[i], -1, SQLITE_PREPARE_PERSISTENT,
                                     &db->control[i], NULL);
@@ -20,121 +22,135 @@ enum emac_status db_control_prepare(struct db *db, struct emac_err *err)
     return EMAC_OK;
 }
 
-static int control_run(struct db *db, enum db_control which)
+enum emac_status db_control_run(struct db *db, enum db_control which, struct emac_err *err)
 {
     int rc = sqlite3_step(db->control[which]);
     sqlite3_reset(db->control[which]); /* its result repeats the step's */
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+    return rc == SQLITE_DONE ? EMAC_OK : db_fail(db, rc, err);
 }
 
 enum emac_status db_settle(struct db *db, struct emac_err *err)
 {
     if (!db->owes_rollback)
         return EMAC_OK;
-    int rc = control_run(db, DB_ROLLBACK);
+    enum emac_status st = db_control_run(db, DB_ROLLBACK, err);
     db->owes_rollback = sqlite3_get_autocommit(db->handle) == 0;
-    return db->owes_rollback ? db_fail(db, rc, err) : EMAC_OK;
+    return db->owes_rollback ? st : EMAC_OK;
 }
 
 static void transaction_end(struct db *db)
 {
-    EMAC_ASSERT(sqlite3_get_autocommit(db->handle) != 0 || db->owes_rollback);
-    db->in_transaction = false;
+    EMAC_ASSERT(db->group || sqlite3_get_autocommit(db->handle) != 0 || db->owes_rollback);
+    db->in_transaction = db->member = false;
     db->broken.status = EMAC_OK;
     db_unlock(db);
 }
 
-enum emac_status db_begin(struct db *db, struct emac_err *err)
+/* Takes the lock, and leaves it held when OK. */
+static enum emac_status transaction_begin(struct db *db, bool member, struct emac_err *err)
 {
     db_lock(db);
     EMAC_ASSERT(!db->in_transaction);
     enum emac_status st = db_settle(db, err);
-    int rc = st == EMAC_OK ? control_run(db, DB_BEGIN) : SQLITE_OK;
-    if (rc != SQLITE_OK)
-        st = db_fail(db, rc, err);
+    if (st == EMAC_OK && !member)
+        st = db_group_close(db, err);
+    if (st == EMAC_OK)
+        st = db_writable(db, err);
+    if (st == EMAC_OK && !db->group)
+        st = db_control_run(db, DB_BEGIN, err);
+    if (st == EMAC_OK && member) {
+        db_group_open(db);
+        st = db_control_run(db, DB_MEMBER_BEGIN, err);
+    }
     if (st != EMAC_OK) {
         db_unlock(db);
         return st;
     }
     db->in_transaction = true;
+    db->member = member;
     db->broken.status = EMAC_OK;
     return EMAC_OK;
+}
+
+enum emac_status db_begin(struct db *db, struct emac_err *err)
+{
+    return transaction_begin(db, false, err);
+}
+
+enum emac_status db_begin_soon(struct db *db, struct emac_err *err)
+{
+    return transaction_begin(db, true, err);
 }
 
 /* A ROLLBACK may report the disk's failure; the transaction is over all the same. After a migration
  * that renamed a table SQLite compiles it anew, for which memory may lack: then it is owed, nothing
  * is read or written before it was made good, and closing the database undoes as well. */
-static void undo(struct db *db)
+void db_undo(struct db *db)
 {
-    int rc = SQLITE_OK;
+    enum emac_status st = EMAC_OK;
     if (sqlite3_get_autocommit(db->handle) == 0)
-        rc = control_run(db, DB_ROLLBACK);
+        st = db_control_run(db, DB_ROLLBACK, NULL);
     db->owes_rollback = sqlite3_get_autocommit(db->handle) == 0;
-    EMAC_ASSERT(!db->owes_rollback || rc == SQLITE_NOMEM);
+    EMAC_ASSERT(!db->owes_rollback || st == EMAC_NO_MEMORY);
+}
+
+/* The member alone; where SQLite cannot do that, the whole group goes. */
+static void member_undo(struct db *db)
+{
+    struct emac_err why = {.status = EMAC_OK};
+    if (!db->group)
+        return; /* gone already */
+    if (db_control_run(db, DB_MEMBER_UNDO, &why) == EMAC_OK &&
+        db_control_run(db, DB_MEMBER_END, &why) == EMAC_OK)
+        return;
+    db_undo(db);
+    db_group_gone(db, &why);
 }
 
 /* ---- durability ---- */
 
-void db_committed(struct db *db)
+static enum emac_status commit(struct db *db, uint64_t *number, struct emac_err *err)
 {
-    os_mutex_lock(&db->sync_guard);
-    db->committed++;
-    os_mutex_unlock(&db->sync_guard);
-}
-
-void db_sync(struct db *db)
-{
-    os_mutex_lock(&db->sync_guard);
-    uint64_t want = db->committed;
-    while (db->durable < want) {
-        if (db->syncing) {
-            os_cond_wait(&db->sync_done, &db->sync_guard);
-            continue;
-        }
-        uint64_t now = db->committed;
-        db->syncing = true;
-        os_mutex_unlock(&db->sync_guard);
-        int rc = db->wal->pMethods->xSync(db->wal, SQLITE_SYNC_NORMAL);
-        EMAC_ASSERT(rc == SQLITE_OK); /* as db_fail: the kernel may have dropped the pages */
-        os_mutex_lock(&db->sync_guard);
-        db->syncing = false;
-        db->durable = now;
-        os_cond_broadcast(&db->sync_done);
-    }
-    os_mutex_unlock(&db->sync_guard);
-}
-
-enum emac_status db_commit(struct db *db, struct emac_err *err)
-{
-    enum emac_status st = db_commit_soon(db, err);
+    EMAC_ASSERT(db_in_transaction(db));
+    bool member = db->member;
+    enum emac_status st = db->broken.status;
+    if (st != EMAC_OK && err != NULL)
+        *err = db->broken;
     if (st == EMAC_OK)
-        db_sync(db);
+        st = db_control_run(db, member ? DB_MEMBER_END : DB_COMMIT, err);
+    if (st == EMAC_OK)
+        *number = member ? db_group_add(db) : db_committed(db);
+    else if (member)
+        member_undo(db);
+    if (!member)
+        db_undo(db);
+    transaction_end(db);
     return st;
 }
 
 enum emac_status db_commit_soon(struct db *db, struct emac_err *err)
 {
-    EMAC_ASSERT(db_in_transaction(db));
-    enum emac_status st = db->broken.status;
-    if (st != EMAC_OK) {
-        if (err != NULL)
-            *err = db->broken;
-    } else {
-        int rc = control_run(db, DB_COMMIT);
-        if (rc != SQLITE_OK)
-            st = db_fail(db, rc, err);
-        else
-            db_committed(db);
-    }
-    undo(db);
-    transaction_end(db);
+    uint64_t number = 0;
+    return commit(db, &number, err);
+}
+
+enum emac_status db_commit(struct db *db, struct emac_err *err)
+{
+    uint64_t number = 0;
+    EMAC_ASSERT(!db->member);
+    enum emac_status st = commit(db, &number, err);
+    if (st == EMAC_OK)
+        db_sync_to(db, number);
     return st;
 }
 
 void db_rollback(struct db *db)
 {
     EMAC_ASSERT(db_in_transaction(db));
-    undo(db);
+    if (db->member)
+        member_undo(db);
+    else
+        db_undo(db);
     transaction_end(db);
 }
 

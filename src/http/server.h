@@ -85,9 +85,9 @@ struct http_server_config {
     /* Runs before each handler; a failure is the response (authentication, quotas). May be NULL. */
     enum emac_status (*before)(void *ctx, const struct http_route *route,
                                const struct http_request *req, struct emac_err *err);
-    /* Runs after each handler, before its response is sent: what that tells of must be durable. May
-     * be NULL. */
-    void (*settle)(void *ctx);
+    /* Runs after each handler, before its response is sent: what that tells of must be durable. Its
+     * failure is sent instead. May be NULL. */
+    enum emac_status (*settle)(void *ctx, struct emac_err *err);
     /* After each response, for logs and figures; route is NULL when none matched, status 0 when the
      * request ended without a response. May be NULL. */
     void (*after)(void *ctx, const struct http_route *route, const struct http_request *req,

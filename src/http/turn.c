@@ -288,8 +288,11 @@ static enum MHD_Result turn_handle(struct turn *t)
         st = cfg->before(cfg->ctx, t->route, &t->req, &err);
     if (st == EMAC_OK)
         st = t->route->handler(cfg->ctx, &t->req, &res, &err);
-    if (cfg->settle != NULL)
-        cfg->settle(cfg->ctx);
+    struct emac_err lost = {.status = EMAC_OK};
+    if (cfg->settle != NULL && cfg->settle(cfg->ctx, &lost) != EMAC_OK) {
+        st = lost.status;
+        err = lost;
+    }
     if (st != EMAC_OK) {
         err.status = st;
         http_response_error(&res, &err);

@@ -33,7 +33,7 @@ static bool name_ok(const char *s, size_t cap)
 
 #define COLUMNS                                                                                    \
     "a.id, a.client, a.origin, a.granted, a.burnt, a.granted_ms, a.expires_ms, a.removed,"         \
-    " COALESCE((SELECT b.units FROM balances b WHERE b.account = 'bytes:left:' || a.id), 0),"      \
+    " COALESCE((SELECT b.units FROM accounts b WHERE b.account = 'bytes:left:' || a.id), 0),"      \
     " COALESCE((SELECT SUM(s.bytes) FROM allowance_spends s WHERE s.allowance = a.id"              \
     " AND s.state = 'bound'), 0)"
 
@@ -288,7 +288,7 @@ static enum emac_status draw(struct db *db, const char *client, int64_t bytes, u
     *missing = bytes;
     enum emac_status st =
         db_query(db, &q, err,
-                 "SELECT a.id, b.units FROM allowances a JOIN balances b"
+                 "SELECT a.id, b.units FROM allowances a JOIN accounts b"
                  " ON b.account = 'bytes:left:' || a.id"
                  " WHERE a.client = ? AND a.origin <> 'chain' AND a.removed = 0"
                  " AND a.expires_ms > ? AND b.units > 0 ORDER BY a.expires_ms, a.id",

@@ -9,27 +9,27 @@ struct rule {
 
 static const struct rule RULES[] = {
     {"SELECT COUNT(*) FROM allowances a WHERE a.burnt < 0 OR a.granted - a.burnt <>"
-     " COALESCE((SELECT b.units FROM balances b WHERE b.account = 'bytes:left:' || a.id), 0) +"
+     " COALESCE((SELECT b.units FROM accounts b WHERE b.account = 'bytes:left:' || a.id), 0) +"
      " COALESCE((SELECT SUM(s.bytes) FROM allowance_spends s WHERE s.allowance = a.id"
      " AND s.state = 'bound'), 0)",
      "allowances differ from what is left, bound and burnt of them (CAP-1)"},
     {"SELECT CASE WHEN (SELECT COALESCE(SUM(granted), 0) FROM allowances) <>"
-     " -COALESCE((SELECT units FROM balances WHERE account = 'bytes:granted'), 0)"
+     " -COALESCE((SELECT units FROM accounts WHERE account = 'bytes:granted'), 0)"
      " THEN 1 ELSE 0 END",
      "the source of bytes differs from all that was granted (CAP-2)"},
     {"SELECT CASE WHEN (SELECT COALESCE(SUM(burnt), 0) FROM allowances) <>"
-     " COALESCE((SELECT units FROM balances WHERE account = 'bytes:burnt'), 0)"
+     " COALESCE((SELECT units FROM accounts WHERE account = 'bytes:burnt'), 0)"
      " THEN 1 ELSE 0 END",
      "burnt bytes differ from what allowances lost (CAP-2)"},
-    {"SELECT COUNT(*) FROM balances b WHERE b.account LIKE 'bytes:left:%' AND b.units <> 0"
+    {"SELECT COUNT(*) FROM accounts b WHERE b.account LIKE 'bytes:left:%' AND b.units <> 0"
      " AND NOT EXISTS (SELECT 1 FROM allowances a WHERE 'bytes:left:' || a.id = b.account)",
      "accounts hold bytes of allowances that nobody granted (CAP-4)"},
-    {"SELECT COUNT(*) FROM balances b WHERE b.account LIKE 'bytes:deal:%' AND b.units <>"
+    {"SELECT COUNT(*) FROM accounts b WHERE b.account LIKE 'bytes:deal:%' AND b.units <>"
      " COALESCE((SELECT SUM(s.bytes) FROM allowance_spends s"
      " WHERE 'bytes:deal:' || s.deal = b.account AND s.state = 'bound'), 0)",
      "deals hold other bytes than they bound (CAP-5)"},
     {"SELECT COUNT(*) FROM allowances a WHERE a.removed <> 0 AND EXISTS (SELECT 1"
-     " FROM balances b WHERE b.account = 'bytes:left:' || a.id AND b.units <> 0)",
+     " FROM accounts b WHERE b.account = 'bytes:left:' || a.id AND b.units <> 0)",
      "removed or expired allowances have bytes left (CAP-6)"},
     {"SELECT COUNT(*) FROM allowance_spends s JOIN allowances a ON a.id = s.allowance"
      " WHERE a.origin <> 'chain' AND s.at_ms >= a.expires_ms",

@@ -1,4 +1,4 @@
-/* The audit reads the journal once from its beginning, beside it the entries, and keeps what each
+/* The audit reads the accounts, then the journal once from its beginning, and adds up what each
  * account should have; then it compares that with the stored balances. It trusts no constraint of
  * the database: a damaged file or a hand with an SQL shell may have passed them by. */
 #include <stdio.h>
@@ -9,20 +9,20 @@
 #include "base/checked.h"
 #include "ledger/ledger_impl.h"
 
-#define REPORT_MAX  (256u << 10)
-#define SLOTS_LEAST 1024
+#define REPORT_MAX     (256u << 10)
+#define ACCOUNTS_LEAST 1024
 
-struct slot {
-    char *account; /* NULL: empty */
-    int64_t units;
-    bool stored; /* met in the balances table */
+struct account {
+    int64_t id;
+    char *name;
+    int64_t stored, units; /* the balance as stored, and as the journal has it */
+    bool used;             /* an entry names it */
 };
 
 struct audit {
     struct ledger_audit *out;
-    struct slot *slot; /* open addressing, at most half used */
-    size_t cap, used;
-    struct db_stmt *entries; /* NULL: at the end */
+    struct account *account; /* by id */
+    size_t count, cap;
     uint8_t prev[SHA256_BYTES];
     int64_t last_id;
 };
@@ -40,138 +40,131 @@ static void found(struct audit *a, const char *fmt, ...)
     (void)emac_buf_printf(&a->out->report, NULL, "%s\n", line.text);
 }
 
-/* ---- what each account should have ---- */
-
-static struct slot *slot_find(const struct audit *a, const char *account)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (const char *p = account; *p != '\0'; p++)
-        h = (h ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
-    size_t i = (size_t)(h ^ h >> 32) & (a->cap - 1);
-    while (a->slot[i].account != NULL && strcmp(a->slot[i].account, account) != 0)
-        i = (i + 1) & (a->cap - 1);
-    return &a->slot[i];
-}
-
-static enum emac_status slots_grow(struct audit *a, struct emac_err *err)
-{
-    struct audit bigger = *a;
-    bigger.cap = a->cap == 0 ? SLOTS_LEAST : a->cap * 2;
-    enum emac_status st = emac_alloc(&bigger.slot, bigger.cap, sizeof *bigger.slot, err);
-    if (st != EMAC_OK)
-        return st;
-    for (size_t i = 0; i < a->cap; i++) {
-        if (a->slot[i].account != NULL)
-            *slot_find(&bigger, a->slot[i].account) = a->slot[i];
-    }
-    free(a->slot);
-    *a = bigger;
-    return EMAC_OK;
-}
-
-static enum emac_status slot_get(struct audit *a, const char *account, struct slot **out,
-                                 struct emac_err *err)
-{
-    if (a->used >= LEDGER_AUDIT_ACCOUNTS_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE,
-                         "the ledger has more than %u accounts, which the "
-                         "audit cannot hold",
-                         LEDGER_AUDIT_ACCOUNTS_MAX);
-    if ((a->used + 1) * 2 > a->cap) {
-        enum emac_status st = slots_grow(a, err);
-        if (st != EMAC_OK)
-            return st;
-    }
-    *out = slot_find(a, account);
-    if ((*out)->account == NULL) {
-        (*out)->account = emac_strdup(account);
-        a->used++;
-    }
-    return EMAC_OK;
-}
-
-static void slots_release(struct audit *a)
-{
-    for (size_t i = 0; i < a->cap; i++)
-        free(a->slot[i].account);
-    free(a->slot);
-}
-
-/* ---- the journal ---- */
-
 static const char *text_of(struct db_stmt *q, int col)
 {
     const char *s = db_text(q, col);
     return s != NULL ? s : "";
 }
 
-static enum emac_status entries_step(struct audit *a, struct emac_err *err)
+/* ---- the accounts ---- */
+
+static enum emac_status account_add(struct audit *a, int64_t id, const char *name, int64_t stored,
+                                    struct emac_err *err)
 {
+    if (a->count >= LEDGER_AUDIT_ACCOUNTS_MAX)
+        return emac_fail(err, EMAC_TOO_LARGE,
+                         "the ledger has more than %u accounts, which the "
+                         "audit cannot hold",
+                         LEDGER_AUDIT_ACCOUNTS_MAX);
+    if (a->count == a->cap) {
+        struct account *more;
+        size_t cap = a->cap == 0 ? ACCOUNTS_LEAST : a->cap * 2;
+        enum emac_status st = emac_alloc(&more, cap, sizeof *more, err);
+        if (st != EMAC_OK)
+            return st;
+        if (a->count > 0)
+            memcpy(more, a->account, a->count * sizeof *more);
+        free(a->account);
+        a->account = more;
+        a->cap = cap;
+    }
+    a->account[a->count++] =
+        (struct account){.id = id, .name = emac_strdup(name), .stored = stored};
+    return EMAC_OK;
+}
+
+/* An account whose name does not fit or is none is found where an entry names it. */
+static enum emac_status accounts_read(struct audit *a, struct db *db, struct emac_err *err)
+{
+    struct db_stmt *q;
     bool row;
-    enum emac_status st = db_next(a->entries, &row, err);
-    if (st != EMAC_OK || !row)
-        a->entries = NULL;
+    enum emac_status st =
+        db_query(db, &q, err, "SELECT id, account, units FROM accounts ORDER BY id", NULL);
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
+        st = account_add(a, db_i64(q, 0), text_of(q, 1), db_i64(q, 2), err);
+        if (st != EMAC_OK)
+            db_done(q);
+    }
     return st;
 }
 
-/* Read the entries of posting `id`; those of lower numbers before it belong to no posting. */
-static enum emac_status entries_take(struct audit *a, int64_t id, struct ledger_posting *p,
-                                     struct emac_err *err)
+static struct account *account_find(const struct audit *a, int64_t id)
 {
-    enum emac_status st = EMAC_OK;
-    int64_t line = 0;
+    size_t lo = 0, hi = a->count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (a->account[mid].id == id)
+            return &a->account[mid];
+        if (a->account[mid].id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+static void accounts_release(struct audit *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        free(a->account[i].name);
+    free(a->account);
+}
+
+/* ---- the journal ---- */
+
+/* The entries of a posting, as far as they are sound; whose[i] is the account of entry i. */
+static void entries_take(struct audit *a, int64_t id, const char *text, struct ledger_posting *p,
+                         struct account **whose)
+{
+    struct ledger_stored_entry e;
     p->count = 0;
-    for (; a->entries != NULL && db_i64(a->entries, 0) <= id; st = entries_step(a, err)) {
-        if (db_i64(a->entries, 0) < id) {
-            found(a, "INV-5: an entry for '%.80s' belongs to posting %lld, which does not exist",
-                  text_of(a->entries, 2), (long long)db_i64(a->entries, 0));
-            continue;
-        }
-        if (db_i64(a->entries, 1) != ++line)
-            found(a, "INV-5: line %lld of posting %lld is missing", (long long)line, (long long)id);
-        line = db_i64(a->entries, 1);
+    for (size_t n = 0; ledger_entries_next(&text, n, &e); n++) {
+        struct account *x = account_find(a, e.account);
         if (p->count == LEDGER_ENTRIES_MAX) {
             found(a, "INV-5: posting %lld has more than %d entries", (long long)id,
                   LEDGER_ENTRIES_MAX);
+            return;
+        }
+        if (x == NULL) {
+            found(a, "INV-4: posting %lld names account %lld, which has no balance", (long long)id,
+                  (long long)e.account);
             continue;
         }
-        struct ledger_entry *e = &p->entry[p->count++];
-        e->amount_units = db_i64(a->entries, 3);
-        if (!emac_strcpy(e->account, sizeof e->account, text_of(a->entries, 2)) ||
-            !ledger_account_ok(e->account))
-            found(a, "INV-5: '%.80s' in posting %lld is not an account", e->account, (long long)id);
+        struct ledger_entry *entry = &p->entry[p->count];
+        whose[p->count++] = x;
+        entry->amount_units = e.units;
+        if (!emac_strcpy(entry->account, sizeof entry->account, x->name) ||
+            !ledger_account_ok(entry->account))
+            found(a, "INV-5: '%.80s' in posting %lld is not an account", x->name, (long long)id);
     }
-    return st;
+    if (text != NULL)
+        found(a, "INV-5: the entries of posting %lld are damaged at '%.20s'", (long long)id, text);
 }
 
 /* What a posting leaves in the account of entry *i and of those like it that follow; the net is
  * added, as ledger_post does, since single entries may pass int64 where the net does not. */
-static enum emac_status account_apply(struct audit *a, int64_t id, const struct ledger_posting *p,
-                                      size_t *i, struct emac_err *err)
+static void account_apply(struct audit *a, int64_t id, const struct ledger_posting *p,
+                          struct account **whose, size_t *i)
 {
-    const char *account = p->entry[*i].account;
+    struct account *x = whose[*i];
     int64_t net = 0;
     bool fits = true;
-    struct slot *s = NULL;
-    for (; *i < p->count && strcmp(p->entry[*i].account, account) == 0; (*i)++) {
+    for (; *i < p->count && whose[*i] == x; (*i)++) {
         int64_t units = p->entry[*i].amount_units;
         fits = fits && units != 0 && emac_add_i64(net, units, &net);
     }
-    enum emac_status st = slot_get(a, account, &s, err);
-    if (st != EMAC_OK)
-        return st;
-    if (!fits || !emac_add_i64(s->units, net, &s->units))
-        found(a, "INV-1: an amount for '%.80s' in posting %lld is zero or too large", account,
+    x->used = true;
+    if (!fits || !emac_add_i64(x->units, net, &x->units))
+        found(a, "INV-1: an amount for '%.80s' in posting %lld is zero or too large", x->name,
               (long long)id);
-    if (s->units < ledger_floor(account))
+    if (x->units < ledger_floor(x->name))
         found(a, "INV-2: posting %lld takes '%.80s' to %lld units, below its floor", (long long)id,
-              account, (long long)s->units);
-    return EMAC_OK;
+              x->name, (long long)x->units);
 }
 
 /* INV-1, INV-2 and INV-8 of one posting. */
-static enum emac_status entries_apply(struct audit *a, int64_t id, const struct ledger_posting *p,
-                                      struct emac_err *err)
+static void entries_apply(struct audit *a, int64_t id, const struct ledger_posting *p,
+                          struct account **whose)
 {
     int64_t sum = 0;
     bool fits = true, mixed = false;
@@ -185,10 +178,8 @@ static enum emac_status entries_apply(struct audit *a, int64_t id, const struct 
     if (!fits || sum != 0 || p->count == 0)
         found(a, "INV-1: the %zu entries of posting %lld sum to %lld units, not 0", p->count,
               (long long)id, (long long)sum);
-    enum emac_status st = EMAC_OK;
-    for (size_t i = 0; i < p->count && st == EMAC_OK;)
-        st = account_apply(a, id, p, &i, err);
-    return st;
+    for (size_t i = 0; i < p->count;)
+        account_apply(a, id, p, whose, &i);
 }
 
 /* INV-5: the stored hash is that of the chain; and goes on from the stored one, so that one damaged
@@ -210,95 +201,70 @@ static void hash_check(struct audit *a, int64_t id, const struct ledger_posting 
     memcpy(a->prev, stored.data, SHA256_BYTES);
 }
 
-static enum emac_status posting_audit(struct audit *a, struct db_stmt *q, struct emac_err *err)
+static void posting_audit(struct audit *a, struct db_stmt *q)
 {
+    struct account *whose[LEDGER_ENTRIES_MAX];
     struct ledger_posting p = {.key = text_of(q, 1),
                                .cause = text_of(q, 2),
                                .job = text_of(q, 3),
                                .detail = text_of(q, 4),
                                .at_ms = (uint64_t)db_i64(q, 5)};
     int64_t id = db_i64(q, 0);
+    uint8_t name[LEDGER_KEY_HASH_BYTES];
+    struct emac_slice stored = db_blob(q, 8);
     if (id != a->last_id + 1)
         found(a, "INV-5: postings %lld to %lld are missing", (long long)a->last_id + 1,
               (long long)id - 1);
-    enum emac_status st = entries_take(a, id, &p, err);
-    if (st == EMAC_OK)
-        st = entries_apply(a, id, &p, err);
-    if (st != EMAC_OK)
-        return st;
+    ledger_key_hash(name, p.key);
+    if (stored.len != sizeof name || memcmp(stored.data, name, sizeof name) != 0)
+        found(a, "INV-3: posting %lld ('%.80s') is not found under the hash of its key",
+              (long long)id, p.key);
+    entries_take(a, id, text_of(q, 7), &p, whose);
+    entries_apply(a, id, &p, whose);
     hash_check(a, id, &p, db_blob(q, 6));
     a->last_id = id;
     a->out->postings++;
-    return EMAC_OK;
 }
 
 static enum emac_status journal_audit(struct audit *a, struct db *db, struct emac_err *err)
 {
-    struct db_stmt *q = NULL;
+    struct db_stmt *q;
     bool row;
-    struct ledger_posting none;
-    enum emac_status st;
-    EMAC_TRY(st, db_query(db, &a->entries, err,
-                          "SELECT posting, line, account, amount FROM entries "
-                          "ORDER BY posting, line",
-                          NULL));
-    EMAC_TRY(st, entries_step(a, err));
-    EMAC_TRY(st, db_query(db, &q, err,
-                          "SELECT id, key, cause, job, detail, at_ms, hash FROM postings "
-                          "ORDER BY id",
-                          NULL));
-    while ((st = db_next(q, &row, err)) == EMAC_OK && row) {
-        st = posting_audit(a, q, err);
-        if (st != EMAC_OK) {
-            db_done(q);
-            break;
-        }
-    }
-    if (st == EMAC_OK && a->entries != NULL) /* what follows the last posting */
-        st = entries_take(a, INT64_MAX, &none, err);
-out:
-    db_done(a->entries);
-    a->entries = NULL;
+    enum emac_status st =
+        db_query(db, &q, err,
+                 "SELECT id, key, cause, job, detail, at_ms, hash, entries, key_hash"
+                 " FROM journal ORDER BY id",
+                 NULL);
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
+        posting_audit(a, q);
     return st;
 }
 
 /* ---- what is stored beside the journal ---- */
 
-static enum emac_status balances_audit(struct audit *a, struct db *db, struct emac_err *err)
+static void balances_audit(struct audit *a)
 {
-    struct db_stmt *q;
-    bool row;
-    enum emac_status st = db_query(db, &q, err, "SELECT account, units FROM balances", NULL);
-    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
-        const char *account = text_of(q, 0);
-        int64_t units = db_i64(q, 1);
-        struct slot *s = a->cap > 0 ? slot_find(a, account) : NULL;
-        a->out->accounts++;
+    for (size_t i = 0; i < a->count; i++) {
+        const struct account *x = &a->account[i];
         int64_t *total =
-            ledger_asset_of(account) == LEDGER_BYTES ? &a->out->total_bytes : &a->out->total_units;
-        if (!emac_add_i64(*total, units, total))
+            ledger_asset_of(x->name) == LEDGER_BYTES ? &a->out->total_bytes : &a->out->total_units;
+        if (!emac_add_i64(*total, x->stored, total))
             found(a, "INV-1: the balances are too large to add up");
-        if (units < ledger_floor(account))
-            found(a, "INV-2: '%.80s' has %lld units, below its floor", account, (long long)units);
-        if (s == NULL || s->account == NULL) {
-            found(a, "INV-4: '%.80s' has a balance of %lld units but no entries", account,
-                  (long long)units);
-            continue;
-        }
-        s->stored = true;
-        if (s->units != units)
-            found(a, "INV-4: '%.80s' has %lld units, its entries sum to %lld", account,
-                  (long long)units, (long long)s->units);
+        if (x->stored < ledger_floor(x->name))
+            found(a, "INV-2: '%.80s' has %lld units, below its floor", x->name,
+                  (long long)x->stored);
+        if (!x->used)
+            found(a, "INV-4: '%.80s' has a balance of %lld units but no entries", x->name,
+                  (long long)x->stored);
+        else if (x->units != x->stored)
+            found(a, "INV-4: '%.80s' has %lld units, its entries sum to %lld", x->name,
+                  (long long)x->stored, (long long)x->units);
     }
-    for (size_t i = 0; i < a->cap && st == EMAC_OK; i++) {
-        if (a->slot[i].account != NULL && !a->slot[i].stored)
-            found(a, "INV-4: '%.80s' has entries but no balance", a->slot[i].account);
-    }
-    if (st == EMAC_OK && a->out->total_units != 0)
+    a->out->accounts = (int64_t)a->count;
+    if (a->out->total_units != 0)
         found(a, "INV-1: all balances sum to %lld units, not 0", (long long)a->out->total_units);
-    if (st == EMAC_OK && a->out->total_bytes != 0)
+    if (a->out->total_bytes != 0)
         found(a, "INV-8: all balances of bytes sum to %lld, not 0", (long long)a->out->total_bytes);
-    return st;
 }
 
 static enum emac_status head_audit(struct audit *a, struct db *db, struct emac_err *err)
@@ -322,16 +288,27 @@ static enum emac_status head_audit(struct audit *a, struct db *db, struct emac_e
     return st;
 }
 
-/* The unique index speaks for itself only as long as it is there. */
-static enum emac_status keys_audit(struct audit *a, struct db *db, struct emac_err *err)
+/* Unique indices speak for themselves only as long as they are there. That keys lie under their
+ * hashes was seen with the journal. */
+static enum emac_status unique_audit(struct audit *a, struct db *db, struct emac_err *err)
 {
-    int64_t twice = 0;
-    enum emac_status st = db_one_i64(db, &twice, err,
-                                     "SELECT COUNT(*) FROM (SELECT key FROM postings GROUP BY key "
-                                     "HAVING COUNT(*) > 1) AS doubled",
-                                     NULL);
-    if (st == EMAC_OK && twice != 0)
-        found(a, "INV-3: %lld keys were posted more than once", (long long)twice);
+    static const struct {
+        const char *sql, *inv, *text;
+    } RULES[] = {
+        {"SELECT COUNT(*) FROM (SELECT key_hash FROM journal GROUP BY key_hash "
+         "HAVING COUNT(*) > 1) AS doubled",
+         "INV-3", "keys were posted more than once"},
+        {"SELECT COUNT(*) FROM (SELECT account FROM accounts GROUP BY account "
+         "HAVING COUNT(*) > 1) AS doubled",
+         "INV-4", "accounts have more than one balance"},
+    };
+    enum emac_status st = EMAC_OK;
+    for (size_t i = 0; i < EMAC_COUNT(RULES) && st == EMAC_OK; i++) {
+        int64_t twice = 0;
+        st = db_one_i64(db, &twice, err, RULES[i].sql, NULL);
+        if (st == EMAC_OK && twice != 0)
+            found(a, "%s: %lld %s", RULES[i].inv, (long long)twice, RULES[i].text);
+    }
     return st;
 }
 
@@ -344,13 +321,14 @@ enum emac_status ledger_audit(struct db *db, struct ledger_audit *out, struct em
     emac_buf_init(&out->report, REPORT_MAX);
     if (own && (st = db_begin(db, err)) != EMAC_OK)
         return st;
+    EMAC_TRY(st, accounts_read(&a, db, err));
     EMAC_TRY(st, journal_audit(&a, db, err));
-    EMAC_TRY(st, balances_audit(&a, db, err));
+    balances_audit(&a);
     EMAC_TRY(st, head_audit(&a, db, err));
-    EMAC_TRY(st, keys_audit(&a, db, err));
+    EMAC_TRY(st, unique_audit(&a, db, err));
 out:
     if (own)
         db_rollback(db);
-    slots_release(&a);
+    accounts_release(&a);
     return st;
 }

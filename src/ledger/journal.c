@@ -2,7 +2,7 @@
 
 #include "base/checked.h"
 #include "base/hex.h"
-#include "ledger/ledger.h"
+#include "ledger/ledger_impl.h"
 
 enum emac_status ledger_balances(struct db *db, const char *prefix,
                                  void (*each)(void *ctx, const char *account, int64_t units),
@@ -12,7 +12,7 @@ enum emac_status ledger_balances(struct db *db, const char *prefix,
     bool row;
     size_t n = strlen(prefix);
     enum emac_status st = db_query(
-        db, &q, err, "SELECT account, units FROM balances WHERE account >= ? ORDER BY account", "t",
+        db, &q, err, "SELECT account, units FROM accounts WHERE account >= ? ORDER BY account", "t",
         prefix);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         if (strncmp(db_text(q, 0), prefix, n) != 0) {
@@ -24,6 +24,44 @@ enum emac_status ledger_balances(struct db *db, const char *prefix,
     return st;
 }
 
+static enum emac_status account_name(struct db *db, int64_t id, char out[LEDGER_ACCOUNT_MAX],
+                                     bool *there, struct emac_err *err)
+{
+    struct db_stmt *q;
+    enum emac_status st =
+        db_query(db, &q, err, "SELECT account FROM accounts WHERE id = ?", "i", id);
+    if (st == EMAC_OK)
+        st = db_next(q, there, err);
+    if (st != EMAC_OK || !*there)
+        return st;
+    *there = emac_strcpy(out, LEDGER_ACCOUNT_MAX, db_text(q, 0));
+    db_done(q);
+    return EMAC_OK;
+}
+
+/* The lines of the posting that `line` has the texts of. */
+static enum emac_status posting_lines(struct db *db, struct ledger_line *line, const char *entries,
+                                      void (*each)(void *ctx, const struct ledger_line *line),
+                                      void *ctx, struct emac_err *err)
+{
+    char account[LEDGER_ACCOUNT_MAX];
+    struct ledger_stored_entry e;
+    bool there = true;
+    line->account = account;
+    for (size_t n = 0; there && ledger_entries_next(&entries, n, &e); n++) {
+        enum emac_status st = account_name(db, e.account, account, &there, err);
+        if (st != EMAC_OK)
+            return st;
+        line->amount_units = e.units;
+        if (there)
+            each(ctx, line);
+    }
+    if (there && entries == NULL)
+        return EMAC_OK;
+    return emac_fail(err, EMAC_CORRUPT, "posting %lld is damaged: audit the ledger",
+                     (long long)line->posting);
+}
+
 enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
                                 void (*each)(void *ctx, const struct ledger_line *line), void *ctx,
                                 struct emac_err *err)
@@ -33,20 +71,24 @@ enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
     int64_t last = INT64_MAX;
     (void)emac_add_i64(after, limit, &last); /* numbers have no holes */
     enum emac_status st = db_query(db, &q, err,
-                                   "SELECT p.id, p.at_ms, p.key, p.cause, p.job, p.detail, "
-                                   "e.account, e.amount, p.hash FROM postings p "
-                                   "JOIN entries e ON e.posting = p.id "
-                                   "WHERE p.id > ? AND p.id <= ? ORDER BY p.id, e.line",
+                                   "SELECT id, at_ms, key, cause, job, detail, hash, entries"
+                                   " FROM journal WHERE id > ? AND id <= ? ORDER BY id",
                                    "ii", after, last);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         char hash[2 * SHA256_BYTES + 1] = "";
-        struct emac_slice h = db_blob(q, 8);
+        struct emac_slice h = db_blob(q, 6);
         if (h.len == SHA256_BYTES)
             emac_hex(hash, h.data, h.len);
-        const struct ledger_line line = {db_i64(q, 0),  (uint64_t)db_i64(q, 1), db_text(q, 2),
-                                         db_text(q, 3), db_text(q, 4),          db_text(q, 5),
-                                         db_text(q, 6), db_i64(q, 7),           hash};
-        each(ctx, &line);
+        struct ledger_line line = {.posting = db_i64(q, 0),
+                                   .at_ms = (uint64_t)db_i64(q, 1),
+                                   .key = db_text(q, 2),
+                                   .cause = db_text(q, 3),
+                                   .job = db_text(q, 4),
+                                   .detail = db_text(q, 5),
+                                   .hash_hex = hash};
+        st = posting_lines(db, &line, db_text(q, 7), each, ctx, err);
+        if (st != EMAC_OK)
+            db_done(q);
     }
     return st;
 }

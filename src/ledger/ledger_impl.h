@@ -18,4 +18,22 @@ enum emac_status ledger_posting_hash(const struct ledger_posting *p, int64_t id,
                                      const uint8_t prev[SHA256_BYTES], uint8_t hash[SHA256_BYTES],
                                      struct emac_err *err);
 
+/* The unique index of the journal is over the first 128 bits of the SHA-256 of a key, because keys
+ * are long and come in no order: it is a third of one over the keys. Two keys with the same 128 bits
+ * would be a CONFLICT of the second. */
+#define LEDGER_KEY_HASH_BYTES 16
+void ledger_key_hash(uint8_t out[LEDGER_KEY_HASH_BYTES], const char *key);
+
+/* A row of the journal has its entries as one text (entries.c); `account` has the number of each
+ * entry's account. */
+#define LEDGER_ENTRIES_TEXT_MAX (LEDGER_ENTRIES_MAX * 44 + 3)
+struct ledger_stored_entry {
+    int64_t account, units;
+};
+void ledger_entries_print(char out[LEDGER_ENTRIES_TEXT_MAX], const struct ledger_posting *p,
+                          const int64_t *account);
+/* Read entry `n` (0, 1, ...) and move *text on. False after the last one, when *text becomes NULL,
+ * and where the text is not as it is printed, when it stays there. */
+bool ledger_entries_next(const char **text, size_t n, struct ledger_stored_entry *out);
+
 #endif

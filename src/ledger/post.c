@@ -115,6 +115,13 @@ enum emac_status ledger_posting_hash(const struct ledger_posting *p, int64_t id,
     return st;
 }
 
+void ledger_key_hash(uint8_t out[LEDGER_KEY_HASH_BYTES], const char *key)
+{
+    uint8_t hash[SHA256_BYTES];
+    crypto_sha256(hash, key, strlen(key));
+    memcpy(out, hash, LEDGER_KEY_HASH_BYTES);
+}
+
 static bool text_ok(const char *s)
 {
     return s != NULL && strnlen(s, LEDGER_TEXT_MAX + 1) <= LEDGER_TEXT_MAX;

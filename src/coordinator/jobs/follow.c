@@ -21,8 +21,8 @@ static bool events_write(struct follow *f, struct emac_buf *chunk, size_t *count
     json_t *list = json_array();
     enum emac_status st = f->read(f->c, f->job, &f->after, FOLLOW_PAGE, list, NULL);
     *count = json_array_size(list);
-    if (*count > 0)
-        db_sync(f->c->db); /* no row is told of that could be lost */
+    if (*count > 0 && db_sync(f->c->db, NULL) != EMAC_OK)
+        st = EMAC_IO; /* no row is told of that could be lost */
     for (size_t i = 0; i < *count && st == EMAC_OK; i++) {
         char *text = json_dumps(json_array_get(list, i), JSON_COMPACT);
         st = text ? http_sse_event(chunk, text, NULL) : EMAC_NO_MEMORY;

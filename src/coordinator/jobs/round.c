@@ -193,6 +193,13 @@ out:
 void jobs_refresh(struct coordinator *c)
 {
     struct emac_err err = {0};
+    if (db_lost(c->db)) {
+        LOG_E("coordinator", "what was written last is lost, and was told to nobody: the jobs are "
+                             "read again");
+        c->stakes_stale = true;
+        for (uint32_t i = 0; i < c->job_count; i++)
+            c->job[i]->stale = true;
+    }
     for (uint32_t i = 0; i < c->job_count; i++)
         if (c->job[i]->stale && job_load(c, c->job[i], &err) != EMAC_OK)
             LOG_W("coordinator", "cannot read job '%s' again, will retry: %s", c->job[i]->id,

@@ -41,8 +41,12 @@ static inline int direct_run(struct net *n, http_handler *handler, const struct 
     struct http_response res;
     struct emac_err error = {0};
     http_response_init(&res);
+    struct emac_err lost = {0};
     enum emac_status st = handler(n->c, &call->req, &res, &error);
-    db_sync(n->c->db);
+    if (db_sync(n->c->db, &lost) != EMAC_OK) {
+        st = lost.status;
+        error = lost;
+    }
     int status = st == EMAC_OK ? res.status : emac_status_http(st);
     *reply = st == EMAC_OK && res.body.len > 0
                  ? json_loadb((const char *)res.body.data, res.body.len, 0, NULL)

@@ -226,10 +226,10 @@ static void test_damage(void **state)
         "UPDATE allowance_spends SET state = 'returned'",
         "UPDATE allowances SET removed = 1 WHERE id = 'g'",
         "UPDATE allowances SET expires_ms = 2 WHERE id = 'g'",
-        "UPDATE balances SET units = units + 7 WHERE account IN ('bytes:left:g', 'bytes:burnt')",
-        "UPDATE balances SET units = 0 WHERE account = 'bytes:granted'",
-        "INSERT INTO balances (account, units) VALUES ('bytes:left:x', 7)",
-        "INSERT INTO balances (account, units) VALUES ('bytes:deal:x', 7)",
+        "UPDATE accounts SET units = units + 7 WHERE account IN ('bytes:left:g', 'bytes:burnt')",
+        "UPDATE accounts SET units = 0 WHERE account = 'bytes:granted'",
+        "INSERT INTO accounts (account, units) VALUES ('bytes:left:x', 7)",
+        "INSERT INTO accounts (account, units) VALUES ('bytes:deal:x', 7)",
     };
     struct db *db = ((struct fixture *)*state)->db;
     struct emac_err err;

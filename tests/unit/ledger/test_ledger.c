@@ -361,7 +361,7 @@ static void test_hash_format(void **state)
                                "fuser:b\x0a";
     memcpy(bytes + 32, cbor, sizeof cbor - 1);
     crypto_sha256(hash, bytes, 32 + sizeof cbor - 1);
-    OK(db_query(db, &q, NULL, "SELECT hash FROM postings", NULL));
+    OK(db_query(db, &q, NULL, "SELECT hash FROM journal", NULL));
     OK(db_next(q, &row, NULL));
     assert_memory_equal(db_blob(q, 0).data, hash, 32);
     db_done(q);
@@ -369,98 +369,119 @@ static void test_hash_format(void **state)
 
 /* ---- planted damage ---- */
 
+/* The faucet is account 1, user:u0 to user:u3 are 2 to 5; posting n brings 999 + n units. */
+#define E(posting, entries) "UPDATE journal SET entries = '" entries "' WHERE id = " #posting
+
 static const struct {
     const char *name, *sql, *found;
 } DAMAGE[] = {
-    {"amount raised", "UPDATE entries SET amount = amount + 1 WHERE posting = 5 AND line = 1",
-     "INV-1"},
-    {"two amounts shifted", "UPDATE entries SET amount = amount * 2 WHERE posting = 5", "INV-5"},
-    {"account swapped", "UPDATE entries SET account = 'user:u3' WHERE posting = 5 AND line = 2",
-     "INV-5"},
-    {"entry deleted", "DELETE FROM entries WHERE posting = 7 AND line = 2", "INV-1"},
-    {"both entries deleted", "DELETE FROM entries WHERE posting = 7", "INV-1"},
-    {"entry added", "INSERT INTO entries VALUES (7, 3, 'user:u1', 1)", "INV-1"},
-    {"entry of no posting", "INSERT INTO entries VALUES (77777, 1, 'user:u1', 1)",
-     "does not exist"},
-    {"entry before all", "INSERT INTO entries VALUES (-3, 1, 'user:u1', 1)", "does not exist"},
-    {"line renumbered", "UPDATE entries SET line = 9 WHERE posting = 7 AND line = 2", "INV-5"},
+    {"amount raised", E(5, "[[1,-1004],[2,1005]]"), "INV-1"},
+    {"two amounts shifted", E(5, "[[1,-2008],[2,2008]]"), "INV-5"},
+    {"account swapped", E(5, "[[1,-1004],[5,1004]]"), "INV-5"},
+    {"entries exchanged", E(5, "[[2,1004],[1,-1004]]"), "INV-5"},
+    {"entry deleted", E(7, "[[1,-1006]]"), "INV-1"},
+    {"both entries deleted", E(7, "[]"), "INV-1"},
+    {"entry added", E(7, "[[1,-1006],[4,1006],[3,1]]"), "INV-1"},
+    {"entries NULL",
+     "CREATE TABLE copy AS SELECT * FROM journal; DROP TABLE journal; "
+     "ALTER TABLE copy RENAME TO journal; UPDATE journal SET entries = NULL WHERE id = 7",
+     "INV-5: the entries of posting 7"},
+    {"entries cut", E(7, "[[1,-1006],[4,1006"), "damaged at ''"},
+    {"entries without their end", E(7, "[[1,-1006],[4,1006]"), "damaged at ''"},
+    {"more behind the entries", E(7, "[[1,-1006],[4,1006]] "), "damaged at '] '"},
+    {"entries with a space", E(7, "[[1,-1006], [4,1006]]"), "damaged at ' [4,1006]]'"},
+    {"entries without a comma", E(7, "[[1,-1006][4,1006]]"), "damaged at '[4,1006]]'"},
+    {"a pair of three", E(7, "[[1,-1006],[4,1006,1]]"), "damaged at ',1]]'"},
+    {"a pair of one", E(7, "[[1,-1006],[4]]"), "damaged at ']]'"},
+    {"an amount with a sign", E(7, "[[1,-1006],[4,+1006]]"), "damaged at '+1006]]'"},
+    {"an amount with a zero in front", E(7, "[[1,-1006],[4,01006]]"), "damaged at '01006]]'"},
+    {"an amount of minus zero", E(7, "[[1,-0],[4,0]]"), "damaged at '-0],[4,0]]'"},
+    {"an amount that is text", E(7, "[[1,-1006],[4,x]]"), "damaged at 'x]]'"},
+    {"an amount beyond int64", E(7, "[[1,-1006],[4,9223372036854775808]]"),
+     "damaged at '9223372036854775808]'"},
+    {"an amount of another digit beyond", E(7, "[[1,-1006],[4,92233720368547758070]]"),
+     "damaged at '92233720368547758070'"},
+    {"an amount below int64", E(7, "[[1,-9223372036854775809],[4,1006]]"),
+     "damaged at '-9223372036854775809'"},
     {"amounts beyond int64",
-     "UPDATE entries SET amount = amount + 9223372036854770000 WHERE posting = 7; "
-     "INSERT INTO entries VALUES (7, 3, 'user:u1', 9223372036854770000)",
-     "INV-1"},
+     E(7, "[[1,9223372036854770000],[4,9223372036854770000],[3,9223372036854770000]]"), "INV-1"},
     {"an account's entries beyond int64",
-     "INSERT INTO entries VALUES (7, 3, 'user:u1', 9223372036854775807); "
-     "INSERT INTO entries VALUES (7, 4, 'user:u1', 9223372036854775807)",
+     E(7, "[[1,-1006],[4,1006],[3,9223372036854775807],[3,9223372036854775807]]"),
      "zero or too large"},
     {"a balance beyond int64",
-     "UPDATE entries SET amount = 9223372036854775807 WHERE posting IN (1, 5) AND line = 2",
+     E(1, "[[1,-1000],[2,9223372036854775807]]") "; " E(5, "[[1,-1004],[2,9223372036854775807]]"),
      "zero or too large"},
     {"too many entries",
-     "INSERT INTO entries WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n "
-     "WHERE i < 18) SELECT 7, i, 'fee', 1 FROM n",
-     "more than"},
-    {"bytes out of nothing", "INSERT INTO balances VALUES ('bytes:left:x', 5)", "INV-8"},
+     "UPDATE journal SET entries = (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+     "WHERE i < 17) SELECT json_group_array(json_array(3, 1)) FROM n) WHERE id = 7",
+     "more than 16 entries"},
+    {"account without a row", E(7, "[[1,-1006],[77,1006]]"), "no balance"},
+    {"bytes out of nothing", "INSERT INTO accounts VALUES (9, 'bytes:left:x', 5)", "INV-8"},
     {"name without end",
-     "UPDATE entries SET account = 'user:' || hex(zeroblob(200)) WHERE posting = 5 AND line = 2",
-     "not an account"},
+     "UPDATE accounts SET account = 'user:' || hex(zeroblob(200)) WHERE id = 2", "not an account"},
     {"account is NULL",
-     "CREATE TABLE copy AS SELECT * FROM balances; DROP TABLE balances; "
-     "ALTER TABLE copy RENAME TO balances; INSERT INTO balances VALUES (NULL, 1)",
+     "CREATE TABLE copy AS SELECT * FROM accounts; DROP TABLE accounts; "
+     "ALTER TABLE copy RENAME TO accounts; INSERT INTO accounts VALUES (9, NULL, 1)",
      "no entries"},
+    {"two balances of one account",
+     "CREATE TABLE copy AS SELECT * FROM accounts; DROP TABLE accounts; "
+     "ALTER TABLE copy RENAME TO accounts; INSERT INTO accounts VALUES (9, 'user:u1', 0)",
+     "INV-4: 1 accounts have more than one balance"},
+    {"account renamed", "UPDATE accounts SET account = 'user:thief' WHERE id = 2", "INV-5"},
+    {"account renumbered", "UPDATE accounts SET id = 9 WHERE id = 2", "no balance"},
     {"head of another length", "UPDATE ledger_head SET hash = zeroblob(31)", "head says"},
-    {"amount zeroed", "UPDATE entries SET amount = 0 WHERE posting = 7", "INV-1"},
-    {"key changed", "UPDATE postings SET key = 'other' WHERE id = 4", "INV-5"},
-    {"cause changed", "UPDATE postings SET cause = 'fee' WHERE id = 4", "INV-5"},
-    {"job changed", "UPDATE postings SET job = 'j' WHERE id = 4", "INV-5"},
-    {"detail changed", "UPDATE postings SET detail = 'd' WHERE id = 4", "INV-5"},
-    {"time changed", "UPDATE postings SET at_ms = at_ms - 1 WHERE id = 4", "INV-5"},
-    {"hash changed", "UPDATE postings SET hash = zeroblob(32) WHERE id = 4", "INV-5"},
-    {"money for bytes",
-     "UPDATE entries SET account = 'bytes:left:x' WHERE posting = 5 AND line = 2", "INV-8"},
+    {"amount zeroed", E(7, "[[1,0],[4,0]]"), "INV-1"},
+    {"key changed", "UPDATE journal SET key = 'other' WHERE id = 4", "INV-5"},
+    {"key changed, seen by its hash", "UPDATE journal SET key = 'other' WHERE id = 4", "INV-3"},
+    {"hash of a key changed", "UPDATE journal SET key_hash = zeroblob(16) WHERE id = 4", "INV-3"},
+    {"end of a key's hash",
+     "UPDATE journal SET key_hash = CAST(substr(key_hash, 1, 15) || x'2a' AS BLOB) WHERE id = 4",
+     "INV-3"},
+    {"hash of a key cut", "UPDATE journal SET key_hash = substr(key_hash, 1, 15) WHERE id = 4",
+     "INV-3"},
+    {"cause changed", "UPDATE journal SET cause = 'fee' WHERE id = 4", "INV-5"},
+    {"job changed", "UPDATE journal SET job = 'j' WHERE id = 4", "INV-5"},
+    {"detail changed", "UPDATE journal SET detail = 'd' WHERE id = 4", "INV-5"},
+    {"time changed", "UPDATE journal SET at_ms = at_ms - 1 WHERE id = 4", "INV-5"},
+    {"hash changed", "UPDATE journal SET hash = zeroblob(32) WHERE id = 4", "INV-5"},
+    {"money for bytes", "UPDATE accounts SET account = 'bytes:left:x' WHERE id = 2", "INV-8"},
     {"end of the last hash",
-     "UPDATE postings SET hash = CAST(substr(hash, 1, 31) || x'2a' AS BLOB) WHERE id = 12; "
-     "UPDATE ledger_head SET hash = (SELECT hash FROM postings WHERE id = 12)",
+     "UPDATE journal SET hash = CAST(substr(hash, 1, 31) || x'2a' AS BLOB) WHERE id = 12; "
+     "UPDATE ledger_head SET hash = (SELECT hash FROM journal WHERE id = 12)",
      "INV-5"},
-    {"hash cut", "UPDATE postings SET hash = zeroblob(5) WHERE id = 4", "INV-5"},
-    {"posting deleted", "DELETE FROM postings WHERE id = 4", "missing"},
-    {"posting and entries deleted",
-     "DELETE FROM entries WHERE posting = 4; DELETE FROM postings WHERE id = 4", "missing"},
-    {"last posting deleted",
-     "DELETE FROM entries WHERE posting = 12; DELETE FROM postings WHERE id = 12", "head says"},
-    {"first posting deleted",
-     "DELETE FROM entries WHERE posting = 1; DELETE FROM postings WHERE id = 1", "missing"},
+    {"hash cut", "UPDATE journal SET hash = zeroblob(5) WHERE id = 4", "INV-5"},
+    {"posting deleted", "DELETE FROM journal WHERE id = 4", "missing"},
+    {"last posting deleted", "DELETE FROM journal WHERE id = 12", "head says"},
+    {"first posting deleted", "DELETE FROM journal WHERE id = 1", "missing"},
     {"posting renumbered",
-     "UPDATE postings SET id = 40 WHERE id = 12; UPDATE entries SET posting = 40 "
-     "WHERE posting = 12; UPDATE ledger_head SET posting = 40",
-     "missing"},
+     "UPDATE journal SET id = 40 WHERE id = 12; UPDATE ledger_head SET posting = 40", "missing"},
+    {"posting before all", "UPDATE journal SET id = -3 WHERE id = 4", "missing"},
     {"two postings exchanged",
-     "UPDATE postings SET id = -1 WHERE id = 4; UPDATE postings SET id = 4 WHERE id = 5; "
-     "UPDATE postings SET id = 5 WHERE id = -1; UPDATE entries SET posting = -1 "
-     "WHERE posting = 4; UPDATE entries SET posting = 4 WHERE posting = 5; "
-     "UPDATE entries SET posting = 5 WHERE posting = -1",
+     "UPDATE journal SET id = -1 WHERE id = 4; UPDATE journal SET id = 4 WHERE id = 5; "
+     "UPDATE journal SET id = 5 WHERE id = -1",
      "INV-5"},
     {"key doubled",
-     "CREATE TABLE copy AS SELECT * FROM postings; DROP TABLE postings; "
-     "ALTER TABLE copy RENAME TO postings; UPDATE postings SET key = 'p3' WHERE id = 4",
-     "INV-3"},
-    {"balance raised", "UPDATE balances SET units = units + 1 WHERE account = 'user:u1'", "INV-4"},
+     "CREATE TABLE copy AS SELECT * FROM journal; DROP TABLE journal; "
+     "ALTER TABLE copy RENAME TO journal; UPDATE journal SET key = 'p3', key_hash = "
+     "(SELECT key_hash FROM journal WHERE id = 3) WHERE id = 4",
+     "INV-3: 1 keys were posted more than once"},
+    {"balance raised", "UPDATE accounts SET units = units + 1 WHERE account = 'user:u1'", "INV-4"},
     {"money moved between balances",
-     "UPDATE balances SET units = units + 1 WHERE account = 'user:u1'; "
-     "UPDATE balances SET units = units - 1 WHERE account = 'user:u2'",
+     "UPDATE accounts SET units = units + 1 WHERE account = 'user:u1'; "
+     "UPDATE accounts SET units = units - 1 WHERE account = 'user:u2'",
      "INV-4"},
-    {"balance negative", "UPDATE balances SET units = -5 WHERE account = 'user:u1'", "INV-2"},
-    {"balance deleted", "DELETE FROM balances WHERE account = 'user:u1'", "no balance"},
-    {"balance invented", "INSERT INTO balances VALUES ('user:x', 5)", "no entries"},
+    {"balance negative", "UPDATE accounts SET units = -5 WHERE account = 'user:u1'", "INV-2"},
+    {"balance deleted", "DELETE FROM accounts WHERE account = 'user:u1'", "no balance"},
+    {"balance invented", "INSERT INTO accounts VALUES (9, 'user:x', 5)", "no entries"},
     {"balances at both ends",
-     "INSERT INTO balances VALUES ('user:y', 9223372036854775807); "
-     "INSERT INTO balances VALUES ('user:z', 9223372036854775807)",
+     "INSERT INTO accounts VALUES (9, 'user:y', 9223372036854775807); "
+     "INSERT INTO accounts VALUES (10, 'user:z', 9223372036854775807)",
      "too large to add"},
     {"head deleted", "DELETE FROM ledger_head", "0 heads"},
     {"head moved", "UPDATE ledger_head SET posting = posting + 1", "head says"},
     {"head hash", "UPDATE ledger_head SET hash = zeroblob(32)", "head says"},
-    {"account unnamed", "UPDATE entries SET account = 'x' WHERE posting = 5 AND line = 1",
-     "not an account"},
-    {"text not text", "UPDATE postings SET cause = CAST(x'ff' AS TEXT) WHERE id = 4", "INV-5"},
+    {"account unnamed", "UPDATE accounts SET account = 'x' WHERE id = 2", "not an account"},
+    {"text not text", "UPDATE journal SET cause = CAST(x'ff' AS TEXT) WHERE id = 4", "INV-5"},
 };
 
 static void twelve_postings(struct db *db)
@@ -534,7 +555,7 @@ static void test_floor_in_history(void **state)
     OK(move(db, "1", "faucet", "user:a", 100, &err));
     OK(move(db, "2", "user:a", "user:b", 60, &err));
     OK(move(db, "3", "faucet", "user:a", 100, &err));
-    OK(db_exec(db, NULL, "UPDATE entries SET amount = amount * 2 WHERE posting = 2", NULL));
+    OK(db_exec(db, NULL, E(2, "[[2,-120],[3,120]]"), NULL));
     OK(ledger_audit(db, &a, &err));
     assert_non_null(strstr(emac_buf_str(&a.report), "INV-2: posting 2 takes 'user:a' to -20"));
     emac_buf_release(&a.report);
@@ -547,7 +568,7 @@ static void test_many_findings(void **state)
     struct ledger_audit a;
     OK(db_exec(db, NULL,
                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
-               "INSERT INTO balances SELECT 'user:' || i, 7 FROM n",
+               "INSERT INTO accounts SELECT i, 'user:' || i, 7 FROM n",
                NULL));
     OK(ledger_audit(db, &a, NULL));
     assert_int_equal(a.accounts, 500);
