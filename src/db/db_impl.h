@@ -52,7 +52,7 @@ struct db {
     bool syncing;
     uint64_t group_number, lost_number; /* of the group that is open or was last; the last lost */
     struct emac_err lost_why;
-    bool lost; /* one was, and nobody asked yet */
+    bool lost;         /* one was, and nobody asked yet */
     sqlite3_file *wal; /* open as long as the connection is */
 
     /* The owner's from here. */

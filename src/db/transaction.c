@@ -10,9 +10,9 @@
 
 enum emac_status db_control_prepare(struct db *db, struct emac_err *err)
 {
-    static const char *const SQL[DB_CONTROL_COUNT] = {
-        "BEGIN IMMEDIATE",  "COMMIT",         "ROLLBACK",
-        "SAVEPOINT member", "RELEASE member", "ROLLBACK TO member"};
+    static const char *const SQL[DB_CONTROL_COUNT] = {"BEGIN IMMEDIATE", "COMMIT",
+                                                      "ROLLBACK",        "SAVEPOINT member",
+                                                      "RELEASE member",  "ROLLBACK TO member"};
     for (size_t i = 0; i < DB_CONTROL_COUNT; i++) {
         int rc = sqlite3_prepare_v3(db->handle, SQL[i], -1, SQLITE_PREPARE_PERSISTENT,
                                     &db->control[i], NULL);

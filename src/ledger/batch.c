@@ -243,12 +243,12 @@ static enum emac_status posting_insert(struct db *db, const struct ledger_postin
     int64_t changed;
     uint8_t name[LEDGER_KEY_HASH_BYTES];
     ledger_key_hash(name, p->key);
-    enum emac_status st =
-        db_change(db, &changed, err,
-                  "INSERT INTO journal (id, at_ms, key, key_hash, cause, job, detail, entries, hash)"
-                  " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
-                  "iitbttttb", id, (int64_t)p->at_ms, p->key, (const void *)name, sizeof name,
-                  p->cause, p->job, p->detail, entries, (const void *)hash, (size_t)SHA256_BYTES);
+    enum emac_status st = db_change(
+        db, &changed, err,
+        "INSERT INTO journal (id, at_ms, key, key_hash, cause, job, detail, entries, hash)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
+        "iitbttttb", id, (int64_t)p->at_ms, p->key, (const void *)name, sizeof name, p->cause,
+        p->job, p->detail, entries, (const void *)hash, (size_t)SHA256_BYTES);
     *fresh = changed == 1;
     return st;
 }
@@ -289,10 +289,9 @@ static enum emac_status key_find(struct db *db, const struct ledger_posting *p,
     uint8_t name[LEDGER_KEY_HASH_BYTES];
     char entries[LEDGER_ENTRIES_TEXT_MAX];
     ledger_key_hash(name, p->key);
-    enum emac_status st =
-        db_query(db, &q, err,
-                 "SELECT key, cause, job, detail, entries FROM journal WHERE key_hash = ?", "b",
-                 (const void *)name, sizeof name);
+    enum emac_status st = db_query(
+        db, &q, err, "SELECT key, cause, job, detail, entries FROM journal WHERE key_hash = ?", "b",
+        (const void *)name, sizeof name);
     if (st == EMAC_OK)
         st = db_next(q, there, err);
     if (st != EMAC_OK || !*there)
@@ -477,9 +476,9 @@ static enum emac_status journal_prove(struct ledger_batch *b, struct slot **slot
     struct db_stmt *q;
     bool row;
     int64_t id = b->first_id;
-    enum emac_status st = db_query(b->db, &q, err,
-                                   "SELECT id, entries FROM journal WHERE id > ? ORDER BY id", "i",
-                                   b->first_id);
+    enum emac_status st =
+        db_query(b->db, &q, err, "SELECT id, entries FROM journal WHERE id > ? ORDER BY id", "i",
+                 b->first_id);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         EMAC_ASSERT(db_i64(q, 0) == ++id);
         entries_prove(slot, count, db_text(q, 1));
@@ -497,8 +496,8 @@ static enum emac_status balances_prove(struct db *db, struct slot **slot, size_t
         int64_t units = 0;
         const struct slot *s = slot[i];
         st = db_one_i64(db, &units, err, "SELECT units FROM accounts WHERE id = ?", "i", s->id);
-        EMAC_ASSERT(st != EMAC_OK || (units == s->units && units == s->proved &&
-                                      units >= ledger_floor(s->account)));
+        EMAC_ASSERT(st != EMAC_OK ||
+                    (units == s->units && units == s->proved && units >= ledger_floor(s->account)));
     }
     return st;
 }

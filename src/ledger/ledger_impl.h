@@ -19,8 +19,8 @@ enum emac_status ledger_posting_hash(const struct ledger_posting *p, int64_t id,
                                      struct emac_err *err);
 
 /* The unique index of the journal is over the first 128 bits of the SHA-256 of a key, because keys
- * are long and come in no order: it is a third of one over the keys. Two keys with the same 128 bits
- * would be a CONFLICT of the second. */
+ * are long and come in no order: it is a third of one over the keys. Two keys with the same 128
+ * bits would be a CONFLICT of the second. */
 #define LEDGER_KEY_HASH_BYTES 16
 void ledger_key_hash(uint8_t out[LEDGER_KEY_HASH_BYTES], const char *key);
 

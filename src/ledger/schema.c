@@ -54,9 +54,9 @@ const struct db_migration LEDGER_MIGRATIONS[] = {
      "INSERT INTO balances_119 (account, units) SELECT account, units FROM balances;"
      "DROP TABLE balances;"
      "ALTER TABLE balances_119 RENAME TO balances;"},
-    /* A posting is one row, its entries name accounts by number (entries.c), and its key is found by
-     * its hash: half of the bytes, a third of the trees. What is hashed stays the same. INTEGER is
-     * how SQLite spells a key of 64 bits that is the row's place. */
+    /* A posting is one row, its entries name accounts by number (entries.c), and its key is found
+     * by its hash: half of the bytes, a third of the trees. What is hashed stays the same. INTEGER
+     * is how SQLite spells a key of 64 bits that is the row's place. */
     {"127_journal",
      "CREATE TABLE accounts ("
      " id INTEGER PRIMARY KEY,"

@@ -140,7 +140,8 @@ static void test_old_ledger(void **state)
     teardown(&other);
 }
 
-/* Damage that was there before is there afterwards: the migration mends nothing and hides nothing. */
+/* Damage that was there before is there afterwards: the migration mends nothing and hides nothing.
+ */
 static void test_old_damage(void **state)
 {
     static const struct {

@@ -417,8 +417,8 @@ static const struct {
      "more than 16 entries"},
     {"account without a row", E(7, "[[1,-1006],[77,1006]]"), "no balance"},
     {"bytes out of nothing", "INSERT INTO accounts VALUES (9, 'bytes:left:x', 5)", "INV-8"},
-    {"name without end",
-     "UPDATE accounts SET account = 'user:' || hex(zeroblob(200)) WHERE id = 2", "not an account"},
+    {"name without end", "UPDATE accounts SET account = 'user:' || hex(zeroblob(200)) WHERE id = 2",
+     "not an account"},
     {"account is NULL",
      "CREATE TABLE copy AS SELECT * FROM accounts; DROP TABLE accounts; "
      "ALTER TABLE copy RENAME TO accounts; INSERT INTO accounts VALUES (9, NULL, 1)",
