@@ -1,17 +1,21 @@
-/* Transfers through the ledger, each batch durable before the next begins.
+/* Transfers through the ledger, each batch durable before the next begins, or with --ahead before
+ * the next is durable: it is prepared while the disk works.
  *
- *   bench_ledger [--dir DIR] [--single] TRANSFERS BATCH
+ *   bench_ledger [--dir DIR] [--single] [--ahead] TRANSFERS BATCH
  *
  * Prints one line: transfers a second on the wall, transfers a second of this program's own
  * processor time (what a machine does that nobody else uses), and bytes of database a transfer. A
  * transfer is a posting of two entries between accounts that follow no order, with a key of a
  * payment's length. --single posts one by one (ledger_post) instead of by ledger_batch. */
+#include <semaphore.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/philox.h"
 #include "bench.h"
 #include "ledger/ledger.h"
+#include "os/thread.h"
 
 #define ACCOUNTS 1000
 #define START    INT64_C(1000000000000)
@@ -59,6 +63,50 @@ static void open_accounts(struct db *db)
     must(db_commit(db, &err), &err);
 }
 
+/* ---- ahead: one batch waits for the disk, one is prepared ---- */
+
+static struct {
+    struct db *db;
+    sem_t committed, durable;
+    bool over;
+} ahead;
+
+static void *ahead_main(void *arg)
+{
+    struct emac_err err;
+    (void)arg;
+    for (;;) {
+        sem_wait(&ahead.committed);
+        if (ahead.over)
+            return NULL;
+        must(db_sync(ahead.db, &err), &err);
+        sem_post(&ahead.durable);
+    }
+}
+
+static void ahead_commit(struct db *db)
+{
+    struct emac_err err;
+    must(db_commit_soon(db, &err), &err);
+    sem_wait(&ahead.durable); /* the one before */
+    sem_post(&ahead.committed);
+}
+
+static void ahead_start(struct db *db, struct os_thread *thread)
+{
+    ahead.db = db;
+    EMAC_ASSERT(sem_init(&ahead.committed, 0, 0) == 0 && sem_init(&ahead.durable, 0, 1) == 0);
+    os_thread_start(thread, ahead_main, NULL);
+}
+
+static void ahead_end(struct os_thread *thread)
+{
+    sem_wait(&ahead.durable); /* the last one */
+    ahead.over = true;
+    sem_post(&ahead.committed);
+    os_thread_join(thread);
+}
+
 static void one_batch(struct db *db, uint64_t first, uint64_t count, bool single)
 {
     struct emac_err err;
@@ -78,7 +126,10 @@ static void one_batch(struct db *db, uint64_t first, uint64_t count, bool single
     if (!single)
         must(ledger_batch_end(b, &err), &err);
     ledger_batch_free(b);
-    must(db_commit(db, &err), &err);
+    if (ahead.db != NULL)
+        ahead_commit(db);
+    else
+        must(db_commit(db, &err), &err);
 }
 
 static double own_seconds(void)
@@ -91,20 +142,23 @@ static double own_seconds(void)
 int main(int argc, char **argv)
 {
     const char *parent = "/tmp";
-    bool single = false;
+    bool single = false, early = false;
     struct db *db;
+    struct os_thread thread;
     struct emac_err err;
     char dir[200], path[220], cmd[260];
     for (; argc > 1 && argv[1][0] == '-'; argc--, argv++) {
         if (strcmp(argv[1], "--single") == 0) {
             single = true;
+        } else if (strcmp(argv[1], "--ahead") == 0) {
+            early = true;
         } else if (argc > 2) {
             parent = argv[2];
             argc--, argv++;
         }
     }
     if (argc != 3) {
-        fprintf(stderr, "usage: bench_ledger [--dir DIR] [--single] TRANSFERS BATCH\n");
+        fprintf(stderr, "usage: bench_ledger [--dir DIR] [--single] [--ahead] TRANSFERS BATCH\n");
         return 2;
     }
     uint64_t total = strtoull(argv[1], NULL, 10), batch = strtoull(argv[2], NULL, 10);
@@ -115,8 +169,12 @@ int main(int argc, char **argv)
     must(db_migrate(db, LEDGER_MIGRATIONS, LEDGER_MIGRATION_COUNT, &err), &err);
     open_accounts(db);
     double wall = bench_seconds(), own = own_seconds();
+    if (early)
+        ahead_start(db, &thread);
     for (uint64_t n = 0; n < total; n += batch)
         one_batch(db, n, n + batch < total ? batch : total - n, single);
+    if (early)
+        ahead_end(&thread);
     wall = bench_seconds() - wall;
     own = own_seconds() - own;
     db_close(db);

@@ -39,27 +39,29 @@ static enum emac_status account_name(struct db *db, int64_t id, char out[LEDGER_
     return EMAC_OK;
 }
 
-/* The lines of the posting that `line` has the texts of. */
-static enum emac_status posting_lines(struct db *db, struct ledger_line *line, const char *entries,
+/* The lines of the posting that `texts` is of. */
+static enum emac_status posting_lines(struct db *db, const struct ledger_line *texts,
+                                      const char *entries,
                                       void (*each)(void *ctx, const struct ledger_line *line),
                                       void *ctx, struct emac_err *err)
 {
     char account[LEDGER_ACCOUNT_MAX];
     struct ledger_stored_entry e;
     bool there = true;
-    line->account = account;
+    struct ledger_line line = *texts;
+    line.account = account;
     for (size_t n = 0; there && ledger_entries_next(&entries, n, &e); n++) {
         enum emac_status st = account_name(db, e.account, account, &there, err);
         if (st != EMAC_OK)
             return st;
-        line->amount_units = e.units;
+        line.amount_units = e.units;
         if (there)
-            each(ctx, line);
+            each(ctx, &line);
     }
     if (there && entries == NULL)
         return EMAC_OK;
     return emac_fail(err, EMAC_CORRUPT, "posting %lld is damaged: audit the ledger",
-                     (long long)line->posting);
+                     (long long)line.posting);
 }
 
 enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
@@ -79,13 +81,13 @@ enum emac_status ledger_journal(struct db *db, int64_t after, uint32_t limit,
         struct emac_slice h = db_blob(q, 6);
         if (h.len == SHA256_BYTES)
             emac_hex(hash, h.data, h.len);
-        struct ledger_line line = {.posting = db_i64(q, 0),
-                                   .at_ms = (uint64_t)db_i64(q, 1),
-                                   .key = db_text(q, 2),
-                                   .cause = db_text(q, 3),
-                                   .job = db_text(q, 4),
-                                   .detail = db_text(q, 5),
-                                   .hash_hex = hash};
+        const struct ledger_line line = {.posting = db_i64(q, 0),
+                                         .at_ms = (uint64_t)db_i64(q, 1),
+                                         .key = db_text(q, 2),
+                                         .cause = db_text(q, 3),
+                                         .job = db_text(q, 4),
+                                         .detail = db_text(q, 5),
+                                         .hash_hex = hash};
         st = posting_lines(db, &line, db_text(q, 7), each, ctx, err);
         if (st != EMAC_OK)
             db_done(q);

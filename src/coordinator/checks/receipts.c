@@ -33,6 +33,7 @@ struct delivery {
     /* facts of the lease */
     char job[JOB_ID_MAX], lease_state[16];
     struct cid task;
+    int64_t granted_at;
     uint64_t elapsed_ms; /* 0: unknown */
     uint64_t fetch_bytes;
     struct told told;
@@ -103,13 +104,21 @@ out:
 
 /* ---- finding what it answers ---- */
 
-static enum emac_status lease_facts(struct coordinator *c, struct delivery *d, struct emac_err *err)
+static enum emac_status task_is_named(const struct delivery *d, struct emac_err *err)
+{
+    if (cid_equal(&d->task, &d->receipt.task))
+        return EMAC_OK;
+    return emac_fail(err, EMAC_INVALID, "lease '%s' is for another task than the receipt names",
+                     d->receipt.lease);
+}
+
+static enum emac_status row_facts(struct coordinator *c, struct delivery *d, struct emac_err *err)
 {
     struct db_stmt *q;
     bool row = false;
-    enum emac_status st =
-        db_query(c->db, &q, err, "SELECT job, task, node, state FROM leases WHERE id = ?", "t",
-                 d->receipt.lease);
+    enum emac_status st = db_query(
+        c->db, &q, err, "SELECT job, task, node, state, granted_ms FROM leases WHERE id = ?", "t",
+        d->receipt.lease);
     if (st == EMAC_OK)
         st = db_next(q, &row, err);
     if (st != EMAC_OK)
@@ -120,14 +129,26 @@ static enum emac_status lease_facts(struct coordinator *c, struct delivery *d, s
     d->task = cid_from_text(db_text(q, 1));
     emac_strcpy(d->job, sizeof(d->job), db_text(q, 0));
     emac_strcpy(d->lease_state, sizeof(d->lease_state), db_text(q, 3));
+    d->granted_at = db_i64(q, 4);
     db_done(q);
     if (!mine)
         return emac_fail(err, EMAC_FORBIDDEN, "lease '%s' was granted to another rig",
                          d->receipt.lease);
-    if (!cid_equal(&d->task, &d->receipt.task))
-        return emac_fail(err, EMAC_INVALID, "lease '%s' is for another task than the receipt names",
-                         d->receipt.lease);
-    return EMAC_OK;
+    return task_is_named(d, err);
+}
+
+/* An open lease is in memory, where all of its row is known. */
+static enum emac_status lease_facts(struct coordinator *c, const struct node *n, struct delivery *d,
+                                    struct emac_err *err)
+{
+    const struct lease *l = n ? lease_find(n, d->receipt.lease) : NULL;
+    if (l == NULL)
+        return row_facts(c, d, err);
+    d->task = l->task->cid;
+    emac_strcpy(d->job, sizeof(d->job), l->job->id);
+    emac_strcpy(d->lease_state, sizeof(d->lease_state), "open");
+    d->granted_at = (int64_t)(wall_ms(c) - (now_ms(c) - l->granted_ms));
+    return task_is_named(d, err);
 }
 
 /* The receipt of the rig for this task that is here already; *there tells. */
@@ -484,7 +505,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
     if (st == EMAC_OK)
         st = vote_write(c, t, d, err);
     if (st == EMAC_OK)
-        st = shares_add(c, d->job, d->did, d->receipt.lease, &d->told, err);
+        st = shares_add(c, d->job, d->did, d->granted_at, &d->told, err);
     if (st == EMAC_OK)
         st = judge(c, j, t, d, a, err);
     if (st == EMAC_OK)
@@ -531,7 +552,8 @@ static enum emac_status take(struct coordinator *c, struct delivery *d, struct a
     enum emac_status st;
     if (n && n->state == NODE_QUARANTINED)
         return emac_fail(err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
-    EMAC_TRY(st, lease_facts(c, d, err));
+    jobs_refresh(c);
+    EMAC_TRY(st, lease_facts(c, n, d, err));
     EMAC_TRY(st, former_read(c, d, &there, &same, a, err));
     struct cjob *j = job_find(c, d->job);
     if (there && !same)
@@ -547,7 +569,6 @@ static enum emac_status take(struct coordinator *c, struct delivery *d, struct a
         snprintf(a->reason, sizeof(a->reason), "the lease was taken back");
         return EMAC_OK;
     }
-    jobs_refresh(c);
     if (j->stale)
         return emac_fail(err, EMAC_UNAVAILABLE, "job '%s' cannot be read now: try again", j->id);
     if (n)

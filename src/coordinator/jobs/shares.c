@@ -23,13 +23,8 @@ enum emac_status shares_read(json_t *root, struct told *out, struct emac_err *er
 }
 
 enum emac_status shares_add(struct coordinator *c, const char *job, const char *did,
-                            const char *lease, const struct told *told, struct emac_err *err)
+                            int64_t granted_at, const struct told *told, struct emac_err *err)
 {
-    int64_t began = 0, now = (int64_t)wall_ms(c);
-    enum emac_status st =
-        db_one_i64(c->db, &began, err, "SELECT granted_ms FROM leases WHERE id = ?", "t", lease);
-    if (st != EMAC_OK)
-        return st;
     return db_exec(c->db, err,
                    "INSERT INTO shares (job, node, tasks, computed_us, sent, received, first_ms,"
                    " last_ms) VALUES (?, ?, 1, ?, ?, ?, ?, ?)"
@@ -38,7 +33,7 @@ enum emac_status shares_add(struct coordinator *c, const char *job, const char *
                    " sent = shares.sent + excluded.sent,"
                    " received = shares.received + excluded.received, last_ms = excluded.last_ms",
                    "ttiiiii", job, did, (int64_t)told->computed_us, (int64_t)told->sent,
-                   (int64_t)told->received, began, now);
+                   (int64_t)told->received, granted_at, (int64_t)wall_ms(c));
 }
 
 void shares_speed(struct node *n, enum sched_work work, uint64_t flops, const struct told *told)

@@ -33,9 +33,11 @@ static enum emac_status rigs_read(struct coordinator *c, const char *job, int64_
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT node, granted_ms, ended_ms, state FROM leases"
-                                   " WHERE job = ? AND (ended_ms = 0 OR ended_ms > ?)"
-                                   " ORDER BY node, granted_ms",
-                                   "ti", job, begin);
+                                   " WHERE job = ? AND state = 'open' UNION ALL"
+                                   " SELECT node, granted_ms, ended_ms, state FROM leases"
+                                   " WHERE job = ? AND ended_ms > 0 AND ended_ms > ?"
+                                   " ORDER BY 1, 2",
+                                   "tti", job, job, begin);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         const char *node = db_text(q, 0);
         int64_t ended = db_i64(q, 2);

@@ -73,7 +73,7 @@ static int64_t rows(struct db *db)
 /* What a process that is killed now would leave. */
 static int64_t rows_after_a_kill(const struct fixture *f)
 {
-    char cmd[300], path[120];
+    char cmd[600], path[120];
     struct db *copy;
     snprintf(path, sizeof path, "%s/copy.db", f->dir);
     snprintf(cmd, sizeof cmd, "cp '%s' '%s' && cp '%s-wal' '%s-wal'", f->path, path, f->path, path);
