@@ -444,7 +444,7 @@ static const struct {
     {"detail changed", "UPDATE journal SET detail = 'd' WHERE id = 4", "INV-5"},
     {"time changed", "UPDATE journal SET at_ms = at_ms - 1 WHERE id = 4", "INV-5"},
     {"hash changed", "UPDATE journal SET hash = zeroblob(32) WHERE id = 4", "INV-5"},
-    {"money for bytes", "UPDATE accounts SET account = 'bytes:left:x' WHERE id = 2", "INV-8"},
+    {"money for bytes", "UPDATE accounts SET account = 'bytes:left:x' WHERE id = 2", "mixes money"},
     {"end of the last hash",
      "UPDATE journal SET hash = CAST(substr(hash, 1, 31) || x'2a' AS BLOB) WHERE id = 12; "
      "UPDATE ledger_head SET hash = (SELECT hash FROM journal WHERE id = 12)",
