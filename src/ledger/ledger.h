@@ -33,7 +33,10 @@
  * Accounts whose names begin with "bytes:" hold bytes of allowances (ledger/allowance.h), one unit
  * a byte: "bytes:granted" is their source, "bytes:left:<allowance>", "bytes:deal:<deal>" and
  * "bytes:burnt" what became of them. All others hold money.
- * Every other name is refused. No float anywhere. */
+ * Every other name is refused. No float anywhere.
+ *
+ * Rows: `journal` has a posting with its entries as JSON of account numbers and amounts, `accounts`
+ * the number, name and balance of each account, `ledger_head` the end of the journal. */
 #ifndef EMAC_LEDGER_LEDGER_H
 #define EMAC_LEDGER_LEDGER_H
 
