@@ -115,6 +115,16 @@ static enum emac_status job_key_add(struct cli *c, struct store *s, const struct
     return both_load(c, s, cid, &sealed, key[(*count)++].key);
 }
 
+static enum emac_status dataset_keys(struct cli *c, struct store *s, const struct dataset *d,
+                                     struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
+{
+    enum emac_status st = EMAC_OK;
+    for (int i = 0; i < DATASET_PARTS && st == EMAC_OK; i++)
+        if (d->split[i].records > 0 && sealed_is(&d->split[i].file))
+            st = job_key_add(c, s, &d->split[i].file, key, count);
+    return st;
+}
+
 enum emac_status data_job_keys(struct cli *c, struct store *s, const struct job *job,
                                struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
 {
@@ -128,9 +138,26 @@ enum emac_status data_job_keys(struct cli *c, struct store *s, const struct job 
         return found;
     }
     enum emac_status st = dataset_load(s, &job->data, &d, &c->err);
-    for (int i = 0; i < DATASET_PARTS && st == EMAC_OK; i++)
-        if (d.split[i].records > 0 && sealed_is(&d.split[i].file))
-            st = job_key_add(c, s, &d.split[i].file, key, count);
+    if (st == EMAC_OK)
+        st = dataset_keys(c, s, &d, key, count);
+    dataset_release(&d);
+    return st;
+}
+
+enum emac_status data_task_keys(struct cli *c, struct store *s, const struct task *t,
+                                struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
+{
+    const struct cid *data = task_input_find(t, "data");
+    struct sealed sealed;
+    struct dataset d;
+    enum emac_status st = EMAC_OK;
+    *count = 0;
+    if (data == NULL || !sealed_is(data))
+        return EMAC_OK;
+    if (sealed_load(s, data, &sealed, NULL) == EMAC_OK)
+        return job_key_add(c, s, data, key, count);
+    if (dataset_load(s, data, &d, NULL) == EMAC_OK)
+        st = dataset_keys(c, s, &d, key, count);
     dataset_release(&d);
     return st;
 }

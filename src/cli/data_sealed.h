@@ -20,4 +20,9 @@ enum emac_status data_unseal(struct cli *c, struct store *s, const struct cid *c
 enum emac_status data_job_keys(struct cli *c, struct store *s, const struct job *job,
                                struct exec_key key[EXEC_KEYS_MAX], uint32_t *count);
 
+/* The same for what the data of a task name: blocks that are in the store. FORBIDDEN: private, and
+ * the key is not here. Data that are not private have none. */
+enum emac_status data_task_keys(struct cli *c, struct store *s, const struct task *t,
+                                struct exec_key key[EXEC_KEYS_MAX], uint32_t *count);
+
 #endif

@@ -99,7 +99,8 @@ static double odds(uint64_t total, uint64_t n, uint64_t false_ones)
 
 struct tally {
     uint64_t total, sample, equal, failed;
-    json_t *wrong; /* that differ */
+    uint64_t sealed; /* of those that failed: on private data */
+    json_t *wrong;   /* that differ */
 };
 
 static void tell(struct cli *c, const struct tally *t)
@@ -111,6 +112,9 @@ static void tell(struct cli *c, const struct tally *t)
             "not be checked",
             (unsigned long long)t->sample, (unsigned long long)t->total,
             (unsigned long long)t->equal, json_array_size(t->wrong), (unsigned long long)t->failed);
+    if (t->sealed > 0)
+        cli_say(c, "%llu of them were computed on private data: their owner can audit them",
+                (unsigned long long)t->sealed);
     if (json_array_size(t->wrong) == 0)
         cli_say(c,
                 "if 1 %% of the results were false (%llu of them), this sample would have seen "
@@ -129,6 +133,7 @@ static enum emac_status check_one(struct cli *c, struct verify *v, json_t *r, st
             json_array_append_new(t->wrong, verified_json(&out));
     } else if (st != EMAC_CANCELLED) {
         t->failed++;
+        t->sealed += st == EMAC_FORBIDDEN;
         cli_say(c, "unchecked  %s of %s: %s", cli_str(r, "slot"), cli_str(r, "node"), c->err.text);
         c->err = (struct emac_err){0};
         st = EMAC_OK;
@@ -156,11 +161,12 @@ static void result(struct cli *c, const char *job, const struct job_audit_args *
                    const struct tally *t)
 {
     uint64_t one = (t->total + FALSE_SHARE - 1) / FALSE_SHARE;
-    cli_result(c, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:O, s:f}", "job", job, "results",
-                            (json_int_t)t->total, "sample", (json_int_t)t->sample, "seed",
-                            (json_int_t)a->seed, "equal", (json_int_t)t->equal, "unchecked",
-                            (json_int_t)t->failed, "wrong", t->wrong, "chance_of_one_percent",
-                            odds(t->total, t->sample - t->failed, one)));
+    cli_result(c,
+               json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:O, s:f}", "job", job, "results",
+                         (json_int_t)t->total, "sample", (json_int_t)t->sample, "seed",
+                         (json_int_t)a->seed, "equal", (json_int_t)t->equal, "unchecked",
+                         (json_int_t)t->failed, "private", (json_int_t)t->sealed, "wrong", t->wrong,
+                         "chance_of_one_percent", odds(t->total, t->sample - t->failed, one)));
 }
 
 enum emac_status job_audit(struct cli *c, const char *job, const struct job_audit_args *args)
@@ -188,6 +194,9 @@ enum emac_status job_audit(struct cli *c, const char *job, const struct job_audi
     if (json_array_size(t.wrong) > 0)
         st = emac_fail(&c->err, EMAC_FAILED, "%zu results of the job are wrong",
                        json_array_size(t.wrong));
+    else if (t.equal == 0 && t.sealed > 0)
+        st = emac_fail(&c->err, EMAC_FORBIDDEN,
+                       "the job works on private data: their owner, who has the key, can audit it");
     else if (t.equal == 0)
         st = emac_fail(&c->err, EMAC_UNAVAILABLE, "none of the sample could be checked");
 out:

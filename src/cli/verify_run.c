@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/hex.h"
+#include "cli/data_sealed.h"
 #include "codec/safetensors.h"
 #include "exchange/exchange.h"
 
@@ -16,7 +17,8 @@ struct verify {
     struct store *store;
     struct device *dev;
     struct exec *exec;
-    char job[64]; /* of the receipt at hand */
+    char job[64];    /* of the receipt at hand */
+    struct cid data; /* whose keys the runner has; none: of nothing */
 };
 
 /* A task that is run for its receipt, or for what it makes. */
@@ -170,6 +172,33 @@ static enum emac_status makes_it(const struct step *s, const struct exec_result 
                      name);
 }
 
+/* A task on private data needs their key; who has it, may. The data are here by now. */
+static enum emac_status task_run(struct verify *v, const struct task *t, struct exec_result *out)
+{
+    struct cli *c = v->cli;
+    const struct cid *data = task_input_find(t, "data");
+    struct exec_key key[EXEC_KEYS_MAX];
+    uint32_t count = 0;
+    enum emac_status st = EMAC_OK;
+    if (data != NULL && !cid_equal(data, &v->data)) {
+        exec_keys_clear(v->exec);
+        v->data = *data;
+        st = data_task_keys(c, v->store, t, key, &count);
+    }
+    for (uint32_t i = 0; i < count && st == EMAC_OK; i++)
+        st = exec_key_add(v->exec, &key[i].asset, key[i].key, &c->err);
+    crypto_wipe(key, sizeof key);
+    if (st == EMAC_OK)
+        return exec_run(v->exec, t, out, &c->err);
+    v->data = (struct cid){0};
+    if (st == EMAC_FORBIDDEN)
+        st = emac_fail(&c->err, st,
+                       "it was computed on private data: their owner can check it, or whoever has "
+                       "their key in '%s/private'",
+                       c->home);
+    return st;
+}
+
 /* Run the top one; what it made is held by the one that waits for it. */
 static enum emac_status step_run(struct verify *v, struct step **top)
 {
@@ -178,7 +207,7 @@ static enum emac_status step_run(struct verify *v, struct step **top)
     if (grown == NULL)
         return emac_fail(&v->cli->err, EMAC_NO_MEMORY, "no memory for what is made again");
     next->held = grown;
-    enum emac_status st = exec_run(v->exec, &s->task, &next->held[next->held_count], &v->cli->err);
+    enum emac_status st = task_run(v, &s->task, &next->held[next->held_count]);
     if (st != EMAC_OK)
         return st;
     st = makes_it(s, &next->held[next->held_count++], &v->cli->err);
@@ -352,7 +381,7 @@ enum emac_status verify_receipt(struct verify *v, const char *cid, struct verifi
         st = emac_fail(&c->err, EMAC_CORRUPT, "the coordinator's answer names no job");
     EMAC_TRY(st, st);
     EMAC_TRY(st, inputs_have(v, s, &out->made_again));
-    EMAC_TRY(st, exec_run(v->exec, &s->task, &got, &c->err));
+    EMAC_TRY(st, task_run(v, &s->task, &got));
     compare(v, &s->task, &r, &got, out);
 out:
     exec_result_release(v->exec, &got);

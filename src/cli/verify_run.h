@@ -24,8 +24,9 @@ struct verified {
     struct trace_leaf where;
     uint32_t made_again; /* tasks that were run for the inputs */
 };
-/* CORRUPT when the receipt is not what it is called or not signed by its rig; what else fails says
- * why it could not be checked. Release. */
+/* FORBIDDEN when it was computed on private data whose key is not in HOME/private. CORRUPT when the
+ * receipt is not what it is called or not signed by its rig; what else fails says why it could not
+ * be checked. Release. */
 enum emac_status verify_receipt(struct verify *v, const char *cid, struct verified *out);
 void verified_release(struct verified *r);
 /* {"receipt", "slot", "node", "equal", ...}; a new reference. */
