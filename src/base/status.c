@@ -60,6 +60,7 @@ static enum emac_status status_of_errno(int code)
     switch (code) {
     case ENOSPC:
     case EDQUOT:
+    case EFBIG: /* past a limit set on this process's files */
         return EMAC_NO_SPACE;
     case ENOENT:
         return EMAC_NOT_FOUND;

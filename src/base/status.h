@@ -61,7 +61,7 @@ enum emac_status emac_fail(struct emac_err *err, enum emac_status status, const 
 enum emac_status emac_wrap(struct emac_err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Fill from errno `code`: "cannot <what> '<subject>': <strerror>". ENOSPC, EDQUOT become
+/* Fill from errno `code`: "cannot <what> '<subject>': <strerror>". ENOSPC, EDQUOT, EFBIG become
  * NO_SPACE, ENOENT NOT_FOUND, ENOMEM NO_MEMORY, the rest IO. */
 enum emac_status emac_fail_errno(struct emac_err *err, int code, const char *what,
                                  const char *subject);

@@ -50,7 +50,7 @@ static bool is_full(const struct db *db, int rc)
 {
     int code = db->handle != NULL ? sqlite3_system_errno(db->handle) : 0;
     return (rc & 0xff) == SQLITE_FULL ||
-           ((rc & 0xff) == SQLITE_IOERR && (code == ENOSPC || code == EDQUOT));
+           ((rc & 0xff) == SQLITE_IOERR && (code == ENOSPC || code == EDQUOT || code == EFBIG));
 }
 
 enum emac_status db_fail(struct db *db, int rc, struct emac_err *err)

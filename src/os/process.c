@@ -24,6 +24,7 @@ static void child_default_signals(void)
     struct sigaction def = {.sa_handler = SIG_DFL};
     sigset_t none;
     sigaction(SIGPIPE, &def, NULL); /* an ignored signal would stay ignored after exec */
+    sigaction(SIGXFSZ, &def, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

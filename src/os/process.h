@@ -19,11 +19,13 @@ void os_process_signal(pid_t pid, int sig);
 /* Absolute path of the running program. */
 enum emac_status os_process_self(char *out, size_t cap, struct emac_err *err);
 
-/* SIGINT and SIGTERM set the flag that os_stop_requested reads; SIGPIPE is ignored. A second SIGINT
- * ends the process at once, unless it follows within 0.5 s: then it is the same one, passed on by a
- * program around this one. os_stop_fd becomes readable on the first. */
+/* SIGINT and SIGTERM set the flag that os_stop_requested reads; SIGPIPE and SIGXFSZ are ignored. A
+ * second SIGINT ends the process at once, unless it follows within 0.5 s: then it is the same one,
+ * passed on by a program around this one. os_stop_fd becomes readable on the first. */
 void os_stop_install(void);
 bool os_stop_requested(void);
+/* Sleep for at most ms, to the moment of the request: true when the process is asked to stop. */
+bool os_stop_wait(uint32_t ms);
 int os_stop_fd(void);
 void os_stop_request(void);
 

@@ -1,6 +1,8 @@
 /* Asking the process to stop. The flag is set once and never cleared; the event descriptor gets
  * readable with it and nobody reads it, so every poller sees it. */
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -56,6 +58,7 @@ void os_stop_install(void)
     int rc = sigaction(SIGINT, &stop, NULL);
     rc |= sigaction(SIGTERM, &stop, NULL);
     rc |= sigaction(SIGPIPE, &ignore, NULL);
+    rc |= sigaction(SIGXFSZ, &ignore, NULL); /* EFBIG says it */
     EMAC_ASSERT(rc == 0);
     if (atomic_load(&stop_flag))
         stop_announce();
@@ -64,6 +67,14 @@ void os_stop_install(void)
 bool os_stop_requested(void)
 {
     return atomic_load_explicit(&stop_flag, memory_order_relaxed);
+}
+
+bool os_stop_wait(uint32_t ms)
+{
+    struct pollfd p = {.fd = os_stop_fd(), .events = POLLIN}; /* none installed: it only sleeps */
+    if (!os_stop_requested())
+        (void)poll(&p, 1, ms < INT_MAX ? (int)ms : INT_MAX);
+    return os_stop_requested();
 }
 
 int os_stop_fd(void)

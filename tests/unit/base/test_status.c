@@ -65,6 +65,7 @@ static void errno_maps_to_codes(void **state)
     assert_int_equal(emac_fail_errno(&err, ENOENT, "open", "/x"), EMAC_NOT_FOUND);
     assert_string_equal(err.text, "cannot open '/x': No such file or directory");
     assert_int_equal(emac_fail_errno(&err, ENOSPC, "write", "/x"), EMAC_NO_SPACE);
+    assert_int_equal(emac_fail_errno(&err, EFBIG, "write", "/x"), EMAC_NO_SPACE);
     assert_int_equal(emac_fail_errno(&err, EDQUOT, "write", "/x"), EMAC_NO_SPACE);
     assert_int_equal(emac_fail_errno(&err, ENOMEM, "map", "/x"), EMAC_NO_MEMORY);
     assert_int_equal(emac_fail_errno(&err, EACCES, "open", "/x"), EMAC_IO);

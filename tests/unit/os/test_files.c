@@ -109,7 +109,7 @@ static void failed_write_keeps_the_old(void **state)
     enum emac_status st = os->file_write(os, at("f"), big, sizeof big, 0600, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, SIG_DFL);
-    assert_int_equal(st, EMAC_IO);
+    assert_int_equal(st, EMAC_NO_SPACE);
     assert_non_null(strstr(err.text, "cannot write '"));
     assert_content(at("f"), "old");
     assert_entries("f ");

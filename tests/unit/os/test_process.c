@@ -133,13 +133,13 @@ static int stop_child(int sig, int again_ms)
     if (pid == 0) {
         os_stop_install();
         struct pollfd p = {.fd = os_stop_fd(), .events = POLLIN};
-        if (os_stop_requested() || poll(&p, 1, 0) != 0)
+        if (os_stop_requested() || os_stop_wait(1) || poll(&p, 1, 0) != 0)
             _exit(1);
         if (sig != 0)
             raise(sig);
         else
             os_stop_request();
-        if (!os_stop_requested() || poll(&p, 1, 0) != 1)
+        if (!os_stop_requested() || poll(&p, 1, 0) != 1 || !os_stop_wait(UINT32_MAX))
             _exit(2);
         struct timespec wait = {.tv_nsec = again_ms * 1000000L};
         if (again_ms >= 0 && (nanosleep(&wait, NULL) != 0 || raise(sig) != 0))
