@@ -15,12 +15,23 @@
 
 #define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
+#define PAUSE_SHARE     20
+#define PAUSE_LEAST_MS  20
+#define PAUSE_MOST_MS   500
 #define POST_TRIES      5
 #define POST_AGAIN_MS   500 /* doubled each time */
 
 static bool stop_asked(void *ctx)
 {
     return os_stop_requested();
+}
+
+void cli_pause(struct cli *c, uint64_t since_ns)
+{
+    uint64_t ms = (c->os->mono_ns(c->os) - since_ns) / 1000000 / PAUSE_SHARE;
+    if (ms < PAUSE_LEAST_MS)
+        ms = PAUSE_LEAST_MS;
+    os_stop_wait(ms < PAUSE_MOST_MS ? (uint32_t)ms : PAUSE_MOST_MS);
 }
 
 static enum emac_status parse_reply(struct cli *c, const char *url, struct http_reply *r,

@@ -112,6 +112,9 @@ enum emac_status cli_http(struct cli *c, struct http_client **out);
  * be asked for with NULL). sign: with the user's key. */
 enum emac_status cli_call(struct cli *c, const char *method, const char *path, json_t *body,
                           bool sign, json_t **reply);
+/* Sleep before asking again for what was asked for first at since_ns: a twentieth of the time gone
+ * by, from 20 to 500 ms, so that the end of something short is told soon. A stop ends it. */
+void cli_pause(struct cli *c, uint64_t since_ns);
 /* Make the DAG under cid complete in `s`: fetched from the coordinator when blocks are missing. */
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid);
 /* Upload it to the coordinator's depot, signed with the user's key. */

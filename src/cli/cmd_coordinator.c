@@ -18,7 +18,8 @@ struct coordinator_args {
 
 #define DATACAP_FILE_MAX   (64u << 10)
 /* Who tries things out with one rig should not wait for a second one long. */
-#define DEV_CHECK_LAPSE_MS 3000
+#define DEV_CHECK_LAPSE_MS 1000
+#define LOOK_MS            60000 /* a stop is seen at once */
 #define WINDOW_UNSET       UINT64_MAX
 #define WINDOW_USUAL_S     86400 /* where the money is real */
 #define DEAL_EPOCH_S_MAX   (7u * 86400u)
@@ -51,8 +52,8 @@ static enum emac_status serve(struct cli *c, struct coordinator_config *cfg)
     snprintf(url, sizeof(url), "http://%s:%u", cfg->address, coordinator_port(co));
     cli_say(c, "EMAC_URL=%s", url);
     st = write_url(c, cfg->dir, url);
-    while (st == EMAC_OK && !os_stop_requested())
-        c->os->sleep_ms(c->os, 100);
+    while (st == EMAC_OK && !os_stop_wait(LOOK_MS))
+        ;
     coordinator_stop(co);
     judge_close(judge);
     cli_result(c, json_pack("{s:s}", "url", url));

@@ -71,6 +71,7 @@ enum emac_status job_judge(struct cli *c, json_t *j)
 static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
 {
     char path[128];
+    uint64_t began = c->os->mono_ns(c->os);
     snprintf(path, sizeof(path), "/v1/jobs/%s", id);
     while (!os_stop_requested()) {
         json_t *j = NULL;
@@ -87,7 +88,7 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
             cli_progress(c, "waiting for the coordinator: %s", c->err.text);
         }
         json_decref(j);
-        c->os->sleep_ms(c->os, JOB_POLL_MS);
+        cli_pause(c, began);
     }
     return emac_fail(&c->err, EMAC_CANCELLED,
                      "stopped waiting; the job goes on: see 'emac job show %s'", id);

@@ -7,10 +7,13 @@
 #include "os/process.h"
 #include "os/thread.h"
 
+#define ONCE_S        30
+#define GIVE_UP_S_MAX 86400
+
 struct node_args {
     const char *dir, *name, *owner, *address, *public_url, *duty, *link;
     const char *offer_price, *results;
-    uint64_t port, memory_mb, disk_mb, offer_mb;
+    uint64_t port, memory_mb, disk_mb, offer_mb, give_up_s;
     struct cli_device device;
     bool unreachable, no_sandbox, once;
 };
@@ -27,11 +30,10 @@ static void *watch(void *arg)
 {
     struct watcher *w = arg;
     while (!__atomic_load_n(&w->done, __ATOMIC_ACQUIRE)) {
-        if (os_stop_requested()) {
+        if (os_stop_wait(100)) {
             node_stop(w->node);
             break;
         }
-        w->c->os->sleep_ms(w->c->os, 100);
     }
     return NULL;
 }
@@ -84,6 +86,10 @@ static enum emac_status args_check(struct cli *c, struct node_args *a, int *valu
                           a->offer_mb > (1u << 30)))
         st = emac_fail(&c->err, EMAC_INVALID,
                        "port goes up to 65535, memory-mb, disk-mb and offer-mb to 2^30");
+    if (st == EMAC_OK && a->give_up_s > GIVE_UP_S_MAX)
+        st = emac_fail(&c->err, EMAC_INVALID, "give-up is at most %d seconds", GIVE_UP_S_MAX);
+    if (a->once && a->give_up_s == 0)
+        a->give_up_s = ONCE_S;
     return st;
 }
 
@@ -107,6 +113,7 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         {"link", 0, OPT_TEXT, &a.link},
         {"no-sandbox", 0, OPT_FLAG, &a.no_sandbox},
         {"once", 0, OPT_FLAG, &a.once},
+        {"give-up", 0, OPT_U64, &a.give_up_s},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     char dir[OS_PATH_MAX];
@@ -154,6 +161,6 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .offer_bytes = a.offer_mb << 20,
                                     .offer_units = offer_units,
                                     .sandbox = !a.no_sandbox,
-                                    .forever = !a.once};
+                                    .give_up_ms = (uint32_t)(a.give_up_s * 1000)};
     return run(c, &cfg);
 }

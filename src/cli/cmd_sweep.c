@@ -10,7 +10,6 @@
 #include "work/base.h"
 #include "work/sweep.h"
 
-#define POLL_MS     500
 #define TEXT_MAX    (1u << 22)
 #define FILE_MAX    (1u << 20)
 #define PLOT_HEIGHT 18
@@ -265,6 +264,7 @@ static void progress_show(struct cli *c, json_t *sweep)
 /* A coordinator that is away for a while is waited for. */
 static enum emac_status sweep_wait(struct cli *c, const char *id, json_t **out)
 {
+    uint64_t began = c->os->mono_ns(c->os);
     while (!os_stop_requested()) {
         json_t *sweep = NULL;
         enum emac_status st = sweep_fetch(c, id, &sweep);
@@ -277,7 +277,7 @@ static enum emac_status sweep_wait(struct cli *c, const char *id, json_t **out)
         else if (!emac_status_retryable(st))
             return st;
         json_decref(sweep);
-        c->os->sleep_ms(c->os, POLL_MS);
+        cli_pause(c, began);
     }
     return emac_fail(&c->err, EMAC_CANCELLED,
                      "stopped waiting; the sweep goes on: see 'emac sweep show %s'", id);

@@ -14,6 +14,7 @@
 #define START_WAIT_MS   20000
 #define STOP_WAIT_MS    10000
 #define RESTART_WAIT_MS 1000
+#define LOOK_MS         10 /* at a child that starts or ends */
 
 struct up_args {
     const char *dir, *isa, *devices, *device_memory, *duty, *links, *chain, *serving, *results;
@@ -84,7 +85,7 @@ static enum emac_status wait_url(struct up *u, const char *url_path)
     emac_buf_init(&text, sizeof(u->url) - 1);
     enum emac_status st = EMAC_NOT_FOUND;
     int code = 0;
-    for (int waited = 0; waited < START_WAIT_MS && !os_stop_requested(); waited += 50) {
+    for (int waited = 0; waited < START_WAIT_MS && !os_stop_requested(); waited += LOOK_MS) {
         emac_buf_clear(&text);
         st = u->c->os->file_read(u->c->os, url_path, &text, NULL);
         if (st == EMAC_OK && text.len > 0)
@@ -93,7 +94,7 @@ static enum emac_status wait_url(struct up *u, const char *url_path)
             u->child[0].running = false;
             break;
         }
-        u->c->os->sleep_ms(u->c->os, 50);
+        u->c->os->sleep_ms(u->c->os, LOOK_MS);
     }
     emac_strcpy(u->url, sizeof(u->url), emac_buf_str(&text));
     emac_buf_release(&text);
@@ -223,7 +224,7 @@ static void stop_all(struct up *u)
     for (uint32_t i = u->count; i-- > 0;)
         if (u->child[i].running)
             os_process_signal(u->child[i].pid, SIGTERM);
-    for (int waited = 0; waited < STOP_WAIT_MS; waited += 50) {
+    for (int waited = 0; waited < STOP_WAIT_MS; waited += LOOK_MS) {
         uint32_t left = 0;
         for (uint32_t i = 0; i < u->count; i++) {
             struct child *ch = &u->child[i];
@@ -233,7 +234,7 @@ static void stop_all(struct up *u)
         }
         if (left == 0)
             return;
-        u->c->os->sleep_ms(u->c->os, 50);
+        u->c->os->sleep_ms(u->c->os, LOOK_MS);
     }
     for (uint32_t i = 0; i < u->count; i++)
         if (u->child[i].running)
@@ -251,11 +252,9 @@ static enum emac_status run(struct up *u)
                 (unsigned long long)u->a->nodes, u->dir);
     }
     fflush(stdout);
-    while (st == EMAC_OK && !os_stop_requested()) {
+    while (st == EMAC_OK && !os_stop_wait(100))
         for (uint32_t i = 0; st == EMAC_OK && i < u->count; i++)
             st = watch_one(u, i);
-        u->c->os->sleep_ms(u->c->os, 100);
-    }
     stop_all(u);
     return st;
 }

@@ -46,6 +46,7 @@ struct http_client {
     struct os_mutex lock;                 /* guards what follows */
     struct handle idle[IDLE_HANDLES_MAX]; /* oldest first */
     size_t idle_count;
+    struct transfer *under_way;
     uint64_t sent, received;
 };
 
@@ -54,7 +55,9 @@ struct transfer {
     const struct http_call *call;
     struct http_reply *reply;
     CURL *curl;
-    struct emac_err err; /* of a callback; OK: none */
+    CURLM *multi;
+    struct transfer *next; /* of those under way */
+    struct emac_err err;   /* of a callback; OK: none */
     size_t received, max;
     struct arena arena;
     struct http_url url;
@@ -105,6 +108,10 @@ void http_client_link(struct http_client *c, struct link *l)
 void http_client_stop(struct http_client *c)
 {
     atomic_store(&c->stopped, true);
+    os_mutex_lock(&c->lock);
+    for (struct transfer *t = c->under_way; t != NULL; t = t->next)
+        curl_multi_wakeup(t->multi);
+    os_mutex_unlock(&c->lock);
 }
 
 void http_reply_release(struct http_reply *r)
@@ -163,6 +170,24 @@ static void pool_give(struct http_client *c, struct line line, const char *origi
     c->idle[c->idle_count++] = h;
     os_mutex_unlock(&c->lock);
     line_close(oldest);
+}
+
+static void under_way_add(struct http_client *c, struct transfer *t)
+{
+    os_mutex_lock(&c->lock);
+    t->next = c->under_way;
+    c->under_way = t;
+    os_mutex_unlock(&c->lock);
+}
+
+static void under_way_remove(struct http_client *c, struct transfer *t)
+{
+    os_mutex_lock(&c->lock);
+    struct transfer **at = &c->under_way;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    os_mutex_unlock(&c->lock);
 }
 
 static void traffic_add(struct http_client *c, CURL *curl)
@@ -428,11 +453,14 @@ static enum emac_status transfer_run(struct http_client *c, struct transfer *t,
     snprintf(origin, sizeof origin, "%s%s", t->url.https ? "s:" : "", t->url.authority);
     struct line line = pool_take(c, origin);
     t->curl = line.curl;
+    t->multi = line.multi;
     if (t->curl == NULL || !options_set(t)) {
         line_close(line);
         return no_memory(t, err);
     }
-    CURLcode rc = perform(line.multi, t->curl);
+    under_way_add(c, t);
+    CURLcode rc = perform(t->multi, t->curl);
+    under_way_remove(c, t);
     traffic_add(c, t->curl);
     st = transfer_result(t, rc, err);
     pool_give(c, line, origin);

@@ -44,8 +44,7 @@ enum emac_status http_client_new(struct http_client **out, struct emac_err *err)
 void http_client_free(struct http_client *c);
 /* Dial by way of this link from now on; before the first call. Borrowed: it outlives the client. */
 void http_client_link(struct http_client *c, struct link *l);
-/* From any thread, for good: calls under way end with CANCELLED in a quarter of a second, later
- * ones at once. */
+/* From any thread, for good: calls under way and later ones end with CANCELLED at once. */
 void http_client_stop(struct http_client *c);
 /* *reply is initialised here, whatever happens; release it. UNAVAILABLE when nobody answers (the
  * sentence names the URL), TIMEOUT, or the server's error. */

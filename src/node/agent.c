@@ -27,7 +27,6 @@
 
 #define BACKOFF_FIRST_MS 200
 #define BACKOFF_MAX_MS   5000
-#define GIVE_UP_NS       (30 * UINT64_C(1000000000))
 #define DISK_QUOTA       (UINT64_C(1) << 40)
 #define HEARTBEAT_MS     1000
 #define NAME_MAX_BYTES   63
@@ -459,7 +458,8 @@ static enum emac_status settle(struct node *n, bool probed, enum emac_status st,
     case EMAC_UNAVAILABLE:
     case EMAC_TIMEOUT:
         went_away(n, err);
-        if (!n->cfg.forever && !n->ever_joined && n->os->mono_ns(n->os) - n->run_ns > GIVE_UP_NS)
+        if (n->cfg.give_up_ms != 0 && !n->ever_joined &&
+            n->os->mono_ns(n->os) - n->run_ns > n->cfg.give_up_ms * NS_PER_MS)
             return st;
         break;
     default:

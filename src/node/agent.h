@@ -68,7 +68,7 @@ struct node_config {
     uint64_t offer_bytes;   /* of it, for storage deals (node/keep.h); 0: none */
     int64_t offer_units;    /* the least it keeps a GiB and day for */
     bool sandbox;           /* seccomp while working; default on in the CLI */
-    bool forever;           /* false: UNAVAILABLE when the first hello fails for 30 s */
+    uint32_t give_up_ms;    /* UNAVAILABLE when the first hello fails for so long; 0: never */
     /* A rig that lies, for tests; NULL in the product. Called with each output bundle of a task
      * before it is hashed (never in the challenge), and with output NULL when a task begins. */
     void (*tamper)(void *ctx, const char *output, uint8_t *bundle, size_t n);

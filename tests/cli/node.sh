@@ -2,8 +2,9 @@
 expect "unknown instruction set" 2 "unknown instruction set 'mmx'" "$EMAC" node --isa mmx
 expect "bad port" 2 'port' "$EMAC" node --port 70000
 expect "bad share of time" 2 "not a share" "$EMAC" node --duty 0
+expect "bad patience" 2 'at most 86400' "$EMAC" node --give-up 86401
 expect "bad link" 2 "is no link" "$EMAC" node --link 10M
-expect "no coordinator, asked to give up" 13 '127\.0\.0\.1:9' timeout 60 "$EMAC" node --once --url http://127.0.0.1:9 --dir "$WORK/n0"
+expect "no coordinator, asked to give up" 13 '127\.0\.0\.1:9' timeout 60 "$EMAC" node --give-up 1 --url http://127.0.0.1:9 --dir "$WORK/n0"
 up "$WORK/net" 1
 bg "$EMAC" node --dir "$WORK/n1" --name second >"$WORK/n1.out" 2>"$WORK/n1.err"
 n1=$BG

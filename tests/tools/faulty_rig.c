@@ -148,8 +148,7 @@ int main(int argc, char **argv)
                                             {"threads", required_argument, NULL, 't'},
                                             {NULL, 0, NULL, 0}};
     struct flipper f = {.share = -1};
-    struct node_config cfg = {
-        .os = os_real(), .sandbox = true, .forever = true, .tamper = tamper, .tamper_ctx = &f};
+    struct node_config cfg = {.os = os_real(), .sandbox = true, .tamper = tamper, .tamper_ctx = &f};
     for (int o; (o = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         switch (o) {
         case 'u':

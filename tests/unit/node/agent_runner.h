@@ -30,8 +30,7 @@ static inline struct node_config agent_config(const char *url)
                                 .coordinator = url,
                                 .name = "test rig",
                                 .threads = 1,
-                                .memory_quota = 64 << 20,
-                                .forever = true};
+                                .memory_quota = 64 << 20};
 }
 
 static inline void agent_start_as(struct agent *a, struct node_config cfg)

@@ -178,7 +178,7 @@ static void test_gives_up_when_told(void **state)
     hasty.mono_ns = hasty_ns;
     fake_down(f);
     cfg.os = &hasty;
-    cfg.forever = false;
+    cfg.give_up_ms = 30000;
     agent_start_as(&a, cfg);
     agent_await(&a);
     assert_int_equal(a.st, EMAC_UNAVAILABLE);
