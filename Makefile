@@ -2,7 +2,7 @@
 BUILD ?= build
 MESON ?= meson
 
-.PHONY: all setup build program demo demo-chain test bench soak interop contracts lint format install clean
+.PHONY: all setup build program demo demo-chain test bench soak interop contracts lint format install uninstall clean
 
 all: build
 
@@ -50,6 +50,7 @@ contracts:
 
 lint: setup
 	@tools/tidy
+	@tools/docs
 	@tools/format --check
 
 format:
@@ -57,6 +58,10 @@ format:
 
 install: build
 	@$(MESON) install -C $(BUILD)
+
+# What the last install put there.
+uninstall:
+	@ninja -C $(BUILD) --quiet uninstall
 
 clean:
 	rm -rf $(BUILD) build-*
