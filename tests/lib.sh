@@ -105,6 +105,14 @@ bg() {
 step() { "$EMAC" job show "$id" --json 2>/dev/null | tail -n 1 | jq -r '.step // 0'; }
 until_step() { for _ in $(seq 1 900); do [ "$(step)" -ge "$1" ] && return; sleep 0.1; done; }
 
+# What this machine has: asked once, and handed on by tests/run, for the doctor measures speeds as well.
+doctor() {
+    [ -n "${DOCTOR:-}" ] || DOCTOR=$("$EMAC" doctor --json 2>/dev/null | tail -n 1)
+    echo "$DOCTOR"
+}
+has_opencl() { [ "$(doctor | jq 'any(.rows[]; .check == "opencl:0")')" = true ]; }
+has_isa() { [ "$(doctor | jq --arg i "$1" 'any(.rows[]; .check == "instructions" and (.found | contains($i)))')" = true ]; }
+
 # The demo's corpus: the King James Bible of Debian's bible-kjv, one text.
 corpus() { bible 'gen1:1-rev22:21' >"$1"; }
 

@@ -40,12 +40,12 @@ EMAC_TEST_SEEDS=3000 "$BUILD/tests/unit/test_chain_follow" >/dev/null || failed=
 echo "== 20000 rings that deal with themselves for a larger allowance"
 EMAC_TEST_SEEDS=20000 "$BUILD/tests/unit/test_coordinator_datacap_ring" || failed=$((failed + 1))
 echo "== fuzzing, ${FUZZ_SECONDS:=120} s each"
-if [ -d build-fuzz ]; then
-    for f in build-fuzz/tests/fuzz/fuzz_*; do
+if [ -d build-san ]; then
+    for f in build-san/tests/fuzz/fuzz_*; do
         [ -x "$f" ] && [ -f "$f" ] || continue
         name=${f##*/fuzz_}
-        mkdir -p "build-fuzz/corpus/$name"
-        "$f" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 "build-fuzz/corpus/$name" \
+        mkdir -p "build-san/corpus/$name"
+        "$f" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 "build-san/corpus/$name" \
             "tests/fuzz/corpus/$name" 2>&1 | grep -E 'stat::number_of_executed_units|ERROR|SUMMARY' |
             sed "s/^/$name: /" || failed=$((failed + 1))
     done

@@ -11,7 +11,7 @@ check "an event file" sh -c "ls '$WORK'/runs/job-*/events.out.tfevents.*"
 : >"$WORK/occupied"
 expect "TensorBoard's folder cannot be made" '11|6' 'occupied' "$EMAC" train "$WORK/job.yaml" --local --restart --tensorboard "$WORK/occupied/x"
 for isa in portable avx2 avx512; do
-    if ! "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e --arg i $isa '.rows[] | select(.check == "instructions") | .found | contains($i)' >/dev/null; then
+    if ! has_isa $isa; then
         echo "# this CPU has no $isa"
         continue
     fi

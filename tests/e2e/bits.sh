@@ -11,9 +11,9 @@ check "local, 2 threads" "$EMAC" train "$WORK/job.yaml" --local --json --threads
 same "2 threads: model" "$model" "$(json .model)"
 same "2 threads: checkpoints" "$checkpoints" "$(json "$state")"
 for n in 1 2 3 5; do
-    isa=best
-    [ "$n" = 3 ] && isa=portable
-    up "$WORK/net$n" "$n" --isa $isa
+    devices=cpu # 3: of unlike instruction sets
+    [ "$n" = 3 ] && devices=cpu,cpu/portable,cpu
+    up "$WORK/net$n" "$n" --devices $devices
     "$EMAC" wallet faucet >/dev/null 2>&1
     check "$n rigs" "$EMAC" job submit "$WORK/job.yaml" --wait --json
     same "$n rigs: model" "$model" "$(json .model)"

@@ -29,7 +29,7 @@ for form in stages packed; do
         down
     done
 done
-if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+if has_opencl; then
     up "$WORK/net-mixed" 2 --devices cpu,opencl:0
     "$EMAC" wallet faucet >/dev/null 2>&1
     check "CPU and OpenCL" timeout 300 "$EMAC" job submit "$WORK/stages.yaml" --wait --json

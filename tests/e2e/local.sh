@@ -30,7 +30,7 @@ for rigs in 1 2 3 5; do
     down
 done
 model=$(cat "$WORK/dense.model")
-if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+if has_opencl; then
     check "on OpenCL" "$EMAC" train "$WORK/dense.yaml" --local --json --restart --device opencl:0
     same "on OpenCL, model" "$model" "$(json .model)"
     up "$WORK/net-mixed" 2 --devices cpu,opencl:0

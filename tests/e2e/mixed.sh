@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 small_text "$WORK/text" 4000
 sed "s|file: .*|file: $WORK/text|; s/^  steps: .*/  steps: 24/" "$ROOT/examples/tiny.yaml" >"$WORK/job.yaml"
-if ! "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+if ! has_opencl; then
     echo "# skipped: this machine has no OpenCL device"
     finish
     exit

@@ -29,7 +29,7 @@ learns adamw 4.4 0.01 'optimiser: adamw;  schedule: linear;  min_lr: 0'
 learns sgd 4.4 0.5 'optimiser: sgd;  nesterov: true;  schedule: constant'
 learns lion 4.4 0.003 'optimiser: lion;  schedule: wsd;  decay_shape: linear'
 learns muon 4.4 0.01 'optimiser: muon;  schedule: wsd;  decay_steps: 15'
-if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null
+if has_opencl
 then
     on muon --device opencl:0
 fi

@@ -44,7 +44,7 @@ sed 's/^  steps: .*/  steps: 40/; s/^budget: .*/budget: "20"/' "$whole" >"$WORK/
 check "the whole, longer" "$EMAC" train "$WORK/long.yaml" --local --json
 model=$(json .model)
 devices=cpu
-if "$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -e '.rows[] | select(.check == "opencl:0")' >/dev/null; then
+if has_opencl; then
     devices=cpu,opencl:0,cpu
 fi
 for replicas in 1 2; do

@@ -22,7 +22,6 @@ job head 'train: head, layers: 1'
 job lora 'train: lora, rank: 4, targets: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]'
 job apart 'train: lora'
 echo 'spread: {kind: local, replicas: 2, inner_steps: 2}' >>"$WORK/apart.yaml"
-opencl=$("$EMAC" doctor --json 2>/dev/null | tail -n 1 | jq -r '[.rows[] | select(.check == "opencl:0")] | length')
 result='[.model, .loss_bits_per_byte, (.checkpoints[] | .params, .opt, .model)] | join(" ")'
 for kind in full head lora; do
     check "$kind: local, 1 thread" "$EMAC" train "$WORK/$kind.yaml" --local --json --threads 1
@@ -30,7 +29,7 @@ for kind in full head lora; do
     echo "# $kind: held out $(json .loss_bits_per_byte) bits per byte"
     check "$kind: local, 2 threads" "$EMAC" train "$WORK/$kind.yaml" --local --json --threads 2 --restart
     eval "same \"$kind: 2 threads: the same\" \"\$want_$kind\" \"\$(json \"\$result\")\""
-    [ "$opencl" = 1 ] || continue
+    has_opencl || continue
     check "$kind: local, OpenCL" "$EMAC" train "$WORK/$kind.yaml" --local --json --device opencl:0 --restart
     eval "same \"$kind: OpenCL: the same\" \"\$want_$kind\" \"\$(json \"\$result\")\""
 done
@@ -121,9 +120,9 @@ sed -i "s/cid: $OTHERS/cid: $(images_import "$WORK/images")/" "$WORK/misfit.yaml
 refused "other classes than the base's" "base has classes 2 and the job asks for 4.*or base.train 'head'" misfit
 
 for n in 1 3; do
-    isa=best
-    [ "$n" = 3 ] && isa=portable
-    up "$WORK/net$n" "$n" --isa $isa
+    devices=cpu # 3: of unlike instruction sets
+    [ "$n" = 3 ] && devices=cpu,cpu/portable,cpu
+    up "$WORK/net$n" "$n" --devices $devices
     "$EMAC" wallet faucet >/dev/null 2>&1
     for kind in full head lora apart newhead dense; do
         check "$n rigs: $kind" "$EMAC" job submit "$WORK/$kind.yaml" --wait --json
