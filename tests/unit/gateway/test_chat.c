@@ -1,5 +1,4 @@
-/* Conversations: which form a template is of, and the text that it makes. The wanted texts are
- * those of the models' own templates, run by Jinja elsewhere. */
+/* Conversations: which form a template is of, and the text that it makes, written out here. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
