@@ -104,6 +104,9 @@ const char *cli_manual(const char *name);
 /* Path inside the home directory, which is made when missing. */
 enum emac_status cli_home_path(struct cli *c, const char *name, char *out, size_t cap);
 enum emac_status cli_store(struct cli *c, struct store **out);
+/* Write `dir`/`name`, which replaces what was there. */
+enum emac_status cli_file_put(struct cli *c, const char *dir, const char *name,
+                              const struct emac_buf *content);
 /* The user's key, made on first use. */
 enum emac_status cli_identity(struct cli *c);
 enum emac_status cli_http(struct cli *c, struct http_client **out);

@@ -61,15 +61,6 @@ static enum emac_status convert(struct cli *c, const struct llama_config *config
     return st;
 }
 
-static enum emac_status text_put(struct cli *c, const char *dir, const char *name,
-                                 const struct emac_buf *text)
-{
-    char *path = emac_asprintf("%s/%s", dir, name);
-    enum emac_status st = c->os->file_write(c->os, path, text->data, text->len, 0644, &c->err);
-    free(path);
-    return st;
-}
-
 /* The model is of use without its tokenizer: one that is not known is only said. */
 static enum emac_status tokenizer_import(struct cli *c, const struct gguf *g, const char *dir)
 {
@@ -84,8 +75,8 @@ static enum emac_status tokenizer_import(struct cli *c, const struct gguf *g, co
         st = EMAC_OK;
         goto out;
     }
-    EMAC_TRY(st, text_put(c, dir, "tokenizer.json", &json));
-    st = text_put(c, dir, "tokenizer_config.json", &config);
+    EMAC_TRY(st, cli_file_put(c, dir, "tokenizer.json", &json));
+    st = cli_file_put(c, dir, "tokenizer_config.json", &config);
 out:
     emac_buf_release(&json);
     emac_buf_release(&config);

@@ -54,16 +54,6 @@ static enum emac_status text_add(struct cli *c, struct tokenizer_trainer *t, con
     return st;
 }
 
-static enum emac_status file_put(struct cli *c, const char *dir, const char *name,
-                                 const struct emac_buf *text)
-{
-    char *path = emac_asprintf("%s/%s", dir, name);
-    enum emac_status st = c->os->file_write(c->os, path, text->data, text->len, 0644, &c->err);
-
-    free(path);
-    return st;
-}
-
 static enum emac_status trained_write(struct cli *c, const char *dir, const struct emac_buf *json)
 {
     static const struct {
@@ -79,9 +69,9 @@ static enum emac_status trained_write(struct cli *c, const char *dir, const stru
     for (size_t i = 0; i < EMAC_COUNT(SMALL); i++) {
         emac_buf_clear(&text);
         EMAC_TRY(st, SMALL[i].text(&text, &c->err));
-        EMAC_TRY(st, file_put(c, dir, SMALL[i].name, &text));
+        EMAC_TRY(st, cli_file_put(c, dir, SMALL[i].name, &text));
     }
-    st = file_put(c, dir, "tokenizer.json", json);
+    st = cli_file_put(c, dir, "tokenizer.json", json);
 out:
     emac_buf_release(&text);
     return st;

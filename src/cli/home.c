@@ -63,3 +63,13 @@ enum emac_status cli_http(struct cli *c, struct http_client **out)
     *out = c->http;
     return st;
 }
+
+enum emac_status cli_file_put(struct cli *c, const char *dir, const char *name,
+                              const struct emac_buf *content)
+{
+    char *path = emac_asprintf("%s/%s", dir, name);
+    enum emac_status st =
+        c->os->file_write(c->os, path, content->data, content->len, 0644, &c->err);
+    free(path);
+    return st;
+}

@@ -2,7 +2,7 @@
  * the translation below takes what both have and says in PCRE2's words what they name differently:
  *
  *   \s \S   White_Space (PCRE2's own has U+180E too)      \d  Nd
- *   \w      L, M, N, Pc (PCRE2's own differs by version)
+ *   \w      alphabetic, M, Nd, Pc and six more (PCRE2's own differs by version)
  *   \v      U+000B (PCRE2: any vertical space)            \uHHHH  a code point
  *   \p{Han} the script (PCRE2: script extensions)         {,n}    at most n times
  *   ^ $     at lines                                      \b      by the \w above
@@ -22,7 +22,10 @@
 #define STEPS_BYTE   64u
 #define HEAP_KIB_MAX (256u << 10)
 
-#define WORD_CLASS "\\p{L}\\p{M}\\p{N}\\p{Pc}"
+#define WORD_SET   "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+/* Outside of brackets Oniguruma takes characters below U+0100 from a table of Latin-1, in which six
+ * numbers are characters of words. */
+#define WORD_CLASS WORD_SET "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 struct tok_regex {
     pcre2_code *code;
@@ -186,7 +189,7 @@ static const struct {
     {'S', "\\P{White_Space}", "\\P{White_Space}"},
     {'d', "\\p{Nd}", "\\p{Nd}"},
     {'D', "\\P{Nd}", "\\P{Nd}"},
-    {'w', "[" WORD_CLASS "]", WORD_CLASS},
+    {'w', "[" WORD_CLASS "]", WORD_SET},
     {'W', "[^" WORD_CLASS "]", NULL},
     {'b', "(?:(?<=[" WORD_CLASS "])(?![" WORD_CLASS "])|(?<![" WORD_CLASS "])(?=[" WORD_CLASS "]))",
      NULL},
