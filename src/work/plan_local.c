@@ -527,7 +527,8 @@ static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, stru
     return st == EMAC_OK ? plan_bill_add(b, plan_program(p, TASK_STEP), outer, err) : st;
 }
 
-const struct planner PLANNER_LOCAL = {.build = build,
+const struct planner PLANNER_LOCAL = {.begins_alike = true,
+                                      .build = build,
                                       .rounds = rounds,
                                       .steps = steps,
                                       .wants = wants,

@@ -346,7 +346,8 @@ static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, stru
                : st;
 }
 
-const struct planner PLANNER_LOCAL_STREAM = {.build = build,
+const struct planner PLANNER_LOCAL_STREAM = {.begins_alike = true,
+                                             .build = build,
                                              .rounds = rounds,
                                              .steps = steps,
                                              .wants = wants,

@@ -282,6 +282,14 @@ static const char *init_slot(const struct job_plan *p, uint32_t part, char slot[
     return slot;
 }
 
+/* 0: as the job's policy says, which is more. */
+static uint32_t init_copies(const struct planning *g)
+{
+    uint32_t replicas = g->p->shards.count > 0 ? g->p->shards.count : g->p->job.local.replicas;
+    uint32_t rigs = g->workers < replicas ? g->workers : replicas;
+    return rigs > 1 && rigs > g->p->job.state_copies ? rigs : 0;
+}
+
 /* Each on a rig of its own, for it will hold what it makes: the first on the fastest, and so on. */
 static void want_init(struct planning *g)
 {
@@ -290,6 +298,8 @@ static void want_init(struct planning *g)
     for (uint32_t part = 0; part < parts; part++) {
         const struct plan_program *program = plan_program_part(g->p, TASK_INIT, part);
         struct plan_want *w = plan_want_add(g, program, init_slot(g->p, part, slot));
+        if (w != NULL && g->p->planner->begins_alike)
+            w->copies = init_copies(g);
         if (w == NULL || parts == 1)
             continue;
         w->owner = plan_owner(g, part);

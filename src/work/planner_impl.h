@@ -114,6 +114,9 @@ enum emac_status plan_eval_bill(const struct job_plan *p, struct plan_bill *b,
 
 /* A round may have results of kinds EVAL and SCORE too, which are no business of its planner's. */
 struct planner {
+    /* Replicas on rigs of their own all begin with the initial state: each of these rigs makes it
+     * for itself, for it is less to make than to move. */
+    bool begins_alike;
     /* Programs of init and of the rounds. */
     enum emac_status (*build)(struct plan_building *b, struct emac_err *err);
     uint32_t (*rounds)(const struct job *job);
