@@ -17,10 +17,10 @@ room coordinator 0
 expect "who wants to write is told why not" '11|15' 'disk|space|too large' "$EMAC" job submit "$WORK/job.yaml"
 check "who reads is served" "$EMAC" job show "$id" --json
 same "the job is not over" running "$(json .state)"
-check "the ledger holds" "$EMAC" ledger audit
 room coordinator unlimited
 check "with room again the job ends" timeout 240 "$EMAC" job show "$id" --wait --json
 same "with the same model" "$model" "$(json .model)"
+check "the ledger holds" "$EMAC" ledger audit
 
 check "another" "$EMAC" job submit "$WORK/job.yaml" --json
 id=$(json .id)
