@@ -48,6 +48,7 @@ struct cpu_turned {
     size_t stride;
     float *c; /* rows contiguous, c_row apart */
     size_t c_row;
+    bool near; /* B may well be in the level-2 cache, so that it need not be asked for ahead */
 };
 
 /* Positions of a convolution that follow each other in a row of an image: n windows, the first at

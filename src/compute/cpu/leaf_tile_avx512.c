@@ -355,9 +355,10 @@ void LEAF(pack_turned)(float *dst, const float *b, size_t col, size_t k, size_t 
 #define GROUPS   2   /* strips that are worked on together: chains enough to hide the latency */
 
 /* Where a row ends the one that takes its turn `after` rows later goes on. */
-INLINE void ask_ahead(const struct rows *q, size_t left, size_t row, size_t after)
+INLINE void ask_ahead(const struct rows *q, const struct cpu_turned *p, size_t k, size_t after)
 {
-    size_t bytes = (left > AHEAD_K ? AHEAD_K : after * row + AHEAD_K - left) * sizeof(float);
+    size_t ahead = p->k - k > AHEAD_K ? AHEAD_K : after * p->stride + AHEAD_K - p->k;
+    size_t bytes = ahead * sizeof(float);
 #pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) {
         const char *at = q->at[i] + bytes;
@@ -433,7 +434,8 @@ INLINE void strips(const int rows, const int groups, const struct cpu_turned *p,
         for (; whole && k + VEC <= end; k += VEC)
 #pragma GCC unroll 2
             for (int g = 0; g < groups; g++) {
-                ask_ahead(&q[g], p->k - k, p->stride, (size_t)groups * VEC);
+                if (!p->near)
+                    ask_ahead(&q[g], p, k, (size_t)groups * VEC);
                 add_turned(rows, acc[g], p->a + k, p->a_row, &q[g]);
                 rows_move(&q[g], VEC * sizeof(float));
             }
@@ -445,16 +447,21 @@ INLINE void strips(const int rows, const int groups, const struct cpu_turned *p,
     }
 }
 
+INLINE void turned(const int rows, const int groups, const struct cpu_turned *p)
+{
+    size_t j = 0, step = (size_t)groups * VEC;
+    for (; groups > 1 && j + step <= p->cols; j += step)
+        strips(rows, groups, p, j, true);
+    for (; j + VEC <= p->cols; j += VEC)
+        strips(rows, 1, p, j, true);
+    if (j < p->cols)
+        strips(rows, 1, p, j, false);
+}
+
 #define TURNED(n, groups)                                                                          \
     static void turned_##n(const struct cpu_turned *p)                                             \
     {                                                                                              \
-        size_t j = 0;                                                                              \
-        for (; (groups) > 1 && j + (groups)*VEC <= p->cols; j += (groups)*VEC)                     \
-            strips(n, groups, p, j, true);                                                         \
-        for (; j + VEC <= p->cols; j += VEC)                                                       \
-            strips(n, 1, p, j, true);                                                              \
-        if (j < p->cols)                                                                           \
-            strips(n, 1, p, j, false);                                                             \
+        turned(n, groups, p);                                                                      \
     }
 TURNED(1, 2)
 TURNED(2, 2)

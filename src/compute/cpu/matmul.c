@@ -15,6 +15,7 @@
 
 #define GROUP_BLOCKS   4                /* of 256 k's, at most */
 #define UNIT_ROWS_MIN  144              /* fewer would not pay for packing B, were there more */
+#define UNIT_ROWS_TWO  256              /* the same where two blocks of A are kept */
 #define A_ROW          (CPU_BLOCK + 16) /* of A's copy: off the same cache sets */
 #define PARALLEL_FLOPS 1000000          /* about 5 us on one thread */
 
@@ -188,15 +189,19 @@ static double cost(const struct work *w, uint32_t threads, size_t row_units, siz
 
 /* As many blocks as let all rows of A stay in `floats` of cache, where B is stored transposed: else
  * a panel's blocks lie far apart and are fetched slower than panel after panel. Or one block, and
- * rows enough to pay for packing B while B and C stream through the rest. Returns the tiles of a
- * unit at most. */
+ * rows enough to pay for packing B while B and C stream through the rest; of two blocks both, which
+ * spares C a second way. Returns the tiles of a unit at most. */
 static size_t choose_group(struct work *w, size_t floats)
 {
     size_t blocks = w->mm->b_col == 1 ? 1 : min_size(div_up(w->mm->k, CPU_BLOCK), GROUP_BLOCKS);
+    size_t rows = floats * 9 / 20 / (2 * CPU_BLOCK);
+    bool both = blocks == 2 && rows >= UNIT_ROWS_TWO;
     while (blocks > 1 && w->tiles * w->k->mr * blocks * CPU_BLOCK > floats)
         blocks--;
-    w->group = blocks * CPU_BLOCK;
-    return blocks > 1 ? w->tiles : max_size(floats * 3 / 10 / CPU_BLOCK, UNIT_ROWS_MIN) / w->k->mr;
+    w->group = (both ? 2 : blocks) * CPU_BLOCK;
+    if (blocks > 1)
+        return w->tiles;
+    return (both ? rows : max_size(floats * 3 / 10 / CPU_BLOCK, UNIT_ROWS_MIN)) / w->k->mr;
 }
 
 /* As few row units as the cache allows, doubled some times; columns cut to 1, 2, 4 units a thread.

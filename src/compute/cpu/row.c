@@ -12,6 +12,7 @@ struct row_work {
     const struct cpu *cpu;
     const struct cpu_matmul *mm;
     size_t unit_cols;
+    bool near; /* a thread's share of the matrix fits its level-2 cache */
     atomic_size_t next;
 };
 
@@ -32,7 +33,8 @@ static void row_part(void *ctx, uint32_t part, uint32_t parts)
                                                         .b = mm->b + j * mm->b_col,
                                                         .stride = mm->b_col,
                                                         .c = mm->c + j,
-                                                        .c_row = mm->n});
+                                                        .c_row = mm->n,
+                                                        .near = w->near});
     }
 }
 
@@ -44,6 +46,7 @@ bool cpu_matmul_few(const struct cpu *cpu, const struct cpu_matmul *mm)
 void cpu_matmul_rows(struct cpu *cpu, const struct cpu_matmul *mm)
 {
     struct row_work w = {.cpu = cpu, .mm = mm, .unit_cols = TURNED_COLS};
+    w.near = mm->n / cpu->threads * mm->k <= cpu->level2_floats;
     if (mm->b_col == 1) {
         size_t share = (mm->n / cpu->threads + CPU_LANES) / CPU_LANES * CPU_LANES;
         w.unit_cols = share < CPU_STRIP ? share : CPU_STRIP;
