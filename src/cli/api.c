@@ -13,7 +13,6 @@
 #include "work/base.h"
 #include "work/corpus.h"
 
-#define JOB_FILE_MAX    (1u << 20)
 #define CALL_TIMEOUT_MS 60000
 #define PAUSE_SHARE     20
 #define PAUSE_LEAST_MS  20

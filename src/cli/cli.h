@@ -96,6 +96,8 @@ struct cli_device {
 enum emac_status cli_device_check(struct cli *c, struct cli_device *d);
 /* --results: where a card's results are hashed, an enum exec_values. NULL: "auto". */
 enum emac_status cli_results_parse(struct cli *c, const char *text, int *out);
+/* "4G", "1500M", "123456": K, M, G, T are powers of 1024. `option` is what it was given for. */
+enum emac_status cli_bytes(struct cli *c, const char *option, const char *text, uint64_t *out);
 enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, struct device **out);
 
 /* The manual of a command, embedded from docs/cli. NULL when unknown. */
@@ -123,6 +125,7 @@ enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid
 /* Upload it to the coordinator's depot, signed with the user's key. */
 enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid);
 /* A YAML file of at most `max` bytes as JSON; *out is owned. */
+#define JOB_FILE_MAX (1u << 20)
 enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out);
 /* POST, signed; sent again when nobody answered, for what is made by it has one name. */
 enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t **reply);

@@ -133,7 +133,7 @@ static enum emac_status job_submit(struct cli *c, const char *path, const struct
     struct store *s = NULL;
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
-    EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    EMAC_TRY(st, job_file_filled(c, s, path, &a->plan, &job));
     st = job_send(c, s, &job, a->wait);
 out:
     store_close(s);
@@ -223,11 +223,12 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
     struct job_args a = {.limit = 100,
                          .audit = {.sample = JOB_AUDIT_SAMPLE, .seed = JOB_AUDIT_UNSEEDED}};
     const struct cli_option options[] = {
-        {"wait", 'w', OPT_FLAG, &a.wait},     {"limit", 0, OPT_U64, &a.limit},
-        {"after", 0, OPT_U64, &a.after},      {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
-        {"rigs", 0, OPT_U64, &a.plan.rigs},   {"speed", 0, OPT_TEXT, &a.plan.speed},
-        {"link", 0, OPT_TEXT, &a.plan.links}, {"sample", 0, OPT_U64, &a.audit.sample},
-        {"seed", 0, OPT_U64, &a.audit.seed},  CLI_DEVICE_OPTIONS(&a.audit.device)};
+        {"wait", 'w', OPT_FLAG, &a.wait},        {"limit", 0, OPT_U64, &a.limit},
+        {"after", 0, OPT_U64, &a.after},         {"tensorboard", 0, OPT_TEXT, &a.tensorboard},
+        {"rigs", 0, OPT_U64, &a.plan.rigs},      {"speed", 0, OPT_TEXT, &a.plan.speed},
+        {"link", 0, OPT_TEXT, &a.plan.links},    {"memory", 0, OPT_TEXT, &a.plan.memory},
+        {"sample", 0, OPT_U64, &a.audit.sample}, {"seed", 0, OPT_U64, &a.audit.seed},
+        CLI_DEVICE_OPTIONS(&a.audit.device)};
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 2);
     if (st != EMAC_OK)

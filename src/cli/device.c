@@ -6,8 +6,7 @@
 #include "cli/cli.h"
 #include "node/exec.h"
 
-/* "4G", "1500M", "123456": K, M, G, T are powers of 1024. */
-static enum emac_status bytes_parse(struct cli *c, const char *text, uint64_t *out)
+enum emac_status cli_bytes(struct cli *c, const char *option, const char *text, uint64_t *out)
 {
     static const char units[] = "KMGT";
     char *end = NULL;
@@ -18,8 +17,7 @@ static enum emac_status bytes_parse(struct cli *c, const char *text, uint64_t *o
     if (errno || end == text || *text == '-' || *text == '+' || v == 0 ||
         strcmp(unit != NULL ? end + 1 : end, "") != 0 || v > UINT64_MAX >> shift)
         return emac_fail(&c->err, EMAC_INVALID,
-                         "'--device-memory %s' is not an amount of memory such as 4G or 800M",
-                         text);
+                         "'%s %s' is not an amount of memory such as 4G or 800M", option, text);
     *out = (uint64_t)v << shift;
     return EMAC_OK;
 }
@@ -41,7 +39,8 @@ enum emac_status cli_device_check(struct cli *c, struct cli_device *d)
     } else if (!emac_strcpy(d->spec, sizeof d->spec, d->device != NULL ? d->device : "cpu")) {
         return emac_fail(&c->err, EMAC_INVALID, "the device name '%s' is too long", d->device);
     }
-    return d->memory != NULL ? bytes_parse(c, d->memory, &d->memory_bytes) : EMAC_OK;
+    return d->memory != NULL ? cli_bytes(c, "--device-memory", d->memory, &d->memory_bytes)
+                             : EMAC_OK;
 }
 
 enum emac_status cli_device_open(struct cli *c, const struct cli_device *d, struct device **out)

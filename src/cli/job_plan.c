@@ -7,7 +7,9 @@
 #include "ledger/ledger.h"
 #include "sched/predict.h"
 
-#define GFLOPS 1e9
+#define GFLOPS          1e9
+#define SHARES_TEXT_MAX 128
+#define SHARES_GAIN     0.98 /* of the time without: less is not worth a word */
 
 struct fleet {
     uint32_t count;
@@ -29,6 +31,14 @@ static enum emac_status speed_of(struct cli *c, const char *list, uint32_t i, do
                              "'--speed %s' is not a list of GFLOP/s such as 100,50", list);
 }
 
+static enum emac_status memory_of(struct cli *c, const char *list, uint32_t i, uint64_t *bytes)
+{
+    char *item = cli_item(list, ',', i);
+    enum emac_status st = cli_bytes(c, "--memory", item, bytes);
+    free(item);
+    return st;
+}
+
 static enum emac_status fleet_by_hand(struct cli *c, const struct job_plan_args *a, struct fleet *f)
 {
     enum emac_status st = EMAC_OK;
@@ -39,9 +49,14 @@ static enum emac_status fleet_by_hand(struct cli *c, const struct job_plan_args 
     f->count = (uint32_t)a->rigs;
     for (uint32_t i = 0; i < f->count && st == EMAC_OK; i++) {
         double gflops = 0;
+        uint64_t memory = 0;
         snprintf(f->name[i], sizeof f->name[i], "rig %u", i + 1);
         st = speed_of(c, a->speed, i, &gflops);
         predict_rig_init(&f->rig[i], gflops * GFLOPS);
+        if (st == EMAC_OK && a->memory != NULL)
+            st = memory_of(c, a->memory, i, &memory);
+        f->rig[i].memory = memory;
+        f->memory = memory > f->memory ? memory : f->memory;
     }
     return st;
 }
@@ -56,6 +71,7 @@ static void rig_take(struct fleet *f, json_t *node)
     json_t *link = json_object_get(node, "link");
     emac_strcpy(f->name[f->count], sizeof f->name[0], cli_str(node, "name"));
     predict_rig_init(r, cli_num(node, "gflops") * GFLOPS);
+    r->memory = memory;
     if (math > 0)
         r->math_flops = math * GFLOPS;
     if (state > 0)
@@ -95,7 +111,89 @@ static enum emac_status fleet_find(struct cli *c, const struct job_plan_args *a,
     return st;
 }
 
+/* ---- shares of the stages ---- */
+
+static void shares_text(const struct job *job, char *out, size_t cap)
+{
+    size_t n = 0;
+    if (job->pipeline.share[0] == 0) {
+        snprintf(out, cap, "alike");
+        return;
+    }
+    for (uint32_t s = 0; s < job->pipeline.stages && n < cap; s++)
+        n += (size_t)snprintf(out + n, cap - n, "%s%u", s > 0 ? ", " : "[", job->pipeline.share[s]);
+    if (n < cap)
+        snprintf(out + n, cap - n, "]");
+}
+
+static enum emac_status shares_fill(struct cli *c, struct store *s, const struct job_plan_args *a,
+                                    struct job *job)
+{
+    struct fleet *f;
+    struct job filled;
+    char text[SHARES_TEXT_MAX];
+    double seconds;
+    enum emac_status st = emac_alloc(&f, 1, sizeof *f, &c->err);
+    if (st == EMAC_OK)
+        st = fleet_find(c, a, f);
+    if (st == EMAC_OK && !predict_shares(job, s, f->rig, f->count, &filled, &seconds))
+        st = emac_fail(&c->err, EMAC_TOO_LARGE,
+                       "no cut into %u stages was found that the %u rigs have the memory for: take "
+                       "more spread.stages, or rigs with more memory",
+                       job_stages(job), f->count);
+    if (st == EMAC_OK) {
+        *job = filled;
+        shares_text(job, text, sizeof text);
+        cli_progress(c, "spread.shares %s", text);
+    }
+    free(f);
+    return st;
+}
+
+enum emac_status job_file_filled(struct cli *c, struct store *s, const char *path,
+                                 const struct job_plan_args *a, struct job *out)
+{
+    json_t *root = NULL;
+    enum emac_status st = cli_yaml_file(c, path, JOB_FILE_MAX, &root);
+    if (st != EMAC_OK)
+        return emac_wrap(&c->err, "job file '%s'", path);
+    json_t *spread = json_object_get(root, "spread");
+    bool fill = strcmp(cli_str(spread, "shares"), "auto") == 0;
+    if (fill)
+        json_object_del(spread, "shares");
+    st = cli_job_json(c, s, path, root, out);
+    if (st == EMAC_OK && fill && job_stages(out) < 2)
+        st = emac_fail(&c->err, EMAC_INVALID, "spread.shares goes with a job in stages");
+    else if (st == EMAC_OK && fill)
+        st = shares_fill(c, s, a, out);
+    json_decref(root);
+    return st;
+}
+
 /* ---- telling ---- */
+
+/* Of a job in stages alike: would others be better for these rigs? */
+static json_t *say_shares(struct cli *c, struct store *s, const struct job_plan *plan,
+                          const struct predict *p, const struct fleet *f)
+{
+    struct job near;
+    char text[SHARES_TEXT_MAX], took[HUMAN_MAX], before[HUMAN_MAX];
+    double seconds;
+    json_t *list;
+    if (job_stages(&plan->job) < 2 || plan->job.pipeline.share[0] != 0 ||
+        !predict_shares(&plan->job, s, f->rig, f->count, &near, &seconds) ||
+        near.pipeline.share[0] == 0 || seconds >= p->seconds * SHARES_GAIN)
+        return NULL;
+    shares_text(&near, text, sizeof text);
+    human_duration(took, seconds);
+    human_duration(before, p->seconds);
+    cli_say(c, "shares   spread.shares %s, or auto, would take %s on these rigs, not %s", text,
+            took, before);
+    list = json_array();
+    for (uint32_t i = 0; i < near.pipeline.stages; i++)
+        json_array_append_new(list, json_integer(near.pipeline.share[i]));
+    return json_pack("{s:o,s:f}", "shares", list, "seconds", seconds);
+}
 
 static void say_rigs(struct cli *c, const struct predict *p, const struct fleet *f)
 {
@@ -165,18 +263,19 @@ static json_t *rigs_json(const struct predict *p, const struct fleet *f)
 }
 
 static json_t *plan_json(const struct job_plan *plan, const struct predict *p, uint64_t memory,
-                         const struct fleet *f)
+                         const struct fleet *f, json_t *better)
 {
     char units[32];
     json_t *tasks = json_object();
     for (int i = 0; i < TASK_KINDS; i++)
         json_object_set_new(tasks, task_kind_name((enum task_kind)i), json_real(p->tasks[i]));
     snprintf(units, sizeof units, "%.0f", p->units);
-    return json_pack("{s:s,s:I,s:o,s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:o,s:I}", "name", plan->job.name,
-                     "rounds", (json_int_t)p->rounds, "tasks", tasks, "bytes", p->bytes, "seconds",
-                     p->seconds, "work_seconds", p->work_s, "round_seconds", p->round_s, "flops",
-                     p->flops, "units", units, "memory_bytes", (json_int_t)memory, "rigs",
-                     rigs_json(p, f), "shards", (json_int_t)plan->shards.count);
+    return json_pack("{s:s,s:I,s:o,s:f,s:f,s:f,s:f,s:f,s:s,s:I,s:o,s:I,s:o*}", "name",
+                     plan->job.name, "rounds", (json_int_t)p->rounds, "tasks", tasks, "bytes",
+                     p->bytes, "seconds", p->seconds, "work_seconds", p->work_s, "round_seconds",
+                     p->round_s, "flops", p->flops, "units", units, "memory_bytes",
+                     (json_int_t)memory, "rigs", rigs_json(p, f), "shards",
+                     (json_int_t)plan->shards.count, "better", better);
 }
 
 enum emac_status job_plan_show(struct cli *c, const char *path, const struct job_plan_args *a)
@@ -192,7 +291,7 @@ enum emac_status job_plan_show(struct cli *c, const char *path, const struct job
     EMAC_TRY(st, emac_alloc(&f, 1, sizeof *f, &c->err));
     EMAC_TRY(st, emac_alloc(&p, 1, sizeof *p, &c->err));
     EMAC_TRY(st, cli_store(c, &s));
-    EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    EMAC_TRY(st, job_file_filled(c, s, path, a, &job));
     EMAC_TRY(st, job_plan_new(&job, s, &plan, &c->err));
     EMAC_TRY(st, fleet_find(c, a, f));
     EMAC_TRY(st, predict_fits(plan, s, f->memory, &c->err));
@@ -201,7 +300,7 @@ enum emac_status job_plan_show(struct cli *c, const char *path, const struct job
     const struct predict_config cfg = {.plan = plan, .rig = f->rig, .rigs = f->count};
     EMAC_TRY(st, predict_run(&cfg, p, &c->err));
     say(c, plan, p, memory, largest, f);
-    cli_result(c, plan_json(plan, p, memory, f));
+    cli_result(c, plan_json(plan, p, memory, f, say_shares(c, s, plan, p, f)));
 out:
     job_plan_free(plan);
     store_close(s);

@@ -3,8 +3,8 @@
  * A boundary lies before a forward node. The forward nodes are gone through in BUCKETS_MAX equal
  * shares of the work at most; the boundary of each over which the fewest bytes go is a candidate,
  * and among these the best cut is found by dynamic programming: best[s][b] is the least cost of
- * the dearest stage when s + 1 stages end at candidate b. All in integers, so that every machine
- * finds the same. */
+ * the dearest stage, for its share, when s + 1 stages end at candidate b. All in integers, so that
+ * every machine finds the same. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +32,9 @@ struct planning {
     struct boundary *at; /* per forward node, and the end */
     struct boundary *pick;
     uint32_t picks;
-    uint64_t *best; /* [stage][pick] */
-    uint32_t *from; /* the pick before */
+    const uint32_t *share; /* per stage; NULL: alike */
+    uint64_t *best;        /* [stage][pick] */
+    uint32_t *from;        /* the pick before */
 };
 
 static void planning_release(struct planning *p)
@@ -166,15 +167,26 @@ static void picks_choose(struct planning *p)
         p->pick[i].crossing = p->pick[i].crossing * STAGE_BYTE_FLOPS;
 }
 
-/* Cost of a stage between two candidates; COST_NONE when it has no weight of its own. */
-static uint64_t stage_cost(const struct planning *p, uint32_t a, uint32_t b)
+/* What it is to a stage of that share, so that the largest can be compared. */
+static uint64_t for_share(const struct planning *p, uint32_t s, uint64_t cost)
+{
+    unsigned __int128 each;
+
+    if (p->share == NULL)
+        return cost;
+    each = (unsigned __int128)cost * STAGE_SHARE_MAX / p->share[s];
+    return each < COST_NONE ? (uint64_t)each : COST_NONE - 1;
+}
+
+/* Cost of stage s between two candidates; COST_NONE when it has no weight of its own. */
+static uint64_t stage_cost(const struct planning *p, uint32_t s, uint32_t a, uint32_t b)
 {
     const struct boundary *x = &p->pick[a], *y = &p->pick[b];
     uint64_t cost = y->done - x->done + x->crossing + y->crossing;
 
     if (x->weights == y->weights)
         return COST_NONE;
-    return b + 1 == p->picks ? cost : cost + y->again - x->again;
+    return for_share(p, s, b + 1 == p->picks ? cost : cost + y->again - x->again);
 }
 
 static void best_find(struct planning *p, uint32_t stages)
@@ -182,14 +194,14 @@ static void best_find(struct planning *p, uint32_t stages)
     uint32_t n = p->picks;
 
     for (uint32_t b = 0; b < n; b++)
-        p->best[b] = b == 0 ? COST_NONE : stage_cost(p, 0, b);
+        p->best[b] = b == 0 ? COST_NONE : stage_cost(p, 0, 0, b);
     for (uint32_t s = 1; s < stages; s++) {
         for (uint32_t b = 0; b < n; b++) {
             uint64_t *best = &p->best[s * n + b];
 
             *best = COST_NONE;
             for (uint32_t a = 1; a < b; a++) {
-                uint64_t before = p->best[(s - 1) * n + a], cost = stage_cost(p, a, b);
+                uint64_t before = p->best[(s - 1) * n + a], cost = stage_cost(p, s, a, b);
 
                 cost = cost > before ? cost : before;
                 if (cost < *best) {
@@ -309,7 +321,7 @@ uint32_t stage_of_node(const struct stages *st, const struct graph *g, uint32_t 
 }
 
 enum emac_status stages_plan(const struct graph *train, uint32_t count, enum stage_form form,
-                             struct stages *out, struct emac_err *err)
+                             const uint32_t *share, struct stages *out, struct emac_err *err)
 {
     struct planning p = {0};
     enum emac_status st;
@@ -324,6 +336,7 @@ enum emac_status stages_plan(const struct graph *train, uint32_t count, enum sta
                          "a micro-batch of this model takes too many operations to be cut into "
                          "stages: take a smaller micro_batch");
     EMAC_TRY(st, planning_init(&p, train, count, err));
+    p.share = share;
     if (p.forward == 0) {
         st = emac_fail(err, EMAC_INVALID, "a graph without operators cannot be cut into stages");
         goto out;

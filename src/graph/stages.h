@@ -35,7 +35,8 @@ struct stage_weight {
     bool shared;
 };
 
-/* Where a model is cut: a function of its training graph and of `stages` alone. */
+/* Where a model is cut: a function of its training graph, of how many stages there are and of their
+ * shares alone. */
 struct stages {
     uint32_t count;
     enum stage_form form;
@@ -47,13 +48,16 @@ struct stages {
 
 /* Cut so that the dearest stage is as cheap as can be: its flops, what is handed over at
  * STAGE_BYTE_FLOPS a byte, and its weights at STAGE_WEIGHT_FLOPS a byte, for each micro-batch's
- * gradient is stored and hashed; so small batches are cut by memory, large ones by work. `train`
- * must come from graph_grad as it is, not decoded. Each stage has a weight of its own: INVALID,
- * with how many stages there may be, when there are too few. Release in any case. */
+ * gradient is stored and hashed; so small batches are cut by memory, large ones by work. `share`
+ * [count], NULL: alike, says how much of the cost each stage is to have beside the others, 1 to
+ * STAGE_SHARE_MAX: a stage of share 4 is as dear as one of share 1 when it costs four times as
+ * much. `train` must come from graph_grad as it is, not decoded. Each stage has a weight of its
+ * own: INVALID, with how many stages there may be, when there are too few. Release in any case. */
 #define STAGE_BYTE_FLOPS   1000
 #define STAGE_WEIGHT_FLOPS 100
+#define STAGE_SHARE_MAX    1000u
 enum emac_status stages_plan(const struct graph *train, uint32_t count, enum stage_form form,
-                             struct stages *out, struct emac_err *err);
+                             const uint32_t *share, struct stages *out, struct emac_err *err);
 void stages_release(struct stages *st);
 
 /* The graphs of stage s; the caller frees. Of the training graph, or of a graph that has the same

@@ -29,6 +29,7 @@ struct predict_rig {
     double math_flops;      /* flops a second at tasks whose time goes with flops */
     double state_flops;     /* at the others: optimiser steps */
     struct link_shape link; /* all zero: 10 Gbit/s, no latency */
+    uint64_t memory;        /* that a task may use, for predict_shares; 0: not known */
 };
 
 /* A rig of which only the speed at a large matrix product is known, as the challenge and `emac
@@ -64,6 +65,9 @@ struct predict {
  * planner's bug. */
 enum emac_status predict_run(const struct predict_config *cfg, struct predict *out,
                              struct emac_err *err);
+/* Its `seconds` alone. */
+enum emac_status predict_seconds(const struct job_plan *p, const struct predict_rig *rig,
+                                 uint32_t rigs, double *seconds, struct emac_err *err);
 /* The share of work_s during which rig i computed. */
 double predict_busy(const struct predict *p, uint32_t i);
 
@@ -73,6 +77,10 @@ double predict_busy(const struct predict *p, uint32_t i);
  * operators, inputs, outputs, partial sums. *which is the kind of that task. */
 enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
                                 struct emac_err *err);
+/* The same of one program's tasks. */
+enum emac_status predict_program_memory(const struct job_plan *p,
+                                        const struct plan_program *program, uint64_t *bytes,
+                                        struct emac_err *err);
 /* The recipe nearest to the job's whose tasks fit `memory` bytes: a smaller micro_batch and as many
  * more of them (a step of the same size), else the least stages (job_set_stages). `s` as for
  * job_plan_new. False when there is none; *bytes is what it needs. */
@@ -82,6 +90,15 @@ bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, st
  * for a task; 0: that is not known, and OK. */
 enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_t memory,
                               struct emac_err *err);
+
+/* ---- where should it be cut? (predict_stages.c) ---- */
+
+/* The job with the spread.shares with which these rigs are done soonest, by prediction, and each
+ * has room for its stage; of those as good those nearest to alike. *seconds is what it takes then.
+ * The result is as good as the guess that a stage goes to the rig of its rank (job_stage_rank).
+ * False when the job has no stages, or no shares were found with which all stages have room. */
+bool predict_shares(const struct job *job, struct store *s, const struct predict_rig *rig,
+                    uint32_t rigs, struct job *out, double *seconds);
 
 /* ---- will it be done in time? (predict_time.c) ---- */
 

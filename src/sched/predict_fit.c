@@ -69,6 +69,19 @@ static uint64_t sums(const struct job_plan *p, const struct plan_program *progra
     return emac_mul_most(program->part_bytes, program->kind == TASK_REDUCE ? levels + 1 : 1);
 }
 
+enum emac_status predict_program_memory(const struct job_plan *p,
+                                        const struct plan_program *program, uint64_t *bytes,
+                                        struct emac_err *err)
+{
+    enum emac_status st = between(p, &program->cid, bytes, err);
+    for (uint32_t k = 0; k < program->input_count; k++)
+        *bytes = emac_add_most(*bytes, program->input[k].bytes);
+    for (uint32_t k = 0; k < program->output_count; k++)
+        *bytes = emac_add_most(*bytes, program->output[k].bytes);
+    *bytes = emac_add_most(*bytes, sums(p, program));
+    return st;
+}
+
 enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum task_kind *which,
                                 struct emac_err *err)
 {
@@ -77,14 +90,9 @@ enum emac_status predict_memory(const struct job_plan *p, uint64_t *bytes, enum 
     for (uint32_t i = 0; i < p->program_count; i++) {
         const struct plan_program *program = &p->program[i];
         uint64_t need;
-        enum emac_status st = between(p, &program->cid, &need, err);
+        enum emac_status st = predict_program_memory(p, program, &need, err);
         if (st != EMAC_OK)
             return st;
-        for (uint32_t k = 0; k < program->input_count; k++)
-            need = emac_add_most(need, program->input[k].bytes);
-        for (uint32_t k = 0; k < program->output_count; k++)
-            need = emac_add_most(need, program->output[k].bytes);
-        need = emac_add_most(need, sums(p, program));
         if (need > *bytes) {
             *bytes = need;
             *which = program->kind;

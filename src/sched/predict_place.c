@@ -136,6 +136,20 @@ static void stage_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
         range_facts(s, t, rig, o);
 }
 
+static void placed_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
+                         struct sched_offer *o)
+{
+    if (t->rig[t->owner] != TASK_UNSEEN)
+        return;
+    if (t->owner == rig) {
+        o->kind = SCHED_RANGE;
+        range_facts(s, t, rig, o);
+    } else {
+        o->state.ahead = o->state.wanted;
+        o->state.ahead_until_ms = t->born_ms + SCHED_STAGE_MS;
+    }
+}
+
 static struct sched_offer offer_of(struct sim *s, const struct sim_task *t, uint32_t rig)
 {
     struct sched_offer o = {.kind = SCHED_RANGE,
@@ -150,6 +164,8 @@ static struct sched_offer offer_of(struct sim *s, const struct sim_task *t, uint
         state_facts(s, t, rig, &o);
     else if (t->owner != NOBODY && !t->accepted)
         range_facts(s, t, rig, &o);
+    if (o.kind == SCHED_STATE && t->owner != NOBODY && !t->accepted)
+        placed_facts(s, t, rig, &o);
     return o;
 }
 

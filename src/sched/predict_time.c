@@ -11,8 +11,8 @@
 
 #define HOUR_S 3600.0
 
-static enum emac_status time_of(const struct job_plan *p, const struct predict_rig *rig,
-                                uint32_t rigs, double *seconds, struct emac_err *err)
+enum emac_status predict_seconds(const struct job_plan *p, const struct predict_rig *rig,
+                                 uint32_t rigs, double *seconds, struct emac_err *err)
 {
     const struct predict_config cfg = {.plan = p, .rig = rig, .rigs = rigs};
     struct predict *out;
@@ -31,7 +31,7 @@ static bool job_took(const struct job *job, struct store *s, const struct predic
     struct job_plan *plan;
     if (job_plan_new(job, s, &plan, NULL) != EMAC_OK)
         return false;
-    bool known = time_of(plan, rig, rigs, seconds, NULL) == EMAC_OK;
+    bool known = predict_seconds(plan, rig, rigs, seconds, NULL) == EMAC_OK;
     job_plan_free(plan);
     return known;
 }
@@ -162,7 +162,7 @@ static enum emac_status unlinked(const struct job_plan *p, const struct predict_
         open[i] = rig[i];
         open[i].link = (struct link_shape){0};
     }
-    st = time_of(p, open, rigs, seconds, err);
+    st = predict_seconds(p, open, rigs, seconds, err);
     free(open);
     return st;
 }
@@ -179,7 +179,7 @@ enum emac_status predict_in_time(const struct job_plan *p, struct store *s,
     enum emac_status st;
     if (most <= 0 || rigs == 0)
         return EMAC_OK;
-    EMAC_TRY(st, time_of(p, rig, rigs, &seconds, err));
+    EMAC_TRY(st, predict_seconds(p, rig, rigs, &seconds, err));
     if (seconds <= most)
         return EMAC_OK;
     open = seconds;

@@ -253,5 +253,15 @@ bool job_set_stages(struct job *job, uint32_t stages)
         job->local.fragments = job->local.overlap = 0;
     }
     job->pipeline.stages = stages;
+    memset(job->pipeline.share, 0, sizeof job->pipeline.share); /* there is one for each stage */
     return true;
+}
+
+uint32_t job_stage_rank(const struct job *job, uint32_t stage)
+{
+    const uint32_t *share = job->pipeline.share;
+    uint32_t rank = 0;
+    for (uint32_t s = 0; s < job_stages(job); s++)
+        rank += share[s] > share[stage] || (share[s] == share[stage] && s < stage);
+    return rank;
 }

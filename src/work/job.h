@@ -20,7 +20,7 @@
  *           warmup_steps, beta1, beta2, eps, weight_decay, clip_norm, checkpoint_every,
  *           eval_batches}  # another optimiser or schedule has other fields
  *   spread: {kind: sync}          # how the work is spread over rigs (work/planner.h)
- *       or {kind: pipeline, stages: 3, activations: f32, replicas: 1}
+ *       or {kind: pipeline, stages: 3, activations: f32, replicas: 1, shares: [4, 2, 1]}
  *       or {kind: federated, shards: <CID>, inner_steps: 50, outer_lr: 0.7, outer_momentum: 0.9,
  *           max_norm: 1, worsen: 0.1}
  *   policy: {check: 0.1, state_copies: 2, purpose: commercial}
@@ -110,9 +110,10 @@ struct job {
     uint32_t eval_batches; /* micro-batches of held-out windows or test records, cut to what
                               there is */
     struct {
-        uint32_t stages;      /* that the model is cut into (graph/stages.h) */
-        enum stage_form form; /* of what goes between them */
-        uint32_t replicas;    /* rigs that may hold a stage; changes no bit */
+        uint32_t stages;            /* that the model is cut into (graph/stages.h) */
+        enum stage_form form;       /* of what goes between them */
+        uint32_t replicas;          /* rigs that may hold a stage; changes no bit */
+        uint32_t share[STAGES_MAX]; /* of the work, that each is to have; 0: all alike */
     } pipeline;
     uint32_t
         eval_every;    /* optimiser steps between evaluations during training; 0: only at the end */
@@ -182,6 +183,9 @@ double job_bits_per_byte(const struct job *job, double loss);
  * pipeline. */
 uint32_t job_stages(const struct job *job);
 bool job_set_stages(struct job *job, uint32_t stages);
+/* How many stages have a larger spread.shares, or the same and come before: it begins on the rig
+ * that is as many places behind the fastest. */
+uint32_t job_stage_rank(const struct job *job, uint32_t stage);
 /* The word for job.spread: "sync". */
 const char *job_spread_name(const struct job *job);
 /* Micro-batches of an evaluation: min(eval_batches, what fits into the part that is evaluated), may

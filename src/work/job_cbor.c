@@ -77,6 +77,15 @@ static void write_set(struct dagcbor_writer *w, const struct job_field *f, uint3
     }
 }
 
+static void write_list(struct dagcbor_writer *w, const struct job_field *f, const struct job *job)
+{
+    const uint32_t *value = (const uint32_t *)(const void *)((const char *)job + f->offset);
+    uint32_t n = job_field_list_count(job, f);
+    dagcbor_list(w, n);
+    for (uint32_t i = 0; i < n; i++)
+        dagcbor_u64(w, value[i]);
+}
+
 static void write_field(struct dagcbor_writer *w, const struct job_field *f, const struct job *job)
 {
     const void *p = (const char *)job + f->offset;
@@ -90,6 +99,9 @@ static void write_field(struct dagcbor_writer *w, const struct job_field *f, con
         break;
     case FIELD_SET:
         write_set(w, f, *(const uint32_t *)p);
+        break;
+    case FIELD_LIST:
+        write_list(w, f, job);
         break;
     case FIELD_U32:
         dagcbor_u64(w, *(const uint32_t *)p);
@@ -239,6 +251,23 @@ static enum emac_status read_set(const struct job_field *f, struct job *job,
     return EMAC_OK;
 }
 
+static enum emac_status read_list(const struct job_field *f, struct job *job,
+                                  const struct dagcbor_node *map, struct emac_err *err)
+{
+    const struct dagcbor_node *list;
+    enum emac_status st = dagcbor_get(map, f->key, DAGCBOR_LIST, &list, err);
+    if (st != EMAC_OK)
+        return st;
+    job_field_set_usual(job, f);
+    for (size_t i = 0; i < list->seq.count; i++) {
+        const struct dagcbor_node *v = &list->seq.items[i];
+        if (v->type != DAGCBOR_U64 || !job_field_append(job, f, v->u64))
+            return emac_fail(err, EMAC_INVALID, "field '%s' of a job has a value that is not known",
+                             f->key);
+    }
+    return EMAC_OK;
+}
+
 static enum emac_status read_field(const struct job_field *f, struct job *job,
                                    const struct dagcbor_node *map, struct emac_err *err)
 {
@@ -270,6 +299,9 @@ static enum emac_status read_field(const struct job_field *f, struct job *job,
         break;
     case FIELD_SET:
         st = read_set(f, job, map, err);
+        break;
+    case FIELD_LIST:
+        st = read_list(f, job, map, err);
         break;
     case FIELD_CHOICE: /* read before all others */
         break;

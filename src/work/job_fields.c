@@ -221,6 +221,8 @@ const struct job_field JOB_FIELDS[] = {
     {"spread", "stages", FIELD_U32, NEED_MUST, AT(pipeline.stages), 2, STAGES_MAX, STAGED},
     {"spread", "activations", FIELD_CHOICE, NEED_DEFAULT, AT(pipeline.form), CHOICE(FORMS), STAGED},
     {"spread", "replicas", FIELD_U32, NEED_DEFAULT, AT(pipeline.replicas), 1, 16, 1, PIPELINE},
+    {"spread", "shares", FIELD_LIST, NEED_DEFAULT, AT(pipeline.share), 1, STAGE_SHARE_MAX,
+     .word_count = STAGES_MAX, STAGED, .joined = true},
     {"spread", "replicas", FIELD_U32, NEED_MUST, AT(local.replicas), 1, JOB_REPLICAS_MAX, LOCAL},
     {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX, LOCAL},
     {"spread", "delta", FIELD_CHOICE, NEED_DEFAULT, AT(local.delta), .usual = DELTA_F32,
@@ -300,6 +302,7 @@ bool job_field_is_usual(const struct job *job, const struct job_field *f)
     switch (f->type) {
     case FIELD_CHOICE:
     case FIELD_SET:
+    case FIELD_LIST:
     case FIELD_U32:
         return *(const uint32_t *)p == (uint32_t)f->usual;
     case FIELD_U64:
@@ -322,6 +325,8 @@ void job_field_set_usual(struct job *job, const struct job_field *f)
     void *p = (char *)job + f->offset;
     if (f->type == FIELD_U32 || f->type == FIELD_CHOICE || f->type == FIELD_SET)
         *(uint32_t *)p = (uint32_t)f->usual;
+    else if (f->type == FIELD_LIST)
+        memset(p, 0, f->word_count * sizeof(uint32_t));
     else if (f->type == FIELD_U64)
         *(uint64_t *)p = (uint64_t)f->usual;
     else if (f->type == FIELD_F64)
@@ -368,6 +373,25 @@ bool job_field_include(struct job *job, const struct job_field *f, const char *w
     if (value == f->word_count || (*set >> value & 1) != 0)
         return false;
     *set |= 1u << value;
+    return true;
+}
+
+uint32_t job_field_list_count(const struct job *job, const struct job_field *f)
+{
+    const uint32_t *list = (const uint32_t *)(const void *)((const char *)job + f->offset);
+    uint32_t n = 0;
+    EMAC_ASSERT(f->type == FIELD_LIST);
+    while (n < f->word_count && list[n] != 0)
+        n++;
+    return n;
+}
+
+bool job_field_append(struct job *job, const struct job_field *f, uint64_t value)
+{
+    uint32_t n = job_field_list_count(job, f);
+    if (n == f->word_count || (double)value < f->lo || (double)value > f->hi)
+        return false;
+    ((uint32_t *)(void *)((char *)job + f->offset))[n] = (uint32_t)value;
     return true;
 }
 
@@ -543,6 +567,7 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
         return amount_check(f, *(const int64_t *)p, err);
     case FIELD_CHOICE: /* reading takes no other value */
     case FIELD_SET:
+    case FIELD_LIST:
     case FIELD_BOOL:
     case FIELD_CID:
         break;
@@ -632,6 +657,20 @@ static enum emac_status meets_check(const struct job *job, const char *field, ui
         "recipe.%s %u must be a multiple of spread.inner_steps %u, after which replicas "
         "come together: take %u",
         field, every, each, less == 0 ? each : less);
+}
+
+static enum emac_status shares_check(const struct job *job, struct emac_err *err)
+{
+    uint32_t said = 0;
+    while (said < STAGES_MAX && job->pipeline.share[said] != 0)
+        said++;
+    if (said == 0 || said == job->pipeline.stages)
+        return EMAC_OK;
+    return emac_fail(
+        err, EMAC_INVALID,
+        "spread.shares has %u numbers and spread.stages is %u: give one for each stage, "
+        "or leave it out",
+        said, job->pipeline.stages);
 }
 
 static enum emac_status hybrid_check(const struct job *job, struct emac_err *err)
@@ -733,6 +772,7 @@ enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
     EMAC_TRY(st, job_family_of(job)->check(job, err));
     EMAC_TRY(st, evaluation_check(job, err));
     EMAC_TRY(st, tune_check(job, err));
+    EMAC_TRY(st, job_stages(job) > 1 ? shares_check(job, err) : EMAC_OK);
     st = recipe_check(job, err);
 out:
     return st;

@@ -11,6 +11,8 @@ enum job_field_type {
     FIELD_NAME,   /* [a-z0-9-]{1,40} */
     FIELD_CHOICE, /* an enum (of 32 bits), one of `words` */
     FIELD_SET,    /* some of `words`, one at least, as bits 1 << value of a u32; a list in JSON */
+    FIELD_LIST,   /* 1 to `word_count` integers above 0, as u32s of which the rest is 0; usual: none
+                   */
     FIELD_U32,
     FIELD_U64, /* at most INT64_MAX, what JSON integers hold */
     FIELD_F64,
@@ -36,7 +38,7 @@ struct job_field {
     double lo, hi,
         usual; /* U32, U64, F64; BOOL: usual; AMOUNT in units. Integers are exact below 2^53 */
     const char *const *words; /* CHOICE, SET: by value; NULL where a value is none of the job's */
-    uint32_t word_count;
+    uint32_t word_count;      /* and how many a LIST holds at most */
     uint32_t of;   /* bit 1 << architecture of each job that has the field; 0: all have it */
     uint32_t does; /* bit 1 << kind of each job that has the field; 0: those that train */
     struct job_when {
@@ -58,13 +60,16 @@ bool job_field_applies(const struct job_field *f, const struct job *job);
 /* Path of a field: "recipe.lr". */
 #define JOB_PATH_MAX 64
 void job_field_path(char out[JOB_PATH_MAX], const char *section, const char *key);
-/* CHOICE, SET, U32, F64, BOOL: does it have its usual value? */
+/* CHOICE, SET, LIST, U32, F64, BOOL: does it have its usual value? */
 bool job_field_is_usual(const struct job *job, const struct job_field *f);
 /* CHOICE: the word of the job's value; set it, false when `word` is none of the field's. */
 const char *job_field_word(const struct job *job, const struct job_field *f);
 bool job_field_choose(struct job *job, const struct job_field *f, const char *word);
 /* SET: add a word; false when it is none of the field's, or in the set already. */
 bool job_field_include(struct job *job, const struct job_field *f, const char *word);
+/* LIST: how many it holds; add one, false when there is no room or it is out of range. */
+uint32_t job_field_list_count(const struct job *job, const struct job_field *f);
+bool job_field_append(struct job *job, const struct job_field *f, uint64_t value);
 void job_field_set_usual(struct job *job, const struct job_field *f);
 /* "'a', 'b' or 'c'": the field's words whose bit 1 << value is in `in`. */
 #define JOB_WORDS_TEXT_MAX 200

@@ -112,6 +112,34 @@ static enum emac_status read_set(const struct job_field *f, struct job *job, con
     return EMAC_OK;
 }
 
+static enum emac_status read_list(const struct job_field *f, struct job *job, const json_t *v,
+                                  struct emac_err *err)
+{
+    char path[JOB_PATH_MAX];
+    const char *text = json_string_value(v);
+    const json_t *item;
+    size_t i;
+    job_field_path(path, f->section, f->key);
+    if (text != NULL && strcmp(text, "auto") == 0)
+        return emac_fail(
+            err, EMAC_INVALID,
+            "%s 'auto' is filled in by 'emac job submit', for the rigs that are there: "
+            "'emac job plan' tells the numbers to write",
+            path);
+    if (!json_is_array(v) || json_array_size(v) == 0)
+        return wrong_type(f, "a list of one or more integers", v, err);
+    job_field_set_usual(job, f);
+    json_array_foreach(v, i, item)
+    {
+        json_int_t value = json_integer_value(item);
+        if (!json_is_integer(item) || value < 0 || !job_field_append(job, f, (uint64_t)value))
+            return emac_fail(err, EMAC_INVALID,
+                             "%s must list integers from %.0f to %.0f, at most %u of them", path,
+                             f->lo, f->hi, f->word_count);
+    }
+    return EMAC_OK;
+}
+
 static enum emac_status read_field(const struct job_field *f, struct job *job, const json_t *v,
                                    struct emac_err *err)
 {
@@ -136,6 +164,8 @@ static enum emac_status read_field(const struct job_field *f, struct job *job, c
         return read_amount(f, p, v, err);
     case FIELD_SET:
         return read_set(f, job, v, err);
+    case FIELD_LIST:
+        return read_list(f, job, v, err);
     case FIELD_CHOICE: /* read before all others */
         return EMAC_OK;
     case FIELD_NAME:
@@ -311,6 +341,15 @@ static json_t *set_to_json(const struct job_field *f, uint32_t set)
     return list;
 }
 
+static json_t *list_to_json(const struct job_field *f, const struct job *job)
+{
+    const uint32_t *value = (const uint32_t *)(const void *)((const char *)job + f->offset);
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < job_field_list_count(job, f); i++)
+        json_array_append_new(list, json_integer(value[i]));
+    return list;
+}
+
 static json_t *field_to_json(const struct job_field *f, const struct job *job)
 {
     const void *p = (const char *)job + f->offset;
@@ -323,6 +362,8 @@ static json_t *field_to_json(const struct job_field *f, const struct job *job)
         return json_string(job_field_word(job, f));
     case FIELD_SET:
         return set_to_json(f, *(const uint32_t *)p);
+    case FIELD_LIST:
+        return list_to_json(f, job);
     case FIELD_U32:
         return json_integer(*(const uint32_t *)p);
     case FIELD_U64:
@@ -348,6 +389,8 @@ static bool is_absent(const struct job_field *f, const struct job *job)
     const void *p = (const char *)job + f->offset;
     if (f->type == FIELD_CID)
         return cid_is_none(p);
+    if (f->type == FIELD_LIST)
+        return job_field_list_count(job, f) == 0;
     if (f->type == FIELD_OWNER)
         return *(const char *)p == '\0';
     return f->type == FIELD_AMOUNT && f->need == NEED_LATER && *(const int64_t *)p == 0;

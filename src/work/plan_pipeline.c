@@ -77,7 +77,8 @@ enum emac_status pipeline_build(struct plan_building *b, pipeline_stage_fn *more
     EMAC_TRY(status, b->family->graph_init(job, &init, err));
     EMAC_TRY(status, b->family->graph_train(job, &train, err));
     EMAC_TRY(status, b->family->graph_step(job, &step, err));
-    EMAC_TRY(status, stages_plan(train, job->pipeline.stages, job->pipeline.form, &st, err));
+    const uint32_t *share = job->pipeline.share[0] == 0 ? NULL : job->pipeline.share;
+    EMAC_TRY(status, stages_plan(train, job->pipeline.stages, job->pipeline.form, share, &st, err));
     for (uint32_t s = 0; s < st.count; s++) {
         EMAC_TRY(status, stage_add(b, &st, s, train, step, err));
         EMAC_TRY(status, more(b, &st, s, init, err));
@@ -280,7 +281,7 @@ static void want_place(const struct pipeline_round *r, struct plan_want *w, uint
         w->anchor = *stage_anchor(r, s, lane);
     w->holders = holders_of(r->g);
     w->copies = w->kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
-    w->owner = plan_owner(r->g, lane * r->stages + s);
+    w->owner = plan_owner(r->g, lane * r->stages + job_stage_rank(&r->g->p->job, s));
     w->placed = replicas <= 1 && info->staged;
 }
 

@@ -290,7 +290,8 @@ static uint32_t init_copies(const struct planning *g)
     return rigs > 1 && rigs > g->p->job.state_copies ? rigs : 0;
 }
 
-/* Each on a rig of its own, for it will hold what it makes: the first on the fastest, and so on. */
+/* With shares each stage begins on the rig that its share is meant for, the largest on the fastest;
+ * else on whoever is done with it first. */
 static void want_init(struct planning *g)
 {
     char slot[SLOT_MAX];
@@ -302,8 +303,8 @@ static void want_init(struct planning *g)
             w->copies = init_copies(g);
         if (w == NULL || parts == 1)
             continue;
-        w->owner = plan_owner(g, part);
-        w->placed = true;
+        w->owner = plan_owner(g, job_stage_rank(&g->p->job, part));
+        w->placed = g->p->job.pipeline.share[0] != 0;
     }
 }
 

@@ -21,6 +21,12 @@ same "it has three rigs" 3 "$(json '.rigs | length')"
 expect "a plan in words" 0 'price' "$EMAC" job plan "$WORK/job.yaml" --rigs 1 --speed 100
 expect "a plan without speeds" 2 'needs --speed' "$EMAC" job plan "$WORK/job.yaml" --rigs 3
 expect "a plan with a bad speed" 2 'is not a list' "$EMAC" job plan "$WORK/job.yaml" --rigs 3 --speed fast
+{ cat "$WORK/job.yaml"; echo 'spread: {kind: pipeline, stages: 2, shares: auto}'; echo 'policy: {check: 0}'; } >"$WORK/auto.yaml"
+expect "shares by the rigs" 0 'spread.shares \[100, [0-9]+\]' "$EMAC" job plan "$WORK/auto.yaml" --rigs 2 --speed 0.02,0.005
+expect "rigs without the memory" 2 'no cut into 2 stages was found that the 2 rigs have the memory for' \
+    "$EMAC" job plan "$WORK/auto.yaml" --rigs 2 --speed 4,1 --memory 4K
+expect "memory that is none" 2 "'--memory much' is not an amount" "$EMAC" job plan "$WORK/auto.yaml" --rigs 2 --speed 1 --memory much
+expect "shares are numbers where nothing fills them in" 2 "'auto' is filled in by 'emac job submit'" "$EMAC" train "$WORK/auto.yaml" --local
 expect "a plan with a bad link" 2 'is no link' "$EMAC" job plan "$WORK/job.yaml" --rigs 3 --speed 1 --link 10M
 check "list" "$EMAC" job list --json
 same "it is listed" "$id" "$(json '.jobs[0].id')"

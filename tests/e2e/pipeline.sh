@@ -19,6 +19,9 @@ for stages in 2 3; do
     check "$stages stages, locally" "$EMAC" train "$WORK/s$stages.yaml" --local --json
     same "$stages stages, locally: checkpoints" "$checkpoints" "$(json "$models")"
 done
+pipe shares.yaml "stages: 3, shares: [5, 1, 2]"
+check "stages of other shares, locally" "$EMAC" train "$WORK/shares.yaml" --local --json
+same "stages of other shares, locally: checkpoints" "$checkpoints" "$(json "$models")"
 pipe bf16.yaml "stages: 3, activations: bf16"
 check "bf16 between stages" "$EMAC" train "$WORK/bf16.yaml" --local --json
 rounded=$(json .model)
@@ -34,6 +37,11 @@ for n in 1 2 3 5; do
     if [ "$n" = 3 ]; then
         check "3 rigs, bf16" timeout 120 "$EMAC" job submit "$WORK/bf16.yaml" --wait --json
         same "3 rigs, bf16: model" "$rounded" "$(json .model)"
+        check "3 rigs, shares" timeout 120 "$EMAC" job submit "$WORK/shares.yaml" --wait --json
+        same "3 rigs, shares: checkpoints" "$checkpoints" "$(json "$models")"
+        pipe auto.yaml "stages: 2, shares: auto"
+        check "3 rigs, shares by the rigs" timeout 120 "$EMAC" job submit "$WORK/auto.yaml" --wait --json
+        same "3 rigs, shares by the rigs: checkpoints" "$checkpoints" "$(json "$models")"
     fi
     down
 done

@@ -21,6 +21,7 @@ static void rig_take(struct fleet *f, const struct node *n)
     if (n->alone_flops[SCHED_WORK_STATE] > 0)
         r->state_flops = n->alone_flops[SCHED_WORK_STATE];
     r->link = n->link;
+    r->memory = n->memory_bytes;
 }
 
 static void fleet_gather(struct coordinator *c, struct fleet *f)

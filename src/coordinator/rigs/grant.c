@@ -157,6 +157,20 @@ static void stage_facts(struct coordinator *c, const struct ctask *t, const stru
         range_facts(c, t, n, now, o);
 }
 
+/* State that is to begin on its owner, a stage, is made there: a second rig may have it once the
+ * owner is at it, or keeps away. */
+static void placed_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
+                         uint64_t now, struct sched_offer *o)
+{
+    if (t->owner == n && !at_work_on(t, n)) {
+        o->kind = SCHED_RANGE;
+        range_facts(c, t, n, now, o);
+    } else if (node_is_live(c, t->owner, now) && !at_work_on(t, t->owner)) {
+        o->state.ahead = o->state.wanted;
+        o->state.ahead_until_ms = t->born_ms + SCHED_STAGE_MS;
+    }
+}
+
 static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
                                    const struct ctask *t, const struct node *n, uint64_t now)
 {
@@ -174,6 +188,8 @@ static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
         state_facts(c, j, t, n, now, &o);
     else if (t->owner && !is_check(t))
         range_facts(c, t, n, now, &o);
+    if (o.kind == SCHED_STATE && t->owner && !is_check(t))
+        placed_facts(c, t, n, now, &o);
     return o;
 }
 

@@ -161,12 +161,12 @@ static void staged_step(struct pool *p, const struct stages *st, const struct wh
     each_stage(p, st, stage_step, w->step, st->count);
 }
 
-static void check_stages(struct whole *w, uint32_t count)
+static void check_stages(struct whole *w, uint32_t count, const uint32_t *share)
 {
     static struct pool a, b;
     struct stages st;
     a.count = b.count = 0;
-    ASSERT_OK(stages_plan(w->train, count, STAGE_F32, &st, err));
+    ASSERT_OK(stages_plan(w->train, count, STAGE_F32, share, &st, err));
     pool_run(&a, w->init, dev);
     each_stage(&b, &st, stage_init, w->init, count);
     join_run(&b, &st, w);
@@ -199,7 +199,7 @@ static void check_stages(struct whole *w, uint32_t count)
 static void check_model(struct whole w, uint32_t most)
 {
     for (uint32_t count = 1; count <= most; count++)
-        check_stages(&w, count);
+        check_stages(&w, count, NULL);
     whole_free(&w);
 }
 
@@ -210,6 +210,17 @@ static void test_bits_of_the_whole(void **state)
     check_model(llama(true, DTYPE_BF16, true), 3);
     check_model(classifier(0), 3);
     check_model(classifier(2), 5);
+}
+
+/* Wherever it is cut. */
+static void test_bits_of_the_whole_with_shares(void **state)
+{
+    static const uint32_t SHARES[][3] = {{4, 2, 1}, {1, 1, 6}, {1, 1000, 1}};
+    for (size_t i = 0; i < sizeof SHARES / sizeof SHARES[0]; i++) {
+        struct whole w = llama(true, DTYPE_F32, true);
+        check_stages(&w, 3, SHARES[i]);
+        whole_free(&w);
+    }
 }
 
 /* Between stages go one activation up and one gradient down; a tied embedding adds what the last
@@ -229,7 +240,7 @@ static void test_little_goes_between(void **state)
     struct whole w = llama(true, DTYPE_F32, true);
     struct stages st;
     struct graph *g;
-    ASSERT_OK(stages_plan(w.train, 3, STAGE_F32, &st, err));
+    ASSERT_OK(stages_plan(w.train, 3, STAGE_F32, NULL, &st, err));
     for (uint32_t s = 0; s < 3; s++) {
         ASSERT_OK(stage_forward(&st, w.train, s, &g, err));
         assert_int_equal(ports_of(g, true, "act."), s < 2 ? 1 : 0);
@@ -269,13 +280,43 @@ static void test_stages_are_balanced(void **state)
     for (uint32_t count = 2; count <= 6; count++) {
         struct stages st;
         uint64_t all = 0;
-        ASSERT_OK(stages_plan(train, count, STAGE_F32, &st, err));
+        ASSERT_OK(stages_plan(train, count, STAGE_F32, NULL, &st, err));
         for (uint32_t s = 0; s < count; s++)
             all += st.cost[s];
         for (uint32_t s = 0; s < count; s++)
             if (st.cost[s] == 0 || 3 * st.cost[s] * count > 4 * all)
                 fail_msg("stage %u of %u costs %llu of %llu", s, count,
                          (unsigned long long)st.cost[s], (unsigned long long)all);
+        stages_release(&st);
+    }
+    graph_free(train);
+}
+
+/* A stage of share 4 does about four times as much as one of share 1. */
+static void test_stages_have_their_shares(void **state)
+{
+    static const uint32_t SHARES[][3] = {{4, 2, 1}, {1, 2, 4}, {100, 50, 25}, {2, 5, 2}};
+    struct llama_config c = tiny_config(false);
+    struct graph *train;
+    c.hidden_size = 256;
+    c.intermediate_size = 512;
+    c.head_dim = 64;
+    c.layers = 24;
+    ASSERT_OK(llama_graph_train(&c, BATCH, SEQ, &train, err));
+    for (size_t i = 0; i < sizeof SHARES / sizeof SHARES[0]; i++) {
+        struct stages st;
+        uint64_t all = 0, shares = 0;
+        ASSERT_OK(stages_plan(train, 3, STAGE_F32, SHARES[i], &st, err));
+        for (uint32_t s = 0; s < 3; s++) {
+            all += st.cost[s];
+            shares += SHARES[i][s];
+        }
+        for (uint32_t s = 0; s < 3; s++) {
+            uint64_t due = all * SHARES[i][s] / shares;
+            if (3 * st.cost[s] > 4 * due || 4 * st.cost[s] < 3 * due)
+                fail_msg("stage %u of shares %zu costs %llu, due are %llu", s, i,
+                         (unsigned long long)st.cost[s], (unsigned long long)due);
+        }
         stages_release(&st);
     }
     graph_free(train);
@@ -291,7 +332,7 @@ static void check_form(enum stage_form form, enum dtype dtype, float near)
     struct graph *g;
     size_t differ = 0;
     a.count = b.count = 0;
-    ASSERT_OK(stages_plan(w.train, 3, form, &st, err));
+    ASSERT_OK(stages_plan(w.train, 3, form, NULL, &st, err));
     ASSERT_OK(stage_backward(&st, w.train, 2, &g, err));
     for (uint32_t i = 0; i < graph_output_count(g); i++) {
         struct graph_port port = graph_output_at(g, i);
@@ -342,11 +383,11 @@ static void test_refusals(void **state)
 {
     struct whole w = classifier(0);
     struct stages st;
-    ASSERT_FAILS(stages_plan(w.train, 0, STAGE_F32, &st, err), EMAC_INVALID, "take 1 to 16");
+    ASSERT_FAILS(stages_plan(w.train, 0, STAGE_F32, NULL, &st, err), EMAC_INVALID, "take 1 to 16");
     stages_release(&st);
-    ASSERT_FAILS(stages_plan(w.train, 17, STAGE_F32, &st, err), EMAC_INVALID, "17 stages");
+    ASSERT_FAILS(stages_plan(w.train, 17, STAGE_F32, NULL, &st, err), EMAC_INVALID, "17 stages");
     stages_release(&st);
-    ASSERT_FAILS(stages_plan(w.train, 16, STAGE_F32, &st, err), EMAC_INVALID, "take at most");
+    ASSERT_FAILS(stages_plan(w.train, 16, STAGE_F32, NULL, &st, err), EMAC_INVALID, "take at most");
     stages_release(&st);
     whole_free(&w);
 }
@@ -369,6 +410,8 @@ int main(void)
         cmocka_unit_test(test_bits_of_the_whole),
         cmocka_unit_test(test_little_goes_between),
         cmocka_unit_test(test_stages_are_balanced),
+        cmocka_unit_test(test_stages_have_their_shares),
+        cmocka_unit_test(test_bits_of_the_whole_with_shares),
         cmocka_unit_test(test_forms_between_stages),
         cmocka_unit_test(test_refusals),
     };

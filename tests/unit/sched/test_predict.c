@@ -252,6 +252,52 @@ static void test_deadlines(void **state)
     job_plan_free(p);
 }
 
+/* Rigs of speeds 4, 2 and 1: alike stages wait for the slowest, stages by their speeds do not. */
+static void test_shares_go_with_speeds_and_memory(void **state)
+{
+    struct predict_rig rig[3] = {{.math_flops = MATH / 40, .state_flops = STATE / 4},
+                                 {.math_flops = MATH / 10, .state_flops = STATE},
+                                 {.math_flops = MATH / 20, .state_flops = STATE / 2}};
+    struct job j = plain_job(2, 8), out;
+    struct job_plan *plan;
+    double alike = 0, took = 0, tight = 0;
+    j.model.layers = 8;
+    j.model.hidden_size = 64;
+    j.model.head_dim = 32;
+    j.model.intermediate_size = 128;
+    j.micro_batch = 8;
+    assert_false(predict_shares(&j, NULL, rig, 3, &out, &took)); /* it has no stages */
+    job_set_stages(&j, 3);
+    assert_ok(job_plan_new(&j, NULL, &plan, err));
+    assert_ok(predict_seconds(plan, rig, 3, &alike, err));
+    job_plan_free(plan);
+    assert_true(predict_shares(&j, NULL, rig, 3, &out, &took));
+    print_message("# alike %.3f s, shares [%u, %u, %u] %.3f s\n", alike, out.pipeline.share[0],
+                  out.pipeline.share[1], out.pipeline.share[2], took);
+    assert_true(took < alike / 1.5);
+    assert_true(out.pipeline.share[0] > out.pipeline.share[1] &&
+                out.pipeline.share[1] > out.pipeline.share[2]);
+    /* Of rigs that are alike nothing is said. */
+    const struct predict_rig same[] = {rig[1], rig[1], rig[1]};
+    assert_true(predict_shares(&j, NULL, same, 3, &out, &took) && out.pipeline.share[0] == 0);
+    /* The fastest has little memory: its stage is made to fit. */
+    uint64_t need = 0;
+    assert_true(predict_shares(&j, NULL, rig, 3, &out, &took));
+    assert_ok(job_plan_new(&out, NULL, &plan, err));
+    for (uint32_t i = 0; i < plan->program_count; i++) {
+        uint64_t bytes;
+        assert_ok(predict_program_memory(plan, &plan->program[i], &bytes, err));
+        if (plan->program[i].part == 0 && task_kind_info(plan->program[i].kind)->staged)
+            need = bytes > need ? bytes : need;
+    }
+    job_plan_free(plan);
+    rig[1].memory = need * 4 / 5;
+    assert_true(predict_shares(&j, NULL, rig, 3, &out, &tight));
+    assert_true(tight >= took);
+    rig[0].memory = rig[1].memory = rig[2].memory = 1;
+    assert_false(predict_shares(&j, NULL, rig, 3, &out, &took));
+}
+
 static void test_bad_fleets(void **state)
 {
     struct job j = small_job(2, 2);
@@ -269,11 +315,17 @@ static void test_bad_fleets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_rig),         cmocka_unit_test(test_the_same_again),
-        cmocka_unit_test(test_links_take_time), cmocka_unit_test(test_transfers_hide),
-        cmocka_unit_test(test_long_jobs),       cmocka_unit_test(test_any_fleet_ends),
-        cmocka_unit_test(test_memory),          cmocka_unit_test(test_nearest),
-        cmocka_unit_test(test_bad_fleets),      cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_one_rig),
+        cmocka_unit_test(test_the_same_again),
+        cmocka_unit_test(test_links_take_time),
+        cmocka_unit_test(test_transfers_hide),
+        cmocka_unit_test(test_long_jobs),
+        cmocka_unit_test(test_any_fleet_ends),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_shares_go_with_speeds_and_memory),
+        cmocka_unit_test(test_bad_fleets),
+        cmocka_unit_test(test_deadlines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

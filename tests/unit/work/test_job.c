@@ -685,6 +685,9 @@ static void field_value_text(const struct job_field *f, char *out, size_t cap)
         words_text(f, UINT32_MAX, words);
         snprintf(out, cap, "list of %s", words);
         break;
+    case FIELD_LIST:
+        snprintf(out, cap, "list of integers, %.0f to %.0f", f->lo, f->hi);
+        break;
     case FIELD_BOOL:
         snprintf(out, cap, "true or false");
         break;
@@ -718,6 +721,8 @@ static void field_default_text(const struct job_field *f, char *out, size_t cap)
         snprintf(out, cap, "filled in |");
     else if (f->need == NEED_DERIVED)
         snprintf(out, cap, "`"); /* names the field it follows from */
+    else if (f->type == FIELD_LIST)
+        snprintf(out, cap, "none |");
     else if (f->type == FIELD_CHOICE)
         snprintf(out, cap, "`%s` |", f->words[(uint32_t)f->usual]);
     else if (f->type == FIELD_SET) {
