@@ -214,8 +214,10 @@ static enum emac_status merges_make(struct source *s)
         return emac_fail(s->err, EMAC_INVALID,
                          "'tokenizer.ggml.scores' in the GGUF file is not one score a token");
     for (uint32_t id = 0; id < s->vocab.count; id++) {
-        if (score_of(s, id) != score_of(s, id))
-            return emac_fail(s->err, EMAC_INVALID, "a token's score in the GGUF file is no number");
+        if (score_of(s, id) != score_of(s, id)) {
+            st = emac_fail(s->err, EMAC_INVALID, "a token's score in the GGUF file is no number");
+            goto out;
+        }
         if (type_of(s, id) == NORMAL)
             EMAC_TRY(st, ways_add(s, id, &ways));
     }

@@ -12,7 +12,7 @@ static const char *const TEXTS[] = {
     " ",
     "a",
     "In the beginning God created 12345 things.\n\n  'll \t",
-    "caf\xc3\xa9 cafe\xcc\x81 \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80 </s><s> \xe2\x96\x81 "
+    "caf\xc3\xa9 cafe\xcc\x81 \xe4\xbd\xa0 \xf0\x9f\x98\x80 </s><s> \xe2\x96\x81",
     "aaaaaaaaaaaaaaaaaaaa",
 };
 
