@@ -32,7 +32,7 @@ static void every_route_is_described(void **state)
     }
     json_object_foreach(paths, path, ops)
     {
-        bool gateways = strstr(path, "/v1/models") || strcmp(path, "/v1/completions") == 0;
+        bool gateways = strstr(path, "/v1/models") || strstr(path, "/completions");
         for (int m = 0; m < 2 && !gateways; m++)
             described += json_object_get(ops, m ? "post" : "get") != NULL;
     }
