@@ -76,11 +76,11 @@ struct sampler {
     enum sampler_kind kind;
     uint32_t batch;
     uint32_t seq;        /* windows: tokens of each */
-    uint32_t width;      /* windows of a token set: bytes of a token, 2 or 4; 0: bytes are tokens */
     uint64_t begin, end; /* tokens of the corpus, or records of the split */
     uint64_t seed;
     enum dataset_part split; /* records */
     uint64_t rows;           /* shuffled: records that one step takes; listed: 0 */
+    uint32_t width; /* windows of a token set: bytes of a token, 2 or 4; 0: bytes are tokens */
 };
 
 struct program {

@@ -68,6 +68,7 @@ static void view_make(struct watch_view *v)
                              .id = "job-k3v5w2y7q4ma",
                              .state = "running, train",
                              .unit = "tokens",
+                             .bits_per_nat = 1.4426950408889634,
                              .step = 50,
                              .steps = 200,
                              .units = 1638400,

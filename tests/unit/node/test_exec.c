@@ -272,7 +272,7 @@ static void test_misfits_are_named(void **state)
     assert_int_not_equal(exec_run(r.exec, &t, &out, NULL), EMAC_OK);
     t = grad_task(&r, &s, 0, 2);
     t.input[0].cid = r.plan->tables; /* a corpus that is too short */
-    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_INVALID, "input 'data' has");
+    assert_fails(exec_run(r.exec, &t, &out, err), EMAC_INVALID, "the corpus has");
     struct cid nowhere = cid_for("nowhere");
     t = grad_task(&r, &s, 0, 2);
     t.input[1].cid = nowhere;
