@@ -13,6 +13,7 @@
 
 #include <sys/wait.h>
 
+#include "../sanitized.h"
 #include "base/philox.h"
 #include "fixture.h"
 
@@ -22,11 +23,7 @@
 #define BATCH_MAX        4000
 #define ACCOUNTS         48
 #define SIDE_BY_SIDE     2
-#if defined(__SANITIZE_ADDRESS__)
-#define TRANSFERS 100000
-#else
-#define TRANSFERS 1000000
-#endif
+#define TRANSFERS        (SANITIZED ? 100000 : 1000000)
 
 struct model {
     int64_t units[ACCOUNTS]; /* 0 is the faucet */
