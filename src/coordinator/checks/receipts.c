@@ -500,7 +500,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
         goto out;
     }
     EMAC_TRY(st, metrics_take(j, t, d, err));
-    EMAC_TRY(st, db_begin(c->db, err));
+    EMAC_TRY(st, db_begin_soon(c->db, err));
     st = lease_done(c, j, t, n, d, err);
     if (st == EMAC_OK)
         st = vote_write(c, t, d, err);

@@ -382,7 +382,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     struct lease *l = lease_make(c, n, w, err);
     if (l == NULL)
         return EMAC_NO_MEMORY;
-    enum emac_status st = db_begin(c->db, err);
+    enum emac_status st = db_begin_soon(c->db, err);
     if (st == EMAC_OK) {
         if (!t->stored)
             st = ctask_insert(c, j, t, err);
