@@ -32,6 +32,9 @@ enum emac_status unixfs_builder_write(struct unixfs_builder *b, const void *data
 enum emac_status unixfs_builder_end(struct unixfs_builder *b, struct cid *root, uint64_t *size,
                                     uint64_t *tree_size, struct emac_err *err);
 void unixfs_builder_free(struct unixfs_builder *b);
+/* A whole file at once. */
+enum emac_status unixfs_file(struct emac_slice bytes, unixfs_block_fn *emit, void *ctx,
+                             struct cid *root, uint64_t *tree_size, struct emac_err *err);
 
 /* From the CIDs of the leaves of a file of `size` bytes (ceil(size / 1 MiB) of them, >= 2): emit
  * the inner blocks only. For callers that hash leaves in parallel. */

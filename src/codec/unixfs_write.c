@@ -229,6 +229,21 @@ out:
     return st;
 }
 
+enum emac_status unixfs_file(struct emac_slice bytes, unixfs_block_fn *emit, void *ctx,
+                             struct cid *root, uint64_t *tree_size, struct emac_err *err)
+{
+    struct unixfs_builder *b;
+    uint64_t size;
+    enum emac_status st = unixfs_builder_new(&b, emit, ctx, err);
+    if (st != EMAC_OK)
+        return st;
+    st = unixfs_builder_write(b, bytes.data, bytes.len, err);
+    if (st == EMAC_OK)
+        return unixfs_builder_end(b, root, &size, tree_size, err);
+    unixfs_builder_free(b);
+    return st;
+}
+
 enum emac_status unixfs_tree_from_leaves(const struct cid *leaf, size_t count, uint64_t size,
                                          unixfs_block_fn *emit, void *ctx, struct cid *root,
                                          uint64_t *tree_size, struct emac_err *err)

@@ -113,15 +113,8 @@ static enum emac_status leaves_add(struct adding *a, size_t count, struct emac_e
 enum emac_status store_bytes_add(struct store *s, struct emac_slice bytes, struct unixfs_link *out,
                                  struct emac_err *err)
 {
-    struct unixfs_builder *b;
-    enum emac_status st = unixfs_builder_new(&b, store_block_emit, s, err);
-    if (st != EMAC_OK)
-        return st;
-    st = unixfs_builder_write(b, bytes.data, bytes.len, err);
-    if (st == EMAC_OK)
-        return unixfs_builder_end(b, &out->cid, &out->size, &out->tsize, err);
-    unixfs_builder_free(b);
-    return st;
+    out->size = bytes.len;
+    return unixfs_file(bytes, store_block_emit, s, &out->cid, &out->tsize, err);
 }
 
 enum emac_status store_file_add(struct store *s, const char *path, struct cid *root, uint64_t *size,

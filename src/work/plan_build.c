@@ -54,17 +54,7 @@ enum emac_status blocks_emit(void *ctx, const struct cid *cid, const void *data,
 enum emac_status blocks_add_file(struct block_list *l, const void *data, size_t n, struct cid *root,
                                  uint64_t *tree_size, struct emac_err *err)
 {
-    struct unixfs_builder *b;
-    uint64_t size;
-    enum emac_status st = unixfs_builder_new(&b, blocks_emit, l, err);
-    if (st != EMAC_OK)
-        return st;
-    st = unixfs_builder_write(b, data, n, err);
-    if (st != EMAC_OK) {
-        unixfs_builder_free(b);
-        return st;
-    }
-    return unixfs_builder_end(b, root, &size, tree_size, err);
+    return unixfs_file(EMAC_SLICE(data, n), blocks_emit, l, root, tree_size, err);
 }
 
 #define TABLES_BYTES_MAX ((size_t)1 << 32)

@@ -123,17 +123,8 @@ static enum emac_status block_ignore(void *ctx, const struct cid *cid, const voi
 
 static enum emac_status file_cid(const void *data, size_t n, struct cid *cid, struct emac_err *err)
 {
-    struct unixfs_builder *b;
-    uint64_t size, tree;
-    enum emac_status st = unixfs_builder_new(&b, block_ignore, NULL, err);
-    if (st != EMAC_OK)
-        return st;
-    st = unixfs_builder_write(b, data, n, err);
-    if (st != EMAC_OK) {
-        unixfs_builder_free(b);
-        return st;
-    }
-    return unixfs_builder_end(b, cid, &size, &tree, err);
+    uint64_t tree;
+    return unixfs_file(EMAC_SLICE(data, n), block_ignore, NULL, cid, &tree, err);
 }
 
 static enum emac_status answer_run(const struct graph *g, struct device *dev, struct cid *cid,

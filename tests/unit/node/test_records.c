@@ -15,23 +15,6 @@ struct bench {
     struct job job;
 };
 
-static enum emac_status block_put(void *ctx, const struct cid *cid, const void *data, size_t n,
-                                  struct emac_err *err)
-{
-    return store_block_put_as(ctx, cid, data, n, err);
-}
-
-static struct cid file_put(struct store *s, const void *data, size_t n)
-{
-    struct unixfs_builder *b;
-    struct cid root;
-    uint64_t size, tree;
-    assert_ok(unixfs_builder_new(&b, block_put, s, err));
-    assert_ok(unixfs_builder_write(b, data, n, err));
-    assert_ok(unixfs_builder_end(b, &root, &size, &tree, err));
-    return root;
-}
-
 /* Class k: a bright row. */
 static void records_make(struct emac_buf *out, uint32_t count, uint32_t salt)
 {
@@ -78,7 +61,7 @@ static void bench_open(struct bench *b)
         struct emac_buf bytes;
         emac_buf_init(&bytes, 1 << 20);
         records_make(&bytes, COUNT[i], 10 + i);
-        d->split[i] = (struct dataset_split){file_put(b->store, bytes.data, bytes.len), COUNT[i]};
+        d->split[i] = (struct dataset_split){unixfs_put(b->store, bytes.data, bytes.len), COUNT[i]};
         emac_buf_release(&bytes);
     }
     b->job.data = manifest_put(b->store, d);
@@ -181,7 +164,7 @@ static void test_a_class_out_of_range_fails_the_task(void **state)
     bench_open(&b);
     memset(bytes, 3, sizeof bytes);
     struct dataset d = b.set;
-    d.split[DATASET_TRAIN].file = file_put(b.store, bytes, sizeof bytes);
+    d.split[DATASET_TRAIN].file = unixfs_put(b.store, bytes, sizeof bytes);
     b.job.data = manifest_put(b.store, &d);
     assert_fails(train(&b, ISA_BEST, 1, &r, err), EMAC_INVALID, "a record is of class 771");
     bench_close(&b);

@@ -13,27 +13,6 @@ struct bench {
     const struct store_value *text;
 };
 
-static struct cid file_put(struct store *s, const void *bytes, size_t n)
-{
-    struct unixfs_link link;
-    assert_ok(store_bytes_add(s, EMAC_SLICE(bytes, n), &link, err));
-    return link.cid;
-}
-
-static struct cid directory_put(struct store *s, const char *name, const char *text)
-{
-    struct unixfs_link link = {.name = name};
-    struct emac_buf block;
-    struct cid cid;
-    uint64_t tree;
-    assert_ok(store_bytes_add(s, EMAC_SLICE_STR(text), &link, err));
-    emac_buf_init(&block, UNIXFS_DIR_MAX);
-    assert_ok(unixfs_directory(&link, 1, &block, &cid, &tree, err));
-    assert_ok(store_block_put_as(s, &cid, block.data, block.len, err));
-    emac_buf_release(&block);
-    return cid;
-}
-
 /* The set of these tokens, of `width` bytes each, becomes the job's data. */
 static void set_use(struct bench *b, const uint32_t *ids, uint32_t width)
 {
@@ -44,7 +23,7 @@ static void set_use(struct bench *b, const uint32_t *ids, uint32_t width)
         for (uint32_t k = 0; k < width; k++)
             bytes[i * width + k] = (uint8_t)(ids[i] >> 8 * k);
     c->width = width;
-    c->file = file_put(b->store, bytes, (size_t)c->tokens * width);
+    c->file = unixfs_put(b->store, bytes, (size_t)c->tokens * width);
     emac_buf_init(&block, CORPUS_BLOCK_MAX);
     assert_ok(corpus_encode(c, &block, &b->job.data, err));
     assert_ok(store_block_put_as(b->store, &b->job.data, block.data, block.len, err));

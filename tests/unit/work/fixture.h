@@ -132,4 +132,28 @@ static inline void outputs_make_up(const struct plan_program *program, const str
     }
 }
 
+/* ---- files and directories of a store ---- */
+
+static inline struct cid unixfs_put(struct store *s, const void *bytes, size_t n)
+{
+    struct unixfs_link link;
+    assert_ok(store_bytes_add(s, EMAC_SLICE(bytes, n), &link, err));
+    return link.cid;
+}
+
+/* A directory of one file. */
+static inline struct cid directory_put(struct store *s, const char *name, const char *text)
+{
+    struct unixfs_link link = {.name = name};
+    struct emac_buf block;
+    struct cid cid;
+    uint64_t tree;
+    assert_ok(store_bytes_add(s, EMAC_SLICE_STR(text), &link, err));
+    emac_buf_init(&block, UNIXFS_DIR_MAX);
+    assert_ok(unixfs_directory(&link, 1, &block, &cid, &tree, err));
+    assert_ok(store_block_put_as(s, &cid, block.data, block.len, err));
+    emac_buf_release(&block);
+    return cid;
+}
+
 #endif

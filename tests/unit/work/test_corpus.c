@@ -16,27 +16,6 @@ static struct store *store_new(void)
     return s;
 }
 
-static struct cid file_put(struct store *s, const void *bytes, size_t n)
-{
-    struct unixfs_link link;
-    assert_ok(store_bytes_add(s, EMAC_SLICE(bytes, n), &link, err));
-    return link.cid;
-}
-
-static struct cid directory_put(struct store *s)
-{
-    struct unixfs_link link = {.name = "tokenizer.json"};
-    struct emac_buf block;
-    struct cid cid;
-    uint64_t tree;
-    assert_ok(store_bytes_add(s, EMAC_SLICE_STR("{}"), &link, err));
-    emac_buf_init(&block, UNIXFS_DIR_MAX);
-    assert_ok(unixfs_directory(&link, 1, &block, &cid, &tree, err));
-    assert_ok(store_block_put_as(s, &cid, block.data, block.len, err));
-    emac_buf_release(&block);
-    return cid;
-}
-
 static struct cid block_put(struct store *s, const struct corpus *c)
 {
     struct emac_buf block;
@@ -53,8 +32,8 @@ static struct cid block_put(struct store *s, const struct corpus *c)
 static struct corpus sound(struct store *s)
 {
     static const uint8_t ids[] = {1, 0, 255, 0, 0, 1};
-    return (struct corpus){.file = file_put(s, ids, sizeof ids),
-                           .tokenizer = directory_put(s),
+    return (struct corpus){.file = unixfs_put(s, ids, sizeof ids),
+                           .tokenizer = directory_put(s, "tokenizer.json", "{}"),
                            .tokens = 3,
                            .text = 9,
                            .vocab = 257,
@@ -109,7 +88,7 @@ static void test_a_file_of_another_size_is_refused(void **state)
     struct cid cid = block_put(s, &c);
     assert_fails(corpus_load(s, &cid, &got, err), EMAC_INVALID,
                  "has 6 bytes and its tokens need 8");
-    c.file = file_put(s, "a file that is not there", 24);
+    c.file = unixfs_put(s, "a file that is not there", 24);
     c.tokens = 12;
     cid = block_put(s, &c);
     assert_ok(corpus_load(s, &cid, &got, err));
@@ -119,7 +98,7 @@ static void test_a_file_of_another_size_is_refused(void **state)
 static void test_bytes_are_tokens(void **state)
 {
     struct store *s = store_new();
-    const struct cid cid = file_put(s, "any bytes", 9);
+    const struct cid cid = unixfs_put(s, "any bytes", 9);
     struct corpus got;
     assert_ok(corpus_load(s, &cid, &got, err));
     assert_int_equal(got.tokens, 9);
@@ -211,7 +190,8 @@ static struct cid cut(struct store *s, const uint8_t *text, size_t n, size_t ste
     struct tokenizer *t;
     struct cid cid;
     assert_ok(tokenizer_bytes(&t, err));
-    const struct corpus_source from = {source_read, &source, t, directory_put(s)};
+    const struct corpus_source from = {source_read, &source, t,
+                                       directory_put(s, "tokenizer.json", "{}")};
     assert_ok(corpus_tokenize(s, &from, out, &cid, err));
     tokenizer_free(t);
     return cid;
@@ -247,7 +227,8 @@ static void test_an_empty_text_is_refused(void **state)
     struct corpus c;
     struct cid cid;
     assert_ok(tokenizer_bytes(&t, err));
-    const struct corpus_source from = {source_read, &source, t, directory_put(s)};
+    const struct corpus_source from = {source_read, &source, t,
+                                       directory_put(s, "tokenizer.json", "{}")};
     assert_fails(corpus_tokenize(s, &from, &c, &cid, err), EMAC_INVALID, "the text is empty");
     tokenizer_free(t);
     store_close(s);
