@@ -102,7 +102,7 @@ static void anybody_can_draw_again(void **state)
     for (int i = 0; i < 4; i++)
         rig_add(&n);
     struct job job = net_job(&n, 12, 4);
-    job.check = 0.3;
+    job.check = 0.5; /* of 20 results fewer than a tenth are checked once in 50,000 runs */
     net_submit(&n, &job);
     run_until(&n, "succeeded");
     json_t *head = get(&n, "/v1/checks"), *page = get(&n, "/v1/checks/1");
@@ -115,7 +115,7 @@ static void anybody_can_draw_again(void **state)
     draw_again(&n, &t);
     assert_true(t.drawn >= 20);
     assert_int_equal(t.checked, t.answered_twice);
-    assert_true(t.checked > t.drawn / 5 && t.by_first > 0);
+    assert_true(t.checked > t.drawn / 10 && t.by_first > 0);
     assert_true(logged(&n, "rigs in the same subnet"));
     assert_audit(&n);
     net_close(&n);
