@@ -109,7 +109,8 @@ static enum emac_status show(struct cli *c, struct store *s, const char *name)
     struct cid cid;
     enum emac_status st;
     EMAC_TRY(st, cid_parse(&cid, name, &c->err));
-    EMAC_TRY(st, cli_fetch(c, s, &cid));
+    if (cid.codec == CID_DAG_CBOR && !store_block_has(s, &cid, NULL))
+        EMAC_TRY(st, cli_fetch(c, s, &cid));
     if (corpus_load(s, &cid, &corpus, NULL) == EMAC_OK && corpus.width > 1)
         data_tokens_show(c, &corpus);
     else

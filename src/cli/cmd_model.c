@@ -31,14 +31,18 @@ static void say_how_to_use(struct cli *c, const char *dir)
     free(path);
 }
 
-static enum emac_status export(struct cli *c, const char *name, const char *dir) {
-    struct cid cid; struct store *s = NULL; enum emac_status st;
+static enum emac_status write_out(struct cli *c, const char *name, const char *dir)
+{
+    struct cid cid;
+    struct store *s = NULL;
+    enum emac_status st;
     EMAC_TRY(st, cid_parse(&cid, name, &c->err));
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, model_dir_export(c, s, &cid, dir));
     say_how_to_use(c, dir);
     cli_result(c, json_pack("{s:s,s:s}", "cid", name, "path", dir));
-    out : store_close(s);
+out:
+    store_close(s);
     return st;
 }
 
@@ -181,7 +185,7 @@ struct model_args {
 
 static enum emac_status act_export(struct cli *c, const struct model_args *a)
 {
-    return export(c, a->name[0], a->name[1]);
+    return write_out(c, a->name[0], a->name[1]);
 }
 
 static enum emac_status act_import(struct cli *c, const struct model_args *a)

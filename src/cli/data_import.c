@@ -193,14 +193,6 @@ enum emac_status data_show(struct cli *c, struct store *s, const struct cid *cid
 {
     struct dataset d;
     enum emac_status st = dataset_load(s, cid, &d, &c->err);
-    if (st == EMAC_NOT_FOUND) {
-        dataset_release(&d);
-        st = cli_fetch(c, s, cid);
-        if (st == EMAC_OK)
-            st = dataset_load(s, cid, &d, &c->err);
-        else
-            return st;
-    }
     if (st == EMAC_OK) {
         show(c, &d);
         cli_result(c, dataset_to_json(&d));

@@ -21,7 +21,7 @@ enum emac_status data_source_read(struct cli *c, const char *path, struct emac_b
 /* Put the data set into `s`, records first, and pin it. */
 enum emac_status data_import(struct cli *c, struct store *s, const struct import_args *a,
                              struct cid *cid);
-/* Print the manifest of a data set, fetched when it is not in the store. */
+/* Print the manifest of a data set, which is in the store. */
 enum emac_status data_show(struct cli *c, struct store *s, const struct cid *cid);
 
 #endif

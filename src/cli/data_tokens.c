@@ -6,8 +6,6 @@
 #include "cli/model_dir.h"
 #include "model/model_config.h"
 
-#define BYTE_VOCAB 256
-
 /* ---- the tokenizer ---- */
 
 static enum emac_status texts_load(struct cli *c, struct store *s, const char *name,
@@ -121,7 +119,7 @@ enum emac_status data_tokens_bytes(struct cli *c, struct store *s, const struct 
     EMAC_TRY(st, model_texts_find(s, model, &tree, &c->err));
     EMAC_TRY(st, model_tree_file(s, &tree, MODEL_CONFIG, &text, &c->err));
     EMAC_TRY(st, model_config_read(&config, emac_buf_slice(&text), &c->err));
-    *bytes = config.is_classifier || config.llama.vocab_size == BYTE_VOCAB ||
+    *bytes = config.is_classifier || config.llama.vocab_size == TOKENIZER_BYTES ||
              !model_tree_has(&tree, MODEL_TOKENIZER);
 out:
     emac_buf_release(&text);

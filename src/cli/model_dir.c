@@ -95,15 +95,6 @@ static const struct emac_buf *given(struct model_texts *texts, const char *name)
     return NULL;
 }
 
-static enum emac_status file_put(struct cli *c, const char *dir, const char *name,
-                                 const struct emac_buf *text)
-{
-    char *path = emac_asprintf("%s/%s", dir, name);
-    enum emac_status st = c->os->file_write(c->os, path, text->data, text->len, 0644, &c->err);
-    free(path);
-    return st;
-}
-
 enum emac_status model_dir_write(struct cli *c, const struct llama_config *config,
                                  const struct emac_buf *weights, struct model_texts *texts,
                                  const char *dir)
@@ -120,10 +111,10 @@ enum emac_status model_dir_write(struct cli *c, const struct llama_config *confi
         if (have == NULL)
             st = small_file_text((enum small_file)i, config, &text, &c->err);
         if (st == EMAC_OK)
-            st = file_put(c, dir, small_files[i].name, have != NULL ? have : &text);
+            st = cli_file_put(c, dir, small_files[i].name, have != NULL ? have : &text);
     }
     if (st == EMAC_OK)
-        st = file_put(c, dir, "model.safetensors", weights);
+        st = cli_file_put(c, dir, "model.safetensors", weights);
     emac_buf_release(&text);
     return st;
 }
@@ -137,8 +128,8 @@ enum emac_status model_dir_write_whole(struct cli *c, struct model_files *m, con
     if (!config.is_classifier)
         return model_dir_write(c, &config.llama, &m->weights, &m->texts, dir);
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
-    EMAC_TRY(st, file_put(c, dir, model_file_name(MODEL_CONFIG), &m->config));
-    st = file_put(c, dir, model_file_name(MODEL_WEIGHTS), &m->weights);
+    EMAC_TRY(st, cli_file_put(c, dir, model_file_name(MODEL_CONFIG), &m->config));
+    st = cli_file_put(c, dir, model_file_name(MODEL_WEIGHTS), &m->weights);
 out:
     return st;
 }

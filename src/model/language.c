@@ -6,7 +6,6 @@
 
 #include "base/assert.h"
 
-#define BYTE_VOCAB 256
 #define PROMPT_IDS                                                                                 \
     ((size_t)1 << 24) /* tokens of a prompt, before it is cut to what the model sees */
 
@@ -55,7 +54,7 @@ enum emac_status language_read(struct language *out, const struct language_files
     *out = (struct language){.vocab = vocab};
     if (files->tokenizer.len > 0)
         st = tokenizer_read(files->tokenizer, &out->tokenizer, err);
-    else if (vocab == BYTE_VOCAB)
+    else if (vocab == TOKENIZER_BYTES)
         st = tokenizer_bytes(&out->tokenizer, err);
     else
         st = emac_fail(err, EMAC_UNSUPPORTED,

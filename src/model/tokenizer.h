@@ -17,6 +17,7 @@
 
 struct tokenizer;
 
+#define TOKENIZER_BYTES     256         /* vocabulary of the byte tokenizer */
 #define TOKENIZER_JSON_MAX  (64u << 20) /* bytes of a tokenizer.json */
 #define TOKENIZER_VOCAB_MAX (1u << 22)  /* ids are below it */
 #define TOKENIZER_TEXT_MAX  (1u << 30)  /* bytes that one call encodes */

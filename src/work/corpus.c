@@ -8,7 +8,6 @@
 
 #define ARENA_MAX      (64u << 10)
 #define CORPUS_VERSION 1
-#define BYTE_VOCAB     256
 
 uint64_t corpus_bytes(const struct corpus *c)
 {
@@ -146,7 +145,7 @@ enum emac_status corpus_decode(struct corpus *out, const void *data, size_t n, s
 static enum emac_status bytes_load(struct store *s, const struct cid *cid, struct corpus *out,
                                    struct emac_err *err)
 {
-    *out = (struct corpus){.file = *cid, .vocab = BYTE_VOCAB, .width = 1};
+    *out = (struct corpus){.file = *cid, .vocab = TOKENIZER_BYTES, .width = 1};
     enum emac_status st = sealed_file_size(s, cid, &out->tokens, err);
     out->text = out->tokens;
     return st;

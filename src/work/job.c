@@ -11,7 +11,6 @@
 
 #define JOB_ID_DIGITS 12
 #define LOG2_E        1.4426950408889634
-#define BYTE_VOCAB    256
 
 void job_id(char out[JOB_ID_MAX], const struct cid *job_cid)
 {
@@ -118,7 +117,7 @@ enum emac_status job_take_corpus(struct job *job, const struct corpus *c, struct
     job->tokens = tokens;
     job->text_size = text;
     job->vocab = vocab;
-    if (vocab > BYTE_VOCAB && job->model.vocab_size == BYTE_VOCAB)
+    if (vocab > TOKENIZER_BYTES && job->model.vocab_size == TOKENIZER_BYTES)
         job->model.vocab_size = vocab; /* 256 is what a file that says nothing has */
 out:
     return st;
@@ -150,7 +149,7 @@ out:
 
 enum emac_status job_vocab_check(const struct job *job, struct emac_err *err)
 {
-    uint32_t vocab = job->vocab == 0 ? BYTE_VOCAB : job->vocab, have = job->model.vocab_size;
+    uint32_t vocab = job->vocab == 0 ? TOKENIZER_BYTES : job->vocab, have = job->model.vocab_size;
     if (job->tokens > 0 ? have >= vocab : have == vocab)
         return EMAC_OK;
     return emac_fail(err, EMAC_INVALID,
