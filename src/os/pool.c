@@ -14,7 +14,7 @@
 #include "base/assert.h"
 #include "os/thread.h"
 
-#define POOL_SPIN_NS     20000
+#define POOL_SPIN_NS     100000
 #define POOL_SPIN_STEP   64 /* pauses between two looks at the clock */
 #define POOL_THREADS_MAX 1024
 

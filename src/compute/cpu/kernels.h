@@ -141,15 +141,16 @@ struct cpu_kernels {
     void (*rows_sum)(float *sum, const float *x, size_t rows, size_t d);
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, float eps, size_t rows,
                     size_t d);
-    /* At most 256 rows: dx, and their share of dw as one block sum of rule 4. lanes: 16 * d. */
-    void (*rmsnorm_grad)(float *dx, float *dw_block, float *lanes, const float *dy, const float *x,
-                         const float *w, const float *rstd, size_t rows, size_t d);
+    /* At most 256 rows, a block of rule 4: those of the lanes from..to-1. Their dx; their terms of
+     * dw are added to +0 in lanes, 16 * d. */
+    void (*rmsnorm_grad)(float *dx, float *lanes, size_t from, size_t to, const float *dy,
+                         const float *x, const float *w, const float *rstd, size_t rows, size_t d);
     void (*layernorm)(float *y, float *mean, float *rstd, const float *x, const float *w,
                       const float *b, float eps, size_t rows, size_t d);
-    /* As rmsnorm_grad; sums: the block's share of dw, then of db. lanes: 16 * 2 * d. */
-    void (*layernorm_grad)(float *dx, float *sums, float *lanes, const float *dy, const float *x,
-                           const float *w, const float *mean, const float *rstd, size_t rows,
-                           size_t d);
+    /* As rmsnorm_grad; each lane has its terms of dw, then those of db: 16 * 2 * d. */
+    void (*layernorm_grad)(float *dx, float *lanes, size_t from, size_t to, const float *dy,
+                           const float *x, const float *w, const float *mean, const float *rstd,
+                           size_t rows, size_t d);
     void (*xent)(float *loss, float *stats, const float *logits, const int32_t *target, size_t rows,
                  size_t vocab);
     void (*xent_grad)(float *dl, float dloss, const float *logits, const int32_t *target,

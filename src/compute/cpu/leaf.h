@@ -96,12 +96,12 @@ void LEAF(narrow)(uint16_t *, const float *, size_t);
 size_t LEAF(check_finite)(const float *, size_t);
 void LEAF(block_sums)(float *, const float *, size_t, bool);
 void LEAF(rmsnorm)(float *, float *, const float *, const float *, float, size_t, size_t);
-void LEAF(rmsnorm_grad)(float *, float *, float *, const float *, const float *, const float *,
-                        const float *, size_t, size_t);
+void LEAF(rmsnorm_grad)(float *, float *, size_t, size_t, const float *, const float *,
+                        const float *, const float *, size_t, size_t);
 void LEAF(layernorm)(float *, float *, float *, const float *, const float *, const float *, float,
                      size_t, size_t);
-void LEAF(layernorm_grad)(float *, float *, float *, const float *, const float *, const float *,
-                          const float *, const float *, size_t, size_t);
+void LEAF(layernorm_grad)(float *, float *, size_t, size_t, const float *, const float *,
+                          const float *, const float *, const float *, size_t, size_t);
 void LEAF(xent)(float *, float *, const float *, const int32_t *, size_t, size_t);
 void LEAF(xent_grad)(float *, float, const float *, const int32_t *, const float *, size_t, size_t);
 void LEAF(softmax)(float *, size_t, size_t, size_t, size_t, size_t, float, float *, float *);

@@ -134,17 +134,15 @@ INLINE void rmsnorm_grad_row(float *dx, float *lane, const float *dy, const floa
     }
 }
 
-void LEAF(rmsnorm_grad)(float *dx, float *dw_block, float *lanes, const float *dy, const float *x,
-                        const float *w, const float *rstd, size_t rows, size_t d)
+void LEAF(rmsnorm_grad)(float *dx, float *lanes, size_t from, size_t to, const float *dy,
+                        const float *x, const float *w, const float *rstd, size_t rows, size_t d)
 {
     float inv_d = fn_div(1.0f, (float)d);
-    memset(lanes, 0, CPU_LANES * d * sizeof *lanes);
-    for (size_t n = 0; n < rows; n++)
-        rmsnorm_grad_row(dx + n * d, lanes + n % CPU_LANES * d, dy + n * d, x + n * d, w, rstd[n],
-                         inv_d, d);
-    for (size_t half = CPU_LANES / 2; half > 0; half /= 2)
-        LEAF(add)(lanes, lanes, lanes + half * d, half * d);
-    memcpy(dw_block, lanes, d * sizeof *dw_block);
+    memset(lanes + from * d, 0, (to - from) * d * sizeof *lanes);
+    for (size_t first = 0; first < rows; first += CPU_LANES)
+        for (size_t n = first + from; n < first + to && n < rows; n++)
+            rmsnorm_grad_row(dx + n * d, lanes + n % CPU_LANES * d, dy + n * d, x + n * d, w,
+                             rstd[n], inv_d, d);
 }
 
 /* Rule 4 over x[0..n). */
@@ -197,18 +195,16 @@ INLINE void layernorm_grad_row(float *dx, float *lane, const float *dy, const fl
     }
 }
 
-void LEAF(layernorm_grad)(float *dx, float *sums, float *lanes, const float *dy, const float *x,
-                          const float *w, const float *mean, const float *rstd, size_t rows,
-                          size_t d)
+void LEAF(layernorm_grad)(float *dx, float *lanes, size_t from, size_t to, const float *dy,
+                          const float *x, const float *w, const float *mean, const float *rstd,
+                          size_t rows, size_t d)
 {
     float inv_d = fn_div(1.0f, (float)d);
-    memset(lanes, 0, CPU_LANES * 2 * d * sizeof *lanes);
-    for (size_t n = 0; n < rows; n++)
-        layernorm_grad_row(dx + n * d, lanes + n % CPU_LANES * 2 * d, dy + n * d, x + n * d, w,
-                           mean[n], rstd[n], inv_d, d);
-    for (size_t half = CPU_LANES / 2; half > 0; half /= 2)
-        LEAF(add)(lanes, lanes, lanes + half * 2 * d, half * 2 * d);
-    memcpy(sums, lanes, 2 * d * sizeof *sums);
+    memset(lanes + from * 2 * d, 0, (to - from) * 2 * d * sizeof *lanes);
+    for (size_t first = 0; first < rows; first += CPU_LANES)
+        for (size_t n = first + from; n < first + to && n < rows; n++)
+            layernorm_grad_row(dx + n * d, lanes + n % CPU_LANES * 2 * d, dy + n * d, x + n * d, w,
+                               mean[n], rstd[n], inv_d, d);
 }
 
 #define ROW_COLUMNS 64 /* whose 16 lanes stay in the level-1 cache */

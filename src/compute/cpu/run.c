@@ -379,7 +379,8 @@ struct blocks {
     size_t n, d; /* terms, or rows of d */
     bool squares;
     float *sums;  /* one, or d, for each block */
-    float *lanes; /* 16 * d for each part */
+    float *lanes; /* 16 * d for each part, or for each block that is cut */
+    size_t cuts;  /* shares of a block's lanes, where there are fewer blocks than threads */
 };
 
 static void sum_part(void *ctx, uint32_t part, uint32_t parts)
@@ -446,36 +447,43 @@ static enum emac_status run_sum_rows(struct cpu *cpu, const struct tensor *in, s
     return EMAC_OK;
 }
 
-/* dy, x, w, rstd -> dx, dw */
-static void rmsnorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
+/* Tree 8-4-2-1 of a block's lanes. */
+static void fold_lanes(const struct blocks *s, float *lanes, size_t block)
 {
-    struct blocks *s = ctx;
-    size_t begin, end, d = s->d;
-    const float *dy = s->in[0].data, *x = s->in[1].data, *rstd = s->in[3].data;
-    float *dx = s->out[0].data;
-    share(s->n, CPU_BLOCK, part, parts, &begin, &end);
-    for (size_t i = begin; i < end; i += CPU_BLOCK) {
-        size_t rows = end - i < CPU_BLOCK ? end - i : CPU_BLOCK;
-        s->cpu->k->rmsnorm_grad(dx + i * d, s->sums + i / CPU_BLOCK * d,
-                                s->lanes + part * CPU_LANES * d, dy + i * d, x + i * d,
-                                s->in[2].data, rstd + i, rows, d);
-    }
+    for (size_t half = CPU_LANES / 2; half > 0; half /= 2)
+        s->cpu->k->add(lanes, lanes, lanes + half * s->d, half * s->d);
+    memcpy(s->sums + block * s->d, lanes, s->d * sizeof *lanes);
 }
 
-/* dy, x, w, mean, rstd -> dx, dw, db; the sums of a block: dw's, then db's */
-static void layernorm_grad_part(void *ctx, uint32_t part, uint32_t parts)
+/* dy, x, w, rstd -> dx, dw; dy, x, w, mean, rstd -> dx, dw, db. */
+static void norm_grad_lanes(const struct blocks *s, float *lanes, size_t first, size_t from,
+                            size_t to)
+{
+    size_t d = s->in[0].shape.dim[1], at = first * d;
+    size_t rows = s->n - first < CPU_BLOCK ? s->n - first : CPU_BLOCK;
+    const float *dy = s->in[0].data, *x = s->in[1].data, *w = s->in[2].data;
+    const float *row[2] = {s->in[3].data, s->d > d ? s->in[4].data : NULL};
+    float *dx = s->out[0].data;
+    if (s->d > d)
+        s->cpu->k->layernorm_grad(dx + at, lanes, from, to, dy + at, x + at, w, row[0] + first,
+                                  row[1] + first, rows, d);
+    else
+        s->cpu->k->rmsnorm_grad(dx + at, lanes, from, to, dy + at, x + at, w, row[0] + first, rows,
+                                d);
+}
+
+static void norm_grad_part(void *ctx, uint32_t part, uint32_t parts)
 {
     struct blocks *s = ctx;
-    size_t begin, end, d = s->d / 2;
-    const float *dy = s->in[0].data, *x = s->in[1].data;
-    const float *mean = s->in[3].data, *rstd = s->in[4].data;
-    float *dx = s->out[0].data;
-    share(s->n, CPU_BLOCK, part, parts, &begin, &end);
-    for (size_t i = begin; i < end; i += CPU_BLOCK) {
-        size_t rows = end - i < CPU_BLOCK ? end - i : CPU_BLOCK;
-        s->cpu->k->layernorm_grad(dx + i * d, s->sums + i / CPU_BLOCK * s->d,
-                                  s->lanes + part * CPU_LANES * s->d, dy + i * d, x + i * d,
-                                  s->in[2].data, mean + i, rstd + i, rows, d);
+    size_t begin, end, cuts = s->cuts;
+    share(blocks_of(s->n) * cuts, 1, part, parts, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        size_t block = i / cuts, cut = i % cuts;
+        float *lanes = s->lanes + (cuts > 1 ? block : part) * CPU_LANES * s->d;
+        norm_grad_lanes(s, lanes, block * CPU_BLOCK, cut * CPU_LANES / cuts,
+                        (cut + 1) * CPU_LANES / cuts);
+        if (cuts == 1)
+            fold_lanes(s, lanes, block);
     }
 }
 
@@ -491,8 +499,10 @@ static enum emac_status run_norm_grad(struct cpu *cpu, enum op op, const struct 
     if (st != EMAC_OK)
         return st;
     s.lanes = s.sums + blocks * s.d;
-    cpu_parallel(cpu, s.n * d * sizeof(float) >= PARALLEL_BYTES,
-                 op == OP_RMSNORM_GRAD ? rmsnorm_grad_part : layernorm_grad_part, &s);
+    s.cuts = blocks >= cpu->threads ? 1 : cpu->threads < CPU_LANES ? cpu->threads : CPU_LANES;
+    cpu_parallel(cpu, s.n * d * sizeof(float) >= PARALLEL_BYTES, norm_grad_part, &s);
+    for (size_t i = 0; s.cuts > 1 && i < blocks; i++)
+        fold_lanes(&s, s.lanes + i * CPU_LANES * s.d, i);
     for (size_t i = 0; i < sums; i++)
         add_blocks(&s, i * d, &out[1 + i]);
     return EMAC_OK;

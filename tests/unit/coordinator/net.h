@@ -37,6 +37,7 @@ struct rigbot {
     json_t *deposits;    /* asked for and not yet done */
     bool keeps_deposits; /* does not push what is asked */
     uint32_t done;       /* receipts accepted */
+    uint32_t told;       /* lies among all receipts */
 };
 
 struct net {

@@ -200,6 +200,8 @@ static void run_scored(struct net *n, struct rigbot *bad, char model[CID_TEXT_MA
     job.patience = 2;
     job.keep = KEEP_BEST;
     net_submit(n, &job);
+    if (bad != NULL)
+        run_to_lie(n, bad);
     run_until(n, "succeeded");
     json_t *j = job_now(n);
     assert_int_equal(int_of(j, "step"), 6);
