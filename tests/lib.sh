@@ -94,6 +94,16 @@ down() {
     UP_PID=''
 }
 
+# until_admitted N: wait until N rigs are admitted (or for 180 s: drivers compile, machines are busy). Rigs join after
+# `up` has said its URL.
+until_admitted() {
+    for _ in $(seq 1 1800); do
+        curl -s "$EMAC_URL/v1/status" | jq -e --argjson n "$1" '[.nodes[] | select(.state == "admitted")] | length == $n' >/dev/null && return 0
+        sleep 0.1
+    done
+    return 1
+}
+
 # bg COMMAND...: in the background, ended with the script. $BG is its process.
 bg() {
     "$@" &

@@ -9,6 +9,7 @@
 #include "chain/send.h"
 
 #define CHAIN_SIGNED_FOR_S 3600 /* a signature that was not used by then is void */
+#define CHAIN_NOTARIES_MAX 16   /* and the largest quorum of the registry */
 
 /* ---- making a network ---- */
 
@@ -23,6 +24,8 @@ struct chain_terms {
     uint64_t notaries_quorum, datacap_lifetime_s;
     /* who else than the deployer has a role; NULL: nobody, or for the first three the deployer */
     const uint8_t *proposer, *guardian, *ledger, *arbiter;
+    const uint8_t (*notary)[EVM_ADDRESS_BYTES]; /* of the data cap registry */
+    size_t notary_count;
 };
 /* Deploys all contracts, wires them and grants the roles. Fills the addresses, chain id and start
  * of `out`; `said` (may be NULL) hears of each step. */

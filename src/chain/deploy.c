@@ -159,7 +159,9 @@ static enum emac_status grant_roles(const struct deploying *d, struct emac_err *
     EMAC_TRY(st, grant(d, CHAIN_PAYOUTS, "GUARDIAN_ROLE", guardian, err));
     EMAC_TRY(st, grant(d, CHAIN_PAYOUTS, "ARBITER_ROLE", t->arbiter, err));
     EMAC_TRY(st, grant(d, CHAIN_VAULT, "GUARDIAN_ROLE", guardian, err));
-    st = grant(d, CHAIN_VAULT, "LEDGER_ROLE", t->ledger ? t->ledger : us, err);
+    EMAC_TRY(st, grant(d, CHAIN_VAULT, "LEDGER_ROLE", t->ledger ? t->ledger : us, err));
+    for (size_t i = 0; i < t->notary_count; i++)
+        EMAC_TRY(st, grant(d, CHAIN_DATACAP, "NOTARY_ROLE", t->notary[i], err));
 out:
     return st;
 }

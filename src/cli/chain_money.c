@@ -2,21 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
 #include "chain/amount.h"
 #include "cli/chain_tool.h"
-
-static void hex_text(char out[2 * CHAIN_HASH_BYTES + 3], const uint8_t hash[CHAIN_HASH_BYTES])
-{
-    memcpy(out, "0x", 2);
-    emac_hex(out + 2, hash, CHAIN_HASH_BYTES);
-}
-
-static json_t *done_json(const char *what, const struct chain_receipt *r)
-{
-    return json_pack("{s:s, s:I, s:I}", "done", what, "block", (json_int_t)r->block_number, "gas",
-                     (json_int_t)r->gas_used);
-}
 
 static enum emac_status amount_of(struct cli *c, const char *text, int64_t *units)
 {
@@ -59,7 +46,7 @@ enum emac_status chain_tool_deposit(struct chain_tool *t, const char *amount)
     EMAC_TRY(st, chain_deposit(&t->sender, &t->cfg, t->account_key, units, &r, &c->err));
     cli_say(c, "deposited %s EMAC for %s in block %llu; the ledger has it when the block is final",
             amount, t->account_did, (unsigned long long)r.block_number);
-    cli_result(c, done_json("deposit", &r));
+    cli_result(c, chain_tool_done("deposit", &r));
 out:
     return st;
 }
@@ -77,7 +64,7 @@ enum emac_status chain_tool_bind(struct chain_tool *t, const char *identity_path
     EMAC_TRY(st, chain_bind(&t->sender, &t->cfg, id.public_key, id.secret_key, &r, &c->err));
     crypto_evm_address_text(wallet, t->sender.address);
     cli_say(c, "%s is paid to %s from now on", id.did, wallet);
-    json_t *o = done_json("bind", &r);
+    json_t *o = chain_tool_done("bind", &r);
     json_object_set_new(o, "did", json_string(id.did));
     json_object_set_new(o, "wallet", json_string(wallet));
     cli_result(c, o);
@@ -104,7 +91,7 @@ enum emac_status chain_tool_withdraw(struct chain_tool *t, const char *amount)
         EMAC_TRY(st, chain_withdraw(&t->sender, &t->cfg, t->account_key, &r, &c->err));
         cli_say(c, "the withdrawal was paid in block %llu", (unsigned long long)r.block_number);
     }
-    cli_result(c, done_json("withdraw", &r));
+    cli_result(c, chain_tool_done("withdraw", &r));
 out:
     return st;
 }
@@ -208,9 +195,9 @@ static enum emac_status epoch_fetch(struct chain_tool *t, uint64_t epoch, struct
 
 static void say_epoch(struct cli *c, const char *state, const struct epoch_seen *x, json_t *more)
 {
-    char total[32], root[2 * CHAIN_HASH_BYTES + 3];
+    char total[32], root[CHAIN_HASH_TEXT_MAX];
     ledger_amount_text(total, (int64_t)x->e.total);
-    hex_text(root, x->e.root);
+    chain_tool_hash_text(root, x->e.root);
     cli_say(c, "epoch %llu: %s, %s EMAC in all to %zu accounts, root %s",
             (unsigned long long)x->e.epoch, state, total, x->count, root);
     json_t *o =
@@ -239,7 +226,7 @@ static enum emac_status epoch_advance(struct chain_tool *t, const struct epoch_s
         say_epoch(c, "final", x, json_object());
     } else if (pending.epoch == 0) {
         EMAC_TRY(st, chain_propose(&t->sender, &t->cfg, &x->e, &r, &c->err));
-        say_epoch(c, "proposed", x, done_json("propose", &r));
+        say_epoch(c, "proposed", x, chain_tool_done("propose", &r));
     } else if (pending.epoch != x->e.epoch ||
                memcmp(pending.root, x->e.root, CHAIN_HASH_BYTES) != 0) {
         st = emac_fail(&c->err, EMAC_CONFLICT,
@@ -250,7 +237,7 @@ static enum emac_status epoch_advance(struct chain_tool *t, const struct epoch_s
                   json_pack("{s:I}", "ready_s", (json_int_t)pending.ready_s));
     } else {
         EMAC_TRY(st, chain_finalize(&t->sender, &t->cfg, x->e.epoch, &r, &c->err));
-        say_epoch(c, "final", x, done_json("finalize", &r));
+        say_epoch(c, "final", x, chain_tool_done("finalize", &r));
     }
 out:
     return st;
@@ -360,7 +347,7 @@ static enum emac_status claim_leaf(struct chain_tool *t, const struct epoch_seen
     ledger_amount_text(paid, (int64_t)(leaf->cumulative - before));
     crypto_evm_address_text(wallet, leaf->wallet);
     cli_say(c, "%s EMAC of %s were paid to %s", paid, t->account_did, wallet);
-    json_t *o = done_json("claim", &r);
+    json_t *o = chain_tool_done("claim", &r);
     json_object_set_new(o, "did", json_string(t->account_did));
     json_object_set_new(o, "wallet", json_string(wallet));
     json_object_set_new(o, "claimed_units",

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "crypto/key_file.h"
 #include "os/process.h"
 
@@ -108,6 +109,27 @@ enum emac_status chain_tool_account(struct chain_tool *t)
         return emac_fail(&c->err, EMAC_INVALID, "'%.80s' is no account: write a did:key:z6Mk...",
                          did);
     return EMAC_OK;
+}
+
+enum emac_status chain_tool_address(struct cli *c, const char *text, uint8_t out[EVM_ADDRESS_BYTES])
+{
+    if (text != NULL && crypto_evm_address_parse(out, text))
+        return EMAC_OK;
+    return emac_fail(&c->err, EMAC_INVALID,
+                     "'%.60s' is no address, or a letter of it is wrong: write 0x and 40 digits",
+                     text != NULL ? text : "");
+}
+
+void chain_tool_hash_text(char out[CHAIN_HASH_TEXT_MAX], const uint8_t hash[CHAIN_HASH_BYTES])
+{
+    memcpy(out, "0x", 2);
+    emac_hex(out + 2, hash, CHAIN_HASH_BYTES);
+}
+
+json_t *chain_tool_done(const char *what, const struct chain_receipt *r)
+{
+    return json_pack("{s:s, s:I, s:I}", "done", what, "block", (json_int_t)r->block_number, "gas",
+                     (json_int_t)r->gas_used);
 }
 
 void chain_tool_release(struct chain_tool *t)

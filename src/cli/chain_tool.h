@@ -33,6 +33,14 @@ enum emac_status chain_tool_sender(struct chain_tool *t);
 enum emac_status chain_tool_account(struct chain_tool *t);
 void chain_tool_release(struct chain_tool *t); /* wipes the key */
 
+/* "0x" and 40 digits; INVALID also when `text` is NULL. */
+enum emac_status chain_tool_address(struct cli *c, const char *text,
+                                    uint8_t out[EVM_ADDRESS_BYTES]);
+#define CHAIN_HASH_TEXT_MAX (2 * CHAIN_HASH_BYTES + 3)
+void chain_tool_hash_text(char out[CHAIN_HASH_TEXT_MAX], const uint8_t hash[CHAIN_HASH_BYTES]);
+/* {"done", "block", "gas"}: what the result of an action begins with. A new reference. */
+json_t *chain_tool_done(const char *what, const struct chain_receipt *r);
+
 /* Actions. `amount` is an amount of EMAC as text. */
 enum emac_status chain_tool_deposit(struct chain_tool *t, const char *amount);
 enum emac_status chain_tool_bind(struct chain_tool *t, const char *identity_path);

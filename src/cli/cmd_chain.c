@@ -11,9 +11,9 @@ struct chain_args {
     struct chain_tool tool;
     const char *out, *token, *name, *symbol, *supply, *cap, *stake, *least;
     const char *operator_did, *identity;
-    const char *proposer, *guardian, *ledger, *arbiter;
-    uint64_t window, delay, confirmations;
-    uint8_t role[4][EVM_ADDRESS_BYTES];
+    const char *proposer, *guardian, *ledger, *arbiter, *notaries;
+    uint64_t window, delay, confirmations, quorum, datacap_days;
+    uint8_t role[4][EVM_ADDRESS_BYTES], notary[CHAIN_NOTARIES_MAX][EVM_ADDRESS_BYTES];
 };
 
 /* ---- deploy ---- */
@@ -33,15 +33,6 @@ static void deploy_said(void *ctx, const char *what, const struct chain_receipt 
             (unsigned long long)r->gas_used);
 }
 
-static enum emac_status address_of(struct cli *c, const char *text, uint8_t out[EVM_ADDRESS_BYTES])
-{
-    if (crypto_evm_address_parse(out, text))
-        return EMAC_OK;
-    return emac_fail(&c->err, EMAC_INVALID,
-                     "'%.60s' is no address, or a letter of it is wrong: write 0x and 40 digits",
-                     text);
-}
-
 static enum emac_status roles_of(struct chain_args *a, struct chain_terms *t)
 {
     const char *const text[] = {a->proposer, a->guardian, a->ledger, a->arbiter};
@@ -50,9 +41,36 @@ static enum emac_status roles_of(struct chain_args *a, struct chain_terms *t)
     for (size_t i = 0; i < EMAC_COUNT(text) && st == EMAC_OK; i++) {
         if (text[i] == NULL)
             continue;
-        st = address_of(a->tool.c, text[i], a->role[i]);
+        st = chain_tool_address(a->tool.c, text[i], a->role[i]);
         *place[i] = a->role[i];
     }
+    return st;
+}
+
+/* Who votes on data of value, and how many must agree. */
+static enum emac_status notaries_of(struct chain_args *a, struct chain_terms *t)
+{
+    struct cli *c = a->tool.c;
+    enum emac_status st = EMAC_OK;
+    uint32_t count = a->notaries != NULL ? cli_items(a->notaries, ',') : 0;
+    if (count > CHAIN_NOTARIES_MAX)
+        return emac_fail(&c->err, EMAC_INVALID, "at most %d notaries can be named",
+                         CHAIN_NOTARIES_MAX);
+    if (a->quorum < 1 || a->quorum > CHAIN_NOTARIES_MAX || (count > 0 && a->quorum > count))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "quorum goes from 1 to %d, and not beyond the notaries named",
+                         CHAIN_NOTARIES_MAX);
+    if (a->datacap_days < 1 || a->datacap_days > 1825)
+        return emac_fail(&c->err, EMAC_INVALID, "datacap-days goes from 1 to 1825");
+    for (uint32_t i = 0; i < count && st == EMAC_OK; i++) {
+        char *item = cli_item(a->notaries, ',', i);
+        st = chain_tool_address(c, item, a->notary[i]);
+        free(item);
+    }
+    t->notary = a->notary;
+    t->notary_count = count;
+    t->notaries_quorum = a->quorum;
+    t->datacap_lifetime_s = a->datacap_days * DAY_S;
     return st;
 }
 
@@ -69,9 +87,7 @@ static enum emac_status terms_of(struct chain_args *a, struct chain_terms *t)
                               .slash_delay_s = a->delay,
                               .unbond_delay_s = 2 * a->delay,
                               .window_s = a->window,
-                              .resolve_window_s = a->delay,
-                              .notaries_quorum = 2,
-                              .datacap_lifetime_s = 60 * DAY_S};
+                              .resolve_window_s = a->delay};
     if (a->delay < HOUR_S || a->delay > 30 * DAY_S || a->window < HOUR_S || a->window > 60 * DAY_S)
         return emac_fail(&c->err, EMAC_INVALID,
                          "delay goes from 3600 to 2592000 s, window from 3600 to 5184000 s");
@@ -81,7 +97,8 @@ static enum emac_status terms_of(struct chain_args *a, struct chain_terms *t)
     t->epoch_cap_units = (uint64_t)cap;
     t->challenge_stake_units = (uint64_t)stake;
     if (t->has_token)
-        EMAC_TRY(st, address_of(c, a->token, t->token));
+        EMAC_TRY(st, chain_tool_address(c, a->token, t->token));
+    EMAC_TRY(st, notaries_of(a, t));
     st = roles_of(a, t);
 out:
     return st;
@@ -293,7 +310,9 @@ enum emac_status cmd_chain(struct cli *c, int argc, char **argv)
                            .stake = "100",
                            .least = "0.001",
                            .window = DAY_S,
-                           .delay = DAY_S};
+                           .delay = DAY_S,
+                           .quorum = 2,
+                           .datacap_days = 60};
     const struct cli_option options[] = {
         {"chain", 0, OPT_TEXT, &a.tool.chain_path},
         {"evm-key", 0, OPT_TEXT, &a.tool.key_path},
@@ -317,6 +336,9 @@ enum emac_status cmd_chain(struct cli *c, int argc, char **argv)
         {"guardian", 0, OPT_TEXT, &a.guardian},
         {"ledger-role", 0, OPT_TEXT, &a.ledger},
         {"arbiter", 0, OPT_TEXT, &a.arbiter},
+        {"notaries", 0, OPT_TEXT, &a.notaries},
+        {"quorum", 0, OPT_U64, &a.quorum},
+        {"datacap-days", 0, OPT_U64, &a.datacap_days},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 2);

@@ -1,15 +1,16 @@
-/* Data of value: notaries' votes, allowances, deals under them, rewards. */
+/* Data of value: notaries' votes, allowances, deals under them, rewards; over HTTP, and with
+ * --registry on the chain. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hex.h"
-#include "cli/cli.h"
+#include "cli/datacap_registry.h"
 #include "work/datacap.h"
 
 struct datacap_args {
-    const char *application, *client;
-    bool refuse;
+    struct registry_tool tool; /* application and refuse are both's */
+    bool registry;
 };
 
 static json_t *bytes_json(const void *data, size_t n)
@@ -82,34 +83,34 @@ static enum emac_status text_take(struct cli *c, char *out, size_t cap, const ch
     return emac_fail(&c->err, EMAC_INVALID, "%s must be given, in fewer than %zu bytes", what, cap);
 }
 
-static enum emac_status grant(struct cli *c, const struct datacap_args *a, const char *client,
+static enum emac_status grant(struct cli *c, struct datacap_args *a, const char *client,
                               const char *bytes)
 {
-    struct datacap_vote v = {.kind = DATACAP_GRANT, .approve = !a->refuse};
+    struct datacap_vote v = {.kind = DATACAP_GRANT, .approve = !a->tool.refuse};
     enum emac_status st;
     EMAC_TRY(st, text_take(c, v.client, sizeof(v.client), "the client's did:key", client));
-    EMAC_TRY(st,
-             text_take(c, v.application, sizeof(v.application), "--application", a->application));
-    if (a->refuse && bytes != NULL)
+    EMAC_TRY(st, text_take(c, v.application, sizeof(v.application), "--application",
+                           a->tool.application));
+    if (a->tool.refuse && !a->registry && bytes != NULL)
         return emac_fail(&c->err, EMAC_INVALID, "who refuses names no bytes");
-    if (!a->refuse && bytes == NULL)
+    if ((a->registry || !a->tool.refuse) && bytes == NULL)
         return emac_fail(&c->err, EMAC_INVALID, "datacap grant takes a client and bytes");
     if (bytes != NULL)
         EMAC_TRY(st, bytes_parse(c, bytes, &v.bytes));
-    st = vote_send(c, &v);
+    st = a->registry ? registry_tool_grant(&a->tool, client, v.bytes) : vote_send(c, &v);
 out:
     return st;
 }
 
-static enum emac_status removal(struct cli *c, const struct datacap_args *a, const char *client,
+static enum emac_status removal(struct cli *c, struct datacap_args *a, const char *client,
                                 const char *allowance)
 {
-    struct datacap_vote v = {.kind = DATACAP_REMOVAL, .approve = !a->refuse};
+    struct datacap_vote v = {.kind = DATACAP_REMOVAL, .approve = !a->tool.refuse};
     enum emac_status st;
     EMAC_TRY(st, text_take(c, v.client, sizeof(v.client), "the client's did:key", client));
     EMAC_TRY(st,
              text_take(c, v.application, sizeof(v.application), "the allowance's id", allowance));
-    st = vote_send(c, &v);
+    st = a->registry ? registry_tool_remove(&a->tool, allowance) : vote_send(c, &v);
 out:
     return st;
 }
@@ -158,12 +159,14 @@ static enum emac_status show(struct cli *c, const char *client)
     return EMAC_OK;
 }
 
-static enum emac_status use(struct cli *c, const char *deal)
+static enum emac_status use(struct cli *c, struct datacap_args *a, const char *deal)
 {
     char path[256];
     json_t *reply = NULL;
     if (strspn(deal, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(deal) || strlen(deal) > 64)
         return emac_fail(&c->err, EMAC_INVALID, "'%.64s' is no name of a deal", deal);
+    if (a->registry)
+        return registry_tool_use(&a->tool, deal);
     snprintf(path, sizeof(path), "/v1/deals/%s/datacap", deal);
     enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
     if (st != EMAC_OK)
@@ -198,31 +201,54 @@ static enum emac_status epoch(struct cli *c, const char *number)
     return EMAC_OK;
 }
 
+static enum emac_status dispatch(struct cli *c, struct datacap_args *a, const char **pos)
+{
+    const char *action = pos[0] != NULL ? pos[0] : "list";
+    if (strcmp(action, "list") == 0)
+        return list(c);
+    if (strcmp(action, "grant") == 0)
+        return grant(c, a, pos[1], pos[1] ? pos[2] : NULL);
+    if (strcmp(action, "remove") == 0)
+        return removal(c, a, pos[1], pos[1] ? pos[2] : NULL);
+    if (strcmp(action, "show") == 0)
+        return show(c, pos[1]);
+    if (strcmp(action, "use") == 0 && pos[1])
+        return use(c, a, pos[1]);
+    if (strcmp(action, "epoch") == 0 && pos[1])
+        return epoch(c, pos[1]);
+    if (strcmp(action, "notary") == 0 && pos[1] && a->registry)
+        return registry_tool_notary(&a->tool, pos[1]);
+    if (strcmp(action, "notary") == 0)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "datacap notary takes a wallet, and --registry: other notaries are in the "
+                         "rules of the coordinator");
+    return emac_fail(&c->err, EMAC_INVALID,
+                     "unknown action '%s': datacap knows list, grant CLIENT BYTES, remove CLIENT "
+                     "ALLOWANCE, show [CLIENT], use DEAL, epoch N and notary WALLET",
+                     action);
+}
+
 enum emac_status cmd_datacap(struct cli *c, int argc, char **argv)
 {
-    struct datacap_args a = {0};
+    struct datacap_args a = {.tool = {.chain = {.c = c, .confirm = 1}}};
+    struct chain_tool *t = &a.tool.chain;
     const struct cli_option options[] = {
-        {"application", 0, OPT_TEXT, &a.application},
-        {"refuse", 0, OPT_FLAG, &a.refuse},
+        {"application", 0, OPT_TEXT, &a.tool.application},
+        {"refuse", 0, OPT_FLAG, &a.tool.refuse},
+        {"registry", 0, OPT_FLAG, &a.registry},
+        {"wallet", 0, OPT_TEXT, &a.tool.wallet},
+        {"allowance", 0, OPT_TEXT, &a.tool.allowance},
+        {"chain", 0, OPT_TEXT, &t->chain_path},
+        {"evm-key", 0, OPT_TEXT, &t->key_path},
+        {"confirm", 0, OPT_U64, &t->confirm},
     };
     const char *pos[CLI_POSITIONALS_MAX];
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 3);
-    if (st != EMAC_OK)
-        return st;
-    if (!pos[0] || strcmp(pos[0], "list") == 0)
-        return list(c);
-    if (strcmp(pos[0], "grant") == 0)
-        return grant(c, &a, pos[1], pos[1] ? pos[2] : NULL);
-    if (strcmp(pos[0], "remove") == 0)
-        return removal(c, &a, pos[1], pos[1] ? pos[2] : NULL);
-    if (strcmp(pos[0], "show") == 0)
-        return show(c, pos[1]);
-    if (strcmp(pos[0], "use") == 0 && pos[1])
-        return use(c, pos[1]);
-    if (strcmp(pos[0], "epoch") == 0 && pos[1])
-        return epoch(c, pos[1]);
-    return emac_fail(&c->err, EMAC_INVALID,
-                     "unknown action '%s': datacap knows list, grant CLIENT BYTES, remove CLIENT "
-                     "ALLOWANCE, show [CLIENT], use DEAL and epoch N",
-                     pos[0]);
+    if (st == EMAC_OK && !a.registry && (a.tool.wallet || a.tool.allowance || t->chain_path))
+        st = emac_fail(&c->err, EMAC_INVALID,
+                       "--wallet, --allowance and --chain go with --registry");
+    if (st == EMAC_OK)
+        st = dispatch(c, &a, pos);
+    chain_tool_release(t);
+    return st;
 }

@@ -111,6 +111,16 @@ enum emac_status allowance_of_deal(struct db *db, const char *deal, int64_t *byt
     return ledger_balance(db, account, bytes, err);
 }
 
+enum emac_status allowance_of_deal_by(struct db *db, const char *deal, const char *client,
+                                      int64_t *bytes, struct emac_err *err)
+{
+    return db_one_i64(db, bytes, err,
+                      "SELECT COALESCE(SUM(s.bytes), 0) FROM allowance_spends s"
+                      " JOIN allowances a ON a.id = s.allowance"
+                      " WHERE s.deal = ? AND s.state = 'bound' AND a.client = ?",
+                      "tt", deal, client);
+}
+
 /* ---- what must hold of what was written ---- */
 
 /* CAP-1 */

@@ -76,6 +76,9 @@ enum emac_status allowance_expire(struct db *db, uint64_t at_ms, struct emac_err
 /* What the deal has bound now; 0 when nothing. */
 enum emac_status allowance_of_deal(struct db *db, const char *deal, int64_t *bytes,
                                    struct emac_err *err);
+/* Of it, what is out of this client's allowances: a registry lets a wallet name anybody's deal. */
+enum emac_status allowance_of_deal_by(struct db *db, const char *deal, const char *client,
+                                      int64_t *bytes, struct emac_err *err);
 enum emac_status allowance_get(struct db *db, const char *id, struct allowance *out,
                                struct emac_err *err);
 /* Of `client`, or of all when it is NULL, in order of id; at most `limit` after `after` ("": from

@@ -1,5 +1,6 @@
 . "$(dirname "$0")/../lib.sh"
 up "$WORK/net" 1
+check "the rig joins" until_admitted 1
 rig=$(curl -s "$EMAC_URL/v1/status" | jq -r '.nodes[0].did')
 expect "no money, no bond" 4 'needs 5: add to it first' "$EMAC" bond put 5 --did "$rig"
 check "faucet" "$EMAC" wallet faucet

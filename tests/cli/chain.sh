@@ -24,6 +24,10 @@ expect "deploy with a short window" 2 'window' "$EMAC" chain deploy --rpc http:/
 expect "deploy with a bad token" 2 'no address' "$EMAC" chain deploy --rpc http://127.0.0.1:9 \
     --token 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92267
 expect "deploy with a bad supply" 2 'not an amount' "$EMAC" chain deploy --rpc http://127.0.0.1:9 --supply 1.0000000001
+expect "deploy with a notary that is none" 2 'no address' "$EMAC" chain deploy --rpc http://127.0.0.1:9 --notaries "$address,me"
+expect "deploy with a quorum of more than there are" 2 'quorum' "$EMAC" chain deploy --rpc http://127.0.0.1:9 --notaries "$address" --quorum 2
+expect "deploy with no quorum" 2 'quorum' "$EMAC" chain deploy --rpc http://127.0.0.1:9 --quorum 0
+expect "deploy with allowances for ever" 2 'datacap-days' "$EMAC" chain deploy --rpc http://127.0.0.1:9 --datacap-days 1826
 printf '{}' >"$WORK/chain.json"
 expect "deploy over a chain.json" 6 'there already' "$EMAC" chain deploy --rpc http://127.0.0.1:9 --out "$WORK/chain.json"
 expect "an empty chain.json" 2 "'token' is missing" "$EMAC" chain status --chain "$WORK/chain.json"

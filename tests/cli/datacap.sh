@@ -115,6 +115,18 @@ check "audit" "$EMAC" ledger audit --json
 same "every invariant holds" "true 0" "$(json '"\(.ok) \(.total_bytes)"')"
 kill -TERM "$coordinator" && wait "$coordinator"
 same "use of both is noted" 2 "$(sqlite3 "$WORK/c/coordinator.db" 'SELECT COUNT(*) FROM datacap_use')"
+# ---- the chain's registry, as far as it needs no chain: tests/interop/chain_anvil.sh has the rest ----
+wallet=$("$EMAC" chain key --json | jq -r .address)
+votes() { as n1 grant "$client" 1G --registry --application weather "$@"; }
+expect "no chain" 5 'no chain is configured' votes --wallet "$wallet"
+expect "a grant is spent by a wallet" 2 "'' is no address" votes
+expect "a wallet that is none" 2 'no address' votes --wallet 0x12
+expect "a client that is none" 2 'no did:key of a client' as n1 grant me 1G --registry --application weather --wallet "$wallet"
+expect "also who refuses names the bytes" 2 'takes a client and bytes' as n1 grant "$client" --registry --refuse --application weather --wallet "$wallet"
+expect "not an allowance of a registry" 2 'no allowance of a registry' as n1 remove "$client" "$allowance" --registry
+expect "a notary of the rules" 2 'rules of the coordinator' as n1 notary "$wallet"
+expect "a notary that is no wallet" 2 'no address' as n1 notary "$client" --registry
+expect "a wallet over HTTP" 2 'go with --registry' as n1 grant "$client" 1G --application weather --wallet "$wallet"
 expect "unknown action" 2 "unknown action 'buy'" "$EMAC" datacap buy
 expect "help" 0 'EMAC DATACAP' "$EMAC" datacap --help
 finish

@@ -71,8 +71,7 @@ sed 's/^  steps: .*/  steps: 48/; s/checkpoint_every: .*/checkpoint_every: 48/; 
     "$WORK/job.yaml" >"$WORK/late.yaml"
 up "$WORK/small" 2 --device-memory 64M --link 200k,200k,60ms
 "$EMAC" wallet faucet >/dev/null 2>&1
-for _ in $(seq 1 300); do curl -s "$EMAC_URL/v1/status" |
-    jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && break; sleep 0.1; done
+until_admitted 2
 same "rigs tell their links" 200000 "$(curl -s "$EMAC_URL/v1/status" | jq '.nodes[1].link.up_bps')"
 late='would take [0-9]+ s on the 2 rigs that are there, and policy.deadline 0.02 h is 72 s: links bound it .*; with spread'
 expect "too late: the figures, what bounds it, and the recipe that is in time" 2 "$late" "$EMAC" job submit "$WORK/late.yaml"

@@ -8,10 +8,7 @@ expect "no coordinator, asked to give up" 13 '127\.0\.0\.1:9' timeout 60 "$EMAC"
 up "$WORK/net" 1
 bg "$EMAC" node --dir "$WORK/n1" --name second >"$WORK/n1.out" 2>"$WORK/n1.err"
 n1=$BG
-for _ in $(seq 1 100); do
-    curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && break
-    sleep 0.1
-done
+until_admitted 2
 expect "both rigs are admitted" 0 'second' curl -s "$EMAC_URL/v1/status"
 expect "two agents on one directory" 6 'n1' "$EMAC" node --dir "$WORK/n1"
 echo 0.25 >"$WORK/n1/duty"

@@ -29,10 +29,7 @@ up "$WORK/net2" 1
 "$EMAC" wallet faucet >/dev/null 2>&1
 sed -i 's/^budget: .*/&\npolicy: {check: 0, state_copies: 1}/' "$WORK/job.yaml"
 bg "$BUILD/tests/tools/faulty-rig" --url "$EMAC_URL" --dir "$WORK/bad" --flip always --seed 3 >"$WORK/bad.out" 2>&1
-for _ in $(seq 1 200); do
-    curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && break
-    sleep 0.1
-done
+until_admitted 2
 check "a job that nobody checks" "$EMAC" job submit "$WORK/job.yaml" --wait --json
 id=$(json .id)
 bad=$(sed -n 's/^EMAC_NODE=//p' "$WORK/bad.out")

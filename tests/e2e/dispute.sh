@@ -12,10 +12,7 @@ trial() { # name, --flip, fate
     up "$WORK/$1" 2
     bg "$BUILD/tests/tools/faulty-rig" --url "$EMAC_URL" --dir "$WORK/$1-bad" --flip "$2" --seed 5 \
         >"$WORK/$1.out" 2>"$WORK/$1.err"
-    for _ in $(seq 1 200); do
-        curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 3' >/dev/null && break
-        sleep 0.1
-    done
+    until_admitted 3
     bad=$(sed -n 's/^EMAC_NODE=//p' "$WORK/$1.out")
     "$EMAC" wallet faucet >/dev/null 2>&1
     check "$1: the job succeeds" timeout 200 "$EMAC" job submit "$WORK/job.yaml" --wait --json

@@ -9,10 +9,7 @@ model=$(json .model)
 up "$WORK/net" 3
 bg "$BUILD/tests/tools/faulty-rig" --url "$EMAC_URL" --dir "$WORK/bad" --flip-share 0.3 --seed 5 \
     >"$WORK/bad.out" 2>"$WORK/bad.err"
-for _ in $(seq 1 100); do
-    curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 4' >/dev/null && break
-    sleep 0.1
-done
+until_admitted 4
 "$EMAC" wallet faucet >/dev/null 2>&1
 check "the job succeeds" timeout 300 "$EMAC" job submit "$WORK/job.yaml" --wait --json
 same "with the honest model" "$model" "$(json .model)"

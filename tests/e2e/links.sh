@@ -7,10 +7,7 @@ model=$(json .model)
 up "$WORK/net" 2 --link 10M,50M,20ms:2M,8M,5ms
 "$EMAC" wallet faucet >/dev/null 2>&1
 bg "$EMAC" node --dir "$WORK/n3" --name third --unreachable --link 5M,5M,10ms >/dev/null 2>"$WORK/n3.log"
-for _ in $(seq 1 200); do
-    [ "$(curl -s "$EMAC_URL/v1/status" | jq '[.nodes[] | select(.state == "admitted")] | length')" = 3 ] && break
-    sleep 0.1
-done
+until_admitted 3
 began=$(date +%s%N)
 check "by way of thin links" "$EMAC" job submit "$WORK/job.yaml" --wait --json
 took=$((($(date +%s%N) - began) / 1000000))

@@ -33,14 +33,6 @@ check "checkpoints out when they are kept: $moved" test "$kept" = true
 expect "no such place" 2 "'--results moon'" "$EMAC" train "$WORK/job.yaml" --local --results moon
 expect "a job that does not fit is refused with the figures" 2 "needs [0-9]+ MiB of memory.*may use 0 MiB" \
     "$EMAC" train "$WORK/job.yaml" --local --restart --device opencl:0 --device-memory 900K
-# Drivers compile before a rig is admitted; the job must not be over by then.
-both_admitted() {
-    for _ in $(seq 1 900); do
-        curl -s "$EMAC_URL/v1/status" | jq -e '[.nodes[] | select(.state == "admitted")] | length == 2' >/dev/null && return 0
-        sleep 0.2
-    done
-    return 1
-}
 # Megabytes that the rigs of a network moved: back in tasks, and for those who asked.
 moved() {
     cat "$1"/node-*/log | sed -n 's/.* device, \([0-9.]*\) MB back, \([0-9.]*\) MB for others.*/\1 \2/p' |
@@ -48,7 +40,7 @@ moved() {
 }
 for devices in cpu,opencl:0 opencl:0; do
     up "$WORK/net-$devices" 2 --devices $devices --results card
-    check "rigs on $devices: admitted" both_admitted
+    check "rigs on $devices: admitted" until_admitted 2
     "$EMAC" wallet faucet >/dev/null 2>&1
     check "rigs on $devices" timeout 240 "$EMAC" job submit "$WORK/job.yaml" --wait --json
     same "rigs on $devices: model" "$model" "$(json .model)"

@@ -58,6 +58,10 @@ struct tx_vector {
 struct typed_vector {
     const char *name, *digest;
 };
+/* Motions of the data cap registry; the arguments are in the test. */
+struct motion_vector {
+    const char *name, *id;
+};
 /* OpenZeppelin's standard tree over n leaves; the leaves are in the test, the proof is that of leaf
  * n / 2. */
 struct tree_vector {
@@ -108,6 +112,11 @@ rows('typed_vector', 'TYPED_VECTORS', [
   typed('EMAC', 'Permit', 'address owner,address spender,uint256 value,uint256 nonce,uint256 deadline',
     { owner: TO, spender: OTHER, value: 10n ** 20n, nonce: 0, deadline: 1800000002 })
 ])
+const EVIDENCE = '0x' + '5e'.repeat(32)
+rows('motion_vector', 'MOTION_VECTORS', [
+  ['grant', ['string', 'bytes32', 'address', 'uint64', 'bytes32'], ['grant', ACCOUNT, TO, 34359738368n, EVIDENCE]],
+  ['removal', ['string', 'bytes32', 'bytes32'], ['removal', ACCOUNT, EVIDENCE]]
+].map(([name, types, values]) => [name, hex(keccak256(abi.encode(types, values)))]))
 rows('tree_vector', 'TREE_VECTORS', [1, 2, 3, 4, 5, 7, 8, 33, 100].map(n => {
   const address = i => '0x' + (0x1000 + i).toString(16).padStart(40, '0')
   const leaves = Array.from({ length: n }, (_, i) => [314159, OTHER, 9, '0x' + (i + 1).toString(16).padStart(64, '0'), address(i), 1000000007 * (i + 1)])

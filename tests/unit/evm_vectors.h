@@ -34,6 +34,10 @@ struct tx_vector {
 struct typed_vector {
     const char *name, *digest;
 };
+/* Motions of the data cap registry; the arguments are in the test. */
+struct motion_vector {
+    const char *name, *id;
+};
 /* OpenZeppelin's standard tree over n leaves; the leaves are in the test, the proof is that of leaf
  * n / 2. */
 struct tree_vector {
@@ -234,6 +238,13 @@ static const struct typed_vector TYPED_VECTORS[] __attribute__((unused)) = {
      "e58b109af366c6f23b9e7ea41a93897bcaa4db875845ad4ba42e8221d9f9ef6b"},
     {"Permit",
      "5889102f0223afde198f95ee07d9df8435214ba287cdf4262bf1a2fe11e8deb0"},
+};
+
+static const struct motion_vector MOTION_VECTORS[] __attribute__((unused)) = {
+    {"grant",
+     "acb56a434b4b886d2b3349caf1b67dbaac6e0881328793d46edf706f68fc5eae"},
+    {"removal",
+     "d6006430ba29caaf6e418d1b5971a775dd4055bb7df73cb5216d9f3473a677f1"},
 };
 
 static const struct tree_vector TREE_VECTORS[] __attribute__((unused)) = {

@@ -227,11 +227,12 @@ enum emac_status chain_get(void *ctx, const struct http_request *req, struct htt
     os_mutex_unlock(&c->lock);
     return api_reply(
         res, 200,
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:o, s:o, s:o}", "chain_id",
+        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:o, s:o, s:o}", "chain_id",
                   (json_int_t)cfg->chain_id, "token", address_json(cfg->token), "vault",
                   address_json(cfg->address[CHAIN_VAULT]), "bindings",
                   address_json(cfg->address[CHAIN_BINDINGS]), "payouts",
-                  address_json(cfg->address[CHAIN_PAYOUTS]), "operator", cfg->operator_did, "block",
+                  address_json(cfg->address[CHAIN_PAYOUTS]), "datacap",
+                  address_json(cfg->address[CHAIN_DATACAP]), "operator", cfg->operator_did, "block",
                   (json_int_t)cursor.number, "final_block", (json_int_t) final, "problem", problem,
                   "held_units", api_units(held), "epoch", epoch_json(&last), "shorts", shorts),
         err);

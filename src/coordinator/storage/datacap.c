@@ -116,6 +116,7 @@ static enum emac_status proof_add(void *ctx, const struct deal_proven *p, struct
 {
     struct datacap_proof proof = {.replica = p->replica, .bytes = p->bytes};
     bool fits = emac_strcpy(proof.deal, sizeof(proof.deal), p->deal) &&
+                emac_strcpy(proof.client, sizeof(proof.client), p->client) &&
                 emac_strcpy(proof.node, sizeof(proof.node), p->node);
     EMAC_ASSERT(fits);
     return emac_buf_append(ctx, &proof, sizeof(proof), err);

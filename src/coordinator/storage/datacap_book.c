@@ -55,8 +55,8 @@ enum emac_status datacap_book_end(const struct datacap_book *b, const char *deal
 }
 
 /* What of the deal counts more in this epoch (DCB-2); the first one is noted. */
-static enum emac_status covered(const struct datacap_book *b, const char *deal, uint64_t epoch,
-                                uint64_t *out, struct emac_err *err)
+static enum emac_status covered(const struct datacap_book *b, const char *deal, const char *client,
+                                uint64_t epoch, uint64_t *out, struct emac_err *err)
 {
     int64_t bytes = 0, more = 0, first = 0;
     char registered[CHAIN_ALLOWANCE_MAX];
@@ -64,7 +64,7 @@ static enum emac_status covered(const struct datacap_book *b, const char *deal, 
     *out = 0;
     chain_deal_name(registered, deal);
     if (st == EMAC_OK)
-        st = allowance_of_deal(b->db, registered, &more, err);
+        st = allowance_of_deal_by(b->db, registered, client, &more, err);
     bytes += more; /* two of at most 2^50 */
     if (st != EMAC_OK || bytes == 0)
         return st;
@@ -140,7 +140,8 @@ static enum emac_status weigh(const struct datacap_book *b, uint64_t epoch,
             !crypto_did_key_parse(key, proof[i].node))
             return emac_fail(err, EMAC_INVALID, "a proof of deal '%s' names no rig or no size",
                              proof[i].deal);
-        enum emac_status st = same ? EMAC_OK : covered(b, proof[i].deal, epoch, &cover, err);
+        enum emac_status st =
+            same ? EMAC_OK : covered(b, proof[i].deal, proof[i].client, epoch, &cover, err);
         if (st != EMAC_OK)
             return st;
         share[i].weighted = datacap_weigh(proof[i].bytes, cover);

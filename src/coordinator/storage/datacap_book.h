@@ -6,8 +6,9 @@
  * DCB-1  An epoch is rewarded once. Its row, the rewards' rows and all their postings
  *        are one transaction, after which the pool reward:<epoch> is empty: what left the
  *        funder is what rigs got, and less than a unit a replica for the fee account.
- * DCB-2  Bytes of a deal count ten times up to what it has bound, all its replicas
- *        together, in the epochs [first, first + term) of its first rewarded proof.
+ * DCB-2  Bytes of a deal count ten times up to what it has bound of its own client's
+ *        allowances, all its replicas together, in the epochs [first, first + term) of its
+ *        first rewarded proof.
  * DCB-3  Use of a job is noted once, when it has succeeded, and counted once or lapses.
  *        Who owns the data is no user of them.
  * DCB-4  What settled receipts earned is what rigs got and the network's fees.
@@ -75,7 +76,8 @@ enum emac_status datacap_book_fees(const struct datacap_book *b, const char *job
 struct datacap_proof {
     char deal[ALLOWANCE_DEAL_MAX];
     uint32_t replica;
-    char node[DID_KEY_MAX]; /* the rig that proved it */
+    char client[DID_KEY_MAX]; /* whose deal it is */
+    char node[DID_KEY_MAX];   /* the rig that proved it */
     uint64_t bytes;
 };
 struct datacap_epoch {

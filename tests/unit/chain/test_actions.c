@@ -11,6 +11,7 @@
 #include "base/embed.h"
 #include "base/hex.h"
 #include "chain/actions.h"
+#include "chain/registry.h"
 #include "chain/typed.h"
 #include "codec/abi.h"
 #include "stumble.h"
@@ -37,6 +38,8 @@ struct script {
     struct called call[CALLS_MAX];
     size_t calls;
     const char *other_address; /* the node lies about a creation */
+    bool nothing;              /* every word of an answer is zero */
+    uint64_t nonsense;         /* or this */
 };
 
 static uint64_t no_time(struct os *os)
@@ -131,6 +134,8 @@ static json_t *read_contract(struct script *s, json_t *tx)
         {"claimed(bytes32)", {60}, 1},
         {"positionOf(bytes32,address)", {9, 8, 7, 6, 5, 4}, 6},
         {"balanceOf(address)", {12345}, 1},
+        {"outcomeOf(bytes32)", {1}, 1},
+        {"allowanceOf(bytes32)", {21, 22, 500, 300, 4000}, 5},
     };
     uint8_t to[EVM_ADDRESS_BYTES], selector[4];
     char signature[160], text[11];
@@ -141,7 +146,10 @@ static json_t *read_contract(struct script *s, json_t *tx)
     for (size_t i = 0; i < EMAC_COUNT(ANSWERS); i++) {
         if (strcmp(ANSWERS[i].signature, signature) != 0)
             continue;
-        json_t *answer = words(ANSWERS[i].word, ANSWERS[i].n);
+        uint64_t word[EMAC_COUNT(ANSWERS[i].word)];
+        for (size_t k = 0; k < EMAC_COUNT(word); k++)
+            word[k] = s->nothing ? 0 : s->nonsense ? s->nonsense : ANSWERS[i].word[k];
+        json_t *answer = words(word, ANSWERS[i].n);
         if (i > 0)
             return answer;
         json_decref(answer); /* the name is text, at the left of its word */
@@ -324,6 +332,61 @@ static void other_calls(void **state)
     assert_true(siblings.data[0] == 7 && siblings.data[CHAIN_HASH_BYTES] == 8);
 }
 
+static void registry_calls(void **state)
+{
+    struct script *s = *state;
+    struct chain_receipt r;
+    struct registry_grant g = {.client = {4}, .wallet = {5}, .bytes = 600, .evidence = {6}};
+    uint8_t got[32], wallet[EVM_ADDRESS_BYTES], evidence[32], role[32];
+    uint64_t bytes;
+    bool approve;
+    OK(registry_notary(&s->sender, &s->cfg, g.wallet, true, &r, NULL));
+    OK(registry_notary(&s->sender, &s->cfg, g.wallet, false, &r, NULL));
+    OK(registry_vote_grant(&s->sender, &s->cfg, &g, true, &r, NULL));
+    OK(registry_vote_removal(&s->sender, &s->cfg, g.client, g.evidence, false, &r, NULL));
+    OK(registry_spend(&s->sender, &s->cfg, g.client, 60, g.evidence, &r, NULL));
+    assert_called(s, 0, "grantRole(bytes32,address)");
+    assert_called(s, 1, "revokeRole(bytes32,address)");
+    assert_called(s, 2, "voteGrant(bytes32,address,uint64,bytes32,bool)");
+    assert_called(s, 3, "voteRemoval(bytes32,bytes32,bool)");
+    assert_called(s, 4, "spend(bytes32,uint64,bytes32)");
+    for (size_t i = 0; i < s->calls; i++)
+        assert_memory_equal(s->call[i].to, s->cfg.address[CHAIN_DATACAP], EVM_ADDRESS_BYTES);
+    OK(abi_decode(arguments(s, 0), NULL, "ba", got, wallet));
+    abi_topic(role, "NOTARY_ROLE");
+    assert_memory_equal(got, role, sizeof(got));
+    assert_int_equal(wallet[0], 5);
+    OK(abi_decode(arguments(s, 2), NULL, "banbo", got, wallet, &bytes, evidence, &approve));
+    assert_true(got[0] == 4 && wallet[0] == 5 && bytes == 600 && evidence[0] == 6 && approve);
+    OK(abi_decode(arguments(s, 3), NULL, "bbo", got, evidence, &approve));
+    assert_true(got[0] == 4 && evidence[0] == 6 && !approve);
+    OK(abi_decode(arguments(s, 4), NULL, "bnb", got, &bytes, evidence));
+    assert_true(got[0] == 4 && bytes == 60 && evidence[0] == 6);
+}
+
+static void registry_looked_up(void **state)
+{
+    struct script *s = *state;
+    struct registry_allowance a;
+    struct emac_err err;
+    enum registry_outcome o;
+    uint8_t id[CHAIN_HASH_BYTES] = {1};
+    OK(registry_outcome(&s->node, &s->cfg, id, &o, NULL));
+    assert_string_equal(registry_outcome_name(o), "passed");
+    OK(registry_allowance(&s->node, &s->cfg, id, &a, NULL));
+    assert_true(a.client[31] == 21 && a.wallet[19] == 22 && a.granted == 500 && a.left == 300 &&
+                a.expires_s == 4000);
+    s->nothing = true;
+    OK(registry_outcome(&s->node, &s->cfg, id, &o, NULL));
+    assert_int_equal(o, REGISTRY_OPEN);
+    assert_int_equal(registry_allowance(&s->node, &s->cfg, id, &a, &err), EMAC_NOT_FOUND);
+    assert_non_null(strstr(err.text, "0x01"));
+    s->nothing = false;
+    s->nonsense = 3; /* an outcome that there is not */
+    assert_int_equal(registry_outcome(&s->node, &s->cfg, id, &o, &err), EMAC_CORRUPT);
+    assert_int_equal(o, REGISTRY_OPEN);
+}
+
 static void looked_up(void **state)
 {
     struct script *s = *state;
@@ -354,6 +417,7 @@ static void deployed(void **state)
     struct emac_buf code;
     uint8_t want[EVM_ADDRESS_BYTES];
     uint64_t window;
+    const uint8_t notary[2][EVM_ADDRESS_BYTES] = {{1}, {2}};
     const struct chain_terms terms = {.token_name = "EMAC",
                                       .token_symbol = "EMAC",
                                       .supply_units = 5,
@@ -366,9 +430,11 @@ static void deployed(void **state)
                                       .challenge_stake_units = 1,
                                       .epoch_cap_units = 2,
                                       .notaries_quorum = 2,
-                                      .datacap_lifetime_s = 9999};
+                                      .datacap_lifetime_s = 9999,
+                                      .notary = notary,
+                                      .notary_count = 2};
     OK(chain_deploy(&s->sender, &terms, &out, NULL, NULL, NULL));
-    assert_int_equal(s->calls, 11); /* 6 contracts, the wiring, 4 roles */
+    assert_int_equal(s->calls, 13); /* 6 contracts, the wiring, 4 roles, 2 notaries */
     assert_int_equal(out.start.number, 9);
     assert_int_equal(out.start.hash[0], 5);
     chain_create_address(want, s->sender.address, 1);
@@ -387,8 +453,10 @@ static void deployed(void **state)
     emac_buf_release(&code);
     s->cfg = out;
     assert_called(s, 6, "setPayouts(address)");
-    for (size_t i = 7; i < 11; i++)
+    for (size_t i = 7; i < 13; i++)
         assert_called(s, i, "grantRole(bytes32,address)");
+    for (size_t i = 11; i < 13; i++)
+        assert_memory_equal(s->call[i].to, out.address[CHAIN_DATACAP], EVM_ADDRESS_BYTES);
 }
 
 /* A node that names another address for a contract could send deposits anywhere. */
@@ -414,6 +482,9 @@ static enum emac_status course(struct script *s, int which, struct emac_err *err
     const struct chain_terms terms = {.token_name = "T", .token_symbol = "T", .arbiter = secret};
     struct chain_pool p;
     struct chain_proposal q;
+    struct registry_grant g = {.bytes = 1};
+    struct registry_allowance a;
+    enum registry_outcome o;
     struct u256 wei;
     uint64_t units;
     crypto_ed25519_keypair(key, secret, seed);
@@ -432,6 +503,12 @@ static enum emac_status course(struct script *s, int which, struct emac_err *err
         return chain_read_pending(s->sender.node, &s->cfg, &q, err);
     case 6:
         return chain_read_token(s->sender.node, &s->cfg, key, &wei, err);
+    case 7:
+        return registry_vote_grant(&s->sender, &s->cfg, &g, true, &r, err);
+    case 8:
+        return registry_outcome(s->sender.node, &s->cfg, key, &o, err);
+    case 9:
+        return registry_allowance(s->sender.node, &s->cfg, key, &a, err);
     default:
         return chain_read_claimed(s->sender.node, &s->cfg, key, &units, err);
     }
@@ -440,7 +517,7 @@ static enum emac_status course(struct script *s, int which, struct emac_err *err
 /* Whatever question fails, the action ends well or with a sentence, and nothing is sent twice. */
 static void stumbling(void **state)
 {
-    for (int which = 0; which < 8; which++) {
+    for (int which = 0; which < 11; which++) {
         for (unsigned after = 0; after < 400; after++) {
             struct script *s;
             struct stumble node;
@@ -501,6 +578,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(binding, setup, teardown),
         cmocka_unit_test_setup_teardown(other_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(looked_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(registry_calls, setup, teardown),
+        cmocka_unit_test_setup_teardown(registry_looked_up, setup, teardown),
         cmocka_unit_test_setup_teardown(deployed, setup, teardown),
         cmocka_unit_test_setup_teardown(deployed_elsewhere, setup, teardown),
         cmocka_unit_test(stumbling),

@@ -4,10 +4,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-/* Following a scripted chain (FOLLOW-1 to 5) and keeping its book (BOOK-1 to 3): whatever is
- * reorganised, lost, repeated or lied about, each final deposit is credited once. */
+/* Following a scripted chain (FOLLOW-1 to 5) and keeping its book (BOOK-1 to 3, 8): whatever is
+ * reorganised, lost, repeated or lied about, each final deposit, grant and spend counts once. */
 #include "bookfixture.h"
-#include "fakechain.h"
+#include "fakenode.h"
+#include "base/hex.h"
+#include "ledger/allowance.h"
 #include "stumble.h"
 #include "../property.h"
 
@@ -247,20 +249,55 @@ out:
     return st;
 }
 
-/* Is the ledger exactly the honest chain's deposits up to the cursor? */
+/* Is each allowance on the ledger what the registry had at this block, and what it has spent there?
+ * Of what is not granted at the block the ledger knows nothing. */
+static bool registry_is_exact(struct ledger_world *l, const struct fake_registry *r)
+{
+    for (uint32_t i = 0; i < FAKE_CAPS; i++) {
+        uint8_t word[CHAIN_HASH_BYTES], key[CHAIN_ACCOUNT_BYTES];
+        char id[CHAIN_ALLOWANCE_MAX] = "0x", did[DID_KEY_MAX];
+        struct allowance a;
+        fake_cap_id(word, i);
+        emac_hex(id + 2, word, sizeof(word));
+        fake_account(key, i % FAKE_ACCOUNTS);
+        crypto_did_key(did, key);
+        enum emac_status st = allowance_get(l->f.book.db, id, &a, NULL);
+        if (r->granted[i] == 0
+                ? st != EMAC_NOT_FOUND
+                : st != EMAC_OK || a.granted != (int64_t)r->granted[i] ||
+                      a.left != (int64_t)r->left[i] || a.bound != a.granted - a.left - a.burnt ||
+                      strcmp(a.client, did) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Is the ledger exactly the honest chain's deposits, and its registry, up to the cursor? */
 static bool ledger_is_exact(struct ledger_world *l)
 {
     struct chain_cursor c;
     const struct fake_chain *chain = &l->w->chain;
-    int64_t due[FAKE_ACCOUNTS] = {0}, all = 0;
+    int64_t due[FAKE_ACCOUNTS] = {0}, all = 0, bound = 0, removed = 0;
+    const struct fake_registry *registry = NULL;
     bool held = false;
     OK(chain_book_cursor(&l->f.book, &c, NULL));
     for (size_t i = 0; i < chain->count && chain->block[i].number <= c.number; i++) {
         const struct fake_block *b = &chain->block[i];
         held = b->number == c.number && memcmp(b->hash, c.hash, CHAIN_HASH_BYTES) == 0;
-        for (size_t k = 0; k < b->events; k++)
-            due[b->event[k].account] += (int64_t)b->event[k].units;
+        registry = &b->registry;
+        for (size_t k = 0; k < b->events; k++) {
+            const struct fake_event *e = &b->event[k];
+            due[e->account] += e->kind == CHAIN_EVENT_Deposited ? (int64_t)e->units : 0;
+            bound += e->kind == CHAIN_EVENT_Spent ? (int64_t)e->units : 0;
+            removed += e->kind == CHAIN_EVENT_Removed ? (int64_t)e->units : 0;
+        }
     }
+    int64_t granted = -book_balance(&l->f, "bytes:granted"), left = 0;
+    for (uint32_t i = 0; i < FAKE_CAPS; i++)
+        left += registry == NULL ? 0 : (int64_t)registry->left[i];
+    if (registry == NULL || !registry_is_exact(l, registry) ||
+        book_balance(&l->f, "bytes:burnt") != removed || granted != left + bound + removed)
+        return false;
     for (uint32_t i = 0; i < FAKE_ACCOUNTS; i++) {
         char account[LEDGER_ACCOUNT_MAX], did[DID_KEY_MAX];
         uint8_t key[CHAIN_ACCOUNT_BYTES];
@@ -287,8 +324,14 @@ static void happen(struct ledger_world *l, struct choices *c)
     uint64_t blocks = choose(c, 12);
     for (uint64_t i = 0; i < blocks && chain->count < FAKE_BLOCKS_MAX; i++) {
         struct fake_block *b = fake_mine(chain, choose(c, 5) == 0 ? 2 : 1);
-        for (uint64_t k = choose(c, FAKE_EVENTS_MAX + 1); k > 0; k--)
-            fake_deposit(b, (uint32_t)choose(c, FAKE_ACCOUNTS), 1 + choose(c, 1000));
+        for (uint64_t k = choose(c, FAKE_EVENTS_MAX + 1); k > 0; k--) {
+            uint32_t cap = (uint32_t)choose(c, FAKE_CAPS);
+            uint64_t grants = b->registry.granted[cap] == 0 ? 100 : 1; /* room for many spends */
+            if (choose(c, 3) == 0)
+                fake_registry_act(b, cap, grants * (1 + choose(c, 1000)), choose(c, 20) == 0);
+            else
+                fake_deposit(b, (uint32_t)choose(c, FAKE_ACCOUNTS), 1 + choose(c, 1000));
+        }
     }
     depth = chain->count - 1 - chain->final;
     if (choose(c, 2) == 0)
@@ -300,7 +343,7 @@ static void happen(struct ledger_world *l, struct choices *c)
         l->w->node[i].behind = choose(c, 3) == 0 ? choose(c, 30) : 0;
 }
 
-static bool each_final_deposit_is_credited_once(struct choices *c)
+static bool each_final_event_counts_once(struct choices *c)
 {
     struct ledger_world l;
     bool ok = true;
@@ -333,7 +376,48 @@ static bool each_final_deposit_is_credited_once(struct choices *c)
 static void schedules(void **state)
 {
     const char *more = getenv("EMAC_TEST_SEEDS"); /* soak asks for more */
-    ASSERT_PROPERTY(more ? strtoull(more, NULL, 10) : 60, each_final_deposit_is_credited_once);
+    ASSERT_PROPERTY(more ? strtoull(more, NULL, 10) : 60, each_final_event_counts_once);
+}
+
+/* A grant and a spend that a reorganisation takes away before they are final are nothing on the
+ * ledger; what comes in their place counts, once. */
+static void grants_reorganised(void **state)
+{
+    struct ledger_world l;
+    char deal[CHAIN_ALLOWANCE_MAX];
+    int64_t bytes = -1;
+    ledger_world_init(&l, 2);
+    fake_registry_act(fake_mine(&l.w->chain, 1), 1, 700, false);
+    fake_registry_act(fake_mine(&l.w->chain, 1), 1, 300, false);
+    OK(step(&l, false, NULL)); /* nothing is final */
+    assert_true(ledger_is_exact(&l));
+    assert_int_equal(book_balance(&l.f, "bytes:granted"), 0);
+    l.w->chain.count = 1; /* both go */
+    fake_registry_act(fake_mine(&l.w->chain, 1), 1, 500, false);
+    mine(l.w, 0, 0);
+    fake_registry_act(fake_mine(&l.w->chain, 1), 1, 200, false);
+    l.w->chain.final = 2;
+    OK(step(&l, true, NULL)); /* lost before it was durable */
+    OK(step(&l, false, NULL));
+    OK(step(&l, false, NULL));
+    assert_true(ledger_is_exact(&l));
+    assert_int_equal(book_balance(&l.f, "bytes:granted"), -500);
+    l.w->chain.final = 3;
+    OK(step(&l, false, NULL));
+    assert_true(ledger_is_exact(&l));
+    struct u256 first = u256_from_u64(1);
+    uint8_t word[CHAIN_HASH_BYTES];
+    u256_to_bytes(word, &first);
+    memcpy(deal, "0x", 2);
+    emac_hex(deal + 2, word, sizeof(word));
+    OK(allowance_of_deal(l.f.book.db, deal, &bytes, NULL));
+    assert_int_equal(bytes, 200);
+    fake_registry_act(fake_mine(&l.w->chain, 1), 1, 1, true);
+    l.w->chain.final = 4;
+    OK(step(&l, false, NULL));
+    assert_true(ledger_is_exact(&l) && book_sound(&l.f));
+    assert_int_equal(book_balance(&l.f, "bytes:burnt"), 300);
+    ledger_world_release(&l);
 }
 
 /* BOOK-1: a batch that was taken cannot be taken again, nor one from elsewhere. */
@@ -394,8 +478,8 @@ int main(void)
         cmocka_unit_test(only_final_blocks), cmocka_unit_test(empty_heights),
         cmocka_unit_test(in_pieces),         cmocka_unit_test(each_lie),
         cmocka_unit_test(stumbling),         cmocka_unit_test(rewritten_below_the_cursor),
-        cmocka_unit_test(schedules),         cmocka_unit_test(taken_once),
-        cmocka_unit_test(book_refuses),
+        cmocka_unit_test(schedules),         cmocka_unit_test(grants_reorganised),
+        cmocka_unit_test(taken_once),        cmocka_unit_test(book_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

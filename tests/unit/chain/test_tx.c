@@ -13,6 +13,7 @@
 #include "chain/amount.h"
 #include "chain/contracts.h"
 #include "chain/tx.h"
+#include "chain/registry.h"
 #include "chain/typed.h"
 #include "codec/abi.h"
 #include "../evm_vectors.h"
@@ -127,6 +128,19 @@ static void typed_data(void **state)
     uint8_t secret[EVM_SECRET_BYTES] = {[31] = 5}, sig[EVM_SIGNATURE_BYTES];
     chain_typed_sign(sig, got, secret);
     assert_true(sig[64] == 27 || sig[64] == 28);
+}
+
+static void motions(void **state)
+{
+    struct registry_grant g = {.bytes = UINT64_C(34359738368)};
+    uint8_t got[KECCAK256_BYTES];
+    memset(g.client, 0xac, sizeof(g.client));
+    memset(g.evidence, 0x5e, sizeof(g.evidence));
+    address(g.wallet, SENDER);
+    assert_int_equal(registry_grant_id(&g, got, NULL), EMAC_OK);
+    assert_bytes(got, sizeof(got), MOTION_VECTORS[0].id);
+    assert_int_equal(registry_removal_id(g.client, g.evidence, got, NULL), EMAC_OK);
+    assert_bytes(got, sizeof(got), MOTION_VECTORS[1].id);
 }
 
 /* ---- money ---- */
@@ -302,10 +316,15 @@ static void datacap_events(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transactions),      cmocka_unit_test(damaged_transactions),
-        cmocka_unit_test(created_addresses), cmocka_unit_test(typed_data),
-        cmocka_unit_test(amounts),           cmocka_unit_test(events_are_the_contracts),
-        cmocka_unit_test(codes_and_errors),  cmocka_unit_test(claimed_event),
+        cmocka_unit_test(transactions),
+        cmocka_unit_test(damaged_transactions),
+        cmocka_unit_test(created_addresses),
+        cmocka_unit_test(typed_data),
+        cmocka_unit_test(motions),
+        cmocka_unit_test(amounts),
+        cmocka_unit_test(events_are_the_contracts),
+        cmocka_unit_test(codes_and_errors),
+        cmocka_unit_test(claimed_event),
         cmocka_unit_test(datacap_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

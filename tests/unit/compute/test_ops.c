@@ -181,9 +181,9 @@ static void norm_case(size_t n, size_t d)
 
 static void norm(void **state)
 {
-    static const size_t shape[][2] = {{1, 1},    {1, 300}, {3, 17},    {17, 16},   {255, 20},
-                                      {256, 33}, {257, 5}, {600, 160}, {300, 257}, {5, 1000},
-                                      {250, 300}};
+    static const size_t shape[][2] = {{1, 1},     {1, 300},  {3, 17},   {17, 16},
+                                      {255, 20},  {256, 33}, {257, 5},  {600, 160},
+                                      {300, 257}, {5, 1000}, {250, 300}};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         norm_case(shape[i][0], shape[i][1]);
 }

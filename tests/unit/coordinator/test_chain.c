@@ -8,7 +8,7 @@
  * may settle, and that a restart forgets nothing. */
 #include "net.h"
 
-#include "../chain/fakechain.h"
+#include "../chain/fakenode.h"
 #include "chain/config.h"
 
 struct served {

@@ -187,6 +187,7 @@ static struct datacap_proof proof(struct datacap_fixture *f, const char *deal, u
 {
     struct datacap_proof p = {.replica = replica, .bytes = bytes};
     emac_strcpy(p.deal, sizeof p.deal, deal);
+    emac_strcpy(p.client, sizeof p.client, f->who[CLIENT].did);
     emac_strcpy(p.node, sizeof p.node, f->who[rig].did);
     return p;
 }
@@ -297,7 +298,11 @@ static void test_registered_deal(void **state)
     OK(allowance_bind_one(f->db, "0x01", name, GIB, NOW, NULL));
     OK(db_commit(f->db, NULL));
     struct datacap_proof p = proof(f, "d1", 0, RIG, 2 * GIB);
+    emac_strcpy(p.client, sizeof p.client, f->who[STRANGER].did);
     OK(close_epoch(f, 0, &p, 1, &e, NULL));
+    assert_true(e.weighted == (uint64_t)(2 * GIB)); /* an allowance cannot be moved (CAP-2) */
+    emac_strcpy(p.client, sizeof p.client, f->who[CLIENT].did);
+    OK(close_epoch(f, 1, &p, 1, &e, NULL));
     assert_true(e.weighted == (uint64_t)(11 * GIB));
     OK(db_begin(f->db, NULL));
     OK(datacap_book_end(&f->book, "d1", NOW, NULL));
