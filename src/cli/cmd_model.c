@@ -31,14 +31,15 @@ static void say_how_to_use(struct cli *c, const char *dir)
     free(path);
 }
 
-static enum emac_status write_out(struct cli *c, const char *name, const char *dir)
+static enum emac_status write_out(struct cli *c, const char *name, const char *dir,
+                                  uint64_t part_bytes)
 {
     struct cid cid;
     struct store *s = NULL;
     enum emac_status st;
     EMAC_TRY(st, cid_parse(&cid, name, &c->err));
     EMAC_TRY(st, cli_store(c, &s));
-    EMAC_TRY(st, model_dir_export(c, s, &cid, dir));
+    EMAC_TRY(st, model_dir_export(c, s, &cid, dir, part_bytes));
     say_how_to_use(c, dir);
     cli_result(c, json_pack("{s:s,s:s}", "cid", name, "path", dir));
 out:
@@ -178,14 +179,18 @@ out:
 }
 
 struct model_args {
-    const char *format, *base, *out;
+    const char *format, *base, *out, *part_size;
     const char *name[CLI_POSITIONALS_MAX]; /* after the action */
     int names;
 };
 
 static enum emac_status act_export(struct cli *c, const struct model_args *a)
 {
-    return write_out(c, a->name[0], a->name[1]);
+    uint64_t bytes = 0;
+    enum emac_status st = EMAC_OK;
+    if (a->part_size)
+        st = cli_bytes(c, "--part-size", a->part_size, &bytes);
+    return st == EMAC_OK ? write_out(c, a->name[0], a->name[1], bytes) : st;
 }
 
 static enum emac_status act_import(struct cli *c, const struct model_args *a)
@@ -222,7 +227,8 @@ enum emac_status cmd_model(struct cli *c, int argc, char **argv)
     struct model_args a = {0};
     const struct cli_option options[] = {{"format", 0, OPT_TEXT, &a.format},
                                          {"base", 0, OPT_TEXT, &a.base},
-                                         {"output", 'o', OPT_TEXT, &a.out}};
+                                         {"output", 'o', OPT_TEXT, &a.out},
+                                         {"part-size", 0, OPT_TEXT, &a.part_size}};
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 2, 3);
     if (st != EMAC_OK)
         return st;

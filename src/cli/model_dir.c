@@ -1,4 +1,5 @@
 #include "cli/model_dir.h"
+#include "cli/model_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,23 +27,42 @@ static enum emac_status read_dir(struct cli *c, struct store *s, const struct ci
     return st;
 }
 
-static enum emac_status export_dir(struct cli *c, struct store *s, const struct cid *cid,
+struct exporting {
+    struct cli *c;
+    struct store *s;
+    uint64_t part_bytes; /* 0: one file */
+};
+
+static enum emac_status export_dir(const struct exporting *e, const struct cid *cid,
+                                   const char *dir, bool is_base);
+
+static enum emac_status export_link(const struct exporting *e, const struct unixfs_link *link,
+                                    const char *dir, bool is_base)
+{
+    char *path = emac_asprintf("%s/%s", dir, link->name);
+    enum emac_status st;
+    if (!is_base && strcmp(link->name, model_file_name(MODEL_BASE)) == 0)
+        st = export_dir(e, &link->cid, path, true);
+    else if (e->part_bytes > 0 && strcmp(link->name, model_file_name(MODEL_WEIGHTS)) == 0)
+        st = model_parts_export(e->c, e->s, &link->cid, e->part_bytes, dir);
+    else
+        st = store_file_export(e->s, &link->cid, path, &e->c->err);
+    free(path);
+    return st;
+}
+
+static enum emac_status export_dir(const struct exporting *e, const struct cid *cid,
                                    const char *dir, bool is_base)
 {
+    struct cli *c = e->c;
     struct unixfs_node node;
     struct emac_buf block;
     emac_buf_init(&block, UNIXFS_BLOCK_MAX);
-    enum emac_status st = read_dir(c, s, cid, &node, &block);
+    enum emac_status st = read_dir(c, e->s, cid, &node, &block);
     if (st == EMAC_OK) {
         st = c->os->dir_make(c->os, dir, &c->err);
-        for (size_t i = 0; st == EMAC_OK && i < node.count; i++) {
-            char *path = emac_asprintf("%s/%s", dir, node.link[i].name);
-            if (!is_base && strcmp(node.link[i].name, model_file_name(MODEL_BASE)) == 0)
-                st = export_dir(c, s, &node.link[i].cid, path, true);
-            else
-                st = store_file_export(s, &node.link[i].cid, path, &c->err);
-            free(path);
-        }
+        for (size_t i = 0; st == EMAC_OK && i < node.count; i++)
+            st = export_link(e, &node.link[i], dir, is_base);
         unixfs_node_release(&node);
     }
     emac_buf_release(&block);
@@ -50,9 +70,10 @@ static enum emac_status export_dir(struct cli *c, struct store *s, const struct 
 }
 
 enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
-                                  const char *dir)
+                                  const char *dir, uint64_t part_bytes)
 {
-    return export_dir(c, s, cid, dir, false);
+    const struct exporting e = {c, s, part_bytes};
+    return export_dir(&e, cid, dir, false);
 }
 
 /* The small files by name; `only_bytes`: those of the byte tokenizer. */

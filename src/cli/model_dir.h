@@ -1,4 +1,5 @@
-/* A model as users name it: a CID, or a directory with config.json and model.safetensors. */
+/* A model as users name it: a CID, or a directory with config.json and model.safetensors, which may
+ * be in parts (model_parts.h). */
 #ifndef EMAC_CLI_MODEL_DIR_H
 #define EMAC_CLI_MODEL_DIR_H
 
@@ -7,9 +8,10 @@
 #include "work/model_tree.h"
 
 /* Write every file of the model directory `cid` into `dir` (made; existing files are replaced), and
- * those of its base into `dir`/base. */
+ * those of its base into `dir`/base. `part_bytes` > 0: model.safetensors in parts of at most that
+ * much data. */
 enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
-                                  const char *dir);
+                                  const char *dir, uint64_t part_bytes);
 
 /* Make `dir` and write config.json, generation_config.json and model.safetensors; `texts` are those
  * of the tokenizer: without them (NULL, or empty) a vocabulary of 256 is that of bytes. */

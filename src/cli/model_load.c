@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/model_dir.h"
+#include "cli/model_parts.h"
 #include "codec/unixfs.h"
 #include "model/model_config.h"
 #include "work/model_tree.h"
@@ -60,6 +61,13 @@ static bool dir_has(struct cli *c, const char *dir, enum model_file file)
     bool has = c->os->file_size(c->os, path, &size, NULL) == EMAC_OK;
     free(path);
     return has;
+}
+
+/* A whole model's weights, in one file or in parts; where both are, the one file counts, as it does
+ * for other tools. */
+static bool dir_has_weights(struct cli *c, const char *dir)
+{
+    return dir_has(c, dir, MODEL_WEIGHTS) || model_parts_there(c, dir);
 }
 
 /* What a directory holds of an adapter or a head. */
@@ -141,7 +149,7 @@ out:
 
 static enum emac_status load_dir(struct cli *c, const char *dir, struct model_files *out)
 {
-    if (!dir_has(c, dir, MODEL_WEIGHTS) &&
+    if (!dir_has_weights(c, dir) &&
         (dir_has(c, dir, MODEL_ADAPTER) || dir_has(c, dir, MODEL_HEAD))) {
         char *base = emac_asprintf("%s/%s", dir, model_file_name(MODEL_BASE));
         enum emac_status st = load_on(c, dir, base, out);
@@ -156,6 +164,8 @@ static enum emac_status load_dir(struct cli *c, const char *dir, struct model_fi
     enum emac_status st = dir_file(c, dir, MODEL_CONFIG, &out->config);
     if (st == EMAC_OK)
         st = model_dir_texts(c, dir, &out->texts);
+    if (st == EMAC_OK && !dir_has(c, dir, MODEL_WEIGHTS) && model_parts_there(c, dir))
+        return model_parts_read(c, dir, &out->weights);
     return st == EMAC_OK ? dir_file(c, dir, MODEL_WEIGHTS, &out->weights) : st;
 }
 
@@ -253,9 +263,10 @@ static enum emac_status dir_check(struct cli *c, const char *dir, const struct c
     if (!dir_has(c, dir, MODEL_ADAPTER)) {
         EMAC_TRY(st, dir_file(c, dir, MODEL_CONFIG, &text));
         EMAC_TRY(st, model_config_read(&config, emac_buf_slice(&text), &c->err));
-        if (!dir_has(c, dir, MODEL_WEIGHTS) && !dir_has(c, dir, MODEL_HEAD))
+        if (!dir_has_weights(c, dir) && !dir_has(c, dir, MODEL_HEAD))
             st = emac_fail(&c->err, EMAC_INVALID,
-                           "the directory holds neither model.safetensors (in one file) nor "
+                           "the directory holds neither model.safetensors, in one file or in "
+                           "parts with model.safetensors.index.json, nor "
                            "adapter_model.safetensors");
         goto out;
     }
@@ -283,6 +294,18 @@ out:
     return st;
 }
 
+/* The weights in parts become model.safetensors. */
+static enum emac_status parts_put(struct importing *m)
+{
+    struct unixfs_link link = {.name = model_file_name(MODEL_WEIGHTS)};
+    if (dir_has(m->c, m->dir, MODEL_WEIGHTS) || !model_parts_there(m->c, m->dir))
+        return EMAC_OK;
+    enum emac_status st = model_parts_import(m->c, m->s, m->dir, &link);
+    if (st == EMAC_OK)
+        m->link[m->count++] = link;
+    return st;
+}
+
 static enum emac_status dir_put(struct importing *m, const struct cid *base, struct cid *out)
 {
     struct emac_buf block;
@@ -291,6 +314,7 @@ static enum emac_status dir_put(struct importing *m, const struct cid *base, str
     emac_buf_init(&block, UNIXFS_DIR_MAX);
     for (size_t i = 0; i < EMAC_COUNT(IMPORTED); i++)
         EMAC_TRY(st, file_import(m, IMPORTED[i]));
+    EMAC_TRY(st, parts_put(m));
     if (base != NULL)
         EMAC_TRY(st, base_link(m, base));
     EMAC_TRY(st, unixfs_directory(m->link, m->count, &block, out, &tree, &m->c->err));
@@ -309,7 +333,7 @@ enum emac_status model_dir_import(struct cli *c, struct store *s, const char *di
     struct cid own;
     char *below = emac_asprintf("%s/%s", dir, model_file_name(MODEL_BASE));
     enum emac_status st;
-    if (base == NULL && !dir_has(c, dir, MODEL_WEIGHTS) && dir_has(c, below, MODEL_CONFIG)) {
+    if (base == NULL && !dir_has_weights(c, dir) && dir_has(c, below, MODEL_CONFIG)) {
         EMAC_TRY(st, model_dir_import(c, s, below, NULL, &own));
         base = &own;
     }

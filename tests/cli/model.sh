@@ -28,6 +28,46 @@ expect "bad CID" 2 'nonsense' "$EMAC" model export nonsense "$WORK/x"
 expect "unknown model" '(5|13)' . "$EMAC" model export bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354 "$WORK/x" --url http://127.0.0.1:9
 check "import the directory" "$EMAC" model import "$WORK/m" --json
 same "it has the CID that training gave it" "$model" "$(json .cid)"
+check "export in parts" "$EMAC" model export "$model" "$WORK/parts" --part-size 20K
+check "there is no one file" test ! -e "$WORK/parts/model.safetensors"
+index=$WORK/parts/model.safetensors.index.json
+same "the index names parts that are there" "$(cd "$WORK/parts" && ls model-*.safetensors)" "$(jq -r '.weight_map | [.[]] | unique | .[]' "$index")"
+check "there are several, none over 20 KiB and a header" test "$(find "$WORK/parts" -name 'model-*' -size -24k | wc -l)" -gt 2
+check "import the parts" "$EMAC" model import "$WORK/parts" --json
+same "joined they are the model that was cut" "$model" "$(json .cid)"
+check "a directory in parts speaks" "$EMAC" generate "$WORK/parts" -p "one" -n 8 -t 0 --json
+text=$(json .text)
+check "and the whole" "$EMAC" generate "$WORK/m" -p "one" -n 8 -t 0 --json
+same "the same" "$text" "$(json .text)"
+check "quantise a directory in parts" "$EMAC" model quantise "$WORK/parts" "$WORK/q3" --format q8_0
+check "bytes are those of the whole one's" cmp "$WORK/q/model.safetensors" "$WORK/q3/model.safetensors"
+mkdir "$WORK/whole" && touch "$WORK/whole/model.safetensors"
+check "parts take the place of one file" "$EMAC" model export "$model" "$WORK/whole" --part-size 1M
+check "which would be read before them" test ! -e "$WORK/whole/model.safetensors" -a -e "$WORK/whole/model-00001-of-00001.safetensors"
+last=$(cd "$WORK/parts" && ls model-*.safetensors | tail -n 1)
+parts_refused() { # NAME PATTERN
+    expect "$1" 2 "$2" "$EMAC" model import "$WORK/parts"
+    expect "$1, asked to speak" 2 "$2" "$EMAC" generate "$WORK/parts" -p one -n 1
+}
+mv "$WORK/parts/$last" "$WORK/last"
+parts_refused "a part is missing" "the part '$last' of the model is not there"
+head -c 100 "$WORK/last" >"$WORK/parts/$last"
+expect "a part is cut short" 7 "'$last': not a safetensors file" "$EMAC" model import "$WORK/parts"
+cp "$WORK/parts/model-00001"* "$WORK/parts/$last"
+parts_refused "a part is another" "must be in one part alone"
+mv "$WORK/last" "$WORK/parts/$last"
+cp "$index" "$WORK/index"
+jq '.weight_map.stranger = "'"$last"'"' "$WORK/index" >"$index"
+parts_refused "a tensor that is not there" "'$last' holds the tensor 'stranger', and it does not"
+jq 'del(.weight_map["model.norm.weight"])' "$WORK/index" >"$index"
+parts_refused "a tensor that is not named" "'model.norm.weight', which the index does not name"
+sed 's/"weight_map": {/&"model.norm.weight": "x.safetensors",/' "$WORK/index" >"$index"
+parts_refused "a tensor named twice" "names a tensor twice"
+sed "s|\"$last\"|\"../last.safetensors\"|" "$WORK/index" >"$index"
+parts_refused "a part elsewhere" "names '../last.safetensors'"
+echo '{}' >"$index"
+parts_refused "no map" "names no tensor"
+expect "a part of nothing" 2 "'--part-size 0' is not an amount" "$EMAC" model export "$model" "$WORK/x" --part-size 0
 expect "no model there" 5 'config.json' "$EMAC" model import "$WORK"
 expect "merge where to" 2 'add -o DIR' "$EMAC" model merge "$model"
 expect "too few names" 2 "'emac model export' takes CID DIR" "$EMAC" model export "$model"

@@ -1,0 +1,259 @@
+#include "cli/model_parts.h"
+
+#include <stdlib.h>
+
+#include "codec/st_parts.h"
+#include "work/model_tree.h"
+
+#define COPY_BYTES ((size_t)4 << 20)
+#define PART_MAX   ((size_t)1 << 36)
+
+/* Receives the joined file in order. */
+typedef enum emac_status sink_fn(void *ctx, const void *data, size_t n, struct emac_err *err);
+
+struct joining {
+    struct cli *c;
+    const char *dir;
+    struct st_parts parts;
+    struct st_index *index; /* [parts.count] */
+    struct st_index bundle;
+    struct st_piece *piece; /* [bundle.count] */
+    struct emac_buf header;
+};
+
+static enum emac_status index_file_read(struct joining *j)
+{
+    struct cli *c = j->c;
+    struct emac_buf text;
+    char *path = emac_asprintf("%s/%s", j->dir, ST_PARTS_FILE);
+    emac_buf_init(&text, ST_PARTS_JSON_MAX);
+    enum emac_status st = c->os->file_read(c->os, path, &text, &c->err);
+    if (st == EMAC_OK)
+        st = st_parts_parse(&j->parts, text.data, text.len, &c->err);
+    emac_buf_release(&text);
+    free(path);
+    return st;
+}
+
+static enum emac_status part_header(struct joining *j, const char *path, struct st_index *out)
+{
+    struct cli *c = j->c;
+    struct emac_buf head;
+    uint8_t first[8];
+    uint64_t size = 0, need = 0;
+    enum emac_status st;
+    emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
+    EMAC_TRY(st, c->os->file_size(c->os, path, &size, &c->err));
+    EMAC_TRY(st, c->os->file_pread(c->os, path, 0, first, sizeof first, &c->err));
+    EMAC_TRY(st, st_header_size(first, size, &need, &c->err));
+    EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, &c->err));
+    EMAC_TRY(st, c->os->file_pread(c->os, path, 0, head.data, (size_t)need, &c->err));
+    st = st_index_parse(out, head.data, (size_t)need, size, &c->err);
+out:
+    emac_buf_release(&head);
+    return st;
+}
+
+static enum emac_status headers_read(struct joining *j)
+{
+    struct cli *c = j->c;
+    enum emac_status st = emac_alloc(&j->index, j->parts.count, sizeof *j->index, &c->err);
+    for (size_t i = 0; i < j->parts.count && st == EMAC_OK; i++) {
+        char *path = emac_asprintf("%s/%s", j->dir, j->parts.name[i]);
+        st = part_header(j, path, &j->index[i]);
+        free(path);
+        if (st == EMAC_NOT_FOUND)
+            st = emac_fail(&c->err, EMAC_INVALID,
+                           "the part '%s' of the model is not there: " ST_PARTS_FILE
+                           " names it; fetch all parts",
+                           j->parts.name[i]);
+        else if (st != EMAC_OK)
+            emac_wrap(&c->err, "'%s'", j->parts.name[i]);
+    }
+    return st;
+}
+
+static void joining_close(struct joining *j)
+{
+    for (size_t i = 0; j->index != NULL && i < j->parts.count; i++)
+        st_index_release(&j->index[i]);
+    free(j->index);
+    free(j->piece);
+    st_index_release(&j->bundle);
+    st_parts_release(&j->parts);
+    emac_buf_release(&j->header);
+}
+
+/* Close in any case. */
+static enum emac_status joining_open(struct joining *j, struct cli *c, const char *dir)
+{
+    enum emac_status st;
+    *j = (struct joining){.c = c, .dir = dir};
+    emac_buf_init(&j->header, (size_t)ST_HEADER_MAX + 64);
+    EMAC_TRY(st, index_file_read(j));
+    EMAC_TRY(st, headers_read(j));
+    st = st_parts_join(&j->parts, j->index, &j->bundle, &j->piece, &j->header, &c->err);
+out:
+    return st == EMAC_OK ? st : emac_wrap(&c->err, "'%s'", dir);
+}
+
+/* Tensor `i` of the bundle. */
+static enum emac_status tensor_copy(struct joining *j, size_t i, uint8_t *room, sink_fn *sink,
+                                    void *ctx)
+{
+    struct cli *c = j->c;
+    const struct st_piece *piece = &j->piece[i];
+    uint64_t left = st_tensor_bytes(&j->bundle.tensor[i]), at = piece->begin;
+    char *path = emac_asprintf("%s/%s", j->dir, j->parts.name[piece->part]);
+    enum emac_status st = EMAC_OK;
+    while (left > 0 && st == EMAC_OK) {
+        size_t n = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
+        st = c->os->file_pread(c->os, path, at, room, n, &c->err);
+        if (st == EMAC_OK)
+            st = sink(ctx, room, n, &c->err);
+        at += n;
+        left -= n;
+    }
+    free(path);
+    return st;
+}
+
+static enum emac_status joined_copy(struct joining *j, sink_fn *sink, void *ctx)
+{
+    uint8_t *room;
+    enum emac_status st = emac_alloc_aligned(&room, COPY_BYTES, &j->c->err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_TRY(st, sink(ctx, j->header.data, j->header.len, &j->c->err));
+    for (size_t i = 0; i < j->bundle.count; i++)
+        EMAC_TRY(st, tensor_copy(j, i, room, sink, ctx));
+out:
+    free(room);
+    return st;
+}
+
+bool model_parts_there(struct cli *c, const char *dir)
+{
+    char *path = emac_asprintf("%s/%s", dir, ST_PARTS_FILE);
+    uint64_t size;
+    bool there = c->os->file_size(c->os, path, &size, NULL) == EMAC_OK;
+    free(path);
+    return there;
+}
+
+static enum emac_status to_buf(void *ctx, const void *data, size_t n, struct emac_err *err)
+{
+    return emac_buf_append(ctx, data, n, err);
+}
+
+enum emac_status model_parts_read(struct cli *c, const char *dir, struct emac_buf *out)
+{
+    struct joining j;
+    enum emac_status st = joining_open(&j, c, dir);
+    emac_buf_clear(out);
+    if (st == EMAC_OK)
+        st = emac_buf_reserve(out, j.bundle.file_size, &c->err);
+    if (st == EMAC_OK)
+        st = joined_copy(&j, to_buf, out);
+    joining_close(&j);
+    return st;
+}
+
+static enum emac_status to_builder(void *ctx, const void *data, size_t n, struct emac_err *err)
+{
+    return unixfs_builder_write(ctx, data, n, err);
+}
+
+enum emac_status model_parts_import(struct cli *c, struct store *s, const char *dir,
+                                    struct unixfs_link *link)
+{
+    struct joining j;
+    struct unixfs_builder *b = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, joining_open(&j, c, dir));
+    EMAC_TRY(st, unixfs_builder_new(&b, store_block_emit, s, &c->err));
+    EMAC_TRY(st, joined_copy(&j, to_builder, b));
+    st = unixfs_builder_end(b, &link->cid, &link->size, &link->tsize, &c->err);
+    b = NULL;
+out:
+    unixfs_builder_free(b);
+    joining_close(&j);
+    return st;
+}
+
+/* ---- writing ---- */
+
+struct cutting {
+    struct cli *c;
+    struct store *s;
+    const struct cid *file;
+    const char *dir;
+    struct st_index whole;
+    struct st_parts parts;
+};
+
+/* The tensors of part `at`, laid out. */
+static enum emac_status part_layout(const struct cutting *k, uint32_t at, struct st_index *out,
+                                    struct emac_buf *header)
+{
+    struct emac_err *err = &k->c->err;
+    enum emac_status st = EMAC_OK;
+    for (size_t i = 0; i < k->whole.count && st == EMAC_OK; i++) {
+        const struct st_tensor *t = &k->whole.tensor[i];
+        if (st_parts_of(&k->parts, t->name) == at)
+            st = st_index_add(out, t->name, t->dtype, t->rank, t->dim, err);
+    }
+    return st == EMAC_OK ? st_bundle_layout(out, header, err) : st;
+}
+
+static enum emac_status part_write(const struct cutting *k, uint32_t at)
+{
+    struct cli *c = k->c;
+    struct st_index part = {0};
+    struct emac_buf bytes;
+    enum emac_status st;
+    emac_buf_init(&bytes, PART_MAX);
+    EMAC_TRY(st, part_layout(k, at, &part, &bytes));
+    EMAC_TRY(st, emac_buf_reserve(&bytes, part.file_size - part.data_offset, &c->err));
+    for (size_t i = 0; i < part.count; i++) {
+        const struct st_tensor *t = &part.tensor[i], *from = st_index_find(&k->whole, t->name);
+        EMAC_TRY(st, store_file_read(k->s, k->file, k->whole.data_offset + from->begin,
+                                     bytes.data + part.data_offset + t->begin,
+                                     (size_t)(t->end - t->begin), &c->err));
+    }
+    bytes.len = part.file_size;
+    st = cli_file_put(c, k->dir, k->parts.name[at], &bytes);
+out:
+    st_index_release(&part);
+    emac_buf_release(&bytes);
+    return st;
+}
+
+static enum emac_status one_file_remove(struct cli *c, const char *dir)
+{
+    char *path = emac_asprintf("%s/%s", dir, model_file_name(MODEL_WEIGHTS));
+    enum emac_status st = c->os->file_remove(c->os, path, &c->err);
+    free(path);
+    return st == EMAC_NOT_FOUND ? EMAC_OK : st;
+}
+
+enum emac_status model_parts_export(struct cli *c, struct store *s, const struct cid *file,
+                                    uint64_t most, const char *dir)
+{
+    struct cutting k = {.c = c, .s = s, .file = file, .dir = dir};
+    struct emac_buf text;
+    enum emac_status st;
+    emac_buf_init(&text, ST_PARTS_JSON_MAX);
+    EMAC_TRY(st, model_tree_index(s, file, &k.whole, &c->err));
+    EMAC_TRY(st, st_parts_cut(&k.whole, most, &k.parts, &c->err));
+    for (uint32_t i = 0; i < k.parts.count; i++)
+        EMAC_TRY(st, part_write(&k, i));
+    EMAC_TRY(st, st_parts_write(&k.parts, k.whole.file_size - k.whole.data_offset, &text, &c->err));
+    EMAC_TRY(st, cli_file_put(c, dir, ST_PARTS_FILE, &text));
+    st = one_file_remove(c, dir);
+out:
+    emac_buf_release(&text);
+    st_index_release(&k.whole);
+    st_parts_release(&k.parts);
+    return st;
+}
