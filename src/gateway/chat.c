@@ -1,6 +1,7 @@
 #include "gateway/chat.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -98,6 +99,40 @@ static enum emac_status text_add(const struct chat_form *f, const char *text, st
 static enum emac_status add(const char *text, struct emac_buf *out, struct emac_err *err)
 {
     return emac_buf_append(out, text, strlen(text), err);
+}
+
+/* The text of a system message that stands in the template as such: none that it puts together. */
+static struct emac_slice usual_system(const struct chat_form *f, const char *at)
+{
+    char begin[32];
+    snprintf(begin, sizeof begin, "%s%s", f->open, CHAT_ROLE_NAMES[CHAT_SYSTEM]);
+    while ((at = strstr(at, begin)) != NULL) {
+        at += strlen(begin);
+        size_t line = strncmp(at, "\\n", 2) == 0 ? 2 : *at == '\n';
+        size_t n = strcspn(at + line, "'\"{}\\<");
+        if (line > 0 && n > 0 && strncmp(at + line + n, f->stop, strlen(f->stop)) == 0)
+            return EMAC_SLICE(at + line, n);
+    }
+    return (struct emac_slice){0};
+}
+
+enum emac_status chat_begin(const struct chat_form *f, struct emac_slice tokenizer_config,
+                            const struct chat_message *m, struct emac_buf *out,
+                            struct emac_err *err)
+{
+    if (f != &FORMS[0] || m[0].role == CHAT_SYSTEM)
+        return EMAC_OK;
+    json_t *root = json_loadb((const char *)tokenizer_config.data, tokenizer_config.len, 0, NULL);
+    const char *template_text = template_of(root);
+    struct emac_slice text = {0};
+    enum emac_status st = EMAC_OK;
+    if (template_text != NULL)
+        text = usual_system(f, template_text);
+    if (text.len > 0)
+        st = emac_buf_printf(out, err, "%s%s%s%.*s%s", f->open, CHAT_ROLE_NAMES[CHAT_SYSTEM],
+                             f->role, (int)text.len, (const char *)text.data, f->close);
+    json_decref(root);
+    return st;
 }
 
 static enum emac_status turns_render(const struct chat_form *f, const struct chat_message *m,

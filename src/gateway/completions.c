@@ -222,6 +222,7 @@ static enum emac_status chat_prompt(struct coordinator *c, struct gateway_reques
     *param = "model";
     EMAC_TRY(st, chat_form_of(emac_buf_slice(&config), &form, err));
     *param = "messages";
+    EMAC_TRY(st, chat_begin(form, emac_buf_slice(&config), q->message, prompt, err));
     EMAC_TRY(st, chat_render(form, q->message, q->message_count, prompt, err));
     q->serve.prompt = emac_buf_str(prompt);
     if (q->serve.stop_count < SERVE_STOP_MAX)

@@ -88,6 +88,41 @@ static void templates_by_name(void **state)
     rendered(f, TALK + 3, 1, "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n");
 }
 
+/* Templates as Qwen 2 and 2.5 have them, cut to what matters. */
+static void a_system_message_of_the_templates_own(void **state)
+{
+    static const struct {
+        const char *template_text, *begins;
+    } CASES[] = {
+        {"{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful "
+         "assistant.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role']}}",
+         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"},
+        {"{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{%- else %}"
+         "{{- '<|im_start|>system\nYou are Q, made by A.<|im_end|>\\n' }}",
+         "<|im_start|>system\nYou are Q, made by A.<|im_end|>\n"},
+        {"{{ '<|im_start|>system\\n' + x + '<|im_end|>' }}", ""},
+        {"{{ '<|im_start|>system\\n{{x}}<|im_end|>' }}", ""},
+        {"{{ '<|im_start|>system\\n<|im_end|>' }}", ""},
+        {"{{ '<|im_start|>system' }}", ""},
+        {"{{ '<|start_header_id|>' + role }}", ""},
+    };
+    for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
+        const struct chat_form *f;
+        struct emac_buf out;
+        json_t *root = json_pack("{s:s}", "chat_template", CASES[i].template_text);
+        char *config = json_dumps(root, 0);
+        emac_buf_init(&out, 1 << 16);
+        assert_int_equal(chat_form_of(EMAC_SLICE_STR(config), &f, NULL), EMAC_OK);
+        assert_int_equal(chat_begin(f, EMAC_SLICE_STR(config), TALK, &out, NULL), EMAC_OK);
+        assert_string_equal(emac_buf_str(&out), ""); /* TALK begins with one */
+        assert_int_equal(chat_begin(f, EMAC_SLICE_STR(config), TALK + 1, &out, NULL), EMAC_OK);
+        assert_string_equal(emac_buf_str(&out), CASES[i].begins);
+        emac_buf_release(&out);
+        json_decref(root);
+        free(config);
+    }
+}
+
 static void refusals(void **state)
 {
     static const char *const CONFIGS[] = {"", "{}", "[]", "{\"chat_template\":7}",
@@ -182,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_form),
         cmocka_unit_test(templates_by_name),
+        cmocka_unit_test(a_system_message_of_the_templates_own),
         cmocka_unit_test(refusals),
         cmocka_unit_test(messages_are_read),
         cmocka_unit_test(bad_bodies_name_the_field),
