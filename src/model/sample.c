@@ -5,13 +5,21 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/philox.h"
+#include "compute/fn.h"
 #include "compute/host_math.h"
 #include "model/session.h"
 
+/* Weights below half an ulp of 1 change no sum that holds the best candidate's weight, which is 1:
+ * e^-37 < 2^-53 by a quarter, more than rounding can move the bound by. Who is that far behind is
+ * neither sorted nor weighed. */
+#define BEHIND     (-37.0)
+#define DIGIT_BITS 11
+#define DIGITS     ((uint32_t)1 << DIGIT_BITS)
+#define PASSES     3 /* of DIGIT_BITS make 32 */
+
 struct candidate {
-    float logit;
+    uint32_t key; /* order of the logit: the lower the better */
     int32_t token;
-    double weight; /* exp((logit - highest) / temperature) */
 };
 
 static int32_t argmax(const float *logits, uint32_t vocab)
@@ -24,14 +32,49 @@ static int32_t argmax(const float *logits, uint32_t vocab)
     return (int32_t)best;
 }
 
-/* Highest logit first; equal ones by token number: a total order, so any sort gives the same. */
-static int by_logit(const void *pa, const void *pb)
+/* A higher logit has a lower key, +0 and -0 have one. */
+static uint32_t key_of(float logit)
 {
-    const struct candidate *a = pa, *b = pb;
+    uint32_t bits = fn_bits(logit + 0.0f);
 
-    if (a->logit != b->logit)
-        return a->logit > b->logit ? -1 : 1;
-    return a->token < b->token ? -1 : a->token > b->token;
+    return (bits & 0x80000000u) != 0 ? bits : ~bits & 0x7fffffffu;
+}
+
+/* Highest logit first; equal ones by token number, for each pass keeps the order of equals and they
+ * come in that of the tokens. `other` has room for as many; the sorted ones are returned. */
+static struct candidate *sort(struct candidate *c, struct candidate *other, uint32_t n)
+{
+    for (uint32_t pass = 0; pass < PASSES; pass++) {
+        uint32_t shift = pass * DIGIT_BITS, at = 0, first[DIGITS] = {0};
+        struct candidate *from = c;
+
+        for (uint32_t i = 0; i < n; i++)
+            first[from[i].key >> shift & (DIGITS - 1)]++;
+        for (uint32_t d = 0; d < DIGITS; d++) {
+            uint32_t count = first[d];
+
+            first[d] = at;
+            at += count;
+        }
+        for (uint32_t i = 0; i < n; i++)
+            other[first[from[i].key >> shift & (DIGITS - 1)]++] = from[i];
+        c = other;
+        other = from;
+    }
+    return c;
+}
+
+/* The highest key that can be among the k best: the last of the bucket of 2^21 keys in which the
+ * k-th lies. */
+static uint32_t best_keys(const float *logits, uint32_t vocab, uint32_t k)
+{
+    uint32_t count[DIGITS] = {0}, sum = 0, d = 0;
+
+    for (uint32_t i = 0; i < vocab; i++)
+        count[key_of(logits[i]) >> (32 - DIGIT_BITS)]++;
+    while (sum + count[d] < k)
+        sum += count[d++];
+    return d << (32 - DIGIT_BITS) | (UINT32_MAX >> DIGIT_BITS);
 }
 
 /* Uniform in [0,1): 53 bits of two words. */
@@ -45,30 +88,29 @@ static double uniform(uint64_t seed, uint32_t position)
     return (double)bits * 0x1p-53;
 }
 
-/* Weights of the n best; returns their sum. Below -700 a weight cannot matter, and the exp of
- * -infinity is not asked. */
-static double weigh(struct candidate *c, uint32_t n, double temperature)
+/* weight[i] = exp((logit - highest) / temperature) of the n best; returns their sum. */
+static double weigh(const struct candidate *c, const float *logits, uint32_t n, double temperature,
+                    double *weight)
 {
-    double total = 0;
+    double total = 0, highest = (double)logits[c[0].token];
 
     for (uint32_t i = 0; i < n; i++) {
-        double x = ((double)c[i].logit - (double)c[0].logit) / temperature;
+        double x = ((double)logits[c[i].token] - highest) / temperature;
 
-        c[i].weight = x < -700.0 ? 0.0 : host_exp(x);
-        total += c[i].weight;
+        weight[i] = x < BEHIND ? 0.0 : host_exp(x);
+        total += weight[i];
     }
     return total;
 }
 
 /* How many candidates hold `share` of `total`; *kept is what they hold. */
-static uint32_t nucleus(const struct candidate *c, uint32_t n, double share, double total,
-                        double *kept)
+static uint32_t nucleus(const double *weight, uint32_t n, double share, double total, double *kept)
 {
     uint32_t count = 0;
 
     *kept = 0;
     while (count < n) {
-        *kept += c[count++].weight;
+        *kept += weight[count++];
         if (*kept >= share * total)
             break;
     }
@@ -76,40 +118,75 @@ static uint32_t nucleus(const struct candidate *c, uint32_t n, double share, dou
 }
 
 /* The first candidate at which the running sum passes `target`. */
-static int32_t draw(const struct candidate *c, uint32_t n, double target)
+static int32_t draw(const struct candidate *c, const double *weight, uint32_t n, double target)
 {
     double sum = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        sum += c[i].weight;
+        sum += weight[i];
         if (target < sum)
             return c[i].token;
     }
     return c[n - 1].token;
 }
 
+/* Those that can be drawn, in order of tokens; more than top_k perhaps. Returns how many. */
+static uint32_t candidates_take(const float *logits, uint32_t vocab, const struct sample_params *p,
+                                struct candidate *c)
+{
+    uint32_t last = UINT32_MAX, n = 0;
+    double least = (double)logits[argmax(logits, vocab)] + BEHIND * p->temperature;
+
+    if (p->top_k > 0 && p->top_k < vocab)
+        last = best_keys(logits, vocab, p->top_k);
+    for (uint32_t i = 0; i < vocab; i++) {
+        uint32_t key = key_of(logits[i]);
+
+        if (key <= last && (double)logits[i] >= least)
+            c[n++] = (struct candidate){key, (int32_t)i};
+    }
+    return n;
+}
+
+/* Room for all that is needed, in one block. */
+struct room {
+    double *weight;
+    struct candidate *c, *other;
+};
+
+static struct room room_take(uint32_t vocab)
+{
+    struct room r;
+    enum emac_status st =
+        emac_alloc_aligned(&r.weight, vocab * (sizeof(*r.weight) + 2 * sizeof(*r.c)), NULL);
+
+    EMAC_ASSERT(st == EMAC_OK);
+    r.c = (struct candidate *)(r.weight + vocab);
+    r.other = r.c + vocab;
+    return r;
+}
+
 int32_t sample_token(const float *logits, uint32_t vocab, const struct sample_params *p,
                      uint32_t position)
 {
-    struct candidate *c = NULL;
-    uint32_t n = vocab;
+    struct candidate *c;
+    struct room room;
+    uint32_t n;
     double total, kept;
-    enum emac_status st;
     int32_t token;
 
     EMAC_ASSERT(vocab >= 1 && vocab <= INT32_MAX);
     if (p->temperature <= 0)
         return argmax(logits, vocab);
-    st = emac_alloc(&c, vocab, sizeof(*c), NULL);
-    EMAC_ASSERT(st == EMAC_OK);
-    for (uint32_t i = 0; i < vocab; i++)
-        c[i] = (struct candidate){logits[i], (int32_t)i, 0};
-    qsort(c, vocab, sizeof(*c), by_logit);
+    room = room_take(vocab);
+    n = candidates_take(logits, vocab, p, room.c);
+    EMAC_ASSERT(n >= 1);
+    c = sort(room.c, room.other, n);
     if (p->top_k > 0 && p->top_k < n)
         n = p->top_k;
-    total = weigh(c, n, p->temperature);
-    n = nucleus(c, n, p->top_p, total, &kept);
-    token = draw(c, n, uniform(p->seed, position) * kept);
-    free(c);
+    total = weigh(c, logits, n, p->temperature, room.weight);
+    n = nucleus(room.weight, n, p->top_p, total, &kept);
+    token = draw(c, room.weight, n, uniform(p->seed, position) * kept);
+    free(room.weight);
     return token;
 }

@@ -2,7 +2,10 @@
 #include <math.h>
 
 #include "fixture.h"
+#include "base/philox.h"
+#include "compute/host_math.h"
 #include "model/session.h"
+#include "../property.h"
 
 static const struct sample_params plain = {.temperature = 1.0, .top_p = 1.0, .seed = 7};
 
@@ -110,6 +113,91 @@ static void test_pinned_draws(void **state)
         assert_int_equal(sample_token(logits, 64, &p, i), want[i]);
 }
 
+/* ---- the rule as it is written: all candidates sorted, all weighed ---- */
+
+struct weighed {
+    float logit;
+    int32_t token;
+    double weight;
+};
+
+static int by_logit(const void *pa, const void *pb)
+{
+    const struct weighed *a = pa, *b = pb;
+
+    if (a->logit != b->logit)
+        return a->logit > b->logit ? -1 : 1;
+    return a->token < b->token ? -1 : a->token > b->token;
+}
+
+static int32_t sample_plainly(const float *logits, uint32_t vocab, const struct sample_params *p,
+                              uint32_t position)
+{
+    struct weighed *c = calloc(vocab, sizeof(*c));
+    uint32_t n = p->top_k > 0 && p->top_k < vocab ? p->top_k : vocab, count = 0, word[4];
+    double total = 0, kept = 0, sum = 0, target;
+    int32_t token;
+
+    for (uint32_t i = 0; i < vocab; i++)
+        c[i] = (struct weighed){logits[i], (int32_t)i, 0};
+    qsort(c, vocab, sizeof(*c), by_logit);
+    for (uint32_t i = 0; i < n; i++) {
+        double x = ((double)c[i].logit - (double)c[0].logit) / p->temperature;
+
+        c[i].weight = x < -700.0 ? 0.0 : host_exp(x);
+        total += c[i].weight;
+    }
+    while (count < n && (count == 0 || !(kept >= p->top_p * total)))
+        kept += c[count++].weight;
+    philox_at(p->seed, PHILOX_SAMPLE, position, 0, word);
+    target = (double)(((uint64_t)word[0] << 32 | word[1]) >> 11) * 0x1p-53 * kept;
+    for (uint32_t i = 0; i + 1 < count && !(target < (sum += c[i].weight)); i++)
+        c[0].token = c[i + 1].token;
+    token = c[0].token;
+    free(c);
+    return token;
+}
+
+/* Logits with ties, zeros of both signs, infinities below, near one another or far apart. */
+static void logits_make(struct choices *d, float *logits, uint32_t vocab)
+{
+    uint32_t levels = (uint32_t)1 << choose(d, 20);
+    float spread = (float)(1u << choose(d, 12)) * 0.01f, shift = (float)choose(d, 100) - 50.0f;
+
+    for (uint32_t i = 0; i < vocab; i++) {
+        float level = (float)choose(d, levels) / (float)levels - 0.5f;
+
+        logits[i] = choose(d, 50) == 0 ? -__builtin_inff() : level * spread + shift;
+        if (choose(d, 10) == 0)
+            logits[i] = choose(d, 2) == 0 ? 0.0f : -0.0f;
+    }
+    logits[choose(d, vocab)] = shift;
+}
+
+static bool token_is_the_rules(struct choices *d)
+{
+    static const double TEMPERATURES[] = {1e-3, 0.1, 0.5, 0.8, 1.0, 1.7, 20.0, 1e-12, 1e-320};
+    uint32_t vocab = 1 + (uint32_t)choose(d, choose(d, 4) == 0 ? 5000 : 300);
+    float *logits = calloc(vocab, sizeof(*logits));
+    struct sample_params p = {.seed = choose(d, UINT64_MAX)};
+    bool same = true;
+
+    logits_make(d, logits, vocab);
+    for (uint32_t i = 0; i < 20 && same; i++) {
+        p.temperature = TEMPERATURES[choose(d, 9)];
+        p.top_k = choose(d, 2) == 0 ? 0 : 1 + (uint32_t)choose(d, vocab + 3);
+        p.top_p = choose(d, 2) == 0 ? 1.0 : (double)(1 + choose(d, 1000)) / 1000;
+        same = sample_token(logits, vocab, &p, i) == sample_plainly(logits, vocab, &p, i);
+    }
+    free(logits);
+    return same;
+}
+
+static void test_the_same_token_as_by_sorting_all(void **state)
+{
+    ASSERT_PROPERTY(400, token_is_the_rules);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_top_k_and_top_p_cut),
         cmocka_unit_test(test_minus_infinity_is_never_drawn),
         cmocka_unit_test(test_pinned_draws),
+        cmocka_unit_test(test_the_same_token_as_by_sorting_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
