@@ -1,4 +1,4 @@
-/* config.json of a Llama model. */
+/* config.json of models of the Llama family. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,7 +142,7 @@ out:
 static enum emac_status read_sizes(const json_t *root, struct llama_config *out,
                                    struct emac_err *err)
 {
-    static const uint32_t positions = 2048;
+    const uint32_t positions = out->qkv_bias ? 32768 : 2048;
     uint32_t head_dim;
     enum emac_status st;
 
@@ -175,14 +175,41 @@ static enum dtype read_storage(const json_t *root)
                : DTYPE_F32;
 }
 
-/* Mistral's models are of the same architecture, as long as attention sees the whole text. */
-static enum emac_status need_llama(const json_t *root, struct emac_err *err)
+/* Newer files say of each layer what its attention sees. */
+static enum emac_status need_full_attention(const json_t *root, struct emac_err *err)
 {
-    if (need_str(root, "model_type", "mistral", false, NULL) != EMAC_OK)
-        return need_str(root, "model_type", "llama", false, err);
-    if (field(root, "sliding_window") != NULL)
-        return emac_fail(err, EMAC_UNSUPPORTED, "'sliding_window' in config.json must be null");
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(field(root, "layer_types"), i, one)
+    {
+        const char *type = json_string_value(one);
+
+        if (type == NULL || strcmp(type, "full_attention") != 0)
+            return emac_fail(err, EMAC_UNSUPPORTED,
+                             "'layer_types' in config.json must all be \"full_attention\"");
+    }
     return EMAC_OK;
+}
+
+/* Mistral's and Qwen's models are of the same architecture, as long as attention sees the whole
+ * text. Qwen's have biases without saying so, and a window only where "use_sliding_window" does. */
+static enum emac_status read_type(const json_t *root, struct llama_config *out,
+                                  struct emac_err *err)
+{
+    const char *type = json_string_value(field(root, "model_type"));
+    enum emac_status st;
+
+    if (type == NULL ||
+        (strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0 && strcmp(type, "qwen2") != 0))
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "'model_type' in config.json must be \"llama\", \"mistral\" or \"qwen2\"");
+    out->qkv_bias = strcmp(type, "qwen2") == 0;
+    if (strcmp(type, "mistral") == 0 && field(root, "sliding_window") != NULL)
+        return emac_fail(err, EMAC_UNSUPPORTED, "'sliding_window' in config.json must be null");
+    st = out->qkv_bias ? need_false(root, "use_sliding_window", err)
+                       : need_false(root, "attention_bias", err);
+    return st == EMAC_OK ? need_full_attention(root, err) : st;
 }
 
 static enum emac_status read_root(const json_t *root, struct llama_config *out,
@@ -192,9 +219,8 @@ static enum emac_status read_root(const json_t *root, struct llama_config *out,
 
     if (!json_is_object(root))
         return emac_fail(err, EMAC_INVALID, "config.json is not an object");
-    EMAC_TRY(st, need_llama(root, err));
+    EMAC_TRY(st, read_type(root, out, err));
     EMAC_TRY(st, need_str(root, "hidden_act", "silu", true, err));
-    EMAC_TRY(st, need_false(root, "attention_bias", err));
     EMAC_TRY(st, need_false(root, "mlp_bias", err));
     if (field(root, "quantization_config") != NULL)
         return emac_fail(err, EMAC_UNSUPPORTED,
@@ -254,6 +280,7 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
                                     struct emac_err *err)
 {
     char theta[40], eps[40], *rope = NULL;
+    bool qwen = c->qkv_bias;
     enum emac_status st;
 
     EMAC_TRY(st, llama_config_check(c, err));
@@ -262,8 +289,8 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
     number_text(eps, c->norm_eps);
     st = emac_buf_printf(out, err,
                          "{\n"
-                         "  \"architectures\": [\n    \"LlamaForCausalLM\"\n  ],\n"
-                         "  \"attention_bias\": false,\n"
+                         "  \"architectures\": [\n    \"%sForCausalLM\"\n  ],\n"
+                         "  \"attention_bias\": %s,\n"
                          "  \"attention_dropout\": 0.0,\n"
                          "  \"bos_token_id\": null,\n"
                          "  \"eos_token_id\": null,\n"
@@ -274,7 +301,7 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
                          "  \"intermediate_size\": %u,\n"
                          "  \"max_position_embeddings\": %u,\n"
                          "  \"mlp_bias\": false,\n"
-                         "  \"model_type\": \"llama\",\n"
+                         "  \"model_type\": \"%s\",\n"
                          "  \"num_attention_heads\": %u,\n"
                          "  \"num_hidden_layers\": %u,\n"
                          "  \"num_key_value_heads\": %u,\n"
@@ -286,12 +313,15 @@ enum emac_status llama_config_write(const struct llama_config *c, struct emac_bu
                          "  \"tie_word_embeddings\": %s,\n"
                          "  \"torch_dtype\": \"%s\",\n"
                          "  \"use_cache\": true,\n"
+                         "%s"
                          "  \"vocab_size\": %u\n"
                          "}\n",
-                         c->head_dim, c->hidden_size, c->intermediate_size, c->max_positions,
-                         c->heads, c->layers, c->kv_heads, eps, rope, theta,
-                         c->tie_embeddings ? "true" : "false",
-                         c->storage == DTYPE_BF16 ? "bfloat16" : "float32", c->vocab_size);
+                         qwen ? "Qwen2" : "Llama", qwen ? "true" : "false", c->head_dim,
+                         c->hidden_size, c->intermediate_size, c->max_positions,
+                         qwen ? "qwen2" : "llama", c->heads, c->layers, c->kv_heads, eps, rope,
+                         theta, c->tie_embeddings ? "true" : "false",
+                         c->storage == DTYPE_BF16 ? "bfloat16" : "float32",
+                         qwen ? "  \"use_sliding_window\": false,\n" : "", c->vocab_size);
 out:
     free(rope);
     return st;

@@ -27,7 +27,8 @@ struct llama_source {
 
 /* The parameters of a model by number (llama_param_at); *out is the caller's to free(). Missing,
  * misshapen and superfluous tensors are refused by name.
- * From GGUF also the configuration: architecture "llama" without rope scaling, experts or biases.
+ * From GGUF also the configuration: architecture "llama", or "qwen2" with its biases, without rope
+ * scaling or experts.
  * From a bundle: F32, BF16 or U8 as session_open takes them. */
 enum emac_status llama_from_gguf(const struct gguf *g, struct llama_config *c,
                                  struct llama_source **out, struct emac_err *err);

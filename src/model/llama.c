@@ -74,6 +74,20 @@ static value_id kept_linear(struct builder *b, value_id x, struct model_weight w
     return tuned_add(b->g, &b->tuned, x, op(b, OP_MATMUL, &transposed_b, 2, in), w, true);
 }
 
+/* A projection, with its bias where the model has one. `keep`: the backward pass reads it. */
+static value_id project(struct builder *b, value_id x, enum llama_kind kind, uint32_t layer,
+                        bool keep)
+{
+    struct model_weight w = weight(b, kind, layer);
+    value_id in[2];
+
+    if (!llama_has(b->c, llama_bias_of(kind)))
+        return keep ? kept_linear(b, x, w) : linear(b, x, w);
+    in[0] = linear(b, x, w);
+    in[1] = param(b, llama_bias_of(kind), layer);
+    return keep ? kept(b, OP_BIAS, NULL, 2, in) : op(b, OP_BIAS, NULL, 2, in);
+}
+
 static value_id rmsnorm(struct builder *b, value_id x, value_id w)
 {
     struct op_attrs attrs = {.at = {{.f = (float)b->c->norm_eps}}};
@@ -100,9 +114,9 @@ static value_id attention_block(struct builder *b, value_id x, uint32_t layer)
     value_id h = rmsnorm(b, x, param(b, LLAMA_ATTN_NORM, layer));
     value_id in[3], o;
 
-    in[0] = rope(b, linear(b, h, weight(b, LLAMA_Q, layer)), c->heads);
-    in[1] = rope(b, linear(b, h, weight(b, LLAMA_K, layer)), c->kv_heads);
-    in[2] = kept_linear(b, h, weight(b, LLAMA_V, layer));
+    in[0] = rope(b, project(b, h, LLAMA_Q, layer, false), c->heads);
+    in[1] = rope(b, project(b, h, LLAMA_K, layer, false), c->kv_heads);
+    in[2] = project(b, h, LLAMA_V, layer, true);
     o = kept(b, OP_ATTENTION, &attrs, 3, in);
     return kept2(b, OP_ADD, x, linear(b, o, weight(b, LLAMA_O, layer)));
 }

@@ -1,7 +1,8 @@
 /* The Llama architecture (Touvron et al. 2023; grouped-query attention:
  * Ainslie et al. 2023) as graphs, from a Hugging Face config.json. Parameter
  * names are Hugging Face's ("model.layers.0.self_attn.q_proj.weight", weights
- * stored [out,in]); with tied embeddings there is no "lm_head.weight". */
+ * stored [out,in]); with tied embeddings there is no "lm_head.weight". Qwen 2
+ * and 2.5 (Qwen Team 2024) are the same with a bias on q, k and v. */
 #ifndef EMAC_MODEL_LLAMA_H
 #define EMAC_MODEL_LLAMA_H
 
@@ -20,16 +21,18 @@ struct llama_config {
     /* Of the weights, and of the forward pass's values that the backward pass reads: DTYPE_F32, or
      * DTYPE_BF16 for half the memory (rule 8). Logits and gradients are f32. */
     enum dtype storage;
+    bool qkv_bias; /* what the projections of q, k and v give has a bias added */
 };
 
 /* Sizes are checked: each 1 to 2^24, heads a multiple of kv_heads, head_dim even, fewer than 2^40
  * weights in all; rope_theta 1 to 1e12, norm_eps 1e-12 to 1. */
 enum emac_status llama_config_check(const struct llama_config *c, struct emac_err *err);
-/* From / to the text of config.json. Reading requires model_type "llama" or, without a sliding
- * window, "mistral"; hidden_act "silu", no biases, a rope scaling of rope.h, no quantisation
- * (UNSUPPORTED otherwise); unknown keys are ignored and absent ones have Hugging Face's defaults;
- * storage is bf16 when torch_dtype (or dtype) says "bfloat16", else f32. Writing gives what
- * transformers' LlamaForCausalLM loads. */
+/* From / to the text of config.json. Reading requires model_type "llama", or without a sliding
+ * window "mistral" or "qwen2", which has the biases of qkv_bias; hidden_act "silu", no other
+ * biases, a rope scaling of rope.h, no quantisation (UNSUPPORTED otherwise); unknown keys are
+ * ignored and absent ones have Hugging Face's defaults; storage is bf16 when torch_dtype (or dtype)
+ * says "bfloat16", else f32. Writing gives what transformers' LlamaForCausalLM, or with biases its
+ * Qwen2ForCausalLM, loads. */
 enum emac_status llama_config_read(struct llama_config *out, const char *json, size_t n,
                                    struct emac_err *err);
 enum emac_status llama_config_write(const struct llama_config *c, struct emac_buf *out,
@@ -50,7 +53,7 @@ struct llama_model {
 };
 /* With a base (tune.h): a head is the final norm, an output matrix of its own, and the last
  * `layers` layers; all of it starts as the base's. Targets of lora are the seven matrices of a
- * layer. */
+ * layer; biases stay in the base. */
 struct model_params llama_params(const struct llama_model *m);
 uint64_t llama_param_elements(const struct llama_config *c); /* total number of weights */
 

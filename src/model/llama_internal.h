@@ -17,16 +17,19 @@ enum llama_kind {
     LLAMA_GATE,
     LLAMA_UP,
     LLAMA_MLP_NORM,
+    LLAMA_K_BIAS,
     LLAMA_K,
     LLAMA_O,
+    LLAMA_Q_BIAS,
     LLAMA_Q,
+    LLAMA_V_BIAS,
     LLAMA_V,
     LLAMA_KIND_COUNT
 };
 #define LLAMA_LAYER_KINDS (LLAMA_KIND_COUNT - LLAMA_ATTN_NORM)
 
-/* A table with one cell for each parameter: the three that exist once, then the layers'. With tied
- * embeddings the cell of LLAMA_LM_HEAD stays unused. */
+/* A table with one cell for each parameter: the three that exist once, then the layers'. The cells
+ * of kinds that the model has not (llama_has) stay unused. */
 static inline uint32_t llama_cell(enum llama_kind kind, uint32_t layer)
 {
     return kind < LLAMA_ATTN_NORM ? (uint32_t)kind
@@ -36,6 +39,10 @@ static inline uint32_t llama_cell_count(const struct llama_config *c)
 {
     return LLAMA_ATTN_NORM + c->layers * (uint32_t)LLAMA_LAYER_KINDS;
 }
+
+bool llama_has(const struct llama_config *c, enum llama_kind kind);
+/* The bias of what a matrix gives; LLAMA_KIND_COUNT where it never has one. */
+enum llama_kind llama_bias_of(enum llama_kind kind);
 
 /* Kind and layer of parameter i (byte order of names). */
 void llama_param_place(const struct llama_config *c, uint32_t i, enum llama_kind *kind,

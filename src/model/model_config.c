@@ -51,6 +51,7 @@ json_t *model_config_sizes(const struct model_config *c)
         json_object_set_new(o, "kv_heads", json_integer(m->kv_heads));
         json_object_set_new(o, "head_dim", json_integer(m->head_dim));
         json_object_set_new(o, "tie_embeddings", json_boolean(m->tie_embeddings));
+        json_object_set_new(o, "attention_bias", json_boolean(m->qkv_bias));
         json_object_set_new(o, "rope_theta", json_real(m->rope_theta));
         json_object_set_new(o, "norm_eps", json_real(m->norm_eps));
         json_object_set_new(o, "rope_scaling", json_string(ROPE_NAMES[m->rope.kind]));

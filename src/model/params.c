@@ -7,17 +7,61 @@
 #include "model/llama_internal.h"
 
 static const char *const kind_name[LLAMA_KIND_COUNT] = {
-    [LLAMA_LM_HEAD] = "lm_head.weight",    [LLAMA_EMBED] = "model.embed_tokens.weight",
-    [LLAMA_NORM] = "model.norm.weight",    [LLAMA_ATTN_NORM] = "input_layernorm.weight",
-    [LLAMA_DOWN] = "mlp.down_proj.weight", [LLAMA_GATE] = "mlp.gate_proj.weight",
-    [LLAMA_UP] = "mlp.up_proj.weight",     [LLAMA_MLP_NORM] = "post_attention_layernorm.weight",
-    [LLAMA_K] = "self_attn.k_proj.weight", [LLAMA_O] = "self_attn.o_proj.weight",
-    [LLAMA_Q] = "self_attn.q_proj.weight", [LLAMA_V] = "self_attn.v_proj.weight",
+    [LLAMA_LM_HEAD] = "lm_head.weight",       [LLAMA_EMBED] = "model.embed_tokens.weight",
+    [LLAMA_NORM] = "model.norm.weight",       [LLAMA_ATTN_NORM] = "input_layernorm.weight",
+    [LLAMA_DOWN] = "mlp.down_proj.weight",    [LLAMA_GATE] = "mlp.gate_proj.weight",
+    [LLAMA_UP] = "mlp.up_proj.weight",        [LLAMA_MLP_NORM] = "post_attention_layernorm.weight",
+    [LLAMA_K_BIAS] = "self_attn.k_proj.bias", [LLAMA_K] = "self_attn.k_proj.weight",
+    [LLAMA_O] = "self_attn.o_proj.weight",    [LLAMA_Q_BIAS] = "self_attn.q_proj.bias",
+    [LLAMA_Q] = "self_attn.q_proj.weight",    [LLAMA_V_BIAS] = "self_attn.v_proj.bias",
+    [LLAMA_V] = "self_attn.v_proj.weight",
 };
+
+static bool is_bias(enum llama_kind kind)
+{
+    return kind == LLAMA_K_BIAS || kind == LLAMA_Q_BIAS || kind == LLAMA_V_BIAS;
+}
+
+bool llama_has(const struct llama_config *c, enum llama_kind kind)
+{
+    if (kind == LLAMA_KIND_COUNT)
+        return false;
+    return kind == LLAMA_LM_HEAD ? !c->tie_embeddings : c->qkv_bias || !is_bias(kind);
+}
+
+enum llama_kind llama_bias_of(enum llama_kind kind)
+{
+    switch (kind) {
+    case LLAMA_K:
+        return LLAMA_K_BIAS;
+    case LLAMA_Q:
+        return LLAMA_Q_BIAS;
+    case LLAMA_V:
+        return LLAMA_V_BIAS;
+    default:
+        return LLAMA_KIND_COUNT;
+    }
+}
+
+/* How many parameters a layer has. */
+static uint32_t layer_kinds(const struct llama_config *c)
+{
+    return (uint32_t)LLAMA_LAYER_KINDS - (c->qkv_bias ? 0 : 3);
+}
 
 uint32_t llama_param_count(const struct llama_config *c)
 {
-    return c->layers * (uint32_t)LLAMA_LAYER_KINDS + 2 + (c->tie_embeddings ? 0 : 1);
+    return c->layers * layer_kinds(c) + 2 + (c->tie_embeddings ? 0 : 1);
+}
+
+/* The n-th kind that a layer has. */
+static enum llama_kind layer_kind(const struct llama_config *c, uint32_t n)
+{
+    int kind = LLAMA_ATTN_NORM;
+
+    while (!llama_has(c, (enum llama_kind)kind) || n-- > 0)
+        kind++;
+    return (enum llama_kind)kind;
 }
 
 /* The number whose decimal text follows that of `cur` in byte order, among 0..n-1: a digit is
@@ -39,7 +83,7 @@ void llama_param_place(const struct llama_config *c, uint32_t i, enum llama_kind
     uint32_t first = c->tie_embeddings ? 1 : 2, of_layers, k;
 
     EMAC_ASSERT(i < llama_param_count(c));
-    of_layers = c->layers * (uint32_t)LLAMA_LAYER_KINDS;
+    of_layers = c->layers * layer_kinds(c);
     *layer = 0;
     if (i < first) {
         *kind = i + 1 == first ? LLAMA_EMBED : LLAMA_LM_HEAD;
@@ -50,9 +94,9 @@ void llama_param_place(const struct llama_config *c, uint32_t i, enum llama_kind
         *kind = LLAMA_NORM;
         return;
     }
-    for (k = i / LLAMA_LAYER_KINDS; k > 0; k--)
+    for (k = i / layer_kinds(c); k > 0; k--)
         *layer = decimal_next(*layer, c->layers);
-    *kind = (enum llama_kind)(LLAMA_ATTN_NORM + i % LLAMA_LAYER_KINDS);
+    *kind = layer_kind(c, i % layer_kinds(c));
 }
 
 static struct shape kind_shape(const struct llama_config *c, enum llama_kind kind)
@@ -72,8 +116,13 @@ static struct shape kind_shape(const struct llama_config *c, enum llama_kind kin
     case LLAMA_K:
     case LLAMA_V:
         return SHAPE2(kv, d);
+    case LLAMA_K_BIAS:
+    case LLAMA_V_BIAS:
+        return SHAPE1(kv);
     case LLAMA_Q:
         return SHAPE2(q, d);
+    case LLAMA_Q_BIAS:
+        return SHAPE1(q);
     case LLAMA_O:
         return SHAPE2(d, q);
     case LLAMA_NORM:
@@ -92,6 +141,9 @@ static double kind_std(const struct llama_config *c, const struct llama_init *in
     case LLAMA_NORM:
     case LLAMA_ATTN_NORM:
     case LLAMA_MLP_NORM:
+    case LLAMA_K_BIAS:
+    case LLAMA_Q_BIAS:
+    case LLAMA_V_BIAS:
         return 0;
     case LLAMA_EMBED:
         return init->embed_std;
@@ -118,7 +170,7 @@ void llama_param_at(const struct llama_config *c, const struct llama_init *init,
         snprintf(out->name, sizeof(out->name), "model.layers.%u.%s", layer, kind_name[kind]);
     out->shape = kind_shape(c, kind);
     out->init_std = init == NULL ? 0 : kind_std(c, init, kind);
-    out->init_fill = 1;
+    out->init_fill = is_bias(kind) ? 0 : 1;
     out->decay = out->shape.rank == 2;
     out->hidden = out->decay && kind > LLAMA_NORM;
 }
@@ -134,7 +186,8 @@ static const enum tune_target kind_target[LLAMA_KIND_COUNT] = {
     [LLAMA_DOWN] = TUNE_DOWN, [LLAMA_GATE] = TUNE_GATE, [LLAMA_K] = TUNE_K, [LLAMA_O] = TUNE_O,
     [LLAMA_Q] = TUNE_Q,       [LLAMA_UP] = TUNE_UP,     [LLAMA_V] = TUNE_V};
 
-/* Dense layers, the first of the targets, are not a Llama's. */
+/* Dense layers, the first of the targets, are not a Llama's: what is no matrix of a layer has them
+ * here. */
 static bool is_target(const struct tune *t, enum llama_kind kind)
 {
     enum tune_target target = kind_target[kind];
@@ -173,6 +226,7 @@ uint64_t llama_param_elements(const struct llama_config *c)
     uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
 
     total += c->layers * (2 * d + 3 * d * f + 2 * d * q + 2 * d * kv);
+    total += c->qkv_bias ? c->layers * (q + 2 * kv) : 0;
     total += (c->tie_embeddings ? 1 : 2) * c->vocab_size * d + d;
     return total;
 }

@@ -214,6 +214,22 @@ static enum emac_status linear(struct session *s, const float *x, const struct w
                             : device_run(s->dev, OP_QMATMUL, &quantised, a, &c, err);
 }
 
+/* y[n,out] = x[n,D] W^T, and the bias of q, k or v where the model has it */
+static enum emac_status project(struct session *s, const float *x, enum llama_kind kind,
+                                uint32_t layer, float *y, uint32_t n, size_t out,
+                                struct emac_err *err)
+{
+    enum llama_kind bias = llama_bias_of(kind);
+    enum emac_status st = linear(s, x, weight(s, kind, layer), y, n, s->c.hidden_size, out, err);
+
+    if (st != EMAC_OK || !llama_has(&s->c, bias))
+        return st;
+    struct tensor in[2] = {matrix(y, n, out), vector(weight(s, bias, layer)->data, out)};
+    struct tensor sum = in[0]; /* in place, as op.h allows */
+
+    return device_run(s->dev, OP_BIAS, NULL, in, &sum, err);
+}
+
 static enum emac_status norm(struct session *s, const float *x, const struct weight *w, float *y,
                              uint32_t n, struct emac_err *err)
 {
@@ -287,11 +303,11 @@ static enum emac_status attention_block(struct session *s, uint32_t layer, uint3
     enum emac_status st;
 
     EMAC_TRY(st, norm(s, s->s.x, weight(s, LLAMA_ATTN_NORM, layer), h, n, err));
-    EMAC_TRY(st, linear(s, h, weight(s, LLAMA_Q, layer), s->s.o, n, d, q, err));
+    EMAC_TRY(st, project(s, h, LLAMA_Q, layer, s->s.o, n, q, err));
     EMAC_TRY(st, rope(s, s->s.o, s->s.q, at, n, c->heads, err));
-    EMAC_TRY(st, linear(s, h, weight(s, LLAMA_K, layer), s->s.o, n, d, kv, err));
+    EMAC_TRY(st, project(s, h, LLAMA_K, layer, s->s.o, n, kv, err));
     EMAC_TRY(st, rope(s, s->s.o, k_rows, at, n, c->kv_heads, err));
-    EMAC_TRY(st, linear(s, h, weight(s, LLAMA_V, layer), v_rows, n, d, kv, err));
+    EMAC_TRY(st, project(s, h, LLAMA_V, layer, v_rows, n, kv, err));
     EMAC_TRY(st, attend(s, layer, s->s.q, at, n, err));
     EMAC_TRY(st, linear(s, s->s.o, weight(s, LLAMA_O, layer), h, n, q, d, err));
     st = residual(s, s->s.x, h, n, err);

@@ -58,9 +58,10 @@ static enum emac_status kind_check(const struct model_tree *m, struct emac_err *
 static bool is_field(const char *key, const struct model_config *c)
 {
     static const char *const TEXT[] = {
-        "vocab_size", "hidden_size", "intermediate_size", "layers",         "heads",
-        "kv_heads",   "norm_eps",    "rope_theta",        "tie_embeddings", "architecture",
-        "rope_low",   "rope_high",   "rope_scaling",      "rope_factor",    "rope_positions"};
+        "vocab_size",     "hidden_size",  "intermediate_size", "layers",
+        "heads",          "kv_heads",     "norm_eps",          "rope_theta",
+        "tie_embeddings", "architecture", "rope_low",          "rope_high",
+        "rope_scaling",   "rope_factor",  "rope_positions",    "attention_bias"};
     static const char *const RECORDS[] = {"layers", "hidden_size", "architecture",
                                           "stages", "filters",     "kernel"};
     const char *const *list = c->is_classifier ? RECORDS : TEXT;

@@ -8,7 +8,8 @@
  *   kind: train                   # or evaluate: work/evaluate.h
  *   seed: 1
  *   model: {architecture: llama, vocab_size: 256, hidden_size, intermediate_size, layers, heads,
- *           kv_heads, tie_embeddings, rope_theta, norm_eps, embed_std, linear_std, residual_std}
+ *           kv_heads, tie_embeddings, attention_bias, rope_theta, norm_eps, embed_std, linear_std,
+ *           residual_std}
  *       or {architecture: cnn, stages, filters, kernel, layers, hidden_size}
  *       or {architecture: mlp, layers, hidden_size}
  *   data: {cid: bafy...}  or  {file: path}  (path: relative to the job file; the CLI adds it and

@@ -114,6 +114,8 @@ const struct job_field JOB_FIELDS[] = {
     {"model", "kv_heads", FIELD_U32, NEED_DERIVED, AT(model.kv_heads), 1, 256, .of = OF_TEXT},
     {"model", "tie_embeddings", FIELD_BOOL, NEED_DEFAULT, AT(model.tie_embeddings), .usual = 1,
      .of = OF_TEXT},
+    {"model", "attention_bias", FIELD_BOOL, NEED_DEFAULT, AT(model.qkv_bias), .of = OF_TEXT,
+     .joined = true},
     {"model", "rope_theta", FIELD_F64, NEED_DEFAULT, AT(model.rope_theta), 1, 1e9, 10000,
      .of = OF_TEXT},
     {"model", "rope_scaling", FIELD_CHOICE, NEED_DEFAULT, AT(model.rope.kind), CHOICE(ROPE_NAMES),

@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     EMAC_ASSERT(llama_config_read(&back, emac_buf_str(&text), text.len, &err) == EMAC_OK);
     EMAC_ASSERT(c.layers == back.layers && c.head_dim == back.head_dim &&
                 c.max_positions == back.max_positions && c.rope_theta == back.rope_theta &&
-                c.norm_eps == back.norm_eps && c.tie_embeddings == back.tie_embeddings);
+                c.norm_eps == back.norm_eps && c.tie_embeddings == back.tie_embeddings &&
+                c.qkv_bias == back.qkv_bias);
     emac_buf_release(&text);
     return 0;
 }

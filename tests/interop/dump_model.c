@@ -159,14 +159,13 @@ static enum emac_status weights_make(struct dump *d, struct emac_buf *file, stru
 
     EMAC_TRY(st, llama_graph_init(&config, &init, 2024, &recipe, &g, err));
     EMAC_TRY(st, run(d, g, "params/", &d->params, err));
-    /* Norms other than one, so that their place in the model matters. */
+    /* Norms other than one and biases other than zero, so that their place in the model matters. */
     for (size_t i = 0; i < d->params.count; i++) {
-        float *w = d->params.data[i];
+        const struct st_tensor *t = &d->params.idx.tensor[i];
+        float *w = d->params.data[i], least = strstr(t->name, "norm") != NULL ? 0.75f : -0.25f;
 
-        if (strstr(d->params.name[i], "norm") == NULL)
-            continue;
-        for (uint32_t k = 0; k < config.hidden_size; k++)
-            w[k] = 0.75f + (float)philox_below(5, PHILOX_TEST, (uint32_t)i, k, 64) / 128.0f;
+        for (uint32_t k = 0; t->rank == 1 && k < t->dim[0]; k++)
+            w[k] = least + (float)philox_below(5, PHILOX_TEST, (uint32_t)i, k, 64) / 128.0f;
     }
     EMAC_TRY(st, bundle_encode(&d->params, file, err));
     st = file_write(d, "model.safetensors", file, err);
@@ -271,13 +270,15 @@ int main(int argc, char **argv)
     struct emac_err err;
     enum emac_status st;
 
-    if (argc < 2 || argc > 3 || (argc == 3 && strcmp(argv[2], "untied") != 0)) {
-        fprintf(stderr, "usage: dump-model DIR [untied]\n");
+    if (argc < 2 || argc > 3 ||
+        (argc == 3 && strcmp(argv[2], "untied") != 0 && strcmp(argv[2], "biased") != 0)) {
+        fprintf(stderr, "usage: dump-model DIR [untied|biased]\n");
         return 2;
     }
     d.os = os_real();
     d.dir = argv[1];
     config.tie_embeddings = argc == 2;
+    config.qkv_bias = argc == 3 && strcmp(argv[2], "biased") == 0;
     emac_buf_init(&model, FILE_MAX);
     EMAC_TRY(st, device_cpu_open(ISA_BEST, 1, &d.dev, &err));
     EMAC_TRY(st, d.os->dir_make(d.os, d.dir, &err));

@@ -1,7 +1,8 @@
 """GGUF against the package gguf (llama.cpp's own): gguf_check.py EMAC MODEL_DIR WORK
 
 Writes the model as GGUF files the way llama.cpp's converter does, with q and k in pairs, imports
-them, and compares every weight that comes out with what gguf reads."""
+them, and compares every weight that comes out with what gguf reads; likewise as a Qwen 2, which has
+biases and no pairs."""
 import json
 import struct
 import subprocess
@@ -34,11 +35,11 @@ def safetensors(path):
 
 
 def theirs(name):
-    stem = name.removesuffix(".weight")
+    stem, what = name.rsplit(".", 1)
     if stem in NAMES:
-        return NAMES[stem] + ".weight"
+        return f"{NAMES[stem]}.{what}"
     _, _, layer, rest = stem.split(".", 3)
-    return f"blk.{layer}.{NAMES[rest]}.weight"
+    return f"blk.{layer}.{NAMES[rest]}.{what}"
 
 
 def paired(w, heads):
@@ -52,9 +53,9 @@ def heads_of(name, config):
     return config["num_key_value_heads"] if "k_proj" in name else 0
 
 
-def write(path, config, tensors, kind):
+def write(path, config, tensors, kind, arch="llama"):
     """The rows that go in, by our names; kind None: tensors are bytes of q6_k rows already."""
-    w = gguf.GGUFWriter(path, "llama")
+    w = gguf.GGUFWriter(path, arch)
     w.add_context_length(config["max_position_embeddings"])
     w.add_embedding_length(config["hidden_size"])
     w.add_block_count(config["num_hidden_layers"])
@@ -75,7 +76,7 @@ def write(path, config, tensors, kind):
         else:
             q, raw = quantize(x, TYPES[kind]), TYPES[kind]
         rows[name] = (q, raw)
-        heads = heads_of(name, config)
+        heads = heads_of(name, config) if arch == "llama" else 0
         w.add_tensor(theirs(name), paired(q, heads) if heads else q, raw_dtype=raw)
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -109,6 +110,18 @@ for kind in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"):
         else:
             assert x.tobytes() == want.astype(np.float32).tobytes(), (kind, name)
     print(f"{kind}: {len(rows)} tensors alike")
+
+rng = np.random.default_rng(5)
+biased = dict(model)
+for name, x in model.items():
+    if name.rsplit(".", 2)[-2] in ("q_proj", "k_proj", "v_proj"):
+        biased[name.removesuffix("weight") + "bias"] = rng.standard_normal(x.shape[0]).astype(np.float32)
+rows = write(WORK + "/x.gguf", config, biased, "Q8_0", "qwen2")
+got = imported(WORK + "/x.gguf")
+assert got.keys() == rows.keys() and json.load(open(WORK + "/in/config.json"))["model_type"] == "qwen2"
+assert all(got[n].tobytes() == q.tobytes() for n, (q, _) in rows.items())
+print(f"Qwen 2: {len(rows)} tensors alike")
+subprocess.run([EMAC, "generate", WORK + "/in", "-p", "one", "-n", "4", "--quiet"], check=True)
 
 for kind in ("q8_0", "q4_0", "q4_1", "q6_k"):
     subprocess.run([EMAC, "model", "quantise", MODEL, WORK + "/q", "--format", kind, "--quiet"],

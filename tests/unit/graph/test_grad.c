@@ -110,6 +110,7 @@ static void test_llama_loss(void **state)
         struct graph *g;
         struct ends e;
 
+        c.qkv_bias = tie != 0;
         ASSERT_OK(llama_graph_train(&c, 2, 6, &g, err));
         e = llama_ends(&c, g, 6);
         for (uint32_t i = 0; i < llama_param_count(&c); i++)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/philox.h"
 #include "codec/safetensors.h"
 #include "model/llama.h"
 #include "model/optimiser.h"
@@ -175,6 +176,15 @@ static inline void pool_init(struct pool *p, const struct llama_config *c, uint3
     ASSERT_OK(llama_graph_init(c, &init, 42, &adamw, &g, err));
     pool_run(p, g, dev);
     graph_free(g);
+    for (uint32_t i = 0; i < p->count && c->storage == DTYPE_F32; i++) { /* biases begin as zeros */
+        const char *name = p->item[i].name;
+        float *b = p->item[i].data;
+
+        if (strncmp(name, "params/", 7) != 0 || strstr(name, ".bias") == NULL)
+            continue;
+        for (size_t k = 0; k < p->item[i].bytes / 4; k++)
+            b[k] = (float)philox_below(8, PHILOX_TEST, i, k, 1 << 16) * 0x1p-16f - 0.5f;
+    }
     llama_rope_tables(c, seq, pool_get(p, "tables/cos", table), pool_get(p, "tables/sin", table));
 }
 

@@ -27,6 +27,7 @@ static void check_equal(const struct llama_config *a, const struct llama_config 
     assert_true(a->norm_eps == b->norm_eps);
     assert_true(a->tie_embeddings == b->tie_embeddings);
     assert_int_equal(a->storage, b->storage);
+    assert_true(a->qkv_bias == b->qkv_bias);
 }
 
 static void test_round_trip(void **state)
@@ -41,6 +42,7 @@ static void test_round_trip(void **state)
         c.rope_theta = theta[i];
         c.norm_eps = eps[i];
         c.storage = i == 3 ? DTYPE_BF16 : DTYPE_F32;
+        c.qkv_bias = i >= 3;
         emac_buf_init(&buf, LLAMA_CONFIG_BYTES_MAX);
         ASSERT_OK(llama_config_write(&c, &buf, err));
         ASSERT_OK(llama_config_read(&back, emac_buf_str(&buf), buf.len, err));
@@ -70,6 +72,32 @@ static void test_defaults_are_hugging_faces(void **state)
                         &c, err));
     assert_true(c.rope_theta == 1e6 && c.rope.kind == ROPE_PLAIN);
     ASSERT_OK(read_text("{" MISTRAL ",\"sliding_window\":null}", &c, err));
+}
+
+/* Qwen2.5-0.5B's file, but for what only its tokenizer asks for. */
+static void test_qwen(void **state)
+{
+    static const char text[] =
+        "{\"architectures\":[\"Qwen2ForCausalLM\"],\"attention_dropout\":0.0,\"hidden_act\":"
+        "\"silu\","
+        "\"hidden_size\":896,\"initializer_range\":0.02,\"intermediate_size\":4864,"
+        "\"max_position_embeddings\":32768,\"max_window_layers\":24,\"model_type\":\"qwen2\","
+        "\"num_attention_heads\":14,\"num_hidden_layers\":24,\"num_key_value_heads\":2,"
+        "\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"sliding_window\":32768,"
+        "\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\",\"use_cache\":true,"
+        "\"use_sliding_window\":false,\"vocab_size\":151936}";
+    struct emac_buf out;
+    struct llama_config c;
+
+    emac_buf_init(&out, LLAMA_CONFIG_BYTES_MAX);
+    ASSERT_OK(read_text(text, &c, err));
+    assert_true(c.qkv_bias && c.tie_embeddings && c.rope_theta == 1e6 && c.head_dim == 64);
+    assert_int_equal(c.storage, DTYPE_BF16);
+    assert_true(llama_param_elements(&c) == 494032768ull);
+    ASSERT_OK(llama_config_write(&c, &out, err));
+    assert_non_null(strstr(emac_buf_str(&out), "\"Qwen2ForCausalLM\""));
+    assert_non_null(strstr(emac_buf_str(&out), "\"model_type\": \"qwen2\""));
+    emac_buf_release(&out);
 }
 
 /* Llama 3.2's frequencies, computed elsewhere; and what is read is written again. */
@@ -117,7 +145,11 @@ static void test_stretched_positions(void **state)
 static void test_refusals_of_other_architectures(void **state)
 {
     BAD("{}", EMAC_UNSUPPORTED, "model_type");
-    BAD("{\"model_type\":\"qwen2\"}", EMAC_UNSUPPORTED, "must be \"llama\"");
+    BAD("{\"model_type\":\"gpt2\"}", EMAC_UNSUPPORTED, "must be \"llama\"");
+    BAD("{\"model_type\":\"qwen2\",\"use_sliding_window\":true}", EMAC_UNSUPPORTED,
+        "'use_sliding_window' in config.json must be false");
+    BAD("{\"model_type\":\"qwen2\",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+        EMAC_UNSUPPORTED, "layer_types");
     BAD("{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}", EMAC_UNSUPPORTED, "hidden_act");
     BAD("{" PLAIN ",\"attention_bias\":true}", EMAC_UNSUPPORTED, "attention_bias");
     BAD("{" PLAIN ",\"mlp_bias\":true}", EMAC_UNSUPPORTED, "mlp_bias");
@@ -180,6 +212,7 @@ static void test_parameters_are_in_byte_order(void **state)
         struct model_param p, before = {{0}};
         uint64_t elements = 0;
 
+        c.qkv_bias = k % 3 == 1;
         c.layers = layers[k];
         for (uint32_t i = 0; i < llama_param_count(&c); i++) {
             size_t n;
@@ -217,7 +250,16 @@ static void test_a_parameter(void **state)
     assert_int_equal(p.shape.dim[0], 12);
     llama_param_at(&c, &init, llama_param_count(&c) - 1, &p);
     assert_string_equal(p.name, "model.norm.weight");
-    assert_true(!p.decay && p.init_std == 0);
+    assert_true(!p.decay && p.init_std == 0 && p.init_fill == 1);
+    c.qkv_bias = true;
+    llama_param_at(&c, &init, 7, &p);
+    assert_string_equal(p.name, "model.layers.0.self_attn.k_proj.bias");
+    assert_int_equal(p.shape.rank, 1);
+    assert_int_equal(p.shape.dim[0], 12);
+    assert_true(!p.decay && !p.hidden && p.init_std == 0 && p.init_fill == 0);
+    llama_param_at(&c, &init, 10, &p);
+    assert_string_equal(p.name, "model.layers.0.self_attn.q_proj.bias");
+    assert_int_equal(p.shape.dim[0], 24);
 }
 
 int main(void)
@@ -225,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_defaults_are_hugging_faces),
+        cmocka_unit_test(test_qwen),
         cmocka_unit_test(test_stretched_positions),
         cmocka_unit_test(test_refusals_of_other_architectures),
         cmocka_unit_test(test_refusals_of_bad_values),

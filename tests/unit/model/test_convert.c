@@ -40,7 +40,7 @@ static void params_init(struct params *p, const struct llama_config *c)
         shape_count(&param.shape, &n);
         x = malloc(n * sizeof(*x));
         for (size_t k = 0; k < n; k++)
-            x[k] = param.shape.rank == 1
+            x[k] = param.shape.rank == 1 && strstr(param.name, "bias") == NULL
                        ? 1.0f
                        : ((float)philox_below(9, PHILOX_TEST, i, k, 1 << 16) - 32768.0f) * 0x1p-19f;
         p->source[i] = (struct llama_source){(uint8_t *)x, LLAMA_SOURCE_F32, NULL, false};
@@ -76,6 +76,9 @@ static const char *const names[][2] = {
     {"self_attn.o_proj.weight", "attn_output.weight"},
     {"self_attn.q_proj.weight", "attn_q.weight"},
     {"self_attn.v_proj.weight", "attn_v.weight"},
+    {"self_attn.k_proj.bias", "attn_k.bias"},
+    {"self_attn.q_proj.bias", "attn_q.bias"},
+    {"self_attn.v_proj.bias", "attn_v.bias"},
 };
 
 static void gguf_name(const char *ours, char *out, size_t cap)
@@ -95,14 +98,23 @@ static void gguf_name(const char *ours, char *out, size_t cap)
 
 static void put_metadata(struct emac_buf *b, const struct llama_config *c)
 {
-    gguf_put_string(b, "general.architecture", "llama");
-    gguf_put_u32(b, "llama.embedding_length", c->hidden_size);
-    gguf_put_u32(b, "llama.feed_forward_length", c->intermediate_size);
-    gguf_put_u32(b, "llama.block_count", c->layers);
-    gguf_put_u32(b, "llama.context_length", c->max_positions);
-    gguf_put_u32(b, "llama.attention.head_count", c->heads);
-    gguf_put_u32(b, "llama.attention.head_count_kv", c->kv_heads);
-    gguf_put_f32(b, "llama.attention.layer_norm_rms_epsilon", (float)c->norm_eps);
+    const char *arch = c->qkv_bias ? "qwen2" : "llama";
+    const struct {
+        const char *name;
+        uint32_t value;
+    } sizes[] = {
+        {"embedding_length", c->hidden_size}, {"feed_forward_length", c->intermediate_size},
+        {"block_count", c->layers},           {"context_length", c->max_positions},
+        {"attention.head_count", c->heads},   {"attention.head_count_kv", c->kv_heads}};
+    char key[64];
+
+    gguf_put_string(b, "general.architecture", arch);
+    for (size_t i = 0; i < EMAC_COUNT(sizes); i++) {
+        snprintf(key, sizeof(key), "%s.%s", arch, sizes[i].name);
+        gguf_put_u32(b, key, sizes[i].value);
+    }
+    snprintf(key, sizeof(key), "%s.attention.layer_norm_rms_epsilon", arch);
+    gguf_put_f32(b, key, (float)c->norm_eps);
 }
 #define METADATA 8
 
@@ -134,7 +146,7 @@ static void put_model(struct emac_buf *b, const struct llama_config *c, const st
     gguf_pad(b, 32);
     for (uint32_t i = 0; i < llama_param_count(c); i++) {
         llama_param_at(c, NULL, i, &param);
-        if (strstr(param.name, "q_proj") || strstr(param.name, "k_proj"))
+        if (!c->qkv_bias && (strstr(param.name, "q_proj") || strstr(param.name, "k_proj")))
             put_paired(b, p->source[i].data, param.shape.dim[0], param.shape.dim[1] * 4,
                        c->head_dim);
         else
@@ -150,6 +162,7 @@ static void test_gguf_gives_the_same_bundle(void **state)
         struct emac_buf file, want, bundle;
         struct gguf g;
         struct llama_source *source;
+        c.qkv_bias = tie != 0;
         params_init(&p, &c);
         emac_buf_init(&file, FILE_MAX);
         gguf_put_head(&file, llama_param_count(&c), METADATA);
@@ -159,7 +172,8 @@ static void test_gguf_gives_the_same_bundle(void **state)
         ASSERT_OK(llama_from_gguf(&g, &got, &source, err));
         assert_true(got.head_dim == c.head_dim && got.vocab_size == c.vocab_size &&
                     got.tie_embeddings == c.tie_embeddings && got.rope_theta == 10000.0 &&
-                    got.norm_eps == c.norm_eps && got.max_positions == c.max_positions);
+                    got.norm_eps == c.norm_eps && got.max_positions == c.max_positions &&
+                    got.qkv_bias == c.qkv_bias);
         converted(&c, p.source, NULL, &want);
         converted(&got, source, NULL, &bundle);
         assert_int_equal(bundle.len, want.len);

@@ -24,6 +24,7 @@ static void subject_init(struct subject *s, bool tie)
     struct graph *g;
 
     s->c = tiny_config(tie);
+    s->c.qkv_bias = !tie;
     pool_init(&s->pool, &s->c, LONGEST, oracle);
     s->bundle = bundle_of(&s->pool, &s->c, 0, &s->bundle_n);
     s->tokens = pool_get(&s->pool, "batch/tokens", LONGEST * sizeof(int32_t));
@@ -224,6 +225,9 @@ static void test_wrong_weights_are_refused(void **state)
     c = s.c;
     c.tie_embeddings = false;
     REFUSED(&s, &c, EMAC_INVALID, "'lm_head.weight' is missing");
+    c = s.c;
+    c.qkv_bias = true;
+    REFUSED(&s, &c, EMAC_INVALID, "'model.layers.0.self_attn.k_proj.bias' is missing");
     c = s.c;
     c.layers = 1;
     REFUSED(&s, &c, EMAC_INVALID, "'model.layers.1.input_layernorm.weight' does not belong");

@@ -46,6 +46,7 @@ static struct whole llama(bool tie, enum dtype storage, bool clip)
     struct whole w = {.what = tie ? "tied llama" : "llama", .tokens = BATCH * SEQ};
     c.layers = 4;
     c.storage = storage;
+    c.qkv_bias = !tie;
     r.clip_norm = clip ? r.clip_norm : 0;
     w.classes = c.vocab_size;
     const struct model_params params = llama_params(&model);

@@ -60,6 +60,7 @@ static void check_training(bool tie, bool clip, enum dtype storage)
     static struct pool p;
 
     c.storage = storage;
+    c.qkv_bias = !tie;
     pool_init(&p, &c, SEQ, dev);
     ASSERT_OK(llama_graph_train(&c, BATCH, SEQ, &train, err));
     ASSERT_OK(llama_graph_eval(&c, BATCH, SEQ, &eval, err));

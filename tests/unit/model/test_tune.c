@@ -249,6 +249,7 @@ static void check_training(const struct tune *t, enum dtype storage)
     struct emac_buf merged, again;
     struct device *ref = ref_device();
     c.storage = storage;
+    c.qkv_bias = t->kind != TUNE_FULL;
     struct tune tune = *t;
     tune.storage = storage;
     start_init(&s, &c, &tune);

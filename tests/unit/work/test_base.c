@@ -67,6 +67,7 @@ static void test_what_differs_is_told_with_both_figures(void **state)
     DIFFERS(j.model.layers = 3, "base has layers 2 and the job asks for 3");
     DIFFERS(j.model.vocab_size = 300, "base has vocab_size 256 and the job asks for 300");
     DIFFERS(j.model.tie_embeddings = false, "base has tie_embeddings true and the job asks");
+    DIFFERS(j.model.qkv_bias = true, "base has attention_bias false and the job asks for true");
     DIFFERS(j.model.rope_theta = 5e5, "base has rope_theta 10000.0 and the job asks for 500000");
     DIFFERS(j.model.max_positions = 17, "sequences of at most 16 and the job asks for 17");
     DIFFERS((j.tune = based_job(TUNE_HEAD).tune, j.tune.layers = 3),

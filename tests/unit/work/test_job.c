@@ -101,6 +101,7 @@ static void test_mistakes_are_named(void **state)
         {"model.kv_heads", "3", "multiple of model.kv_heads"},
         {"model.layers", "100000", "model.layers must be from 1"},
         {"model.tie_embeddings", "1", "model.tie_embeddings must be true or false"},
+        {"model.attention_bias", "\"yes\"", "model.attention_bias must be true or false"},
         {"model.rope_theta", "0.5", "model.rope_theta must be from 1"},
         {"model.hidden", "1", "unknown field 'model.hidden'; known in 'model' are"},
         {"data", NULL, "data must name the corpus"},
@@ -308,6 +309,7 @@ static void test_round_trips(void **state)
         j.checkpoint_every = 1 + draw_below(&d, j.optimiser.steps);
         j.model.tie_embeddings = draw_below(&d, 2) == 0;
         j.model.storage = draw_below(&d, 4) == 0 ? DTYPE_BF16 : DTYPE_F32;
+        j.model.qkv_bias = draw_below(&d, 2) == 0;
         if (draw_below(&d, 2) == 0) {
             uint8_t key[32] = {(uint8_t)round, 1};
             crypto_did_key(j.owner, key);
