@@ -74,6 +74,7 @@ enum emac_status cli_call(struct cli *c, const char *method, const char *path, j
         emac_wrap(&c->err, "no coordinator at the default address; name one by --url or EMAC_URL, "
                            "or start one by 'emac up'");
 out:
+    json_decref(body);
     free(text);
     free(url);
     return st;
@@ -83,11 +84,12 @@ enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t 
 {
     enum emac_status st = EMAC_OK;
     for (int attempt = 0; attempt < POST_TRIES; attempt++) {
-        st = cli_call(c, "POST", path, body, true, reply);
+        st = cli_call(c, "POST", path, json_incref(body), true, reply);
         if (st != EMAC_UNAVAILABLE || os_stop_requested())
             break;
         c->os->sleep_ms(c->os, POST_AGAIN_MS << attempt);
     }
+    json_decref(body);
     return st;
 }
 

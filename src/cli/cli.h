@@ -113,8 +113,8 @@ enum emac_status cli_file_put(struct cli *c, const char *dir, const char *name,
 enum emac_status cli_identity(struct cli *c);
 enum emac_status cli_http(struct cli *c, struct http_client **out);
 
-/* Call the coordinator: path below the URL, JSON in and out (body may be NULL; *reply is owned, may
- * be asked for with NULL). sign: with the user's key. */
+/* Call the coordinator: path below the URL, JSON in and out (body is taken, may be NULL; *reply is
+ * owned, may be asked for with NULL). sign: with the user's key. */
 enum emac_status cli_call(struct cli *c, const char *method, const char *path, json_t *body,
                           bool sign, json_t **reply);
 /* Sleep before asking again for what was asked for first at since_ns: a twentieth of the time gone
@@ -127,7 +127,8 @@ enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)
 /* A YAML file of at most `max` bytes as JSON; *out is owned. */
 #define JOB_FILE_MAX (1u << 20)
 enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out);
-/* POST, signed; sent again when nobody answered, for what is made by it has one name. */
+/* POST, signed; sent again when nobody answered, for what is made by it has one name. body is
+ * taken. */
 enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t **reply);
 /* `file` as one beside the file `path` means it. */
 enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,

@@ -96,7 +96,7 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
 
 enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool wait)
 {
-    json_t *body = NULL, *reply = NULL, *end = NULL;
+    json_t *reply = NULL, *end = NULL;
     enum emac_status st;
     EMAC_TRY(st, cli_push(c, s, &job->data));
     if (job_has_base(job))
@@ -106,8 +106,7 @@ enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool 
     emac_strcpy(job->owner, sizeof(job->owner), c->identity.did);
     c->os->entropy(c->os, &job->nonce, sizeof(job->nonce));
     job->nonce &= INT64_MAX; /* JSON integers are signed */
-    body = job_to_json(job);
-    EMAC_TRY(st, cli_post(c, "/v1/jobs", body, &reply));
+    EMAC_TRY(st, cli_post(c, "/v1/jobs", job_to_json(job), &reply));
     const char *id = cli_str(reply, "id");
     if (!wait) {
         cli_say(c, "%s", id);
@@ -121,7 +120,6 @@ enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool 
     st = job_judge(c, end);
     cli_result(c, json_incref(end));
 out:
-    json_decref(body);
     json_decref(reply);
     json_decref(end);
     return st;

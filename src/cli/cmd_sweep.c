@@ -309,11 +309,10 @@ static enum emac_status inputs_push(struct cli *c, const struct sweep_input *in)
 static enum emac_status run_on_network(struct cli *c, struct sweep_input *in,
                                        const struct sweep_args *a)
 {
-    json_t *reply = NULL, *end = NULL, *body = NULL;
+    json_t *reply = NULL, *end = NULL;
     enum emac_status st;
     EMAC_TRY(st, inputs_push(c, in));
-    body = body_of(c, in);
-    EMAC_TRY(st, cli_post(c, "/v1/sweeps", body, &reply));
+    EMAC_TRY(st, cli_post(c, "/v1/sweeps", body_of(c, in), &reply));
     const char *id = cli_str(reply, "id");
     if (a->detach) {
         cli_say(c, "%s", id);
@@ -327,7 +326,6 @@ static enum emac_status run_on_network(struct cli *c, struct sweep_input *in,
     st = judge(c, end);
     cli_result(c, json_incref(end));
 out:
-    json_decref(body);
     json_decref(reply);
     json_decref(end);
     return st;
@@ -409,10 +407,9 @@ static enum emac_status sweep_list(struct cli *c, const struct sweep_args *a)
 static enum emac_status sweep_cancel(struct cli *c, const char *id)
 {
     char path[PATH_BYTES];
-    json_t *reply, *body = json_object();
+    json_t *reply;
     snprintf(path, sizeof path, "/v1/sweeps/%.100s/cancel", id);
-    enum emac_status st = cli_call(c, "POST", path, body, true, &reply);
-    json_decref(body);
+    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
     if (st != EMAC_OK)
         return st;
     cli_say(c, "cancelled %s; what was not earned goes back to you", id);
