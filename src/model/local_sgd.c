@@ -54,6 +54,17 @@ bool local_streams(const struct local_recipe *r)
     return r->fragments > 1 || r->overlap > 0;
 }
 
+struct local_recipe local_last(const struct local_recipe *r)
+{
+    struct local_recipe last = *r;
+    if (r->last != DELTA_NONE) {
+        last.delta = r->last;
+        last.outer_lr = 1.0;
+        last.outer_momentum = 0.0;
+    }
+    return last;
+}
+
 bool local_carries_from_start(const struct local_recipe *r)
 {
     return local_has_carry(r) && !(local_streams(r) && r->resume == RESUME_OWN);
@@ -388,6 +399,16 @@ enum emac_status local_delta_graph(const struct graph *init, const struct graph 
     if (step != NULL)
         metrics(b.g, step, "total/", "delta/metrics.",
                 graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
+    return model_graph_end(b.g, st, out, err);
+}
+
+enum emac_status local_common_graph(const struct graph *init, const struct graph *step,
+                                    struct graph **out, struct emac_err *err)
+{
+    struct building b = {.g = graph_new()};
+    enum emac_status st = each_parameter(init, &b, passed, NULL, err);
+    metrics(b.g, step, "total/", "metrics/",
+            graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
     return model_graph_end(b.g, st, out, err);
 }
 

@@ -58,6 +58,9 @@ struct local_recipe {
     enum resume resume; /* packed forms */
     uint32_t fragments; /* of the whole model, that are told in turns; 0 or 1: all at once */
     uint32_t overlap;   /* steps that go on while a fragment is told: < inner_steps / fragments */
+    uint32_t common_steps; /* the first, which are made once and whole; a multiple of inner_steps */
+    enum delta_form last;  /* packed forms: what the last round's deltas travel as, INT8 or INT4;
+                              NONE: as the others */
 };
 
 /* Fragment `at` of a recipe's. Graphs take NULL where all parameters are told at once. */
@@ -65,6 +68,9 @@ struct local_cut {
     uint32_t fragments, at;
 };
 
+/* The recipe of the last round. With `last` it tells all that was not told, and the outer step goes
+ * to the mean of the replicas' parameters: lr 1, no momentum. */
+struct local_recipe local_last(const struct local_recipe *r);
 /* Of 4096 numbers, what a density comes to: a multiple of 4, at least 4. */
 uint32_t local_keep(double density);
 /* Is there error feedback, and so bundle "carry"? Is there outer momentum, bundle "outer"? */
@@ -117,6 +123,10 @@ enum emac_status local_pass_graph(const struct graph *init, struct graph **out,
 enum emac_status local_delta_graph(const struct graph *init, const struct graph *step,
                                    const struct local_recipe *r, const struct local_cut *cut,
                                    struct graph **out, struct emac_err *err);
+/* The end of steps that all replicas have in common: "params/<name>" in and out, "total/<metric>",
+ * "args/steps_inv" in, "metrics/<metric>" out, means over the steps. */
+enum emac_status local_common_graph(const struct graph *init, const struct graph *step,
+                                    struct graph **out, struct emac_err *err);
 /* What a delta means: "part/..." as in "delta/...", "sum/..." alike in f32. NULL for DELTA_F32,
  * whose deltas are added as they are. */
 enum emac_status local_decode_graph(const struct graph *init, const struct graph *step,

@@ -86,6 +86,7 @@ static bool local_near(const struct job *job, uint32_t rigs, uint32_t i, struct 
     if (already) { /* as the hint, which does not name them, leaves them */
         out->local.fragments = job->local.fragments;
         out->local.overlap = job->local.overlap;
+        out->local.common_steps = job->local.common_steps;
     }
     return out->local.replicas > 1 && out->local.delta >= before &&
            out->local.inner_steps <= job->optimiser.steps;

@@ -249,7 +249,8 @@ bool job_set_stages(struct job *job, uint32_t stages)
         job->spread = replicas ? SPREAD_HYBRID : SPREAD_PIPELINE;
         job->pipeline.form = STAGE_F32;
         job->pipeline.replicas = replicas ? 0 : 1;
-        job->local.fragments = job->local.overlap = 0;
+        job->local.fragments = job->local.overlap = job->local.common_steps = 0;
+        job->local.last = DELTA_NONE;
     }
     job->pipeline.stages = stages;
     memset(job->pipeline.share, 0, sizeof job->pipeline.share); /* there is one for each stage */

@@ -43,6 +43,9 @@ static const char *const FORMS[] = {
 static const char *const DELTAS[] = {
     [DELTA_F32] = "f32", [DELTA_INT8] = "int8", [DELTA_INT4] = "int4", [DELTA_TOPK] = "topk"};
 
+static const char *const LAST_FORMS[] = {
+    [DELTA_NONE] = "none", [DELTA_INT8] = "int8", [DELTA_INT4] = "int4"};
+
 static const char *const RESUME_WORDS[] = {[RESUME_COMMON] = "common", [RESUME_OWN] = "own"};
 
 #define STAGED   .when = {AT(spread), 1 << SPREAD_PIPELINE | 1 << SPREAD_HYBRID}
@@ -251,6 +254,10 @@ const struct job_field JOB_FIELDS[] = {
      WHOLE, .joined = true},
     {"spread", "overlap", FIELD_U32, NEED_DEFAULT, AT(local.overlap), 0, JOB_STEPS_MAX, 0, WHOLE,
      .joined = true},
+    {"spread", "last", FIELD_CHOICE, NEED_DEFAULT, AT(local.last), .usual = DELTA_NONE,
+     CHOICE(LAST_FORMS), WHOLE, .joined = true},
+    {"spread", "common_steps", FIELD_U32, NEED_DEFAULT, AT(local.common_steps), 0, JOB_STEPS_MAX, 0,
+     WHOLE, .joined = true},
     {"spread", "shards", FIELD_CID, NEED_MUST, AT(shards), FEDERATED},
     {"spread", "inner_steps", FIELD_U32, NEED_MUST, AT(local.inner_steps), 1, JOB_STEPS_MAX,
      FEDERATED},
@@ -633,34 +640,6 @@ static enum emac_status evaluation_check(const struct job *job, struct emac_err 
                      job->patience > 0 ? "recipe.patience" : "recipe.keep 'best'");
 }
 
-/* Names the nearest that do divide. */
-static enum emac_status replicas_misfit(const struct job *job, struct emac_err *err)
-{
-    uint32_t batches = job->micro_batches, replicas = job->local.replicas, divisor = replicas;
-    uint32_t less = batches / replicas * replicas, more = less + replicas;
-    while (batches % divisor != 0)
-        divisor--;
-    return emac_fail(
-        err, EMAC_INVALID,
-        "recipe.micro_batches %u must be a multiple of spread.replicas %u, which share "
-        "them: take %u micro_batches, or %u replicas",
-        batches, replicas, less == 0 || more <= JOB_MICRO_BATCHES_MAX ? more : less, divisor);
-}
-
-/* Between inner steps there is no model that could be kept or measured. */
-static enum emac_status meets_check(const struct job *job, const char *field, uint32_t every,
-                                    struct emac_err *err)
-{
-    uint32_t each = job->local.inner_steps, less = every / each * each;
-    if (every % each == 0 || every == job->optimiser.steps)
-        return EMAC_OK;
-    return emac_fail(
-        err, EMAC_INVALID,
-        "recipe.%s %u must be a multiple of spread.inner_steps %u, after which replicas "
-        "come together: take %u",
-        field, every, each, less == 0 ? each : less);
-}
-
 static enum emac_status shares_check(const struct job *job, struct emac_err *err)
 {
     uint32_t said = 0;
@@ -673,41 +652,6 @@ static enum emac_status shares_check(const struct job *job, struct emac_err *err
         "spread.shares has %u numbers and spread.stages is %u: give one for each stage, "
         "or leave it out",
         said, job->pipeline.stages);
-}
-
-static enum emac_status hybrid_check(const struct job *job, struct emac_err *err)
-{
-    uint32_t stages = job->pipeline.stages, most = JOB_LANES_MAX / stages;
-    if (job->local.resume == RESUME_OWN)
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "spread.resume 'own' is for whole replicas: take spread.kind 'local', or "
-                         "resume 'common'");
-    if (job->local.replicas > most)
-        return emac_fail(err, EMAC_INVALID,
-                         "%u replicas of %u stages are too many, at most %u in all: take %u "
-                         "replicas, or %u stages",
-                         job->local.replicas, stages, JOB_LANES_MAX, most,
-                         JOB_LANES_MAX / job->local.replicas);
-    enum emac_status st = meets_check(job, "checkpoint_every", job->checkpoint_every, err);
-    return st == EMAC_OK ? meets_check(job, "eval_every", job->eval_every, err) : st;
-}
-
-/* Fragments come at equal distances, and each is merged before the next is told. */
-static enum emac_status stream_check(const struct job *job, struct emac_err *err)
-{
-    const struct local_recipe *r = &job->local;
-    uint32_t each = r->inner_steps / r->fragments, less = each * r->fragments;
-    if (r->inner_steps % r->fragments != 0)
-        return emac_fail(err, EMAC_INVALID,
-                         "spread.inner_steps %u must be a multiple of spread.fragments %u, which "
-                         "are told at equal distances: take %u inner_steps",
-                         r->inner_steps, r->fragments, less == 0 ? r->fragments : less);
-    if (r->overlap >= each)
-        return emac_fail(err, EMAC_INVALID,
-                         "spread.overlap %u must be less than the %u steps from one fragment to "
-                         "the next (inner_steps %u / fragments %u): take %u, or fewer fragments",
-                         r->overlap, each, r->inner_steps, r->fragments, each - 1);
-    return EMAC_OK;
 }
 
 static enum emac_status recipe_check(const struct job *job, struct emac_err *err)
@@ -734,12 +678,7 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     if (job->spread == SPREAD_FEDERATED && job->tokens > 0)
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "spread federated is for texts of bytes: shards hold no tokens");
-    if ((job->spread == SPREAD_LOCAL || job->spread == SPREAD_HYBRID) &&
-        job->micro_batches % job->local.replicas != 0)
-        return replicas_misfit(job, err);
-    enum emac_status st = job->spread == SPREAD_HYBRID  ? hybrid_check(job, err)
-                          : job->spread == SPREAD_LOCAL ? stream_check(job, err)
-                                                        : EMAC_OK;
+    enum emac_status st = job_local_check(job, err);
     if (st != EMAC_OK)
         return st;
     if (job->heldout >= 0.5)

@@ -86,6 +86,8 @@ enum emac_status job_field_check(const struct job *job, const struct job_field *
 /* Fields computed from others when `given` (by row) is false, and the parts of struct job that have
  * no row (head_dim, max_positions). */
 void job_fill_derived(struct job *job, const bool *given);
+/* What must hold between the fields of spread local and hybrid (job_local.c). */
+enum emac_status job_local_check(const struct job *job, struct emac_err *err);
 /* The range of every row that applies, and what must hold between fields. */
 enum emac_status job_check_fields(const struct job *job, struct emac_err *err);
 

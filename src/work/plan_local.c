@@ -7,6 +7,10 @@
  * Values of the state: params, outer (momentum of the outer step), and of each replica m opt.m
  * (state of its optimiser) and carry.m (what its deltas have not told yet).
  *
+ * The rounds of the first common_steps have no replicas: one task makes the steps over all their
+ * micro-batches, and every rig that will have a replica runs it for itself. The same bits come of
+ * it everywhere, so nothing travels, and all go on from one optimiser state, "opt" until then.
+ *
  * Federated: a replica a shard, which trains on nothing else, so its program reads that shard to
  * its end and only the rig that holds it can run the task. Nobody can check what comes of it;
  * therefore each delta goes through an admission (local_admit_graph), a task like any other, which
@@ -42,10 +46,28 @@ static struct local_recipe recipe_of(const struct job_plan *p)
 
 /* ---- programs ---- */
 
-struct local_graphs {
-    struct graph *init, *grad, *step;             /* of the family */
-    struct graph *begin, *delta, *decode, *outer; /* begin, decode: NULL where there is none */
+/* Programs of the rounds, and, where spread.last says so, of the last one. */
+enum { EACH_ROUND, LAST_ROUND };
+
+struct round_graphs {
+    struct graph *delta, *decode, *outer; /* decode: NULL where there is none */
 };
+
+struct local_graphs {
+    struct graph *init, *grad, *step, *begin; /* of the family; begin: NULL where there is none */
+    struct round_graphs round[2];
+};
+
+static enum emac_status round_make(const struct local_graphs *g, const struct local_recipe *r,
+                                   struct round_graphs *round, struct emac_err *err)
+{
+    enum emac_status st;
+    EMAC_TRY(st, local_delta_graph(g->init, g->step, r, NULL, &round->delta, err));
+    EMAC_TRY(st, local_decode_graph(g->init, g->step, r, NULL, &round->decode, err));
+    st = local_outer_graph(g->init, g->step, r, NULL, &round->outer, err);
+out:
+    return st;
+}
 
 static enum emac_status graphs_make(const struct plan_building *b, struct local_graphs *g,
                                     struct emac_err *err)
@@ -57,9 +79,11 @@ static enum emac_status graphs_make(const struct plan_building *b, struct local_
     EMAC_TRY(st, b->family->graph_train(job, &g->grad, err));
     EMAC_TRY(st, b->family->graph_step(job, &g->step, err));
     EMAC_TRY(st, local_begin_graph(g->init, r, &g->begin, err));
-    EMAC_TRY(st, local_delta_graph(g->init, g->step, r, NULL, &g->delta, err));
-    EMAC_TRY(st, local_decode_graph(g->init, g->step, r, NULL, &g->decode, err));
-    EMAC_TRY(st, local_outer_graph(g->init, g->step, r, NULL, &g->outer, err));
+    EMAC_TRY(st, round_make(g, r, &g->round[EACH_ROUND], err));
+    if (r->last != DELTA_NONE) {
+        const struct local_recipe last = local_last(r);
+        EMAC_TRY(st, round_make(g, &last, &g->round[LAST_ROUND], err));
+    }
     st = local_init_extend(g->init, r, err);
 out:
     return st;
@@ -71,9 +95,11 @@ static void graphs_free(struct local_graphs *g)
     graph_free(g->grad);
     graph_free(g->step);
     graph_free(g->begin);
-    graph_free(g->delta);
-    graph_free(g->decode);
-    graph_free(g->outer);
+    for (size_t i = 0; i < EMAC_COUNT(g->round); i++) {
+        graph_free(g->round[i].delta);
+        graph_free(g->round[i].decode);
+        graph_free(g->round[i].outer);
+    }
 }
 
 /* Each once: what a task takes may go to its begin and to its end. */
@@ -135,14 +161,14 @@ enum emac_status plan_steps_add(struct plan_building *b, uint32_t part, const st
                             .micro_batches = s->micro_batches,
                             .recipe = b->p->job.optimiser,
                             .has_begin = s->begin != NULL};
-    struct plan_program row = {.kind = TASK_LOCAL, .part = part};
+    struct plan_program row = {.kind = s->kind, .part = part};
     enum emac_status st;
     row.flops = graph_flops(s->grad) * s->micro_batches + graph_flops(s->step);
-    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->grad, &grad.graph, err));
-    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->step, &step.graph, err));
-    EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->end, &steps.graph, err));
+    EMAC_TRY(st, plan_graph_add(b, s->kind, s->grad, &grad.graph, err));
+    EMAC_TRY(st, plan_graph_add(b, s->kind, s->step, &step.graph, err));
+    EMAC_TRY(st, plan_graph_add(b, s->kind, s->end, &steps.graph, err));
     if (s->begin != NULL)
-        EMAC_TRY(st, plan_graph_add(b, TASK_LOCAL, s->begin, &steps.begin, err));
+        EMAC_TRY(st, plan_graph_add(b, s->kind, s->begin, &steps.begin, err));
     EMAC_TRY(st, plan_program_put(b, &grad, &steps.grad, err));
     EMAC_TRY(st, plan_program_put(b, &step, &steps.step, err));
     EMAC_TRY(st, plan_program_put(b, &steps, &row.cid, err));
@@ -167,16 +193,38 @@ static struct sampler replica_sampler(const struct job_plan *p, uint32_t m)
     return s;
 }
 
-static enum emac_status local_add(struct plan_building *b, const struct local_graphs *g, uint32_t m,
+static enum emac_status local_add(struct plan_building *b, const struct local_graphs *g,
+                                  uint32_t part, uint32_t m, const struct graph *end,
                                   struct emac_err *err)
 {
     const struct local_steps steps = {.begin = g->begin,
                                       .grad = g->grad,
                                       .step = g->step,
-                                      .end = g->delta,
+                                      .end = end,
                                       .sampler = replica_sampler(b->p, m),
-                                      .micro_batches = replica_batches(b->p)};
-    return plan_steps_add(b, m, &steps, err);
+                                      .micro_batches = replica_batches(b->p),
+                                      .kind = TASK_LOCAL};
+    return plan_steps_add(b, part, &steps, err);
+}
+
+static enum emac_status common_add(struct plan_building *b, const struct local_graphs *g,
+                                   struct emac_err *err)
+{
+    const struct job *job = &b->p->job;
+    struct graph *end = NULL;
+    if (job->local.common_steps == 0)
+        return EMAC_OK;
+    enum emac_status st = local_common_graph(g->init, g->step, &end, err);
+    const struct local_steps steps = {.grad = g->grad,
+                                      .step = g->step,
+                                      .end = end,
+                                      .sampler = plan_train_sampler(job),
+                                      .micro_batches = job->micro_batches,
+                                      .kind = TASK_COMMON};
+    if (st == EMAC_OK)
+        st = plan_steps_add(b, 0, &steps, err);
+    graph_free(end);
+    return st;
 }
 
 enum emac_status plan_outer_add(struct plan_building *b, enum task_kind kind, uint32_t part,
@@ -204,14 +252,27 @@ out:
     return st;
 }
 
-/* A delta that no replica can have made is refused; a federated one was clipped instead. */
+/* A delta that no replica can have made is refused; a federated one was clipped instead. What the
+ * last round tells piled up as in others, and is rounded anew by less than its own size: so its
+ * norm may be twice what another's may. */
 static enum emac_status outer_add(struct plan_building *b, const struct local_graphs *g,
-                                  struct emac_err *err)
+                                  uint32_t part, struct emac_err *err)
 {
     const struct local_recipe r = recipe_of(b->p);
+    const struct round_graphs *round = &g->round[part];
     double reach =
         is_federated(b->p) ? 0 : local_reach(&r, &b->p->job.optimiser, local_weights(g->init));
-    return plan_outer_add(b, TASK_STEP, 0, g->outer, g->decode, r.replicas, reach, err);
+    return plan_outer_add(b, TASK_STEP, part, round->outer, round->decode, r.replicas,
+                          part == LAST_ROUND ? 2 * reach : reach, err);
+}
+
+static enum emac_status last_add(struct plan_building *b, const struct local_graphs *g,
+                                 struct emac_err *err)
+{
+    if (b->p->job.local.last == DELTA_NONE)
+        return EMAC_OK;
+    enum emac_status st = local_add(b, g, LAST_ROUND, 0, g->round[LAST_ROUND].delta, err);
+    return st == EMAC_OK ? outer_add(b, g, LAST_ROUND, err) : st;
 }
 
 static enum emac_status admit_add(struct plan_building *b, const struct local_graphs *g, uint32_t m,
@@ -236,7 +297,7 @@ static enum emac_status shards_add(struct plan_building *b, const struct local_g
     for (uint32_t m = 0; m < b->p->shards.count && st == EMAC_OK; m++) {
         st = plan_constant_add(b->p, &b->p->shards.at[m].cid, err);
         if (st == EMAC_OK)
-            st = local_add(b, g, m, err);
+            st = local_add(b, g, m, m, g->round[EACH_ROUND].delta, err);
         if (st == EMAC_OK)
             st = admit_add(b, g, m, err);
     }
@@ -252,8 +313,10 @@ static enum emac_status build(struct plan_building *b, struct emac_err *err)
     if (is_federated(b->p))
         EMAC_TRY(st, shards_add(b, &g, err));
     else
-        EMAC_TRY(st, local_add(b, &g, 0, err));
-    st = outer_add(b, &g, err);
+        EMAC_TRY(st, local_add(b, &g, EACH_ROUND, 0, g.round[EACH_ROUND].delta, err));
+    EMAC_TRY(st, common_add(b, &g, err));
+    EMAC_TRY(st, last_add(b, &g, err));
+    st = outer_add(b, &g, EACH_ROUND, err);
 out:
     graphs_free(&g);
     return st;
@@ -272,6 +335,25 @@ static uint32_t steps(const struct job *job, uint32_t done)
 {
     uint64_t all = (uint64_t)done * job->local.inner_steps;
     return all < job->optimiser.steps ? (uint32_t)all : job->optimiser.steps;
+}
+
+static bool is_common(const struct job *job, uint32_t round)
+{
+    return (uint64_t)round * job->local.inner_steps < job->local.common_steps;
+}
+
+/* Has the round programs of its own? */
+static uint32_t round_part(const struct job *job, uint32_t round)
+{
+    bool last = job->local.last != DELTA_NONE && round + 1 == rounds(job);
+    return last ? LAST_ROUND : EACH_ROUND;
+}
+
+/* The recipe of a round. */
+static struct local_recipe recipe_at(const struct job_plan *p, uint32_t round)
+{
+    const struct local_recipe r = recipe_of(p);
+    return round_part(&p->job, round) == LAST_ROUND ? local_last(&r) : r;
 }
 
 static void value_name(char out[TASK_NAME_MAX], const char *bundle, uint32_t replica)
@@ -340,7 +422,8 @@ static void kept_take(const struct job_plan *p, struct plan_state *st)
 static void begin(const struct job_plan *p, struct plan_state *st)
 {
     uint32_t replicas = recipe_of(p).replicas;
-    plan_value_share(st, "opt", replicas, true);
+    if (!is_common(&p->job, 0))
+        plan_value_share(st, "opt", replicas, true);
     plan_value_share(st, "carry", replicas, true);
     if (is_federated(p))
         kept_set(p, st);
@@ -374,8 +457,8 @@ void plan_steps_fill(struct planning *g, struct plan_want *w, const struct plan_
     w->owner = plan_owner(g, m);
     w->placed = true;
     w->anchor = *opt;
-    w->holders =
-        g->st->step == 0 ? g->workers : 1; /* all begin with one state, then each its own */
+    /* all begin with one state, then each has its own */
+    w->holders = first == p->job.local.common_steps ? g->workers : 1;
     w->flops = program->flops * count;
     task_input_add(t, "data", federated ? &p->shards.at[m].cid : &p->job.data);
     task_input_add(t, "opt", opt);
@@ -387,8 +470,9 @@ static void want_replica(struct planning *g, uint32_t m)
 {
     const struct job_plan *p = g->p;
     const struct local_recipe r = recipe_of(p);
-    const struct plan_program *program = plan_program_part(p, TASK_LOCAL, is_federated(p) ? m : 0);
     uint32_t round = g->st->step, first = steps(&p->job, round);
+    uint32_t part = is_federated(p) ? m : round_part(&p->job, round);
+    const struct plan_program *program = plan_program_part(p, TASK_LOCAL, part);
     char slot[SLOT_MAX];
     plan_slot_of(slot, LOCAL, round, m);
     struct plan_want *w = plan_want_add(g, program, slot);
@@ -449,16 +533,43 @@ enum emac_status plan_outer_want(struct planning *g, const struct plan_program *
 
 static enum emac_status want_outer(struct planning *g, struct emac_err *err)
 {
-    const struct local_recipe r = recipe_of(g->p);
+    const struct local_recipe r = recipe_at(g->p, g->st->step);
+    uint32_t part = round_part(&g->p->job, g->st->step);
     bool federated = is_federated(g->p);
-    return plan_outer_want(g, plan_program(g->p, TASK_STEP), &r, federated ? ADMIT : LOCAL,
-                           federated ? "sum" : "delta", err);
+    return plan_outer_want(g, plan_program_part(g->p, TASK_STEP, part), &r,
+                           federated ? ADMIT : LOCAL, federated ? "sum" : "delta", err);
+}
+
+/* Steps that every rig makes for itself. */
+static void want_common(struct planning *g)
+{
+    const struct job_plan *p = g->p;
+    const struct plan_program *program = plan_program(p, TASK_COMMON);
+    uint32_t round = g->st->step, replicas = p->job.local.replicas;
+    char slot[SLOT_MAX];
+    snprintf(slot, sizeof slot, "step/%06u", round);
+    struct plan_want *w = plan_want_add(g, program, slot);
+    if (w == NULL)
+        return;
+    w->task.step = steps(&p->job, round);
+    w->task.count = steps(&p->job, round + 1) - w->task.step;
+    w->flops = program->flops * w->task.count;
+    w->copies = g->workers < replicas ? g->workers : replicas;
+    task_input_add(&w->task, "data", &p->job.data);
+    task_input_add(&w->task, "opt", plan_value(g->st, "opt"));
+    task_input_add(&w->task, "params", plan_value(g->st, "params"));
+    if (!cid_is_none(&p->tables))
+        task_input_add(&w->task, "tables", &p->tables);
 }
 
 static enum emac_status wants(struct planning *g, struct emac_err *err)
 {
     enum task_kind last = is_federated(g->p) ? TASK_ADMIT : TASK_LOCAL;
     uint32_t replicas = recipe_of(g->p).replicas, done = 0;
+    if (is_common(&g->p->job, g->st->step)) {
+        want_common(g);
+        return EMAC_OK;
+    }
     for (uint32_t i = 0; i < g->st->result_count; i++)
         done += g->st->result[i].kind == last;
     if (done == replicas)
@@ -479,10 +590,19 @@ static bool is_dropped(const struct job_plan *p, const struct plan_state *st)
            !(score->loss <= st->best.loss * (1 + p->job.worsen));
 }
 
+static void common_take(const struct job_plan *p, struct plan_state *st,
+                        const struct plan_result *common)
+{
+    plan_value_set(st, "params", plan_output(common, "params"));
+    plan_value_set(st, "opt", plan_output(common, "opt"));
+    if (!is_common(&p->job, st->step + 1))
+        plan_value_share(st, "opt", p->job.local.replicas, true);
+}
+
 static void round_take(const struct job_plan *p, struct plan_state *st,
                        const struct plan_result *outer)
 {
-    const struct local_recipe r = recipe_of(p);
+    const struct local_recipe r = recipe_at(p, st->step);
     plan_value_set(st, "params", plan_output(outer, "params"));
     if (local_has_momentum(&r))
         plan_value_set(st, "outer", plan_output(outer, "outer"));
@@ -502,6 +622,10 @@ static bool turn(const struct job_plan *p, struct plan_state *st)
     const struct plan_result *outer = plan_result_find(st, slot);
     if (outer == NULL)
         return false;
+    if (is_common(&p->job, st->step)) {
+        common_take(p, st, outer);
+        return true;
+    }
     if (is_dropped(p, st)) {
         kept_take(p, st);
         return true;
@@ -518,13 +642,19 @@ static enum emac_status bill(const struct job_plan *p, struct plan_bill *b, stru
     uint32_t replicas = recipe_of(p).replicas, rows = is_federated(p) ? replicas : 1;
     enum emac_status st = EMAC_OK;
     for (uint32_t m = 0; m < rows && st == EMAC_OK; m++) {
-        uint64_t local = (uint64_t)job->optimiser.steps * (replicas / rows);
+        uint64_t own = job->optimiser.steps - job->local.common_steps;
+        uint64_t local = own * (replicas / rows);
         st = plan_bill_add(b, plan_program_part(p, TASK_LOCAL, m), local, err);
         if (st == EMAC_OK && is_federated(p))
             st = plan_bill_add(b, plan_program_part(p, TASK_ADMIT, m), rounds(job), err);
     }
-    uint64_t outer = (uint64_t)rounds(job) * replicas; /* each rig makes it */
-    return st == EMAC_OK ? plan_bill_add(b, plan_program(p, TASK_STEP), outer, err) : st;
+    uint64_t common = job->local.common_steps, last = job->local.last != DELTA_NONE;
+    uint64_t outer = rounds(job) - common / job->local.inner_steps - last;
+    if (st == EMAC_OK) /* what follows each rig makes */
+        st = plan_bill_add(b, plan_program(p, TASK_COMMON), common * replicas, err);
+    if (st == EMAC_OK)
+        st = plan_bill_add(b, plan_program_part(p, TASK_STEP, LAST_ROUND), last * replicas, err);
+    return st == EMAC_OK ? plan_bill_add(b, plan_program(p, TASK_STEP), outer * replicas, err) : st;
 }
 
 const struct planner PLANNER_LOCAL = {.begins_alike = true,

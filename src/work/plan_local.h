@@ -11,8 +11,9 @@ struct local_steps {
     const struct graph *begin, *grad, *step, *end;
     struct sampler sampler;
     uint32_t micro_batches;
+    enum task_kind kind; /* TASK_LOCAL, TASK_COMMON */
 };
-/* Its programs, and row (TASK_LOCAL, part), whose flops are those of one step: the graphs at both
+/* Its programs, and row (kind, part), whose flops are those of one step: the graphs at both
  * ends pass over the numbers, which is as nothing beside them. */
 enum emac_status plan_steps_add(struct plan_building *b, uint32_t part, const struct local_steps *s,
                                 struct emac_err *err);

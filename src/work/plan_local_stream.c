@@ -140,7 +140,8 @@ static enum emac_status local_add(struct plan_building *b, const struct stream_g
                                   .step = g->step,
                                   .end = end,
                                   .sampler = plan_train_sampler(job),
-                                  .micro_batches = job->micro_batches / job->local.replicas};
+                                  .micro_batches = job->micro_batches / job->local.replicas,
+                                  .kind = TASK_LOCAL};
     EMAC_TRY(st, plan_steps_add(b, part, &s, err));
     whole_bundles(b, g);
 out:
@@ -159,7 +160,8 @@ static enum emac_status tail_add(struct plan_building *b, const struct stream_gr
                                   .step = g->step,
                                   .end = end,
                                   .sampler = plan_train_sampler(job),
-                                  .micro_batches = job->micro_batches / job->local.replicas};
+                                  .micro_batches = job->micro_batches / job->local.replicas,
+                                  .kind = TASK_LOCAL};
     if (st == EMAC_OK)
         st = plan_steps_add(b, tail_part(job), &s, err);
     graph_free(end);

@@ -25,6 +25,7 @@ const struct task_kind_info *task_kind_info(enum task_kind kind)
         [TASK_DELTA] = {.name = "delta", .staged = true},
         [TASK_OUTER] = {.name = "outer", .copies = true},
         [TASK_LOCAL] = {.name = "local", .math = true, .staged = true},
+        [TASK_COMMON] = {.name = "common", .math = true, .copies = true},
     };
     EMAC_ASSERT((unsigned)kind < EMAC_COUNT(INFO));
     return &INFO[kind];

@@ -24,13 +24,12 @@
  *   grad s/first+count       -> sum         (aligned ranges covering [0,M))
  *   step s                   -> params, opt, metrics
  *
- * spread "pipeline": plan_pipeline.c.
+ * spread "pipeline": plan_pipeline.c; "hybrid": plan_hybrid.c.
  * spread "local", local SGD (model/local_sgd.h); a round is `inner_steps` steps of each replica m:
  *   local r/m                -> delta, opt, carry   (opt.m, carry.m of the state)
  *   step r                   -> params, outer, metrics
+ *   common r                 -> params, opt, metrics   (of the first common_steps, alone)
  *   with fragments or overlap: plan_local_stream.c.
- *
- * spread "hybrid": plan_hybrid.c.
  *
  * spread "federated", the same with a shard of private data for each m (docs/federated.md):
  *   local r/m                -> delta, opt          on the rig that holds shard m
@@ -81,6 +80,7 @@ enum task_kind {
     TASK_ADMIT,
     TASK_DELTA, /* plan_hybrid.c */
     TASK_OUTER,
+    TASK_COMMON, /* plan_local.c */
     TASK_KINDS
 };
 

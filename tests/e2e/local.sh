@@ -10,7 +10,7 @@ job() {
 spread: {kind: local, replicas: 4, inner_steps: 4, $3}" >>"$WORK/$1.yaml"
 }
 job topk 32 "delta: topk, density: 0.03125"
-job dense 32 "delta: int8, resume: own"
+job dense 32 "delta: int4, resume: own, last: int8, common_steps: 16"
 job stream 32 "delta: topk, density: 0.03125, resume: own, fragments: 2, overlap: 1"
 forms="topk stream dense"
 for form in $forms; do
@@ -19,6 +19,11 @@ for form in $forms; do
     rounds=8 && [ $form = stream ] && rounds=16
     same "$form: 32 steps are $rounds rounds" $rounds "$(json '.checkpoints[-1].step')"
 done
+# Steps in common are the steps of synchronous training, over all micro-batches.
+json '.checkpoints[0].params' >"$WORK/common"
+sed 's/^spread:.*/spread: {kind: sync}/' "$WORK/dense.yaml" >"$WORK/sync.yaml"
+check "synchronously" "$EMAC" train "$WORK/sync.yaml" --local --json
+same "16 steps in common" "$(json '.checkpoints[0].params')" "$(cat "$WORK/common")"
 for rigs in 1 2 3 5; do
     up "$WORK/net-$rigs" $rigs
     for form in $forms; do

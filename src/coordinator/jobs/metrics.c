@@ -104,6 +104,12 @@ static enum emac_status rate_write(struct coordinator *c, const struct cjob *j,
     return row_write(c, j->id, series, t->step + 1, rate, err);
 }
 
+/* Does the result tell of the whole round? */
+static bool ends_round(const struct ctask *t)
+{
+    return t->kind == TASK_STEP || t->kind == TASK_COMMON;
+}
+
 enum emac_status metrics_write(struct coordinator *c, const struct cjob *j, const struct ctask *t,
                                struct emac_slice bundle, struct emac_err *err)
 {
@@ -114,7 +120,7 @@ enum emac_status metrics_write(struct coordinator *c, const struct cjob *j, cons
         return EMAC_OK; /* of replicas side by side the first one's are shown */
     for (size_t i = 0; i < EMAC_COUNT(TOLD) && st == EMAC_OK; i++)
         st = told_write(c, j, t, bundle, TOLD[i], err);
-    if (st != EMAC_OK || t->kind != TASK_STEP)
+    if (st != EMAC_OK || !ends_round(t))
         return st;
     st = row_write(c, j->id, "lr", t->step + 1, lr_of(&j->plan->job, t->step), err);
     return st == EMAC_OK ? rate_write(c, j, t, err) : st;
@@ -127,7 +133,7 @@ enum emac_status metrics_forget(struct coordinator *c, const struct cjob *j, con
         return db_exec(c->db, err,
                        "DELETE FROM metrics WHERE job = ? AND step = ? AND name LIKE 'heldout%'",
                        "ti", j->id, (int64_t)t->step);
-    if (t->kind != TASK_STEP)
+    if (!ends_round(t))
         return EMAC_OK;
     return db_exec(c->db, err,
                    "DELETE FROM metrics WHERE job = ? AND step = ? AND name NOT LIKE 'heldout%'",

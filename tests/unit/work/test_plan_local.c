@@ -79,6 +79,20 @@ static void check_replica(const struct job_plan *p, const struct plan_state *st,
     assert_true(cid_equal(task_input_find(&w->task, "start"), plan_value(st, "params")));
 }
 
+/* Steps in common: over all micro-batches, by every rig that will have a replica. */
+static void check_common(const struct job_plan *p, const struct plan_state *st,
+                         const struct plan_want *w, uint32_t workers)
+{
+    const struct local_recipe *r = &p->job.local;
+    uint32_t first = st->step * r->inner_steps;
+    assert_true(first < r->common_steps);
+    assert_true(w->task.first == 0 && w->task.step == first && w->task.count == r->inner_steps);
+    assert_int_equal(w->copies, workers < r->replicas ? workers : r->replicas);
+    assert_true(cid_equal(task_input_find(&w->task, "opt"), plan_value(st, "opt")));
+    assert_true(cid_equal(task_input_find(&w->task, "params"), plan_value(st, "params")));
+    assert_null(plan_value(st, "opt.0"));
+}
+
 /* A streaming replica makes every step once, in order: next[m] is the one that it is at. */
 static void check_stream(const struct job_plan *p, const struct plan_state *st,
                          const struct plan_want *w, uint32_t *next)
@@ -119,6 +133,8 @@ static struct cid run(const struct job_plan *p, uint64_t seed, uint32_t *tasks)
             check_stream(p, &st, &want[pick], next);
         else if (want[pick].kind == TASK_LOCAL)
             check_replica(p, &st, &want[pick]);
+        if (want[pick].kind == TASK_COMMON)
+            check_common(p, &st, &want[pick], workers);
         if (want[pick].kind == TASK_STEP)
             assert_true(want[pick].copies >= 1 && want[pick].copies <= workers);
         execute(p, &st, &want[pick]);
@@ -143,8 +159,14 @@ static void test_no_fleet_changes_the_result(void **state)
         uint32_t steps, replicas, inner;
         enum delta_form delta;
         double momentum;
+        uint32_t common; /* rounds */
+        enum delta_form last;
     } row[] = {{12, 4, 4, DELTA_F32, 0.9},
-               {13, 3, 4, DELTA_TOPK, 0}, /* a last round of one step */
+               {12, 4, 4, DELTA_F32, 0.9, 1},
+               {13, 3, 4, DELTA_TOPK, 0, 3},
+               {9, 3, 4, DELTA_TOPK, 0.9, 1, DELTA_INT4},
+               {4, 2, 4, DELTA_INT8, 0.9, 0, DELTA_INT8}, /* the last round is the only one */
+               {13, 3, 4, DELTA_TOPK, 0},                 /* a last round of one step */
                {3, 1, 5, DELTA_INT8, 0.9},
                {8, JOB_REPLICAS_MAX, 2, DELTA_INT4, 0.9}};
     for (size_t i = 0; i < EMAC_COUNT(row); i++) {
@@ -152,12 +174,14 @@ static void test_no_fleet_changes_the_result(void **state)
             local_job(row[i].steps, row[i].replicas, row[i].inner, row[i].delta, row[i].momentum);
         struct job_plan *p;
         uint32_t want_tasks, tasks;
+        j.local.common_steps = row[i].common * row[i].inner;
+        j.local.last = row[i].last;
         assert_ok(job_plan_new(&j, NULL, &p, err));
         uint32_t rounds = (row[i].steps + row[i].inner - 1) / row[i].inner;
         assert_int_equal(plan_rounds(&j), rounds);
         assert_int_equal(plan_units(&j, rounds), row[i].steps * job_units_per_step(&j));
         struct cid want = run(p, 0, &want_tasks);
-        assert_int_equal(want_tasks, 1 + rounds * (row[i].replicas + 1));
+        assert_int_equal(want_tasks, 1 + rounds + (rounds - row[i].common) * row[i].replicas);
         for (uint64_t seed = 1; seed < 30; seed++) {
             struct cid got = run(p, seed, &tasks);
             if (!cid_equal(&got, &want) || tasks != want_tasks)
@@ -211,7 +235,7 @@ static void test_recipes_differ(void **state)
     assert_ok(job_plan_new(&a, NULL, &p, err));
     struct cid want = run(p, 0, &tasks);
     job_plan_free(p);
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 10; i++) {
         b = a;
         if (i == 0)
             b.local.density = 0.02;
@@ -227,6 +251,10 @@ static void test_recipes_differ(void **state)
             b.local.fragments = 2;
         else if (i == 6)
             b.local.overlap = 1;
+        else if (i == 7)
+            b.local.common_steps = 4;
+        else if (i == 8)
+            b.local.last = DELTA_INT4;
         else
             b.optimiser.beta1 = 0.8;
         assert_ok(job_plan_new(&b, NULL, &q, err));
@@ -264,6 +292,15 @@ static void test_prices(void **state)
         flops, plan_program(p, TASK_INIT)->flops + 10 * 2 * plan_program(p, TASK_LOCAL)->flops +
                    3 * 2 * plan_program(p, TASK_STEP)->flops +
                    6 * plan_program(p, TASK_EVAL)->flops + plan_program(p, TASK_SCORE)->flops);
+    j.local.common_steps = 4; /* they cost as many times more as there are replicas */
+    struct job_plan *q;
+    uint64_t more;
+    assert_ok(job_plan_new(&j, NULL, &q, err));
+    assert_ok(plan_total(q, &more, &units, err));
+    assert_int_equal(more - flops, 4 * 2 * plan_program(q, TASK_COMMON)->flops -
+                                       4 * 2 * plan_program(p, TASK_LOCAL)->flops -
+                                       2 * plan_program(p, TASK_STEP)->flops);
+    job_plan_free(q);
     /* packed, a delta is about a quarter of the parameters */
     uint64_t part = plan_program(p, TASK_STEP)->part_bytes;
     assert_true(part > p->params_bytes / 4 && part < p->params_bytes / 2);
@@ -293,8 +330,22 @@ static void test_jobs_that_cannot_be(void **state)
     j.local.overlap = 2;
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID,
                  "spread.overlap 2 must be less than the 2 steps");
-    j.local.inner_steps = j.local.fragments = 16; /* the embedding is half of the model */
     j.local.overlap = 0;
+    j.local.common_steps = 6;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_UNSUPPORTED, "does not go with fragments");
+    j.local.fragments = 1;
+    j.local.common_steps = 13;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "spread.inner_steps 6: take 12");
+    j.local.common_steps = 12;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "leaves none of recipe.steps 8");
+    j.local.common_steps = 0;
+    j.local.last = DELTA_INT4;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "'f32' tells all");
+    j.local.overlap = 1;
+    assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_UNSUPPORTED, "does not go with fragments");
+    j.local.last = DELTA_NONE;
+    j.local.overlap = 0;
+    j.local.inner_steps = j.local.fragments = 16; /* the embedding is half of the model */
     assert_fails(job_plan_new(&j, NULL, &p, err), EMAC_INVALID, "4096 lie in one tensor; take 2");
 }
 
