@@ -148,6 +148,7 @@ static void notice_counts_for_nothing_and_can_be_slashed(void **state)
     punish(&n, LIAR, r->id.did, "proof");
     assert_int_equal(exactly(&n, "stake", r->id.did), 0);
     assert_int_equal(balance(&n, "fee"), 500);
+    assert_int_equal(number(&n, "SELECT COUNT(*) FROM bonds WHERE return_ms > 0"), 0);
     assert_int_equal(notice(&n, &n.user, r->id.did, "user"), 404);
     assert_audit(&n);
     net_close(&n);
@@ -327,6 +328,10 @@ static void an_error_costs_twice_its_price(void **state)
     assert_int_equal(exactly(&m.n, "stake", did), 1000000000 - of_bond);
     assert_true(exactly(&m.n, "held", did) <= held - of_pay);
     assert_true(balance(&m.n, "escrow:") >= escrow + of_pay);
+    os_mutex_lock(&m.n.c->lock); /* memory knows it as well: it may be leased again */
+    int64_t known = job_find(m.n.c, m.n.job)->escrow_units;
+    os_mutex_unlock(&m.n.c->lock);
+    assert_int_equal(known, balance(&m.n, "escrow:"));
     assert_audit(&m.n);
     held = exactly(&m.n, "held", did);
     punish_at(&m.n, FAULTY, did, &at, ""); /* once in its life */

@@ -152,6 +152,8 @@ static void test_expiry(void **state)
     assert_int_equal(IN_TX(db, allowance_bind_one(db, "c", "d", 1, 2, &err)), EMAC_CONFLICT);
     OK(IN_TX(db, allowance_end(db, "d", false, 3, &err)));
     expect(db, "c", 10, 0, 60); /* the contract gives nothing back */
+    OK(IN_TX(db, allowance_bind_one(db, "c", "e", 10, 2 * DAY, &err))); /* to the last byte */
+    expect(db, "c", 0, 10, 60);
     assert_int_equal(findings(db), 0);
 }
 

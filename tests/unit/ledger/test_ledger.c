@@ -415,6 +415,7 @@ static const struct {
      "UPDATE journal SET entries = (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
      "WHERE i < 17) SELECT json_group_array(json_array(3, 1)) FROM n) WHERE id = 7",
      "more than 16 entries"},
+    {"account of no number", E(7, "[[0,-1006],[4,1006]]"), "no balance"},
     {"account without a row", E(7, "[[1,-1006],[77,1006]]"), "no balance"},
     {"bytes out of nothing", "INSERT INTO accounts VALUES (9, 'bytes:left:x', 5)", "INV-8"},
     {"name without end", "UPDATE accounts SET account = 'user:' || hex(zeroblob(200)) WHERE id = 2",

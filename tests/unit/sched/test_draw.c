@@ -78,6 +78,30 @@ static void the_lot_is_fair(void **state)
     }
 }
 
+/* DRAW-1: which bits decide, and where the share ends. Planted (the second 64) and ranks (the
+ * third) are other bits of the same seed, so that one tells nothing of the other. */
+static void the_first_bits_decide(void **state)
+{
+    uint8_t seed[SHA256_BYTES];
+    (void)state;
+    memset(seed, 0xff, sizeof(seed));
+    assert_false(draw_checked(seed, TRUST_PPM - 1));
+    assert_true(draw_checked(seed, TRUST_PPM));
+    assert_false(draw_planted(seed));
+    memset(seed, 0, 8);
+    assert_true(draw_checked(seed, 1));
+    assert_false(draw_checked(seed, 0));
+    assert_false(draw_planted(seed));
+    memset(seed, 0xff, 8);
+    memset(seed + 8, 0, 8);
+    assert_false(draw_checked(seed, TRUST_PPM - 1));
+    assert_true(draw_planted(seed));
+    memset(seed, 0, 8);
+    seed[0] = 0x80; /* a half */
+    assert_false(draw_checked(seed, TRUST_PPM / 2));
+    assert_true(draw_checked(seed, TRUST_PPM / 2 + 1));
+}
+
 static void subnets_are_a_quarter_of_the_name(void **state)
 {
     static const struct {
@@ -199,6 +223,7 @@ int main(void)
         cmocka_unit_test(epochs_begin_at_one_and_end),
         cmocka_unit_test(seeds_are_what_they_were),
         cmocka_unit_test(the_lot_is_fair),
+        cmocka_unit_test(the_first_bits_decide),
         cmocka_unit_test(subnets_are_a_quarter_of_the_name),
         cmocka_unit_test(classes_tell_who_stands_behind),
         cmocka_unit_test(checkers_are_chosen_by_rank),
