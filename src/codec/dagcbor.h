@@ -85,6 +85,11 @@ struct dagcbor_node {
 enum emac_status dagcbor_parse(struct arena *a, const void *data, size_t n,
                                const struct dagcbor_node **out, struct emac_err *err);
 
+/* The same for a map, called `what` in sentences ("a licence"): TOO_LARGE over `most` bytes. */
+enum emac_status dagcbor_parse_map(struct arena *a, const void *data, size_t n, size_t most,
+                                   const char *what, const struct dagcbor_node **out,
+                                   struct emac_err *err);
+
 /* Write a parsed tree again: gives the very bytes it was parsed from. */
 void dagcbor_node(struct dagcbor_writer *w, const struct dagcbor_node *node);
 
@@ -95,6 +100,11 @@ enum emac_status dagcbor_get(const struct dagcbor_node *map, const char *key,
                              struct emac_err *err);
 enum emac_status dagcbor_get_u64(const struct dagcbor_node *map, const char *key, uint64_t max,
                                  uint64_t *out, struct emac_err *err);
+enum emac_status dagcbor_get_u32(const struct dagcbor_node *map, const char *key, uint32_t *out,
+                                 struct emac_err *err);
+/* Exactly n bytes, copied. */
+enum emac_status dagcbor_get_bytes(const struct dagcbor_node *map, const char *key, void *out,
+                                   size_t n, struct emac_err *err);
 enum emac_status dagcbor_get_f64(const struct dagcbor_node *map, const char *key, double *out,
                                  struct emac_err *err);
 enum emac_status dagcbor_get_str(const struct dagcbor_node *map, const char *key, const char **out,

@@ -234,6 +234,19 @@ enum emac_status dagcbor_parse(struct arena *a, const void *data, size_t n,
     return EMAC_OK;
 }
 
+enum emac_status dagcbor_parse_map(struct arena *a, const void *data, size_t n, size_t most,
+                                   const char *what, const struct dagcbor_node **out,
+                                   struct emac_err *err)
+{
+    *out = NULL;
+    if (n > most)
+        return emac_fail(err, EMAC_TOO_LARGE, "%s of %zu bytes; at most %zu", what, n, most);
+    enum emac_status st = dagcbor_parse(a, data, n, out, err);
+    if (st == EMAC_OK && (*out)->type != DAGCBOR_MAP)
+        st = emac_fail(err, EMAC_INVALID, "%s must be a map", what);
+    return st;
+}
+
 const struct dagcbor_node *dagcbor_find(const struct dagcbor_node *map, const char *key)
 {
     size_t len = strlen(key);
@@ -300,6 +313,28 @@ enum emac_status dagcbor_get_u64(const struct dagcbor_node *map, const char *key
         return emac_fail(err, EMAC_INVALID, "field '%s' is %llu, more than the maximum %llu", key,
                          (unsigned long long)node->u64, (unsigned long long)max);
     *out = node->u64;
+    return EMAC_OK;
+}
+
+enum emac_status dagcbor_get_u32(const struct dagcbor_node *map, const char *key, uint32_t *out,
+                                 struct emac_err *err)
+{
+    uint64_t v = 0;
+    enum emac_status st = dagcbor_get_u64(map, key, UINT32_MAX, &v, err);
+    *out = (uint32_t)v;
+    return st;
+}
+
+enum emac_status dagcbor_get_bytes(const struct dagcbor_node *map, const char *key, void *out,
+                                   size_t n, struct emac_err *err)
+{
+    const struct dagcbor_node *node = NULL;
+    enum emac_status st = dagcbor_get(map, key, DAGCBOR_BYTES, &node, err);
+    if (st != EMAC_OK)
+        return st;
+    if (node->str.len != n)
+        return emac_fail(err, EMAC_INVALID, "field '%s' must have %zu bytes", key, n);
+    memcpy(out, node->str.data, n);
     return EMAC_OK;
 }
 

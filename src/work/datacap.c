@@ -115,13 +115,8 @@ enum emac_status datacap_vote_decode(struct datacap_vote *out, const void *data,
     const struct dagcbor_node *root;
     struct arena a;
     *out = (struct datacap_vote){0};
-    if (n > DATACAP_VOTE_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "a vote of %zu bytes; at most %d", n,
-                         DATACAP_VOTE_MAX);
     arena_init(&a, ARENA_MAX);
-    enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
-    if (st == EMAC_OK && root->type != DAGCBOR_MAP)
-        st = emac_fail(err, EMAC_INVALID, "a vote must be a map");
+    enum emac_status st = dagcbor_parse_map(&a, data, n, DATACAP_VOTE_MAX, "a vote", &root, err);
     if (st == EMAC_OK)
         st = fields_read(out, root, err);
     arena_release(&a);

@@ -103,19 +103,6 @@ enum emac_status dispute_answer_encode(const struct dispute_answer *a, struct em
 
 /* ---- reading ---- */
 
-static enum emac_status hash_read(const struct dagcbor_node *map, const char *key,
-                                  uint8_t out[SHA256_BYTES], struct emac_err *err)
-{
-    const struct dagcbor_node *v;
-    enum emac_status st = dagcbor_get(map, key, DAGCBOR_BYTES, &v, err);
-    if (st != EMAC_OK)
-        return st;
-    if (v->str.len != SHA256_BYTES)
-        return emac_fail(err, EMAC_INVALID, "field '%s' is not a hash of 32 bytes", key);
-    memcpy(out, v->str.data, SHA256_BYTES);
-    return EMAC_OK;
-}
-
 static enum emac_status proof_read(struct dispute_proof *p, const struct dagcbor_node *map,
                                    struct emac_err *err)
 {
@@ -168,7 +155,7 @@ static enum emac_status commit_read(struct dispute_answer *a, const struct dagcb
     enum emac_status st;
     a->kind = DISPUTE_COMMIT;
     EMAC_TRY(st, dagcbor_only(root, KEYS, err));
-    EMAC_TRY(st, hash_read(root, "root", a->root, err));
+    EMAC_TRY(st, dagcbor_get_bytes(root, "root", a->root, SHA256_BYTES, err));
     EMAC_TRY(st, dagcbor_get_u64(root, "leaves", TRACE_LEAVES_MAX, &a->leaves, err));
     st = proofs_read(a, root, "outputs", err);
 out:
@@ -182,8 +169,8 @@ static enum emac_status split_read(struct dispute_answer *a, const struct dagcbo
     enum emac_status st;
     a->kind = DISPUTE_SPLIT;
     EMAC_TRY(st, dagcbor_only(root, KEYS, err));
-    EMAC_TRY(st, hash_read(root, "left", a->left, err));
-    EMAC_TRY(st, hash_read(root, "right", a->right, err));
+    EMAC_TRY(st, dagcbor_get_bytes(root, "left", a->left, SHA256_BYTES, err));
+    EMAC_TRY(st, dagcbor_get_bytes(root, "right", a->right, SHA256_BYTES, err));
     EMAC_TRY(st, dagcbor_get_u64(root, "first", TRACE_LEAVES_MAX, &a->first, err));
     st = dagcbor_get_u64(root, "count", TRACE_LEAVES_MAX, &a->count, err);
 out:

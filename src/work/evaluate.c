@@ -319,15 +319,6 @@ enum emac_status evaluation_encode(const struct evaluation *e, struct emac_buf *
     return st;
 }
 
-static enum emac_status u32_get(const struct dagcbor_node *map, const char *key, uint32_t *out,
-                                struct emac_err *err)
-{
-    uint64_t v = 0;
-    enum emac_status st = dagcbor_get_u64(map, key, UINT32_MAX, &v, err);
-    *out = (uint32_t)v;
-    return st;
-}
-
 static enum emac_status records_get(struct evaluation *out, const struct dagcbor_node *map,
                                     struct emac_err *err)
 {
@@ -354,8 +345,8 @@ static enum emac_status fields_get(struct evaluation *out, const struct dagcbor_
     EMAC_TRY(st, dagcbor_get_u64(map, "end", INT64_MAX, &out->end, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "units", INT64_MAX, &out->units, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "numerics", UINT64_MAX, &numerics, err));
-    EMAC_TRY(st, u32_get(map, "batches", &out->batches, err));
-    EMAC_TRY(st, u32_get(map, "micro_batch", &out->micro_batch, err));
+    EMAC_TRY(st, dagcbor_get_u32(map, "batches", &out->batches, err));
+    EMAC_TRY(st, dagcbor_get_u32(map, "micro_batch", &out->micro_batch, err));
     EMAC_TRY(st, dagcbor_get_f64(map, "loss", &out->loss, err));
     if (numerics != NUMERICS)
         return emac_fail(err, EMAC_UNSUPPORTED, "it is of numerics version %llu, this one knows %d",
@@ -363,7 +354,7 @@ static enum emac_status fields_get(struct evaluation *out, const struct dagcbor_
     out->on_records = dagcbor_find(map, "split") != NULL;
     if (out->on_records)
         return records_get(out, map, err);
-    EMAC_TRY(st, u32_get(map, "seq_len", &out->seq_len, err));
+    EMAC_TRY(st, dagcbor_get_u32(map, "seq_len", &out->seq_len, err));
     st = dagcbor_get_f64(map, "bits_per_byte", &out->bits_per_byte, err);
 out:
     return st;
