@@ -172,7 +172,7 @@ static enum emac_status text_add(struct cli *c, struct store *s, const char *pat
         EMAC_TRY(st, data_tokens_bytes(c, s, &job->base, &bytes));
     if (!bytes) {
         cid_text(model, &job->base);
-        EMAC_TRY(st, data_tokenize(c, s, path, model, &corpus, &job->data));
+        EMAC_TRY(st, data_tokenize(c, s, path, model, false, &corpus, &job->data));
         return job_take_corpus(job, &corpus, &c->err);
     }
     EMAC_TRY(st, store_file_add(s, path, &job->data, &job->data_size, &c->err));

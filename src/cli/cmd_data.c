@@ -91,11 +91,11 @@ static enum emac_status import(struct cli *c, struct store *s, const struct impo
 }
 
 static enum emac_status tokenize(struct cli *c, struct store *s, const char *path,
-                                 const char *tokenizer)
+                                 const char *tokenizer, bool is_private)
 {
     struct corpus corpus;
     struct cid cid;
-    enum emac_status st = data_tokenize(c, s, path, tokenizer, &corpus, &cid);
+    enum emac_status st = data_tokenize(c, s, path, tokenizer, is_private, &corpus, &cid);
     if (st != EMAC_OK)
         return st;
     cli_progress(c, "%llu tokens of a text of %llu bytes", (unsigned long long)corpus.tokens,
@@ -186,9 +186,10 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
     if (st != EMAC_OK)
         return st;
     st = action_find(c, pos, &action);
-    if (st == EMAC_OK && a.is_private && (car != NULL || (action != ADD && action != IMPORT)))
+    if (st == EMAC_OK && a.is_private &&
+        (car != NULL || (action != ADD && action != IMPORT && action != TOKENIZE)))
         st = emac_fail(&c->err, EMAC_INVALID,
-                       "--private goes with add, and with import of images or tables");
+                       "--private goes with add, tokenize, and with import of images or tables");
     if (st != EMAC_OK)
         return st;
     if (action == KEEP) /* in a rig's store, not in the user's */
@@ -208,7 +209,7 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
         st = import(c, s, &a, car);
         break;
     case TOKENIZE:
-        st = tokenize(c, s, pos[1], tokenizer);
+        st = tokenize(c, s, pos[1], tokenizer, a.is_private);
         break;
     case SHOW:
         st = show(c, s, pos[1]);

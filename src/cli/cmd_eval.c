@@ -30,7 +30,7 @@ static enum emac_status model_name(struct cli *c, struct store *s, const char *m
     struct cid cid;
     enum emac_status st = EMAC_OK;
     if (cid_parse(&cid, model, NULL) != EMAC_OK)
-        st = model_dir_import(c, s, model, NULL, &cid);
+        st = model_dir_import(c, s, model, NULL, false, &cid);
     if (st == EMAC_OK)
         cid_text(out, &cid);
     return st;
@@ -132,25 +132,19 @@ static void result_say(struct cli *c, const struct local_result *r, const struct
 static enum emac_status eval_here(struct cli *c, struct store *s, const struct eval_args *a,
                                   const struct job *job)
 {
-    struct exec_key key[EXEC_KEYS_MAX];
-    uint32_t keys = 0;
+    struct sealed_ring keys = {0};
     struct device *dev = NULL;
     struct local_result r = {0};
     enum emac_status st;
-    EMAC_TRY(st, data_job_keys(c, s, job, key, &keys));
+    EMAC_TRY(st, data_job_keys(c, s, job, &keys));
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
-    const struct local_config cfg = {.os = c->os,
-                                     .store = s,
-                                     .dev = dev,
-                                     .job = job,
-                                     .key = key,
-                                     .key_count = keys,
-                                     .cancelled = cancelled};
+    const struct local_config cfg = {
+        .os = c->os, .store = s, .dev = dev, .job = job, .keys = &keys, .cancelled = cancelled};
     EMAC_TRY(st, local_train(&cfg, &r, &c->err));
     result_say(c, &r, job);
     cli_result(c, result_json(&r, job));
 out:
-    crypto_wipe(key, sizeof(key));
+    sealed_ring_wipe(&keys);
     local_result_release(&r);
     device_close(dev);
     return st;

@@ -134,7 +134,8 @@ out:
 }
 
 /* A directory into the store; pushed when a coordinator is named. */
-static enum emac_status import_dir(struct cli *c, const char *dir, const char *base_name)
+static enum emac_status import_dir(struct cli *c, const char *dir, const char *base_name,
+                                   bool is_private)
 {
     struct cid cid, base = {0};
     struct store *s = NULL;
@@ -143,7 +144,7 @@ static enum emac_status import_dir(struct cli *c, const char *dir, const char *b
     if (base_name)
         EMAC_TRY(st, cid_parse(&base, base_name, &c->err));
     EMAC_TRY(st, cli_store(c, &s));
-    EMAC_TRY(st, model_dir_import(c, s, dir, base_name ? &base : NULL, &cid));
+    EMAC_TRY(st, model_dir_import(c, s, dir, base_name ? &base : NULL, is_private, &cid));
     if (c->url_given)
         EMAC_TRY(st, cli_push(c, s, &cid));
     cid_text(text, &cid);
@@ -168,7 +169,7 @@ static enum emac_status merge(struct cli *c, const char *base, const char *name,
         return st;
     EMAC_TRY(st, model_dir_write_whole(c, &m, dir));
     EMAC_TRY(st, cli_store(c, &s));
-    EMAC_TRY(st, model_dir_import(c, s, dir, NULL, &cid));
+    EMAC_TRY(st, model_dir_import(c, s, dir, NULL, false, &cid));
     cid_text(text, &cid);
     cli_say(c, "wrote the model to %s; its CID is %s", dir, text);
     cli_result(c, json_pack("{s:s,s:s}", "cid", text, "path", dir));
@@ -182,6 +183,7 @@ struct model_args {
     const char *format, *base, *out, *part_size;
     const char *name[CLI_POSITIONALS_MAX]; /* after the action */
     int names;
+    bool is_private;
 };
 
 static enum emac_status act_export(struct cli *c, const struct model_args *a)
@@ -195,7 +197,10 @@ static enum emac_status act_export(struct cli *c, const struct model_args *a)
 
 static enum emac_status act_import(struct cli *c, const struct model_args *a)
 {
-    return a->names == 1 ? import_dir(c, a->name[0], a->base)
+    if (a->is_private && a->names == 2)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "--private goes with import of a directory: import the file first");
+    return a->names == 1 ? import_dir(c, a->name[0], a->base, a->is_private)
                          : import_gguf(c, a->name[0], a->format, a->name[1]);
 }
 
@@ -228,13 +233,16 @@ enum emac_status cmd_model(struct cli *c, int argc, char **argv)
     const struct cli_option options[] = {{"format", 0, OPT_TEXT, &a.format},
                                          {"base", 0, OPT_TEXT, &a.base},
                                          {"output", 'o', OPT_TEXT, &a.out},
-                                         {"part-size", 0, OPT_TEXT, &a.part_size}};
+                                         {"part-size", 0, OPT_TEXT, &a.part_size},
+                                         {"private", 0, OPT_FLAG, &a.is_private}};
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 2, 3);
     if (st != EMAC_OK)
         return st;
     if (a.format && !quant_find(a.format))
         return emac_fail(&c->err, EMAC_INVALID, "unknown format '%s': q4_0, q4_1, q8_0, q6_k",
                          a.format);
+    if (a.is_private && strcmp(pos[0], "import") != 0)
+        return emac_fail(&c->err, EMAC_INVALID, "--private goes with import");
     a.names = pos[2] ? 2 : 1;
     for (int i = 0; i < a.names; i++)
         a.name[i] = pos[i + 1];

@@ -92,8 +92,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     struct local_result r = {0};
     char dir[OS_PATH_MAX];
     struct train_watch w = {0};
-    struct exec_key key[EXEC_KEYS_MAX];
-    uint32_t keys = 0;
+    struct sealed_ring keys = {0};
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
@@ -104,7 +103,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
                        "'%s' trains nothing: run it by 'emac eval %s --local'", path, path);
         goto out;
     }
-    EMAC_TRY(st, data_job_keys(c, s, &job, key, &keys));
+    EMAC_TRY(st, data_job_keys(c, s, &job, &keys));
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
     EMAC_TRY(st, train_watch_open(&w, c, &job, a->watch, a->tensorboard));
     const struct local_config cfg = {.os = c->os,
@@ -114,8 +113,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
                                      .dir = dir,
                                      .restart = a->restart,
                                      .values = (enum exec_values)a->values,
-                                     .key = key,
-                                     .key_count = keys,
+                                     .keys = &keys,
                                      .progress = train_watch_progress,
                                      .cancelled = cancelled,
                                      .ctx = &w};
@@ -128,7 +126,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     show(c, &r, job_unit(&job), seconds);
     cli_result(c, result_json(&r, &job, dev, seconds, w.units_per_second));
 out:
-    crypto_wipe(key, sizeof(key));
+    sealed_ring_wipe(&keys);
     train_watch_release(&w);
     local_result_release(&r);
     device_close(dev);

@@ -4,14 +4,13 @@
 #include <string.h>
 
 #include "base/hex.h"
-#include "work/corpus.h"
-#include "work/dataset.h"
+#include "work/base.h"
 
 #define KEY_FILE_MAX 256
 
 /* ---- keys at home ---- */
 
-static enum emac_status key_path(struct cli *c, const char *name, char out[OS_PATH_MAX])
+enum emac_status data_private_path(struct cli *c, const char *name, char out[OS_PATH_MAX])
 {
     char dir[OS_PATH_MAX];
     enum emac_status st = cli_home_path(c, "private", dir, sizeof dir);
@@ -27,7 +26,7 @@ static enum emac_status key_save(struct cli *c, const struct cid *cid,
 {
     char name[CID_TEXT_MAX], path[OS_PATH_MAX], hex[2 * SEAL_KEY_BYTES + 1];
     cid_text(name, cid);
-    enum emac_status st = key_path(c, name, path);
+    enum emac_status st = data_private_path(c, name, path);
     if (st != EMAC_OK)
         return st;
     emac_hex(hex, key, SEAL_KEY_BYTES);
@@ -41,7 +40,7 @@ static enum emac_status key_load(struct cli *c, const struct cid *cid, uint8_t k
     char name[CID_TEXT_MAX], path[OS_PATH_MAX];
     struct emac_buf text;
     cid_text(name, cid);
-    enum emac_status st = key_path(c, name, path);
+    enum emac_status st = data_private_path(c, name, path);
     if (st != EMAC_OK)
         return st;
     emac_buf_init(&text, KEY_FILE_MAX);
@@ -106,59 +105,51 @@ enum emac_status data_unseal(struct cli *c, struct store *s, const struct cid *c
     return st;
 }
 
-static enum emac_status job_key_add(struct cli *c, struct store *s, const struct cid *cid,
-                                    struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
-{
-    struct sealed sealed;
-    EMAC_ASSERT(*count < EXEC_KEYS_MAX);
-    key[*count].asset = *cid;
-    return both_load(c, s, cid, &sealed, key[(*count)++].key);
-}
+/* ---- for tasks ---- */
 
-static enum emac_status dataset_keys(struct cli *c, struct store *s, const struct dataset *d,
-                                     struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
+static enum emac_status parts_keys(struct cli *c, struct store *s, const struct sealed_parts *parts,
+                                   struct sealed_ring *keys)
 {
     enum emac_status st = EMAC_OK;
-    for (int i = 0; i < DATASET_PARTS && st == EMAC_OK; i++)
-        if (d->split[i].records > 0 && sealed_is(&d->split[i].file))
-            st = job_key_add(c, s, &d->split[i].file, key, count);
+    for (uint32_t i = 0; i < parts->count && st == EMAC_OK; i++) {
+        struct sealed sealed;
+        uint8_t key[SEAL_KEY_BYTES];
+        st = both_load(c, s, &parts->at[i].cid, &sealed, key);
+        if (st == EMAC_OK)
+            st = sealed_ring_add(keys, &parts->at[i].cid, key, &c->err);
+        crypto_wipe(key, sizeof key);
+    }
     return st;
+}
+
+enum emac_status data_model_keys(struct cli *c, struct store *s, const struct cid *model,
+                                 struct sealed_ring *keys)
+{
+    struct sealed_parts parts;
+    enum emac_status st = sealed_parts_model(s, model, &parts, &c->err);
+    return st == EMAC_OK ? parts_keys(c, s, &parts, keys) : st;
 }
 
 enum emac_status data_job_keys(struct cli *c, struct store *s, const struct job *job,
-                               struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
+                               struct sealed_ring *keys)
 {
-    struct dataset d;
-    *count = 0;
-    if (!job_on_records(job)) {
-        struct corpus corpus;
-        enum emac_status found = corpus_load(s, &job->data, &corpus, &c->err);
-        if (found == EMAC_OK && sealed_is(&corpus.file))
-            found = job_key_add(c, s, &corpus.file, key, count);
-        return found;
-    }
-    enum emac_status st = dataset_load(s, &job->data, &d, &c->err);
+    struct sealed_parts parts;
+    enum emac_status st = sealed_parts_data(s, &job->data, &parts, &c->err);
     if (st == EMAC_OK)
-        st = dataset_keys(c, s, &d, key, count);
-    dataset_release(&d);
-    return st;
+        st = parts_keys(c, s, &parts, keys);
+    return st == EMAC_OK && job_has_base(job) ? data_model_keys(c, s, &job->base, keys) : st;
 }
 
 enum emac_status data_task_keys(struct cli *c, struct store *s, const struct task *t,
-                                struct exec_key key[EXEC_KEYS_MAX], uint32_t *count)
+                                struct sealed_ring *keys)
 {
-    const struct cid *data = task_input_find(t, "data");
-    struct sealed sealed;
-    struct dataset d;
     enum emac_status st = EMAC_OK;
-    *count = 0;
-    if (data == NULL || !sealed_is(data))
-        return EMAC_OK;
-    if (sealed_load(s, data, &sealed, NULL) == EMAC_OK)
-        return job_key_add(c, s, data, key, count);
-    if (dataset_load(s, data, &d, NULL) == EMAC_OK)
-        st = dataset_keys(c, s, &d, key, count);
-    dataset_release(&d);
+    for (uint32_t i = 0; i < t->input_count && st == EMAC_OK; i++) {
+        struct sealed_parts parts;
+        st = sealed_parts_data(s, &t->input[i].cid, &parts, &c->err);
+        if (st == EMAC_OK)
+            st = parts_keys(c, s, &parts, keys);
+    }
     return st;
 }
 
@@ -222,44 +213,90 @@ static enum emac_status key_send(struct cli *c, const char *name, const struct e
     return cli_post(c, path, json_pack("{s:s}", "box", text), reply);
 }
 
-static enum emac_status key_grant(struct cli *c, struct store *s, const char *name)
+/* The sealed files that belong to an asset: not those of a base it rests on. */
+static enum emac_status own_parts(struct cli *c, struct store *s, const struct cid *asset,
+                                  const char *name, struct sealed_parts *out)
 {
-    struct sealed_key k = {.purpose = SEALED_FOR_BROKER};
+    uint32_t own = 0;
+    enum emac_status st = sealed_parts(s, asset, out, &c->err);
+    if (st != EMAC_OK)
+        return st;
+    for (uint32_t i = 0; i < out->count; i++)
+        if (cid_equal(&out->at[i].of, asset))
+            out->at[own++] = out->at[i];
+    out->count = own;
+    return own > 0 ? EMAC_OK : emac_fail(&c->err, EMAC_INVALID, "nothing of '%s' is private", name);
+}
+
+static enum emac_status part_grant(struct cli *c, struct store *s, const struct cid *cid,
+                                   const char *broker)
+{
+    struct sealed_key k = {.purpose = SEALED_FOR_BROKER, .asset = *cid};
     struct sealed sealed;
     struct emac_buf box;
-    json_t *broker = NULL, *reply = NULL;
+    json_t *reply = NULL;
+    char name[CID_TEXT_MAX];
     enum emac_status st;
+    cid_text(name, cid);
     emac_buf_init(&box, SEALED_BOX_MAX);
-    EMAC_TRY(st, cid_parse(&k.asset, name, &c->err));
     EMAC_TRY(st, both_load(c, s, &k.asset, &sealed, k.key));
-    EMAC_TRY(st, cli_push(c, s, &k.asset));
-    EMAC_TRY(st, cli_call(c, "GET", "/v1/private", NULL, true, &broker));
-    EMAC_TRY(st, sealed_key_box(&k, cli_str(broker, "broker"), &box, &c->err));
-    EMAC_TRY(st, key_send(c, name, &box, &reply));
-    cli_say(c, "the coordinator may hand the key of '%s' to rigs with a lease", name);
-    cli_result(c, reply);
+    EMAC_TRY(st, sealed_key_box(&k, broker, &box, &c->err));
+    st = key_send(c, name, &box, &reply);
 out:
     crypto_wipe(&k, sizeof k);
     emac_buf_release(&box);
+    json_decref(reply);
+    return st;
+}
+
+static enum emac_status key_grant(struct cli *c, struct store *s, const char *name)
+{
+    struct sealed_parts parts;
+    struct cid asset;
+    json_t *broker = NULL;
+    enum emac_status st;
+    EMAC_TRY(st, cid_parse(&asset, name, &c->err));
+    EMAC_TRY(st, own_parts(c, s, &asset, name, &parts));
+    EMAC_TRY(st, cli_push(c, s, &asset));
+    EMAC_TRY(st, cli_call(c, "GET", "/v1/private", NULL, true, &broker));
+    for (uint32_t i = 0; i < parts.count; i++)
+        EMAC_TRY(st, part_grant(c, s, &parts.at[i].cid, cli_str(broker, "broker")));
+    cli_say(c, "the coordinator may hand the key of '%s' to rigs with a lease", name);
+    cli_result(c, json_pack("{s:s,s:s}", "asset", name, "state", "granted"));
+out:
     json_decref(broker);
     return st;
 }
 
-static enum emac_status key_revoke(struct cli *c, const char *name)
+static enum emac_status part_revoke(struct cli *c, const struct cid *cid)
 {
-    struct cid cid;
-    char path[CID_TEXT_MAX + 32];
+    char name[CID_TEXT_MAX], path[CID_TEXT_MAX + 32];
     json_t *reply = NULL;
-    enum emac_status st = cid_parse(&cid, name, &c->err);
-    if (st != EMAC_OK)
-        return st;
+    cid_text(name, cid);
     snprintf(path, sizeof path, "/v1/private/%s/revoke", name);
-    st = cli_call(c, "POST", path, json_object(), true, &reply);
-    if (st != EMAC_OK)
-        return st;
+    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
+    json_decref(reply);
+    return st;
+}
+
+static enum emac_status key_revoke(struct cli *c, struct store *s, const char *name)
+{
+    struct sealed_parts parts;
+    struct cid asset;
+    enum emac_status st;
+    EMAC_TRY(st, cid_parse(&asset, name, &c->err));
+    if (!sealed_is(&asset) || store_block_has(s, &asset, NULL)) {
+        EMAC_TRY(st, own_parts(c, s, &asset, name, &parts));
+    } else { /* its block is not needed */
+        parts.count = 1;
+        parts.at[0].cid = asset;
+    }
+    for (uint32_t i = 0; i < parts.count; i++)
+        EMAC_TRY(st, part_revoke(c, &parts.at[i].cid));
     cli_say(c, "the coordinator has no key of '%s' any more; jobs that ran on it are ended", name);
-    cli_result(c, reply);
-    return EMAC_OK;
+    cli_result(c, json_pack("{s:s,s:s}", "asset", name, "state", "revoked"));
+out:
+    return st;
 }
 
 enum emac_status data_keys(struct cli *c, struct store *s, const char *action, const char *name)
@@ -273,5 +310,5 @@ enum emac_status data_keys(struct cli *c, struct store *s, const char *action, c
     if (name == NULL)
         return emac_fail(&c->err, EMAC_INVALID, "data keys %s takes the CID of private data",
                          action);
-    return grant ? key_grant(c, s, name) : key_revoke(c, name);
+    return grant ? key_grant(c, s, name) : key_revoke(c, s, name);
 }

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/data_sealed.h"
 #include "cli/model_dir.h"
+#include "base/assert.h"
 #include "model/model_config.h"
 
 /* ---- the tokenizer ---- */
@@ -81,8 +83,49 @@ out:
     return st == EMAC_OK ? st : emac_wrap(&c->err, "'%s'", path);
 }
 
+/* ---- private ids ---- */
+
+/* How many there are is sealed with them, so they are written down first. */
+struct private_ids {
+    struct cli *c;
+    struct store *s;
+    char path[OS_PATH_MAX];
+};
+
+static enum emac_status ids_write(void *ctx, const uint8_t *ids, size_t n, struct emac_err *err)
+{
+    struct private_ids *p = ctx;
+    return p->c->os->file_append(p->c->os, p->path, ids, n, 0600, err);
+}
+
+static enum emac_status ids_end(void *ctx, struct cid *file, struct emac_err *err)
+{
+    struct private_ids *p = ctx;
+    const struct sealed_source from = {.os = p->c->os, .path = p->path};
+    uint64_t size;
+    EMAC_ASSERT(err == &p->c->err); /* where data_seal says what is wrong */
+    return data_seal(p->c, p->s, &from, file, &size);
+}
+
+static enum emac_status text_cut_private(struct cli *c, struct store *s, const char *path,
+                                         struct corpus_source *from, struct corpus *out,
+                                         struct cid *cid)
+{
+    struct private_ids ids = {.c = c, .s = s};
+    const struct corpus_sink sink = {ids_write, ids_end, &ids};
+    enum emac_status st;
+    EMAC_TRY(st, data_private_path(c, "tokens.part", ids.path));
+    EMAC_TRY(st, c->os->file_write_fast(c->os, ids.path, "", 0, 0600, &c->err));
+    from->sink = &sink;
+    st = text_cut(c, s, path, from, out, cid);
+    (void)c->os->file_remove(c->os, ids.path, NULL);
+out:
+    return st;
+}
+
 enum emac_status data_tokenize(struct cli *c, struct store *s, const char *path,
-                               const char *tokenizer, struct corpus *out, struct cid *cid)
+                               const char *tokenizer, bool is_private, struct corpus *out,
+                               struct cid *cid)
 {
     struct corpus_source from = {0};
     struct store_building building;
@@ -98,7 +141,8 @@ enum emac_status data_tokenize(struct cli *c, struct store *s, const char *path,
     EMAC_TRY(st, tokenizer_read(emac_buf_slice(model_text(&texts, MODEL_TOKENIZER)), &t, &c->err));
     EMAC_TRY(st, texts_put(c, s, &texts, &from.directory));
     from.tokenizer = t;
-    EMAC_TRY(st, text_cut(c, s, path, &from, out, cid));
+    EMAC_TRY(st, is_private ? text_cut_private(c, s, path, &from, out, cid)
+                            : text_cut(c, s, path, &from, out, cid));
     st = store_pin(s, "data", cid, &c->err);
 out:
     store_building_end(s, &building);

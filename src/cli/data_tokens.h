@@ -6,9 +6,11 @@
 #include "work/corpus.h"
 
 /* Cut the text at `path` by the tokenizer in `tokenizer`, a directory or the CID of one (a model's
- * will do), into the store, and pin it. */
+ * will do), into the store, and pin it. `is_private`: its ids are sealed (cli/data_sealed.h); on
+ * their way they lie in a file in HOME/private that only its owner may read. */
 enum emac_status data_tokenize(struct cli *c, struct store *s, const char *path,
-                               const char *tokenizer, struct corpus *out, struct cid *cid);
+                               const char *tokenizer, bool is_private, struct corpus *out,
+                               struct cid *cid);
 /* Does the model, whole or on a base, read bytes? It comes into the store. */
 enum emac_status data_tokens_bytes(struct cli *c, struct store *s, const struct cid *model,
                                    bool *bytes);

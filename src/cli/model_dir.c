@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/data_sealed.h"
 #include "model/model_config.h"
 #include "model/tokenizer.h"
 #include "work/model_tree.h"
@@ -43,6 +44,11 @@ static enum emac_status export_link(const struct exporting *e, const struct unix
     enum emac_status st;
     if (!is_base && strcmp(link->name, model_file_name(MODEL_BASE)) == 0)
         st = export_dir(e, &link->cid, path, true);
+    else if (sealed_is(&link->cid) && e->part_bytes > 0)
+        st = emac_fail(&e->c->err, EMAC_UNSUPPORTED,
+                       "private weights are exported as one file: leave out --part-size");
+    else if (sealed_is(&link->cid))
+        st = data_unseal(e->c, e->s, &link->cid, path);
     else if (e->part_bytes > 0 && strcmp(link->name, model_file_name(MODEL_WEIGHTS)) == 0)
         st = model_parts_export(e->c, e->s, &link->cid, e->part_bytes, dir);
     else

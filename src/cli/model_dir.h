@@ -9,7 +9,7 @@
 
 /* Write every file of the model directory `cid` into `dir` (made; existing files are replaced), and
  * those of its base into `dir`/base. `part_bytes` > 0: model.safetensors in parts of at most that
- * much data. */
+ * much data. What is private is opened, into one file: FORBIDDEN without its key. */
 enum emac_status model_dir_export(struct cli *c, struct store *s, const struct cid *cid,
                                   const char *dir, uint64_t part_bytes);
 
@@ -23,15 +23,17 @@ struct model_files {
     struct emac_buf config;  /* the text of config.json */
     struct emac_buf weights; /* the whole model.safetensors */
     struct model_texts texts;
+    bool is_private; /* the weights were opened by keys of this home */
 };
 /* The same for a model of any architecture; its config.json is written anew from what it says. */
 enum emac_status model_dir_write_whole(struct cli *c, struct model_files *m, const char *dir);
 
 /* Put the files of a directory that model directories may hold (work/model_tree.h) into the store
  * as one, and pin it. `base` is the CID of an adapter's base, or NULL when it is no adapter's, or
- * has its base in `dir`/base. */
+ * has its base in `dir`/base. `is_private`: its weights are sealed under new keys, which are kept
+ * (cli/data_sealed.h). */
 enum emac_status model_dir_import(struct cli *c, struct store *s, const char *dir,
-                                  const struct cid *base, struct cid *out);
+                                  const struct cid *base, bool is_private, struct cid *out);
 
 /* The tokenizer's texts that a directory of the file system holds. */
 enum emac_status model_dir_texts(struct cli *c, const char *dir, struct model_texts *out);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/data_sealed.h"
 #include "cli/model_dir.h"
 #include "cli/model_parts.h"
 #include "codec/unixfs.h"
@@ -86,19 +87,24 @@ out:
 
 static enum emac_status trained_from_store(struct cli *c, const struct cid *cid, struct parts *p)
 {
+    struct sealed_ring keys = {0};
     struct store *s = NULL;
     struct model_tree m;
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_fetch(c, s, cid));
     EMAC_TRY(st, model_tree_read(s, cid, &m, &c->err));
+    if (model_tree_is_private(&m))
+        EMAC_TRY(st, data_model_keys(c, s, cid, &keys));
     bool adapter = model_tree_has(&m, MODEL_ADAPTER);
     if (adapter)
         EMAC_TRY(st, model_tree_file(s, &m, MODEL_ADAPTER_CONFIG, &p->adapter_config, &c->err));
     else
         EMAC_TRY(st, model_tree_file(s, &m, MODEL_CONFIG, &p->config, &c->err));
-    st = model_tree_file(s, &m, adapter ? MODEL_ADAPTER : MODEL_HEAD, &p->trained, &c->err);
+    st = model_tree_weights(s, &m, adapter ? MODEL_ADAPTER : MODEL_HEAD, &keys, &p->trained,
+                            &c->err);
 out:
+    sealed_ring_wipe(&keys);
     store_close(s);
     return st;
 }
@@ -134,6 +140,7 @@ static enum emac_status load_on(struct cli *c, const char *name, const char *bas
                                                         : trained_from_dir(c, name, &p));
     if (p.config.len == 0)
         EMAC_TRY(st, emac_buf_append(&p.config, whole.config.data, whole.config.len, &c->err));
+    out->is_private = whole.is_private;
     emac_buf_release(&p.base);
     p.base = whole.weights;
     emac_buf_init(&whole.weights, WEIGHTS_MAX);
@@ -171,15 +178,19 @@ static enum emac_status load_dir(struct cli *c, const char *dir, struct model_fi
 
 static enum emac_status load_cid(struct cli *c, const struct cid *cid, struct model_files *out)
 {
+    struct sealed_ring keys = {0};
     struct store *s = NULL;
     struct device *dev = NULL;
     enum emac_status st;
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_fetch(c, s, cid));
+    EMAC_TRY(st, data_model_keys(c, s, cid, &keys));
+    out->is_private = keys.count > 0;
     EMAC_TRY(st, device_open("cpu", 0, &dev, &c->err));
-    EMAC_TRY(st, model_tree_load(s, cid, dev, &out->config, &out->weights, &c->err));
+    EMAC_TRY(st, model_tree_load(s, cid, dev, &keys, &out->config, &out->weights, &c->err));
     st = model_texts_read(s, cid, &out->texts, &c->err);
 out:
+    sealed_ring_wipe(&keys);
     device_close(dev);
     store_close(s);
     return st;
@@ -193,6 +204,7 @@ enum emac_status model_files_load_on(struct cli *c, const char *name, const char
     emac_buf_init(&out->config, MODEL_TEXT_MAX);
     emac_buf_init(&out->weights, WEIGHTS_MAX);
     model_texts_init(&out->texts);
+    out->is_private = false;
     if (base != NULL)
         st = load_on(c, name, base, out);
     else if (cid_parse(&cid, name, NULL) == EMAC_OK)
@@ -214,7 +226,10 @@ enum emac_status model_files_load(struct cli *c, const char *name, struct model_
 void model_files_release(struct model_files *m)
 {
     emac_buf_release(&m->config);
-    emac_buf_release(&m->weights);
+    if (m->is_private)
+        model_weights_release(&m->weights);
+    else
+        emac_buf_release(&m->weights);
     model_texts_release(&m->texts);
 }
 
@@ -233,7 +248,73 @@ struct importing {
     const char *dir;
     struct unixfs_link link[IMPORTED_MAX];
     size_t count;
+    bool is_private;
 };
+
+/* Bytes of all blocks of a sealed file. */
+static enum emac_status sealed_tree_size(struct store *s, const struct cid *cid, uint64_t *out,
+                                         struct emac_err *err)
+{
+    struct sealed sealed;
+    uint64_t size = 0, file = 0, head = 0;
+    enum emac_status st;
+    EMAC_TRY(st, sealed_load(s, cid, &sealed, err));
+    EMAC_TRY(st, store_file_size(s, &sealed.file, &size, err));
+    EMAC_TRY(st, unixfs_tree_size(size, &file, err));
+    EMAC_TRY(st, store_file_size(s, &sealed.head, &size, err));
+    EMAC_TRY(st, unixfs_tree_size(size, &head, err));
+    (void)store_block_has(s, cid, &size);
+    *out = size + file + head;
+out:
+    return st;
+}
+
+/* Weights that nobody but who has the key shall read; their table of tensors is public. */
+static enum emac_status weights_seal(struct importing *m, struct sealed_source *from,
+                                     const uint8_t first[8], uint64_t size,
+                                     struct unixfs_link *link)
+{
+    struct cli *c = m->c;
+    enum emac_status st;
+    EMAC_TRY(st, st_header_size(first, size, &from->head, &c->err));
+    EMAC_TRY(st, data_seal(c, m->s, from, &link->cid, &link->size));
+    st = sealed_tree_size(m->s, &link->cid, &link->tsize, &c->err);
+out:
+    return st;
+}
+
+static enum emac_status file_seal(struct importing *m, const char *path, struct unixfs_link *link)
+{
+    struct sealed_source from = {.os = m->c->os, .path = path};
+    uint64_t size = link->size;
+    uint8_t first[8];
+    if (size < sizeof first)
+        return emac_fail(&m->c->err, EMAC_INVALID, "'%s' has %llu bytes only", path,
+                         (unsigned long long)size);
+    enum emac_status st = from.os->file_pread(from.os, path, 0, first, sizeof first, &m->c->err);
+    return st == EMAC_OK ? weights_seal(m, &from, first, size, link) : st;
+}
+
+/* Parts are joined in memory: the store shall not see them. */
+static enum emac_status parts_seal(struct importing *m, struct unixfs_link *link)
+{
+    struct emac_buf joined;
+    emac_buf_init(&joined, WEIGHTS_MAX);
+    enum emac_status st = model_parts_read(m->c, m->dir, &joined);
+    if (st == EMAC_OK) {
+        struct sealed_source from = {.bytes = emac_buf_slice(&joined)};
+        st = weights_seal(m, &from, joined.data, joined.len, link);
+    }
+    model_weights_release(&joined);
+    return st;
+}
+
+static bool is_weights(const char *name)
+{
+    return strcmp(name, model_file_name(MODEL_WEIGHTS)) == 0 ||
+           strcmp(name, model_file_name(MODEL_ADAPTER)) == 0 ||
+           strcmp(name, model_file_name(MODEL_HEAD)) == 0;
+}
 
 static enum emac_status file_import(struct importing *m, const char *name)
 {
@@ -244,8 +325,12 @@ static enum emac_status file_import(struct importing *m, const char *name)
         free(path);
         return EMAC_OK;
     }
-    EMAC_TRY(st, store_file_add(m->s, path, &link.cid, &link.size, &m->c->err));
-    EMAC_TRY(st, unixfs_tree_size(link.size, &link.tsize, &m->c->err));
+    if (m->is_private && is_weights(name)) {
+        EMAC_TRY(st, file_seal(m, path, &link));
+    } else {
+        EMAC_TRY(st, store_file_add(m->s, path, &link.cid, &link.size, &m->c->err));
+        EMAC_TRY(st, unixfs_tree_size(link.size, &link.tsize, &m->c->err));
+    }
     m->link[m->count++] = link;
 out:
     free(path);
@@ -300,7 +385,8 @@ static enum emac_status parts_put(struct importing *m)
     struct unixfs_link link = {.name = model_file_name(MODEL_WEIGHTS)};
     if (dir_has(m->c, m->dir, MODEL_WEIGHTS) || !model_parts_there(m->c, m->dir))
         return EMAC_OK;
-    enum emac_status st = model_parts_import(m->c, m->s, m->dir, &link);
+    enum emac_status st =
+        m->is_private ? parts_seal(m, &link) : model_parts_import(m->c, m->s, m->dir, &link);
     if (st == EMAC_OK)
         m->link[m->count++] = link;
     return st;
@@ -326,15 +412,15 @@ out:
 }
 
 enum emac_status model_dir_import(struct cli *c, struct store *s, const char *dir,
-                                  const struct cid *base, struct cid *out)
+                                  const struct cid *base, bool is_private, struct cid *out)
 {
-    struct importing m = {.c = c, .s = s, .dir = dir};
+    struct importing m = {.c = c, .s = s, .dir = dir, .is_private = is_private};
     struct store_building building;
     struct cid own;
     char *below = emac_asprintf("%s/%s", dir, model_file_name(MODEL_BASE));
     enum emac_status st;
     if (base == NULL && !dir_has_weights(c, dir) && dir_has(c, below, MODEL_CONFIG)) {
-        EMAC_TRY(st, model_dir_import(c, s, below, NULL, &own));
+        EMAC_TRY(st, model_dir_import(c, s, below, NULL, is_private, &own));
         base = &own;
     }
     EMAC_TRY(st, dir_check(c, dir, base));

@@ -69,19 +69,19 @@ static bool cancelled(void *ctx)
 static enum emac_status trial_run(struct local_sweep *l, struct trial_run *t, uint32_t until)
 {
     struct local_result r = {0};
-    struct exec_key key[EXEC_KEYS_MAX];
-    uint32_t keys = 0;
-    enum emac_status st = data_job_keys(l->c, l->store, t->job, key, &keys);
-    if (st != EMAC_OK)
+    struct sealed_ring keys = {0};
+    enum emac_status st = data_job_keys(l->c, l->store, t->job, &keys);
+    if (st != EMAC_OK) {
+        sealed_ring_wipe(&keys);
         return st;
+    }
     const struct local_config cfg = {.os = l->c->os,
                                      .store = l->store,
                                      .dev = l->dev,
                                      .job = t->job,
                                      .dir = l->dir,
                                      .restart = !t->begun,
-                                     .key = key,
-                                     .key_count = keys,
+                                     .keys = &keys,
                                      .progress = progress,
                                      .cancelled = cancelled,
                                      .ctx = t};
@@ -91,7 +91,7 @@ static enum emac_status trial_run(struct local_sweep *l, struct trial_run *t, ui
     t->stopped = false;
     t->begun = true;
     st = local_train(&cfg, &r, &l->c->err);
-    crypto_wipe(key, sizeof(key));
+    sealed_ring_wipe(&keys);
     if (st == EMAC_OK) {
         t->loss = r.heldout_loss;
         cid_text(t->model, &r.model);

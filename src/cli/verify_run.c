@@ -17,8 +17,8 @@ struct verify {
     struct store *store;
     struct device *dev;
     struct exec *exec;
-    char job[64];    /* of the receipt at hand */
-    struct cid data; /* whose keys the runner has; none: of nothing */
+    char job[64];            /* of the receipt at hand */
+    struct sealed_ring keys; /* those that the runner has */
 };
 
 /* A task that is run for its receipt, or for what it makes. */
@@ -116,7 +116,7 @@ static enum emac_status gone_find(struct verify *v, const struct task *t, struct
     for (uint32_t i = 0; i < t->input_count + t->part_count && !*found; i++) {
         bool part = i >= t->input_count;
         const struct cid *cid = part ? &t->part[i - t->input_count].cid : &t->input[i].cid;
-        bool data = !part && strcmp(t->input[i].name, "data") == 0;
+        bool data = !part && (strcmp(t->input[i].name, "data") == 0 || sealed_is(cid));
         if (is_here(v, cid))
             continue;
         st = fetch(v, cid, !data, &v->cli->err);
@@ -172,31 +172,30 @@ static enum emac_status makes_it(const struct step *s, const struct exec_result 
                      name);
 }
 
-/* A task on private data needs their key; who has it, may. The data are here by now. */
+/* A task on what is private needs the keys; who has them, may. The inputs are here by now. Keys
+ * that are there already stay, and with them the chunks that they opened. */
+static enum emac_status keys_have(struct verify *v, const struct task *t)
+{
+    struct sealed_ring keys = {0};
+    enum emac_status st = data_task_keys(v->cli, v->store, t, &keys);
+    if (st == EMAC_OK && keys.count > 0 && memcmp(&keys, &v->keys, sizeof keys) != 0) {
+        exec_keys_clear(v->exec);
+        v->keys = keys;
+        st = exec_keys_add(v->exec, &keys, &v->cli->err);
+    }
+    sealed_ring_wipe(&keys);
+    if (st == EMAC_FORBIDDEN)
+        st = emac_fail(&v->cli->err, st,
+                       "it was computed on private data or a private model: the owner can check "
+                       "it, or whoever has the key in '%s/private'",
+                       v->cli->home);
+    return st;
+}
+
 static enum emac_status task_run(struct verify *v, const struct task *t, struct exec_result *out)
 {
-    struct cli *c = v->cli;
-    const struct cid *data = task_input_find(t, "data");
-    struct exec_key key[EXEC_KEYS_MAX];
-    uint32_t count = 0;
-    enum emac_status st = EMAC_OK;
-    if (data != NULL && !cid_equal(data, &v->data)) {
-        exec_keys_clear(v->exec);
-        v->data = *data;
-        st = data_task_keys(c, v->store, t, key, &count);
-    }
-    for (uint32_t i = 0; i < count && st == EMAC_OK; i++)
-        st = exec_key_add(v->exec, &key[i].asset, key[i].key, &c->err);
-    crypto_wipe(key, sizeof key);
-    if (st == EMAC_OK)
-        return exec_run(v->exec, t, out, &c->err);
-    v->data = (struct cid){0};
-    if (st == EMAC_FORBIDDEN)
-        st = emac_fail(&c->err, st,
-                       "it was computed on private data: their owner can check it, or whoever has "
-                       "their key in '%s/private'",
-                       c->home);
-    return st;
+    enum emac_status st = keys_have(v, t);
+    return st == EMAC_OK ? exec_run(v->exec, t, out, &v->cli->err) : st;
 }
 
 /* Run the top one; what it made is held by the one that waits for it. */
@@ -464,6 +463,7 @@ void verify_close(struct verify *v)
     if (v == NULL)
         return;
     exec_free(v->exec);
+    sealed_ring_wipe(&v->keys);
     if (v->dev != NULL)
         device_close(v->dev);
     if (v->store != NULL)

@@ -190,6 +190,11 @@ static const char PRIVATE[] =
     "CREATE TABLE job_private ("
     " job TEXT NOT NULL REFERENCES jobs (id), asset TEXT NOT NULL, PRIMARY KEY (job, asset));";
 
+/* private.h: data are read by the name of a task's input, weights by their own. */
+static const char PRIVATE_MODELS[] =
+    "ALTER TABLE job_private ADD COLUMN reads TEXT NOT NULL DEFAULT 'data'"
+    " CHECK (reads IN ('data', 'model'));";
+
 /* Expired because an idle rig began it first: its holder is told to drop it. */
 static const char RECALLS[] = "ALTER TABLE leases ADD COLUMN recalled BIGINT NOT NULL DEFAULT 0;";
 
@@ -243,7 +248,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"114_receipt_names", RECEIPT_NAMES},
                                                       {"130_evaluation", EVALUATION},
                                                       {"132_fault_costs", FAULT_COSTS},
-                                                      {"128_leases_ended", LEASES_ENDED}};
+                                                      {"128_leases_ended", LEASES_ENDED},
+                                                      {"137_private_models", PRIVATE_MODELS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -59,9 +59,9 @@ json_t *gateway_model(const struct serve_model *m)
 {
     char id[CID_TEXT_MAX];
     cid_text(id, &m->model);
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "id", id, "object", "model", "created",
-                     (json_int_t)(m->created_ms / 1000), "owned_by", m->owner, "job", m->job,
-                     "name", m->name);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s}", "id", id, "object", "model", "created",
+                     (json_int_t)(m->created_ms / 1000), "owned_by", m->owner, "job",
+                     m->job[0] != 0 ? m->job : NULL, "name", m->name);
 }
 
 json_t *gateway_model_priced(const struct serve_model *m, int64_t rig_units, int64_t royalty_units)

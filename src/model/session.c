@@ -62,6 +62,12 @@ out:
     return st;
 }
 
+void session_wipe(struct session *s)
+{
+    if (s != NULL)
+        weights_wipe(&s->weights);
+}
+
 void session_close(struct session *s)
 {
     if (s == NULL)

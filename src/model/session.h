@@ -15,6 +15,9 @@ struct session;
 enum emac_status session_open(struct device *dev, const struct llama_config *c, const void *bundle,
                               size_t n, struct session **out, struct emac_err *err);
 void session_close(struct session *s);
+/* Before session_close, where the weights are private: zeros over what it copied of them. NULL is
+ * nothing. */
+void session_wipe(struct session *s);
 void session_reset(struct session *s); /* forget the sequence */
 uint32_t session_length(const struct session *s);
 /* Feed n >= 1 tokens (prefill in one pass, or one by one, or in any pieces: the bits are the same);

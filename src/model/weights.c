@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "compute/fn.h"
+#include "crypto/crypto.h"
 
 const struct quant_info *weights_format(size_t k, uint64_t row_bytes)
 {
@@ -110,7 +111,8 @@ enum emac_status weights_open(struct weights *w, const struct llama_config *c, c
     data = (const uint8_t *)bundle + idx.data_offset;
     if ((uintptr_t)data % sizeof(float) != 0) {
         EMAC_TRY(st, emac_alloc_aligned(&w->copy, n - idx.data_offset, err));
-        memcpy(w->copy, data, n - idx.data_offset);
+        w->copy_bytes = n - idx.data_offset;
+        memcpy(w->copy, data, w->copy_bytes);
         data = w->copy;
     }
     EMAC_TRY(st, wide_reserve(w, &idx, err));
@@ -134,6 +136,14 @@ enum emac_status weights_open(struct weights *w, const struct llama_config *c, c
 out:
     st_index_release(&idx);
     return st;
+}
+
+void weights_wipe(struct weights *w)
+{
+    if (w->copy != NULL)
+        crypto_wipe(w->copy, w->copy_bytes);
+    if (w->wide != NULL)
+        crypto_wipe(w->wide, w->wide_used * sizeof(float));
 }
 
 void weights_release(struct weights *w)

@@ -18,7 +18,8 @@ struct weight {
 struct weights {
     struct weight *at; /* by llama_cell */
     void *copy;        /* of the bundle's data when they were not aligned */
-    float *wide;       /* the f32 form of bf16 weights */
+    size_t copy_bytes;
+    float *wide; /* the f32 form of bf16 weights */
     size_t wide_used;
 };
 
@@ -26,6 +27,8 @@ struct weights {
 enum emac_status weights_open(struct weights *w, const struct llama_config *c, const void *bundle,
                               size_t n, struct emac_err *err);
 void weights_release(struct weights *w);
+/* Zeros over what was copied of them; they are of no use then. */
+void weights_wipe(struct weights *w);
 
 /* Parameter p's tensor, whose shape and dtype are right; *quant as in struct weight. */
 enum emac_status weights_find(const struct st_index *idx, const struct model_param *p,

@@ -238,6 +238,11 @@ void agent_bus_note(struct node *n);
 /* What generates text: n->dev if the host's memory is its own, else a CPU device. */
 enum emac_status agent_generation_device(struct node *n, struct device **out, struct emac_err *err);
 
+/* ---- worker.c ---- */
+/* What a lease brings, sealed to this rig for it alone. FORBIDDEN when it is not. Wipe *out. */
+enum emac_status agent_keys_take(struct node *n, const json_t *reply, const char *lease,
+                                 struct sealed_ring *out, struct emac_err *err);
+
 /* ---- serve.c, serve_model.c ---- */
 /* Answer a generation request; failures are told to the coordinator. */
 void agent_serve(struct node *n, const json_t *reply, const char *lease);
@@ -245,13 +250,19 @@ struct agent_model {
     struct cid cid;
     struct llama_config config;
     struct language language;
-    const struct store_value *whole; /* held; NULL when the model is merged out of two */
-    struct emac_buf merged;          /* else empty */
-    struct emac_slice weights;       /* whichever it is */
+    const struct store_value
+        *whole;                /* held; NULL when the model is private, or merged out of two */
+    struct emac_buf merged;    /* else empty */
+    struct emac_slice weights; /* whichever it is */
+    bool is_private;           /* it was opened by keys, and goes when they do */
 };
-/* From memory, or fetched. Borrowed until the next call. */
+/* From memory, or fetched; what is private is opened by `keys`, for this once. Until
+ * agent_model_leave. */
 enum emac_status agent_model_get(struct node *n, const struct cid *cid,
-                                 const struct agent_model **out, struct emac_err *err);
+                                 const struct sealed_ring *keys, struct agent_model **out,
+                                 struct emac_err *err);
+/* Done with it; NULL is nothing. */
+void agent_model_leave(struct node *n, struct agent_model *m);
 void agent_models_release(struct node *n);
 
 /* ---- dispute.c ---- */

@@ -217,6 +217,7 @@ static void run_release(struct exec_run *r)
     for (uint32_t i = 0; i < r->held_count; i++)
         store_value_drop(x->cfg.store, r->held[i]);
     exec_copies_drop(r);
+    exec_private_drop(r);
     exec_staged_release(x, &r->args);
     for (uint32_t i = 0; i < TASK_OUTPUTS_MAX; i++)
         exec_bundle_free(x, r->out[i]);

@@ -18,7 +18,6 @@
 #include "work/task.h"
 
 #define EXEC_PROGRAMS_MAX 64
-#define EXEC_KEYS_MAX     4
 #define EXEC_INLINE_MAX   4096 /* outputs up to this size may travel inside the receipt message */
 
 /* Where an output is hashed that was made on a device with memory of its own: as device_tune
@@ -54,14 +53,11 @@ struct exec_config {
 enum emac_status exec_new(const struct exec_config *cfg, struct exec **out, struct emac_err *err);
 void exec_free(struct exec *x);
 
-/* The key to private data (work/sealed.h), for the tasks until exec_keys_clear; that one wipes the
- * keys and all that was opened with them. Without it a task on such data fails with FORBIDDEN. */
-struct exec_key {
-    struct cid asset;
-    uint8_t key[SEAL_KEY_BYTES];
-};
-enum emac_status exec_key_add(struct exec *x, const struct cid *asset,
-                              const uint8_t key[SEAL_KEY_BYTES], struct emac_err *err);
+/* Keys to private data and weights (work/sealed.h), for the tasks until exec_keys_clear; that one
+ * wipes the keys and all that was opened with them. Without them a task on what is private fails
+ * with FORBIDDEN. */
+enum emac_status exec_keys_add(struct exec *x, const struct sealed_ring *keys,
+                               struct emac_err *err);
 void exec_keys_clear(struct exec *x);
 
 struct exec_result {

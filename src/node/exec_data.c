@@ -26,17 +26,6 @@ void exec_data_release(struct exec *x)
 
 /* ---- private data ---- */
 
-enum emac_status exec_key_add(struct exec *x, const struct cid *asset,
-                              const uint8_t key[SEAL_KEY_BYTES], struct emac_err *err)
-{
-    if (x->key_count == EXEC_KEYS_MAX)
-        return emac_fail(err, EMAC_INVALID, "a task has at most %d private inputs", EXEC_KEYS_MAX);
-    struct exec_key *k = &x->key[x->key_count++];
-    k->asset = *asset;
-    memcpy(k->key, key, SEAL_KEY_BYTES);
-    return EMAC_OK;
-}
-
 void exec_keys_clear(struct exec *x)
 {
     for (uint32_t i = 0; i < x->chunk_count; i++) {
@@ -46,42 +35,15 @@ void exec_keys_clear(struct exec *x)
         crypto_wipe(c->data, UNIXFS_CHUNK);
         c->file = (struct cid){0};
     }
-    crypto_wipe(x->key, sizeof x->key);
-    x->key_count = 0;
+    sealed_ring_wipe(&x->keys);
 }
 
-static enum emac_status key_find(const struct exec *x, const struct cid *asset, const uint8_t **key,
-                                 struct emac_err *err)
-{
-    char text[CID_TEXT_MAX];
-    for (uint32_t i = 0; i < x->key_count; i++) {
-        if (cid_equal(&x->key[i].asset, asset)) {
-            *key = x->key[i].key;
-            return EMAC_OK;
-        }
-    }
-    cid_text(text, asset);
-    return emac_fail(err, EMAC_FORBIDDEN, "'%s' is private and its key is not here", text);
-}
-
-/* What it is, fetched if need be. */
-static enum emac_status sealed_find(struct exec *x, const struct cid *asset, struct sealed *out,
-                                    struct emac_err *err)
-{
-    enum emac_status st = sealed_load(x->cfg.store, asset, out, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, asset, false, err);
-    return st == EMAC_OK ? sealed_load(x->cfg.store, asset, out, err) : st;
-}
-
-static enum emac_status sealed_read(struct exec *x, struct exec_chunk *c, struct emac_err *err)
+static enum emac_status sealed_chunk(struct exec *x, struct exec_chunk *c, struct emac_err *err)
 {
     struct sealed s;
     const uint8_t *key = NULL;
     enum emac_status st;
-    EMAC_TRY(st, sealed_find(x, &c->file, &s, err));
-    EMAC_TRY(st, key_find(x, &c->file, &key, err));
+    EMAC_TRY(st, exec_sealed_find(x, &c->file, &s, &key, err));
     if (!sealed_key_fits(&s, key))
         return emac_fail(err, EMAC_FORBIDDEN, "the key that came is not that of the data");
     st = sealed_chunk_read(x->cfg.store, &s, key, c->number, c->data, err);
@@ -107,7 +69,7 @@ static enum emac_status chunk_read(struct exec *x, struct exec_chunk *c, struct 
     struct store *s = x->cfg.store;
     uint64_t offset = c->number * UNIXFS_CHUNK;
     if (sealed_is(&c->file))
-        return sealed_read(x, c, err);
+        return sealed_chunk(x, c, err);
     enum emac_status st = store_file_read(s, &c->file, offset, c->data, c->size, err);
     if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
         return st;
@@ -178,7 +140,7 @@ enum emac_status exec_data_size(struct exec *x, const struct cid *file, uint64_t
 {
     struct sealed sealed;
     if (sealed_is(file)) {
-        enum emac_status found = sealed_find(x, file, &sealed, err);
+        enum emac_status found = exec_sealed_find(x, file, &sealed, NULL, err);
         *size = sealed.size;
         return found;
     }

@@ -251,14 +251,18 @@ out:
 enum emac_status exec_input_get(struct exec_run *r, const char *name, uint64_t counted,
                                 struct exec_value *out, struct emac_err *err)
 {
-    enum emac_status st = exec_value_get(r, name, task_input_find(r->task, name),
-                                         r->x->memory_max - r->need + counted, &out->held, err);
+    const struct cid *cid = task_input_find(r->task, name);
+    uint64_t most = r->x->memory_max - r->need + counted;
+    bool is_private = sealed_is(cid);
+    enum emac_status st = is_private ? exec_private_get(r, name, cid, most, out, err)
+                                     : exec_value_get(r, name, cid, most, &out->held, err);
     if (st != EMAC_OK)
         return st;
-    r->held[r->held_count++] = out->held;
+    if (!is_private)
+        r->held[r->held_count++] = out->held;
     if (out->held->size > counted)
         st = exec_need(r, out->held->size - counted, err);
-    return st == EMAC_OK ? exec_value_bring(r, out->held, &out->at, err) : st;
+    return st == EMAC_OK && !is_private ? exec_value_bring(r, out->held, &out->at, err) : st;
 }
 
 enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err)

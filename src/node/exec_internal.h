@@ -14,6 +14,7 @@
 
 #include "node/duty.h"
 #include "node/exec.h"
+#include "node/exec_private.h"
 #include "node/resident.h"
 #include "work/bundle.h"
 #include "work/corpus.h"
@@ -72,8 +73,7 @@ struct exec {
     struct exec_chunk *chunk;
     uint32_t chunk_count;
     uint64_t reads;
-    struct exec_key key[EXEC_KEYS_MAX];
-    uint32_t key_count;
+    struct sealed_ring keys;
     struct resident_set resident;
     struct exec_head head[EXEC_HEADS_MAX];
     uint32_t head_next; /* whose place the next new one takes */
@@ -104,6 +104,8 @@ struct exec_run {
                                      * of the device */
     struct resident *copy[TASK_INPUTS_MAX];
     uint32_t copy_count;
+    struct exec_opened opened[TASK_INPUTS_MAX];
+    uint32_t opened_count;
     struct exec_staged args;
     uint64_t compute_ns;
     struct cid suspect; /* what the task fails because of; none */

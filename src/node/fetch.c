@@ -174,12 +174,12 @@ static void fetch_all(struct node *n, struct leased *l, struct wanted *want, siz
         os_thread_join(&thread[i]);
 }
 
-/* "data" is the corpus: read from disk as the task goes. */
+/* "data" is the corpus, and what is private is ciphertext: read from disk as the task goes. */
 static size_t list(const struct task *t, struct wanted *want)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < t->input_count; i++) {
-        if (strcmp(t->input[i].name, "data") != 0)
+        if (strcmp(t->input[i].name, "data") != 0 && !sealed_is(&t->input[i].cid))
             want[count++] = (struct wanted){.name = t->input[i].name, .cid = &t->input[i].cid};
     }
     for (uint32_t i = 0; i < t->part_count; i++)

@@ -460,8 +460,8 @@ static enum emac_status engine_open(struct engine *e, struct emac_err *err)
     EMAC_TRY(st, checkpoints_check(cfg->job, err));
     EMAC_TRY(st, blocks_put(e, e->plan->block, e->plan->block_count, err));
     EMAC_TRY(st, exec_new(&xc, &e->exec, err));
-    for (uint32_t i = 0; i < cfg->key_count; i++)
-        EMAC_TRY(st, exec_key_add(e->exec, &cfg->key[i].asset, cfg->key[i].key, err));
+    if (cfg->keys != NULL)
+        EMAC_TRY(st, exec_keys_add(e->exec, cfg->keys, err));
     EMAC_TRY(st, fit_check(e->exec, cfg->store, e->plan, err));
     EMAC_TRY(st, store_pin(cfg->store, e->out->id, &cfg->job->data, err));
     if (job_has_base(cfg->job))

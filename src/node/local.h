@@ -38,8 +38,7 @@ struct local_config {
     bool restart;          /* do not resume */
     uint64_t memory_max;   /* exec_config's, as the next */
     enum exec_values values;
-    const struct exec_key *key; /* to private data; may be NULL */
-    uint32_t key_count;
+    const struct sealed_ring *keys; /* to what is private; may be NULL */
     void (*progress)(void *ctx, const struct local_progress *p); /* after each step; may be NULL */
     bool (*cancelled)(void *ctx); /* asked between micro-batches; may be NULL */
     void *ctx;

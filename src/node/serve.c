@@ -246,16 +246,17 @@ out:
     return st;
 }
 
-static enum emac_status answer(struct post *p, struct request *q, const char **finish,
-                               uint32_t *made, struct emac_buf *text, struct emac_err *err)
+static enum emac_status answer(struct post *p, struct request *q, const struct sealed_ring *keys,
+                               const char **finish, uint32_t *made, struct emac_buf *text,
+                               struct emac_err *err)
 {
     struct node *n = p->n;
-    const struct agent_model *m;
+    struct agent_model *m = NULL;
     struct session *s = NULL;
     struct completion *g = NULL;
     struct device *dev;
     enum emac_status st;
-    EMAC_TRY(st, agent_model_get(n, &q->model, &m, err));
+    EMAC_TRY(st, agent_model_get(n, &q->model, keys, &m, err));
     EMAC_TRY(st, agent_generation_device(n, &dev, err));
     EMAC_TRY(st, session_open(dev, &m->config, m->weights.data, m->weights.len, &s, err));
     EMAC_TRY(st, completion_open(s, &m->config, &m->language, EMAC_SLICE(q->prompt, q->prompt_len),
@@ -263,7 +264,10 @@ static enum emac_status answer(struct post *p, struct request *q, const char **f
     st = generate(p, q, g, finish, made, text, err);
 out:
     completion_close(g);
+    if (m != NULL && m->is_private)
+        session_wipe(s);
     session_close(s);
+    agent_model_leave(n, m);
     return st;
 }
 
@@ -283,6 +287,7 @@ void agent_serve(struct node *n, const json_t *reply, const char *lease)
 {
     struct post p = {.n = n, .lease = lease};
     struct request q;
+    struct sealed_ring keys = {0};
     struct emac_err err = {.status = EMAC_OK};
     struct emac_buf text;
     struct os_thread thread;
@@ -296,7 +301,10 @@ void agent_serve(struct node *n, const json_t *reply, const char *lease)
     os_thread_start(&thread, poster, &p);
     enum emac_status st = request_parse(reply, &q, &err);
     if (st == EMAC_OK)
-        st = answer(&p, &q, &finish, &made, &text, &err);
+        st = agent_keys_take(n, reply, lease, &keys, &err);
+    if (st == EMAC_OK)
+        st = answer(&p, &q, &keys, &finish, &made, &text, &err);
+    sealed_ring_wipe(&keys);
     if (st == EMAC_OK)
         err.status = EMAC_OK; /* it may tell of an attempt that was made good */
     else

@@ -20,8 +20,10 @@ static enum emac_status language_load(struct node *n, const struct cid *cid,
     return st;
 }
 
-/* A whole model is used where the store has it in memory; another is merged with its base. */
-static enum emac_status dir_load(struct node *n, const struct cid *cid, struct agent_model *m,
+/* A whole model is used where the store has it in memory; another is merged with its base. What is
+ * private is opened into memory that no store knows. */
+static enum emac_status dir_load(struct node *n, const struct cid *cid,
+                                 const struct sealed_ring *keys, struct agent_model *m,
                                  struct emac_err *err)
 {
     struct emac_buf text;
@@ -30,14 +32,14 @@ static enum emac_status dir_load(struct node *n, const struct cid *cid, struct a
     enum emac_status st;
     emac_buf_init(&text, MODEL_TEXT_MAX);
     EMAC_TRY(st, model_tree_read(n->store, cid, &tree, err));
-    if (model_tree_has(&tree, MODEL_WEIGHTS)) {
+    if (model_tree_has(&tree, MODEL_WEIGHTS) && !model_tree_is_private(&tree)) {
         EMAC_TRY(st, model_tree_file(n->store, &tree, MODEL_CONFIG, &text, err));
         EMAC_TRY(st,
                  store_value_get(n->store, &tree.file[MODEL_WEIGHTS], n->file_max, &m->whole, err));
         m->weights = EMAC_SLICE(m->whole->data, m->whole->size);
     } else {
         EMAC_TRY(st, agent_generation_device(n, &dev, err));
-        EMAC_TRY(st, model_tree_load(n->store, cid, dev, &text, &m->merged, err));
+        EMAC_TRY(st, model_tree_load(n->store, cid, dev, keys, &text, &m->merged, err));
         m->weights = emac_buf_slice(&m->merged);
     }
     EMAC_TRY(st, llama_config_read(&m->config, emac_buf_str(&text), text.len, err));
@@ -53,11 +55,15 @@ static void model_free(struct node *n, struct agent_model *m)
         return;
     language_release(&m->language);
     store_value_forget(n->store, m->whole);
-    emac_buf_release(&m->merged);
+    if (m->is_private)
+        model_weights_release(&m->merged);
+    else
+        emac_buf_release(&m->merged);
     free(m);
 }
 
-static enum emac_status model_load(struct node *n, const struct cid *cid, struct agent_model **out,
+static enum emac_status model_load(struct node *n, const struct cid *cid,
+                                   const struct sealed_ring *keys, struct agent_model **out,
                                    struct emac_err *err)
 {
     struct agent_model *m = NULL;
@@ -66,12 +72,13 @@ static enum emac_status model_load(struct node *n, const struct cid *cid, struct
     if (st != EMAC_OK)
         return st;
     m->cid = *cid;
+    m->is_private = keys->count > 0;
     emac_buf_init(&m->merged, n->file_max);
-    st = dir_load(n, cid, m, err);
+    st = dir_load(n, cid, keys, m, err);
     if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
         st = agent_fetch(n, cid, false, err);
         if (st == EMAC_OK)
-            st = dir_load(n, cid, m, err);
+            st = dir_load(n, cid, keys, m, err);
     }
     if (st != EMAC_OK) {
         model_free(n, m);
@@ -84,17 +91,26 @@ static enum emac_status model_load(struct node *n, const struct cid *cid, struct
     return EMAC_OK;
 }
 
+void agent_model_leave(struct node *n, struct agent_model *m)
+{
+    if (m != NULL && m->is_private)
+        model_free(n, m);
+}
+
 enum emac_status agent_model_get(struct node *n, const struct cid *cid,
-                                 const struct agent_model **out, struct emac_err *err)
+                                 const struct sealed_ring *keys, struct agent_model **out,
+                                 struct emac_err *err)
 {
     struct agent_model *m = NULL;
     size_t at = 0;
+    if (keys->count > 0)
+        return model_load(n, cid, keys, out, err);
     while (at < NODE_SERVE_MODELS && n->model[at] != NULL && !cid_equal(&n->model[at]->cid, cid))
         at++;
     if (at < NODE_SERVE_MODELS && n->model[at] != NULL) {
         m = n->model[at];
     } else {
-        enum emac_status st = model_load(n, cid, &m, err);
+        enum emac_status st = model_load(n, cid, keys, &m, err);
         if (st != EMAC_OK)
             return st;
         at = at < NODE_SERVE_MODELS ? at : NODE_SERVE_MODELS - 1;

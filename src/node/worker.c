@@ -28,10 +28,10 @@ void agent_device_give(struct node *n)
     os_mutex_unlock(&n->lock);
 }
 
-/* ---- keys to private data ---- */
+/* ---- keys to what is private ---- */
 
 static enum emac_status key_take(struct node *n, const char *lease, const json_t *keys,
-                                 const char *name, struct emac_err *err)
+                                 const char *name, struct sealed_ring *out, struct emac_err *err)
 {
     struct cid asset;
     struct emac_buf bytes;
@@ -41,24 +41,35 @@ static enum emac_status key_take(struct node *n, const char *lease, const json_t
     EMAC_TRY(st, cid_parse(&asset, name, err));
     EMAC_TRY(st, agent_field_bytes(keys, name, &bytes, err));
     EMAC_TRY(st, sealed_key_open(&k, bytes.data, bytes.len, n->id.secret_key, &asset, lease, err));
-    st = exec_key_add(n->exec, &asset, k.key, err);
+    st = sealed_ring_add(out, &asset, k.key, err);
 out:
     crypto_wipe(&k, sizeof k);
     emac_buf_release(&bytes);
     return st;
 }
 
-/* What the lease brings: sealed to this rig, for this lease. */
-static enum emac_status keys_take(struct node *n, const struct leased *l, struct emac_err *err)
+enum emac_status agent_keys_take(struct node *n, const json_t *reply, const char *lease,
+                                 struct sealed_ring *out, struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
-    json_t *keys = json_object_get(l->reply, "keys"), *box;
+    json_t *keys = json_object_get(reply, "keys"), *box;
     const char *name;
+    *out = (struct sealed_ring){0};
     json_object_foreach(keys, name, box)
     {
         if (st == EMAC_OK)
-            st = key_take(n, l->lease, keys, name, err);
+            st = key_take(n, lease, keys, name, out, err);
     }
+    return st;
+}
+
+static enum emac_status task_keys_take(struct node *n, const struct leased *l, struct emac_err *err)
+{
+    struct sealed_ring keys;
+    enum emac_status st = agent_keys_take(n, l->reply, l->lease, &keys, err);
+    if (st == EMAC_OK)
+        st = exec_keys_add(n->exec, &keys, err);
+    sealed_ring_wipe(&keys);
     return st;
 }
 
@@ -163,7 +174,7 @@ static void task_work(struct node *n, struct leased *l)
     if (st == EMAC_OK && !l->fetched)
         st = agent_fetch_inputs(n, l, &err);
     if (st == EMAC_OK)
-        st = keys_take(n, l, &err);
+        st = task_keys_take(n, l, &err);
     if (st == EMAC_OK)
         st = compute(n, l, &result, &err);
     exec_keys_clear(n->exec);

@@ -172,6 +172,28 @@ static enum emac_status licence_check(struct store *s, const struct model_tree *
     return st;
 }
 
+/* Of a private base nothing may leave the rigs that holds its weights, or from which they could be
+ * put together. */
+static enum emac_status private_check(const struct job *job, const struct model_tree *m,
+                                      struct emac_err *err)
+{
+    if (!model_tree_is_private(m))
+        return EMAC_OK;
+    if (job->tune.kind != TUNE_LORA)
+        return emac_fail(err, EMAC_FORBIDDEN,
+                         "the base is private, and base.train '%s' would hand out its weights: "
+                         "parameters and checkpoints are public. Take 'lora', which leaves the "
+                         "base as it is",
+                         tune_kind_name(job->tune.kind));
+    if (job->spread != SPREAD_SYNC && job->spread != SPREAD_LOCAL)
+        return emac_fail(err, EMAC_FORBIDDEN,
+                         "the base is private: rigs train on whole copies of it, by spread.kind "
+                         "'sync' or 'local', and do not hand on what its layers compute, as '%s' "
+                         "would have them",
+                         job_spread_name(job));
+    return EMAC_OK;
+}
+
 static enum emac_status take(struct job *job, struct store *s, struct emac_slice config,
                              struct model_tree *files, struct emac_err *err)
 {
@@ -181,6 +203,7 @@ static enum emac_status take(struct job *job, struct store *s, struct emac_slice
     enum emac_status st;
     EMAC_TRY(st, model_tree_read(s, &job->base, files, err));
     EMAC_TRY(st, kind_check(files, err));
+    EMAC_TRY(st, private_check(job, files, err));
     EMAC_TRY(st, licence_check(s, files, err));
     EMAC_TRY(st, config_read(s, files, &base, err));
     EMAC_TRY(st, model_config_read(&own, config, err));

@@ -19,7 +19,8 @@ struct cid base_cid(const json_t *root);
 
 /* Check the base, which must be in `s`, against the job and `config`, the text of the config.json
  * that the job's model will have: INVALID naming what differs with both figures, FORBIDDEN by its
- * licence. Sets job->tune.storage; *files is the base's directory. */
+ * licence, and for a private base (work/model_tree.h) by any training but that of adapters on whole
+ * copies of it. Sets job->tune.storage; *files is the base's directory. */
 enum emac_status base_take(struct job *job, struct store *s, struct emac_slice config,
                            struct model_tree *files, struct emac_err *err);
 

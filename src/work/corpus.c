@@ -75,15 +75,6 @@ enum emac_status corpus_encode(const struct corpus *c, struct emac_buf *out, str
     return st;
 }
 
-static enum emac_status get_u32(const struct dagcbor_node *map, const char *key, uint32_t *out,
-                                struct emac_err *err)
-{
-    uint64_t v = 0;
-    enum emac_status st = dagcbor_get_u64(map, key, UINT32_MAX, &v, err);
-    *out = (uint32_t)v;
-    return st;
-}
-
 static enum emac_status fields_read(struct corpus *out, const struct dagcbor_node *map,
                                     struct emac_err *err)
 {
@@ -94,15 +85,15 @@ static enum emac_status fields_read(struct corpus *out, const struct dagcbor_nod
     enum emac_status st;
     EMAC_TRY(st, dagcbor_only(map, KEYS, err));
     EMAC_TRY(st, dagcbor_get_str(map, "kind", &kind, err));
-    EMAC_TRY(st, get_u32(map, "version", &version, err));
+    EMAC_TRY(st, dagcbor_get_u32(map, "version", &version, err));
     if (strcmp(kind, "tokens") != 0 || version != CORPUS_VERSION)
         return emac_fail(err, EMAC_INVALID, "not a token set of version %d", CORPUS_VERSION);
     EMAC_TRY(st, dagcbor_get_cid(map, "file", &out->file, err));
     EMAC_TRY(st, dagcbor_get_cid(map, "tokenizer", &out->tokenizer, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "text", UINT64_MAX, &out->text, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "tokens", UINT64_MAX, &out->tokens, err));
-    EMAC_TRY(st, get_u32(map, "vocab", &out->vocab, err));
-    EMAC_TRY(st, get_u32(map, "width", &out->width, err));
+    EMAC_TRY(st, dagcbor_get_u32(map, "vocab", &out->vocab, err));
+    EMAC_TRY(st, dagcbor_get_u32(map, "width", &out->width, err));
     st = check(out, err);
 out:
     return st;
@@ -116,13 +107,9 @@ static enum emac_status block_read(struct corpus *out, const void *data, size_t 
     struct arena a;
     *out = (struct corpus){0};
     *is_set = false;
-    if (n > CORPUS_BLOCK_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "a token set's block of %zu bytes; at most %u", n,
-                         CORPUS_BLOCK_MAX);
     arena_init(&a, ARENA_MAX);
-    enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
-    if (st == EMAC_OK && root->type != DAGCBOR_MAP)
-        st = emac_fail(err, EMAC_INVALID, "a token set's block must be a map");
+    enum emac_status st =
+        dagcbor_parse_map(&a, data, n, CORPUS_BLOCK_MAX, "a token set's block", &root, err);
     if (st == EMAC_OK) {
         kind = dagcbor_find(root, "kind");
         *is_set =

@@ -54,11 +54,18 @@ size_t corpus_piece(const uint8_t *text, size_t n, bool last);
  * gives the text in order: up to `cap` bytes into `to`, 0 at its end. */
 typedef enum emac_status corpus_reader(void *ctx, uint8_t *to, size_t cap, size_t *n,
                                        struct emac_err *err);
+/* Where the ids go, in order; `end` says as what file. */
+struct corpus_sink {
+    enum emac_status (*write)(void *ctx, const uint8_t *ids, size_t n, struct emac_err *err);
+    enum emac_status (*end)(void *ctx, struct cid *file, struct emac_err *err);
+    void *ctx;
+};
 struct corpus_source {
     corpus_reader *read;
     void *ctx;
     const struct tokenizer *tokenizer;
-    struct cid directory; /* the tokenizer's, in the store */
+    struct cid directory;           /* the tokenizer's, in the store */
+    const struct corpus_sink *sink; /* NULL: a UnixFS file in the store */
 };
 enum emac_status corpus_tokenize(struct store *s, const struct corpus_source *from,
                                  struct corpus *out, struct cid *cid, struct emac_err *err);

@@ -38,7 +38,7 @@ struct cutting {
     struct store *store;
     const struct corpus_source *from;
     struct corpus *out;
-    struct unixfs_builder *file;
+    const struct corpus_sink *sink;
     struct emac_buf text, ids, bytes; /* what was read and not cut; of one piece */
     bool ended;
 };
@@ -60,7 +60,7 @@ static enum emac_status piece_write(struct cutting *c, size_t n, struct emac_err
             le[b] = (uint8_t)((uint32_t)id >> 8 * b);
         EMAC_TRY(st, emac_buf_append(&c->bytes, le, c->out->width, err));
     }
-    EMAC_TRY(st, unixfs_builder_write(c->file, c->bytes.data, c->bytes.len, err));
+    EMAC_TRY(st, c->sink->write(c->sink->ctx, c->bytes.data, c->bytes.len, err));
     c->out->tokens += count;
     c->out->text += n;
     memmove(c->text.data, c->text.data + n, c->text.len - n);
@@ -94,17 +94,40 @@ static enum emac_status text_cut(struct cutting *c, struct emac_err *err)
     return st;
 }
 
-static enum emac_status file_cut(struct cutting *c, struct emac_err *err)
+/* ---- the file ---- */
+
+static enum emac_status file_write(void *ctx, const uint8_t *ids, size_t n, struct emac_err *err)
+{
+    return unixfs_builder_write(ctx, ids, n, err);
+}
+
+static enum emac_status file_end(void *ctx, struct cid *file, struct emac_err *err)
 {
     uint64_t size, tree;
-    enum emac_status st = unixfs_builder_new(&c->file, store_block_emit, c->store, err);
+    return unixfs_builder_end(ctx, file, &size, &tree, err);
+}
+
+static enum emac_status file_cut(struct cutting *c, struct emac_err *err)
+{
+    struct corpus_sink sink = {.write = file_write, .end = file_end};
+    struct unixfs_builder *b;
+    enum emac_status st = unixfs_builder_new(&b, store_block_emit, c->store, err);
     if (st != EMAC_OK)
         return st;
+    sink.ctx = b;
+    c->sink = &sink;
     st = text_cut(c, err);
     if (st == EMAC_OK)
-        return unixfs_builder_end(c->file, &c->out->file, &size, &tree, err);
-    unixfs_builder_free(c->file);
+        return file_end(b, &c->out->file, err);
+    unixfs_builder_free(b);
     return st;
+}
+
+static enum emac_status sink_cut(struct cutting *c, struct emac_err *err)
+{
+    c->sink = c->from->sink;
+    enum emac_status st = text_cut(c, err);
+    return st == EMAC_OK ? c->sink->end(c->sink->ctx, &c->out->file, err) : st;
 }
 
 enum emac_status corpus_tokenize(struct store *s, const struct corpus_source *from,
@@ -120,7 +143,7 @@ enum emac_status corpus_tokenize(struct store *s, const struct corpus_source *fr
     emac_buf_init(&c.text, CORPUS_PIECE + 2 * READ_BYTES);
     emac_buf_init(&c.ids, (CORPUS_PIECE + 1) * sizeof(int32_t) * 4);
     emac_buf_init(&c.bytes, (CORPUS_PIECE + 1) * sizeof(int32_t) * 4);
-    EMAC_TRY(st, file_cut(&c, err));
+    EMAC_TRY(st, from->sink == NULL ? file_cut(&c, err) : sink_cut(&c, err));
     EMAC_TRY(st, corpus_encode(out, &block, cid, err));
     st = store_block_put_as(s, cid, block.data, block.len, err);
 out:

@@ -70,6 +70,8 @@ static enum emac_status licence_check(const struct licence *l, struct emac_err *
         EMAC_TRY(st, did_check("allow", l->allow[i], err));
     if (!price_ok(l->once_units) || !price_ok(l->train_units) || !price_ok(l->inference_units))
         return emac_fail(err, EMAC_INVALID, "a price of a licence is from 0 to 1000000 EMAC");
+    if (l->adapters && l->kind != ASSET_MODEL)
+        return emac_fail(err, EMAC_INVALID, "'adapters' of a licence is for models");
     if (l->share_ppm > LICENCE_SHARE_MAX)
         return emac_fail(err, EMAC_INVALID, "share of a licence is from 0 to 0.5");
     if (l->issued_ms > INT64_MAX || l->expires_ms > INT64_MAX)
@@ -91,7 +93,7 @@ enum emac_status licence_encode(const struct licence *l, struct emac_buf *out, s
     size_t start = out->len;
     struct dagcbor_writer w;
     dagcbor_writer_init(&w, out);
-    dagcbor_map(&w, l->inference_units > 0 ? 13 : 12);
+    dagcbor_map(&w, 12u + (l->inference_units > 0) + l->adapters);
     dagcbor_key(&w, "kind");
     dagcbor_str(&w, asset_kind_name(l->kind));
     dagcbor_key(&w, "name");
@@ -114,6 +116,10 @@ enum emac_status licence_encode(const struct licence *l, struct emac_buf *out, s
     dagcbor_u64(&w, l->issued_ms);
     dagcbor_key(&w, "expires");
     dagcbor_u64(&w, l->expires_ms);
+    if (l->adapters) {
+        dagcbor_key(&w, "adapters");
+        dagcbor_bool(&w, true);
+    }
     if (l->inference_units > 0) {
         dagcbor_key(&w, "inference");
         dagcbor_u64(&w, (uint64_t)l->inference_units);
@@ -161,12 +167,26 @@ static enum emac_status inference_read(struct licence *l, const struct dagcbor_n
     return st;
 }
 
+/* Another that joined later: left out when it is false. */
+static enum emac_status adapters_read(struct licence *l, const struct dagcbor_node *map,
+                                      struct emac_err *err)
+{
+    const struct dagcbor_node *v;
+    if (dagcbor_find(map, "adapters") == NULL)
+        return EMAC_OK;
+    enum emac_status st = dagcbor_get(map, "adapters", DAGCBOR_BOOL, &v, err);
+    if (st == EMAC_OK && !v->boolean)
+        st = emac_fail(err, EMAC_INVALID, "'adapters' of a licence is left out when it is false");
+    l->adapters = st == EMAC_OK;
+    return st;
+}
+
 static enum emac_status fields_read(struct licence *l, const struct dagcbor_node *map,
                                     struct emac_err *err)
 {
     static const char *const KEYS[] = {
-        "kind",  "name",   "once",    "allow",     "asset",      "owner",       "share",
-        "train", "issued", "expires", "inference", "commercial", "attribution", NULL};
+        "kind",   "name",    "once",     "allow",     "asset",      "owner",       "share", "train",
+        "issued", "expires", "adapters", "inference", "commercial", "attribution", NULL};
     const struct dagcbor_node *commercial;
     const char *kind;
     uint64_t once = 0, train = 0, share = 0;
@@ -186,6 +206,7 @@ static enum emac_status fields_read(struct licence *l, const struct dagcbor_node
     EMAC_TRY(st, dagcbor_get_u64(map, "issued", INT64_MAX, &l->issued_ms, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "expires", INT64_MAX, &l->expires_ms, err));
     EMAC_TRY(st, inference_read(l, map, err));
+    EMAC_TRY(st, adapters_read(l, map, err));
     EMAC_TRY(st, dagcbor_get(map, "commercial", DAGCBOR_BOOL, &commercial, err));
     l->commercial = commercial->boolean;
     l->once_units = (int64_t)once;
@@ -201,13 +222,9 @@ enum emac_status licence_decode(struct licence *out, const void *data, size_t n,
     const struct dagcbor_node *root;
     struct arena a;
     *out = (struct licence){0};
-    if (n > LICENCE_BYTES_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "a licence of %zu bytes; at most %d", n,
-                         LICENCE_BYTES_MAX);
     arena_init(&a, ARENA_MAX);
-    enum emac_status st = dagcbor_parse(&a, data, n, &root, err);
-    if (st == EMAC_OK && root->type != DAGCBOR_MAP)
-        st = emac_fail(err, EMAC_INVALID, "a licence must be a map");
+    enum emac_status st =
+        dagcbor_parse_map(&a, data, n, LICENCE_BYTES_MAX, "a licence", &root, err);
     if (st == EMAC_OK)
         st = fields_read(out, root, err);
     arena_release(&a);
@@ -317,6 +334,7 @@ static enum emac_status allow_take(struct licence *l, json_t *root, struct emac_
 static enum emac_status terms_take(struct licence *l, json_t *root, struct emac_err *err)
 {
     json_t *share = json_object_get(root, "share"), *fair = json_object_get(root, "commercial");
+    json_t *adapters = json_object_get(root, "adapters");
     char date[16] = "";
     enum emac_status st;
     l->commercial = true;
@@ -324,6 +342,9 @@ static enum emac_status terms_take(struct licence *l, json_t *root, struct emac_
         return emac_fail(err, EMAC_INVALID, "'commercial' must be true or false");
     if (fair != NULL)
         l->commercial = json_is_true(fair);
+    if (adapters != NULL && !json_is_boolean(adapters))
+        return emac_fail(err, EMAC_INVALID, "'adapters' must be true or false");
+    l->adapters = json_is_true(adapters);
     if (share != NULL && !(json_is_number(share) && json_number_value(share) >= 0 &&
                            json_number_value(share) <= 0.5))
         return emac_fail(err, EMAC_INVALID, "'share' must be a number from 0 to 0.5");
@@ -339,8 +360,9 @@ out:
 
 enum emac_status licence_from_json(struct licence *out, json_t *root, struct emac_err *err)
 {
-    static const char *const KNOWN[] = {"asset",      "kind",    "name",  "price",       "share",
-                                        "commercial", "expires", "allow", "attribution", NULL};
+    static const char *const KNOWN[] = {"asset",    "kind",        "name",    "price",
+                                        "share",    "commercial",  "expires", "allow",
+                                        "adapters", "attribution", NULL};
     char text[CID_TEXT_MAX] = "", kind[16] = "";
     enum emac_status st;
     *out = (struct licence){0};
@@ -370,12 +392,12 @@ json_t *licence_to_json(const struct licence *l)
     ledger_amount_text(inference, l->inference_units);
     for (uint32_t i = 0; i < l->allow_count; i++)
         json_array_append_new(allow, json_string(l->allow[i]));
-    return json_pack("{s:s,s:s,s:s,s:s,s:{s:s,s:s,s:s},s:f,s:b,s:I,s:I,s:o,s:s}", "asset", cid,
+    return json_pack("{s:s,s:s,s:s,s:s,s:{s:s,s:s,s:s},s:f,s:b,s:I,s:I,s:o,s:s,s:b}", "asset", cid,
                      "kind", asset_kind_name(l->kind), "name", l->name, "owner", l->owner, "price",
                      "once", once, "train", train, "inference", inference, "share",
                      (double)l->share_ppm / LICENCE_SHARE_ONE, "commercial", (int)l->commercial,
                      "issued_ms", (json_int_t)l->issued_ms, "expires_ms", (json_int_t)l->expires_ms,
-                     "allow", allow, "attribution", l->attribution);
+                     "allow", allow, "attribution", l->attribution, "adapters", (int)l->adapters);
 }
 
 /* ---- use ---- */

@@ -2,9 +2,9 @@
  * model directory (an adapter's, too) or the data of a job, named by its CID.
  *
  * A licence is a dag-cbor map, signed by the owner's ed25519 key (the signature goes beside it):
- *   {allow: [did], asset: CID, attribution: text, commercial: bool, expires: ms (0: never),
- *    inference: units (left out at 0), issued: ms, kind: "model" | "data", name: text, once: units,
- *    owner: did, share: ppm, train: units}
+ *   {adapters: true (or left out), allow: [did], asset: CID, attribution: text, commercial: bool,
+ *    expires: ms (0: never), inference: units (left out at 0), issued: ms, kind: "model" | "data",
+ *    name: text, once: units, owner: did, share: ppm, train: units}
  * As a file (YAML, or JSON; docs/licences.md):
  *   asset: bafy...
  *   kind: model
@@ -16,6 +16,7 @@
  *   expires: 2027-01-01               # UTC; jobs submitted before may end
  *   allow: [did:key:...]              # none: everybody
  *   attribution: text
+ *   adapters: true                # of a private model: others may train adapters, which are public
  *
  * Pure: amounts are units, times Unix milliseconds, shares millionths. */
 #ifndef EMAC_WORK_LICENCE_H
@@ -52,6 +53,7 @@ struct licence {
     char attribution[LICENCE_TEXT_MAX];
     uint32_t allow_count;
     char allow[LICENCE_ALLOW_MAX][DID_KEY_MAX];
+    bool adapters;
 };
 
 /* From a licence file; owner and issued are the caller's to fill. INVALID names the field. */

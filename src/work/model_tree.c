@@ -86,28 +86,92 @@ out:
     return st;
 }
 
+/* Where the first bytes of a file of weights can be read, how many, and of how many. */
+static enum emac_status head_find(struct store *s, const struct cid **file, struct sealed *sealed,
+                                  uint64_t *there, uint64_t *size, struct emac_err *err)
+{
+    enum emac_status st;
+    if (!sealed_is(*file)) {
+        st = store_file_size(s, *file, size, err);
+        *there = *size;
+        return st;
+    }
+    st = sealed_load(s, *file, sealed, err);
+    if (st != EMAC_OK)
+        return st;
+    if (cid_is_none(&sealed->head))
+        return emac_fail(err, EMAC_INVALID,
+                         "the weights are private and their table of tensors is not public: seal "
+                         "them by 'emac model import --private'");
+    *file = &sealed->head;
+    *size = sealed->size;
+    return store_file_size(s, *file, there, err);
+}
+
 enum emac_status model_tree_index(struct store *s, const struct cid *file, struct st_index *out,
                                   struct emac_err *err)
 {
     struct emac_buf head;
+    struct sealed sealed;
     uint8_t first[8];
-    uint64_t size = 0, need = 0;
+    uint64_t size = 0, there = 0, need = 0;
     enum emac_status st;
     emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
-    EMAC_TRY(st, store_file_size(s, file, &size, err));
-    if (size < sizeof first) {
+    EMAC_TRY(st, head_find(s, &file, &sealed, &there, &size, err));
+    if (there < sizeof first || there > size) {
         st = emac_fail(err, EMAC_INVALID, "the file of weights has %llu bytes only",
-                       (unsigned long long)size);
+                       (unsigned long long)there);
         goto out;
     }
     EMAC_TRY(st, store_file_read(s, file, 0, first, sizeof first, err));
     EMAC_TRY(st, st_header_size(first, size, &need, err));
+    if (need > there) {
+        st = emac_fail(err, EMAC_INVALID, "the public part of the private weights is too short");
+        goto out;
+    }
     EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, err));
     EMAC_TRY(st, store_file_read(s, file, 0, head.data, (size_t)need, err));
     st = st_index_parse(out, head.data, (size_t)need, size, err);
 out:
     emac_buf_release(&head);
     return st;
+}
+
+bool model_tree_is_private(const struct model_tree *m)
+{
+    return (model_tree_has(m, MODEL_WEIGHTS) && sealed_is(&m->file[MODEL_WEIGHTS])) ||
+           (model_tree_has(m, MODEL_ADAPTER) && sealed_is(&m->file[MODEL_ADAPTER])) ||
+           (model_tree_has(m, MODEL_HEAD) && sealed_is(&m->file[MODEL_HEAD]));
+}
+
+enum emac_status model_tree_weights(struct store *s, const struct model_tree *m,
+                                    enum model_file file, const struct sealed_ring *keys,
+                                    struct emac_buf *out, struct emac_err *err)
+{
+    const uint8_t *key;
+    struct sealed sealed;
+    enum emac_status st;
+    if (!model_tree_has(m, file) || !sealed_is(&m->file[file]))
+        return model_tree_file(s, m, file, out, err);
+    emac_buf_clear(out);
+    EMAC_TRY(st, sealed_load(s, &m->file[file], &sealed, err));
+    EMAC_TRY(st, sealed_ring_get(keys, &m->file[file], &key, err));
+    if (sealed.size > out->max)
+        return emac_fail(err, EMAC_TOO_LARGE, "'%s' of the model has %llu bytes; at most %zu",
+                         NAMES[file], (unsigned long long)sealed.size, out->max);
+    EMAC_TRY(st, emac_buf_reserve(out, sealed.size, err));
+    EMAC_TRY(st, sealed_read(s, &sealed, key, out->data, err));
+    out->len = sealed.size;
+    out->data[sealed.size] = '\0';
+out:
+    return st;
+}
+
+void model_weights_release(struct emac_buf *weights)
+{
+    if (weights->len > 0)
+        crypto_wipe(weights->data, weights->len);
+    emac_buf_release(weights);
 }
 
 /* ---- the tokenizer's texts ---- */
@@ -173,7 +237,8 @@ struct tuned_files {
     struct emac_buf adapter_config, trained, base_weights;
 };
 
-static enum emac_status tuned_read(struct store *s, struct tuned_files *t, struct emac_buf *config,
+static enum emac_status tuned_read(struct store *s, const struct sealed_ring *keys,
+                                   struct tuned_files *t, struct emac_buf *config,
                                    struct emac_err *err)
 {
     bool adapter = model_tree_has(&t->own, MODEL_ADAPTER);
@@ -182,23 +247,24 @@ static enum emac_status tuned_read(struct store *s, struct tuned_files *t, struc
     if (adapter)
         EMAC_TRY(st, model_tree_file(s, &t->own, MODEL_ADAPTER_CONFIG, &t->adapter_config, err));
     EMAC_TRY(st, model_tree_file(s, adapter ? &t->base : &t->own, MODEL_CONFIG, config, err));
-    EMAC_TRY(st,
-             model_tree_file(s, &t->own, adapter ? MODEL_ADAPTER : MODEL_HEAD, &t->trained, err));
-    st = model_tree_file(s, &t->base, MODEL_WEIGHTS, &t->base_weights, err);
+    EMAC_TRY(st, model_tree_weights(s, &t->own, adapter ? MODEL_ADAPTER : MODEL_HEAD, keys,
+                                    &t->trained, err));
+    st = model_tree_weights(s, &t->base, MODEL_WEIGHTS, keys, &t->base_weights, err);
 out:
     return st;
 }
 
 static enum emac_status tuned_load(struct store *s, const struct model_tree *own,
-                                   struct device *dev, struct emac_buf *config,
-                                   struct emac_buf *weights, struct emac_err *err)
+                                   struct device *dev, const struct sealed_ring *keys,
+                                   struct emac_buf *config, struct emac_buf *weights,
+                                   struct emac_err *err)
 {
     struct tuned_files t = {.own = *own};
     enum emac_status st;
     emac_buf_init(&t.adapter_config, MODEL_TEXT_MAX);
     emac_buf_init(&t.trained, weights->max);
     emac_buf_init(&t.base_weights, weights->max);
-    EMAC_TRY(st, tuned_read(s, &t, config, err));
+    EMAC_TRY(st, tuned_read(s, keys, &t, config, err));
     const struct model_parts parts = {.config = emac_buf_slice(config),
                                       .base = emac_buf_slice(&t.base_weights),
                                       .adapter_config = emac_buf_slice(&t.adapter_config),
@@ -206,21 +272,21 @@ static enum emac_status tuned_load(struct store *s, const struct model_tree *own
     st = model_parts_merge(dev, &parts, weights, err);
 out:
     emac_buf_release(&t.adapter_config);
-    emac_buf_release(&t.trained);
-    emac_buf_release(&t.base_weights);
+    model_weights_release(&t.trained);
+    model_weights_release(&t.base_weights);
     return st;
 }
 
 enum emac_status model_tree_load(struct store *s, const struct cid *dir, struct device *dev,
-                                 struct emac_buf *config, struct emac_buf *weights,
-                                 struct emac_err *err)
+                                 const struct sealed_ring *keys, struct emac_buf *config,
+                                 struct emac_buf *weights, struct emac_err *err)
 {
     struct model_tree m;
     enum emac_status st = model_tree_read(s, dir, &m, err);
     if (st != EMAC_OK)
         return st;
     if (model_tree_has(&m, MODEL_BASE) && !model_tree_has(&m, MODEL_WEIGHTS))
-        return tuned_load(s, &m, dev, config, weights, err);
+        return tuned_load(s, &m, dev, keys, config, weights, err);
     st = model_tree_file(s, &m, MODEL_CONFIG, config, err);
-    return st == EMAC_OK ? model_tree_file(s, &m, MODEL_WEIGHTS, weights, err) : st;
+    return st == EMAC_OK ? model_tree_weights(s, &m, MODEL_WEIGHTS, keys, weights, err) : st;
 }

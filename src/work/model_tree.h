@@ -5,13 +5,16 @@
  *           the model that it adapts
  *   head    config.json, head.safetensors (what was trained), and `base`
  *
- * LICENSE and README.md may be there. A base is always a whole model. */
+ * LICENSE and README.md may be there. A base is always a whole model. Weights may be private: then
+ * the link of their name leads to a sealed file (work/sealed.h), whose head is their table of
+ * tensors; the other files are public, as the architecture of a model has to be. */
 #ifndef EMAC_WORK_MODEL_TREE_H
 #define EMAC_WORK_MODEL_TREE_H
 
 #include "codec/safetensors.h"
 #include "compute/device.h"
 #include "store/store.h"
+#include "work/sealed.h"
 
 #define MODEL_TEXT_MAX (1u << 20)
 
@@ -47,7 +50,17 @@ bool model_tree_has(const struct model_tree *m, enum model_file file);
 enum emac_status model_tree_file(struct store *s, const struct model_tree *m, enum model_file file,
                                  struct emac_buf *out, struct emac_err *err);
 
-/* The tensors of a safetensors file; only its header is read. Release the index in any case. */
+/* Are its own weights private? */
+bool model_tree_is_private(const struct model_tree *m);
+/* A file of weights, opened by its key from the ring if it is private (FORBIDDEN without). What is
+ * in `out` then is the caller's to wipe: model_weights_release. */
+enum emac_status model_tree_weights(struct store *s, const struct model_tree *m,
+                                    enum model_file file, const struct sealed_ring *keys,
+                                    struct emac_buf *out, struct emac_err *err);
+/* Zeros over what may have come of private weights, then emac_buf_release. */
+void model_weights_release(struct emac_buf *weights);
+/* The tensors of a safetensors file; only its header is read, of a private one the public copy.
+ * Release the index in any case. */
 enum emac_status model_tree_index(struct store *s, const struct cid *file, struct st_index *out,
                                   struct emac_err *err);
 /* The tokenizer's texts, as far as there are any: those of the base where the directory is an
@@ -71,9 +84,10 @@ enum emac_status model_texts_language(struct model_texts *t, struct emac_slice c
 
 /* The whole model: its config.json and the bytes of its model.safetensors, those of the base merged
  * with what was trained where the directory is an adapter or a head (tune_merge). Both buffers are
- * the caller's, initialised with what they may hold. `dev` is a CPU's. */
+ * the caller's, initialised with what they may hold. `dev` is a CPU's. Private parts are opened by
+ * `keys` (NULL: none is there). */
 enum emac_status model_tree_load(struct store *s, const struct cid *dir, struct device *dev,
-                                 struct emac_buf *config, struct emac_buf *weights,
-                                 struct emac_err *err);
+                                 const struct sealed_ring *keys, struct emac_buf *config,
+                                 struct emac_buf *weights, struct emac_err *err);
 
 #endif

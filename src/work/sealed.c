@@ -16,6 +16,8 @@ static enum emac_status check(const struct sealed *s, struct emac_err *err)
     uint8_t key[ED25519_PUBLIC_BYTES];
     if (s->file.codec != CID_RAW && s->file.codec != CID_DAG_PB)
         return emac_fail(err, EMAC_INVALID, "a sealed file names no file");
+    if (!cid_is_none(&s->head) && s->head.codec != CID_RAW && s->head.codec != CID_DAG_PB)
+        return emac_fail(err, EMAC_INVALID, "the head of a sealed file is no file");
     if (s->size == 0 || s->size > SEALED_SIZE_MAX)
         return emac_fail(err, EMAC_INVALID, "a sealed file of %llu bytes is not possible",
                          (unsigned long long)s->size);
@@ -33,9 +35,13 @@ enum emac_status sealed_encode(const struct sealed *s, struct emac_buf *out, str
     if (st != EMAC_OK)
         return st;
     dagcbor_writer_init(&w, out);
-    dagcbor_map(&w, 6);
+    dagcbor_map(&w, cid_is_none(&s->head) ? 6 : 7);
     dagcbor_key(&w, "file");
     dagcbor_cid(&w, &s->file);
+    if (!cid_is_none(&s->head)) {
+        dagcbor_key(&w, "head");
+        dagcbor_cid(&w, &s->head);
+    }
     dagcbor_key(&w, "kind");
     dagcbor_str(&w, "sealed");
     dagcbor_key(&w, "size");
@@ -52,33 +58,11 @@ enum emac_status sealed_encode(const struct sealed *s, struct emac_buf *out, str
     return st;
 }
 
-static enum emac_status bytes_get(const struct dagcbor_node *map, const char *key, uint8_t *out,
-                                  size_t n, struct emac_err *err)
-{
-    const struct dagcbor_node *v;
-    enum emac_status st = dagcbor_get(map, key, DAGCBOR_BYTES, &v, err);
-    if (st != EMAC_OK)
-        return st;
-    if (v->str.len != n)
-        return emac_fail(err, EMAC_INVALID, "'%s' must have %zu bytes", key, n);
-    memcpy(out, v->str.data, n);
-    return EMAC_OK;
-}
-
-static enum emac_status text_get(const struct dagcbor_node *map, const char *key, char *out,
-                                 size_t cap, struct emac_err *err)
-{
-    const struct dagcbor_node *v;
-    enum emac_status st = dagcbor_get(map, key, DAGCBOR_STR, &v, err);
-    if (st == EMAC_OK && (v->str.len != strlen(v->str.data) || !emac_strcpy(out, cap, v->str.data)))
-        st = emac_fail(err, EMAC_INVALID, "'%s' must be a text of fewer than %zu bytes", key, cap);
-    return st;
-}
-
 static enum emac_status fields_read(struct sealed *out, const struct dagcbor_node *map,
                                     struct emac_err *err)
 {
-    static const char *const KEYS[] = {"file", "kind", "size", "check", "owner", "version", NULL};
+    static const char *const KEYS[] = {"file",  "head",  "kind",    "size",
+                                       "check", "owner", "version", NULL};
     const char *kind;
     uint64_t version;
     enum emac_status st;
@@ -88,22 +72,12 @@ static enum emac_status fields_read(struct sealed *out, const struct dagcbor_nod
     if (strcmp(kind, "sealed") != 0 || version != SEALED_VERSION)
         return emac_fail(err, EMAC_INVALID, "not a sealed file of version %d", SEALED_VERSION);
     EMAC_TRY(st, dagcbor_get_cid(map, "file", &out->file, err));
+    if (dagcbor_find(map, "head") != NULL)
+        EMAC_TRY(st, dagcbor_get_cid(map, "head", &out->head, err));
     EMAC_TRY(st, dagcbor_get_u64(map, "size", SEALED_SIZE_MAX, &out->size, err));
-    EMAC_TRY(st, bytes_get(map, "check", out->check, sizeof out->check, err));
-    st = text_get(map, "owner", out->owner, sizeof out->owner, err);
+    EMAC_TRY(st, dagcbor_get_bytes(map, "check", out->check, sizeof out->check, err));
+    st = dagcbor_get_text(map, "owner", out->owner, sizeof out->owner, err);
 out:
-    return st;
-}
-
-/* The root as a map; `a` is the caller's. */
-static enum emac_status map_parse(struct arena *a, const void *data, size_t n, size_t most,
-                                  const struct dagcbor_node **root, struct emac_err *err)
-{
-    if (n > most)
-        return emac_fail(err, EMAC_TOO_LARGE, "a block of %zu bytes; at most %zu", n, most);
-    enum emac_status st = dagcbor_parse(a, data, n, root, err);
-    if (st == EMAC_OK && (*root)->type != DAGCBOR_MAP)
-        st = emac_fail(err, EMAC_INVALID, "the block must be a map");
     return st;
 }
 
@@ -113,7 +87,8 @@ enum emac_status sealed_decode(struct sealed *out, const void *data, size_t n, s
     struct arena a;
     *out = (struct sealed){0};
     arena_init(&a, ARENA_MAX);
-    enum emac_status st = map_parse(&a, data, n, SEALED_BYTES_MAX, &root, err);
+    enum emac_status st =
+        dagcbor_parse_map(&a, data, n, SEALED_BYTES_MAX, "a sealed file's block", &root, err);
     if (st == EMAC_OK)
         st = fields_read(out, root, err);
     arena_release(&a);
@@ -226,7 +201,7 @@ enum emac_status sealed_chunk_read(struct store *st, const struct sealed *s,
     return status;
 }
 
-/* ---- whole files ---- */
+/* ---- sealing ---- */
 
 static enum emac_status source_size(const struct sealed_source *from, uint64_t *size,
                                     struct emac_err *err)
@@ -239,6 +214,7 @@ static enum emac_status source_size(const struct sealed_source *from, uint64_t *
     }
     if (*size == 0)
         return emac_fail(err, EMAC_INVALID, "an empty file has nothing to keep private");
+    EMAC_ASSERT(from->head <= *size);
     return EMAC_OK;
 }
 
@@ -267,7 +243,7 @@ static enum emac_status chunks_seal(struct unixfs_builder *b, const struct seale
         EMAC_TRY(st, unixfs_builder_write(b, leaf, n + SEAL_TAG_BYTES, err));
     }
 out:
-    free(plain);
+    sealed_wipe(plain, SEALED_CHUNK);
     free(leaf);
     return st;
 }
@@ -288,6 +264,25 @@ static enum emac_status file_seal(struct store *store, const struct sealed_sourc
     return st;
 }
 
+/* What is public of it, as a file of its own. */
+static enum emac_status head_add(struct store *store, const struct sealed_source *from,
+                                 struct cid *out, struct emac_err *err)
+{
+    struct unixfs_link link;
+    uint8_t *head;
+    if (from->head == 0)
+        return EMAC_OK;
+    enum emac_status st = emac_alloc_aligned(&head, from->head, err);
+    if (st != EMAC_OK)
+        return st;
+    EMAC_TRY(st, source_read(from, 0, head, from->head, err));
+    EMAC_TRY(st, store_bytes_add(store, EMAC_SLICE(head, from->head), &link, err));
+    *out = link.cid;
+out:
+    free(head);
+    return st;
+}
+
 enum emac_status sealed_add(struct store *store, const struct sealed_source *from,
                             const char *owner, const uint8_t key[SEAL_KEY_BYTES], struct cid *cid,
                             uint64_t *size, struct emac_err *err)
@@ -299,12 +294,115 @@ enum emac_status sealed_add(struct store *store, const struct sealed_source *fro
     EMAC_TRY(st, source_size(from, &s.size, err));
     emac_strcpy(s.owner, sizeof s.owner, owner);
     check_of(s.check, key);
+    EMAC_TRY(st, head_add(store, from, &s.head, err));
     EMAC_TRY(st, file_seal(store, from, &s, key, err));
     EMAC_TRY(st, sealed_encode(&s, &block, cid, err));
     st = store_block_put_as(store, cid, block.data, block.len, err);
     *size = s.size;
 out:
     emac_buf_release(&block);
+    return st;
+}
+
+/* ---- opening all of it ---- */
+
+void sealed_wipe(uint8_t *plain, size_t n)
+{
+    if (plain != NULL)
+        crypto_wipe(plain, n);
+    free(plain);
+}
+
+/* SEALED-1: `n` bytes of the plaintext, from its first on, against what is public. */
+static enum emac_status head_check(struct store *store, const struct sealed *s,
+                                   const uint8_t *plain, size_t n, struct emac_err *err)
+{
+    uint8_t *head = NULL;
+    uint64_t size = 0;
+    enum emac_status st;
+    if (cid_is_none(&s->head))
+        return EMAC_OK;
+    EMAC_TRY(st, store_file_size(store, &s->head, &size, err));
+    size_t most = size < n ? (size_t)size : n;
+    EMAC_TRY(st, emac_alloc_aligned(&head, most + 1, err));
+    EMAC_TRY(st, store_file_read(store, &s->head, 0, head, most, err));
+    if (size > s->size || memcmp(head, plain, most) != 0)
+        st = emac_fail(err, EMAC_INVALID,
+                       "a private file does not begin with what its owner made public of it: do "
+                       "not use it");
+out:
+    free(head);
+    return st;
+}
+
+static enum emac_status key_check(const struct sealed *s, const uint8_t key[SEAL_KEY_BYTES],
+                                  struct emac_err *err)
+{
+    return sealed_key_fits(s, key)
+               ? EMAC_OK
+               : emac_fail(err, EMAC_FORBIDDEN, "the key that came is not that of the file");
+}
+
+enum emac_status sealed_read(struct store *store, const struct sealed *s,
+                             const uint8_t key[SEAL_KEY_BYTES], uint8_t *out, struct emac_err *err)
+{
+    enum emac_status st = key_check(s, key, err);
+    for (uint64_t i = 0; i < chunk_count(s->size) && st == EMAC_OK; i++)
+        st = sealed_chunk_read(store, s, key, i, out + i * SEALED_CHUNK, err);
+    if (st == EMAC_OK)
+        st = head_check(store, s, out, s->size, err);
+    if (st != EMAC_OK)
+        crypto_wipe(out, s->size);
+    return st;
+}
+
+enum emac_status sealed_open(struct store *store, const struct cid *cid,
+                             const uint8_t key[SEAL_KEY_BYTES], uint64_t most, uint8_t **out,
+                             size_t *n, struct emac_err *err)
+{
+    struct sealed s;
+    enum emac_status st;
+    *out = NULL;
+    *n = 0;
+    EMAC_TRY(st, sealed_load(store, cid, &s, err));
+    if (s.size > most)
+        return emac_fail(err, EMAC_TOO_LARGE,
+                         "a private file has %llu bytes, and at most %llu have room",
+                         (unsigned long long)s.size, (unsigned long long)most);
+    EMAC_TRY(st, emac_alloc_aligned(out, s.size, err));
+    *n = s.size;
+    st = sealed_read(store, &s, key, *out, err);
+    if (st != EMAC_OK) {
+        free(*out);
+        *out = NULL;
+        *n = 0;
+    }
+out:
+    return st;
+}
+
+enum emac_status sealed_probe(struct store *store, const struct cid *cid,
+                              const uint8_t key[SEAL_KEY_BYTES], struct emac_err *err)
+{
+    struct sealed s;
+    uint8_t *plain = NULL;
+    uint64_t size = 0;
+    enum emac_status st;
+    EMAC_TRY(st, sealed_load(store, cid, &s, err));
+    EMAC_TRY(st, key_check(&s, key, err));
+    EMAC_TRY(st, store_file_size(store, &s.file, &size, err));
+    uint64_t last = chunk_count(s.size) - 1, due = s.size + (last + 1) * SEAL_TAG_BYTES;
+    if (size != due)
+        return emac_fail(err, EMAC_INVALID,
+                         "the ciphertext has %llu bytes and must have %llu: it was cut, or is "
+                         "another file's",
+                         (unsigned long long)size, (unsigned long long)due);
+    EMAC_TRY(st, emac_alloc_aligned(&plain, SEALED_CHUNK, err));
+    EMAC_TRY(st, sealed_chunk_read(store, &s, key, last, plain, err));
+    EMAC_TRY(st, sealed_chunk_read(store, &s, key, 0, plain, err));
+    st = head_check(store, &s, plain, sealed_chunk_bytes(&s, 0), err);
+out:
+    sealed_wipe(plain, SEALED_CHUNK);
     return st;
 }
 
@@ -329,78 +427,7 @@ enum emac_status sealed_file_export(struct store *store, struct os *os, const st
     if (st != EMAC_OK)
         (void)os->file_remove(os, part, NULL);
 out:
-    free(plain);
+    sealed_wipe(plain, SEALED_CHUNK);
     free(part);
     return st;
-}
-
-/* ---- keys ---- */
-
-static enum emac_status key_encode(const struct sealed_key *k, struct emac_buf *out,
-                                   struct emac_err *err)
-{
-    struct dagcbor_writer w;
-    dagcbor_writer_init(&w, out);
-    dagcbor_map(&w, 3);
-    dagcbor_key(&w, "for");
-    dagcbor_str(&w, k->purpose);
-    dagcbor_key(&w, "key");
-    dagcbor_bytes(&w, k->key, sizeof k->key);
-    dagcbor_key(&w, "asset");
-    dagcbor_cid(&w, &k->asset);
-    return dagcbor_writer_end(&w, err);
-}
-
-enum emac_status sealed_key_box(const struct sealed_key *k, const char *did, struct emac_buf *out,
-                                struct emac_err *err)
-{
-    uint8_t to[ED25519_PUBLIC_BYTES], box[SEALED_BOX_MAX];
-    struct emac_buf plain;
-    enum emac_status st;
-    emac_buf_init(&plain, SEALED_BOX_MAX - SEAL_BOX_BYTES);
-    EMAC_TRY(st, key_encode(k, &plain, err));
-    if (!crypto_did_key_parse(to, did) || !crypto_seal_to(box, plain.data, plain.len, to))
-        st = emac_fail(err, EMAC_INVALID, "nothing can be sealed to '%s'", did);
-    else
-        st = emac_buf_append(out, box, plain.len + SEAL_BOX_BYTES, err);
-    crypto_wipe(plain.data, plain.len);
-out:
-    emac_buf_release(&plain);
-    return st;
-}
-
-enum emac_status sealed_key_decode(struct sealed_key *out, const void *data, size_t n,
-                                   struct emac_err *err)
-{
-    static const char *const KEYS[] = {"for", "key", "asset", NULL};
-    const struct dagcbor_node *root;
-    struct arena a;
-    enum emac_status st;
-    *out = (struct sealed_key){0};
-    arena_init(&a, ARENA_MAX);
-    EMAC_TRY(st, map_parse(&a, data, n, SEALED_BOX_MAX, &root, err));
-    EMAC_TRY(st, dagcbor_only(root, KEYS, err));
-    EMAC_TRY(st, text_get(root, "for", out->purpose, sizeof out->purpose, err));
-    EMAC_TRY(st, bytes_get(root, "key", out->key, sizeof out->key, err));
-    st = dagcbor_get_cid(root, "asset", &out->asset, err);
-out:
-    arena_release(&a);
-    return st;
-}
-
-enum emac_status sealed_key_open(struct sealed_key *out, const void *box, size_t n,
-                                 const uint8_t secret_key[ED25519_SECRET_BYTES],
-                                 const struct cid *asset, const char *purpose, struct emac_err *err)
-{
-    uint8_t plain[SEALED_BOX_MAX];
-    bool fine = n > SEAL_BOX_BYTES && n <= SEALED_BOX_MAX &&
-                crypto_seal_from(plain, box, n, secret_key) &&
-                sealed_key_decode(out, plain, n - SEAL_BOX_BYTES, NULL) == EMAC_OK &&
-                cid_equal(&out->asset, asset) && strcmp(out->purpose, purpose) == 0;
-    crypto_wipe(plain, sizeof plain);
-    if (fine)
-        return EMAC_OK;
-    crypto_wipe(out, sizeof *out);
-    return emac_fail(err, EMAC_FORBIDDEN,
-                     "the sealed key is not meant for us, this data and this purpose");
 }

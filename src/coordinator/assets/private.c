@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "coordinator/assets/assets.h"
-#include "work/corpus.h"
-#include "work/dataset.h"
+#include "work/base.h"
 
 #define BROKER_LABEL "emac broker 1"
 
@@ -39,47 +38,18 @@ static enum emac_status box_open(struct coordinator *c, const struct cid *asset,
     return st;
 }
 
-/* ---- what is private ---- */
+/* ---- publishing ---- */
 
-static enum emac_status list_add(struct coordinator *c, const struct cid *cid,
-                                 struct private_list *out, struct emac_err *err)
-{
-    EMAC_ASSERT(out->count < PRIVATE_ASSETS_MAX);
-    enum emac_status st = sealed_load(c->depot, cid, &out->sealed[out->count], err);
-    out->cid[out->count] = *cid;
-    out->count += st == EMAC_OK;
-    return st;
-}
-
-enum emac_status private_list(struct coordinator *c, const struct cid *data,
-                              struct private_list *out, struct emac_err *err)
-{
-    struct dataset d;
-    struct corpus corpus;
-    *out = (struct private_list){0};
-    if (!sealed_is(data))
-        return EMAC_OK;
-    if (corpus_load(c->depot, data, &corpus, NULL) == EMAC_OK)
-        return sealed_is(&corpus.file) ? list_add(c, &corpus.file, out, err) : EMAC_OK;
-    enum emac_status st = EMAC_OK;
-    if (dataset_load(c->depot, data, &d, NULL) == EMAC_OK) {
-        for (int i = 0; i < DATASET_PARTS && st == EMAC_OK; i++)
-            if (d.split[i].records > 0 && sealed_is(&d.split[i].file))
-                st = list_add(c, &d.split[i].file, out, err);
-    }
-    dataset_release(&d);
-    return st;
-}
-
-enum emac_status private_publish_check(struct coordinator *c, const struct cid *data,
+/* What a model rests on is not published with it. */
+enum emac_status private_publish_check(struct coordinator *c, const struct cid *asset,
                                        const char *did, struct emac_err *err)
 {
-    struct private_list list;
-    enum emac_status st = private_list(c, data, &list, err);
-    for (uint32_t i = 0; i < list.count && st == EMAC_OK; i++)
-        if (strcmp(list.sealed[i].owner, did) != 0)
-            st = emac_fail(err, EMAC_FORBIDDEN, "the data are private and belong to '%s'",
-                           list.sealed[i].owner);
+    struct sealed_parts parts;
+    enum emac_status st = sealed_parts(c->depot, asset, &parts, err);
+    for (uint32_t i = 0; i < parts.count && st == EMAC_OK; i++)
+        if (cid_equal(&parts.at[i].of, asset) && strcmp(parts.at[i].sealed.owner, did) != 0)
+            st = emac_fail(err, EMAC_FORBIDDEN, "it is private and belongs to '%s'",
+                           parts.at[i].sealed.owner);
     return st;
 }
 
@@ -102,34 +72,82 @@ static enum emac_status key_read(struct coordinator *c, const struct cid *asset,
         return st;
     if (!row)
         return emac_fail(err, EMAC_NOT_FOUND,
-                         "the data '%s' are private and their key is not granted: their owner does "
-                         "so by 'emac data keys grant'",
+                         "'%s' is private and its key is not granted: its owner does so by 'emac "
+                         "data keys grant'",
                          text);
     st = box_open(c, asset, db_blob(q, 0), out, err);
     db_done(q);
     return st;
 }
 
-static bool is_licensed(struct coordinator *c, const struct cid *data, const char *owner)
+/* PRIVATE-2, PRIVATE-4 for a part of what `did` wants to work with. */
+static enum emac_status part_check(struct coordinator *c, const struct sealed_part *p,
+                                   const char *did, bool trains, struct emac_err *err)
 {
+    const char *owner = p->sealed.owner;
+    struct sealed_key key;
     struct asset a;
-    return asset_find(c, data, &a, NULL) == EMAC_OK && strcmp(a.licence.owner, owner) == 0;
+    if (strcmp(owner, did) != 0) {
+        if (asset_find(c, &p->of, &a, NULL) != EMAC_OK || strcmp(a.licence.owner, owner) != 0)
+            return emac_fail(err, EMAC_FORBIDDEN,
+                             "%s private and '%s' has published no licence for %s",
+                             sealed_is(&p->of) ? "the data are" : "the model is", owner,
+                             sealed_is(&p->of) ? "them" : "it");
+        if (trains && !a.licence.adapters)
+            return emac_fail(err, EMAC_FORBIDDEN,
+                             "the licence of '%s' allows no adapters: they would be public, and "
+                             "the model is private",
+                             a.licence.name);
+    }
+    enum emac_status st = key_read(c, &p->cid, &key, err);
+    crypto_wipe(&key, sizeof(key));
+    return st;
+}
+
+static enum emac_status parts_check(struct coordinator *c, const struct sealed_parts *parts,
+                                    const char *did, bool trains, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < parts->count && st == EMAC_OK; i++)
+        st = part_check(c, &parts->at[i], did, trains, err);
+    return st;
+}
+
+static enum emac_status job_parts(struct coordinator *c, const struct job *job,
+                                  struct sealed_parts *data, struct sealed_parts *model,
+                                  struct emac_err *err)
+{
+    *model = (struct sealed_parts){0};
+    enum emac_status st = sealed_parts_data(c->depot, &job->data, data, err);
+    return st == EMAC_OK && job_has_base(job) ? sealed_parts_model(c->depot, &job->base, model, err)
+                                              : st;
 }
 
 enum emac_status private_job_check(struct coordinator *c, const struct job *job,
                                    struct emac_err *err)
 {
-    struct private_list list;
-    struct sealed_key key;
-    enum emac_status st = private_list(c, &job->data, &list, err);
-    for (uint32_t i = 0; i < list.count && st == EMAC_OK; i++) {
-        const char *owner = list.sealed[i].owner;
-        if (strcmp(owner, job->owner) != 0 && !is_licensed(c, &job->data, owner))
-            return emac_fail(err, EMAC_FORBIDDEN,
-                             "the data are private and '%s' has published no licence for them",
-                             owner);
-        st = key_read(c, &list.cid[i], &key, err);
+    struct sealed_parts data, model;
+    enum emac_status st = job_parts(c, job, &data, &model, err);
+    if (st == EMAC_OK)
+        st = parts_check(c, &data, job->owner, false, err);
+    return st == EMAC_OK ? parts_check(c, &model, job->owner, job->kind == JOB_TRAIN, err) : st;
+}
+
+static enum emac_status parts_write(struct coordinator *c, const char *id, const char *reads,
+                                    const struct sealed_parts *parts, struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < parts->count && st == EMAC_OK; i++) {
+        char text[CID_TEXT_MAX];
+        struct sealed_key key;
+        cid_text(text, &parts->at[i].cid);
+        st = key_read(c, &parts->at[i].cid, &key, err); /* it may have been taken back meanwhile */
         crypto_wipe(&key, sizeof(key));
+        if (st == EMAC_OK)
+            st = db_exec(c->db, err,
+                         "INSERT INTO job_private (job, asset, reads) VALUES (?, ?, ?)"
+                         " ON CONFLICT DO NOTHING",
+                         "ttt", id, text, reads);
     }
     return st;
 }
@@ -137,24 +155,16 @@ enum emac_status private_job_check(struct coordinator *c, const struct job *job,
 enum emac_status private_job_write(struct coordinator *c, const char *id, const struct job *job,
                                    struct emac_err *err)
 {
-    struct private_list list;
-    enum emac_status st = private_list(c, &job->data, &list, err);
-    for (uint32_t i = 0; i < list.count && st == EMAC_OK; i++) {
-        char text[CID_TEXT_MAX];
-        struct sealed_key key;
-        cid_text(text, &list.cid[i]);
-        st = key_read(c, &list.cid[i], &key, err); /* it may have been taken back meanwhile */
-        crypto_wipe(&key, sizeof(key));
-        if (st != EMAC_OK)
-            return st;
-        st = db_exec(c->db, err,
-                     "INSERT INTO job_private (job, asset) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                     "tt", id, text);
-    }
-    return st;
+    struct sealed_parts data, model;
+    enum emac_status st = job_parts(c, job, &data, &model, err);
+    if (st == EMAC_OK)
+        st = parts_write(c, id, "data", &data, err);
+    return st == EMAC_OK ? parts_write(c, id, "model", &model, err) : st;
 }
 
-static enum emac_status key_box(struct coordinator *c, const struct lease *l,
+/* ---- leases ---- */
+
+static enum emac_status key_box(struct coordinator *c, const char *node, const char *lease,
                                 const struct cid *asset, json_t *out, struct emac_err *err)
 {
     struct sealed_key key = {0};
@@ -163,8 +173,8 @@ static enum emac_status key_box(struct coordinator *c, const struct lease *l,
     enum emac_status st;
     emac_buf_init(&box, SEALED_BOX_MAX);
     EMAC_TRY(st, key_read(c, asset, &key, err));
-    emac_strcpy(key.purpose, sizeof(key.purpose), l->id);
-    EMAC_TRY(st, sealed_key_box(&key, l->node->did, &box, err));
+    emac_strcpy(key.purpose, sizeof(key.purpose), lease);
+    EMAC_TRY(st, sealed_key_box(&key, node, &box, err));
     cid_text(text, asset);
     json_object_set_new(out, text, api_base64(box.data, box.len));
 out:
@@ -173,37 +183,83 @@ out:
     return st;
 }
 
+/* Weights are named by the task; data are behind the name of its input "data". */
+static bool task_reads(const struct task *t, const struct cid *asset, bool is_data)
+{
+    for (uint32_t i = 0; i < t->input_count; i++)
+        if (cid_equal(&t->input[i].cid, asset) ||
+            (is_data && strcmp(t->input[i].name, "data") == 0))
+            return true;
+    return false;
+}
+
+/* What is private of what the task reads. */
+static enum emac_status task_assets(struct coordinator *c, const char *job, const struct task *t,
+                                    struct cid asset[PRIVATE_ASSETS_MAX], uint32_t *count,
+                                    struct emac_err *err)
+{
+    struct db_stmt *q;
+    bool row = false;
+    *count = 0;
+    enum emac_status st =
+        db_query(c->db, &q, err,
+                 "SELECT asset, reads FROM job_private WHERE job = ? ORDER BY asset", "t", job);
+    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
+        const struct cid cid = cid_from_text(db_text(q, 0));
+        EMAC_ASSERT(*count < PRIVATE_ASSETS_MAX); /* private_job_write wrote them */
+        if (task_reads(t, &cid, strcmp(db_text(q, 1), "data") == 0))
+            asset[(*count)++] = cid;
+    }
+    return st;
+}
+
 bool private_task(struct coordinator *c, const char *job, const struct task *t)
 {
-    int64_t count = 0;
-    return task_input_find(t, "data") != NULL &&
-           db_one_i64(c->db, &count, NULL, "SELECT COUNT(*) FROM job_private WHERE job = ?", "t",
-                      job) == EMAC_OK &&
-           count > 0;
+    struct cid asset[PRIVATE_ASSETS_MAX];
+    uint32_t count;
+    return task_assets(c, job, t, asset, &count, NULL) == EMAC_OK && count > 0;
 }
 
 enum emac_status private_lease_keys(struct coordinator *c, const struct lease *l, json_t **out,
                                     struct emac_err *err)
 {
-    struct db_stmt *q;
     struct cid asset[PRIVATE_ASSETS_MAX];
-    uint32_t count = 0;
-    bool row = false;
+    uint32_t count;
     *out = NULL;
-    if (task_input_find(&l->task->task, "data") == NULL)
-        return EMAC_OK;
-    enum emac_status st =
-        db_query(c->db, &q, err, "SELECT asset FROM job_private WHERE job = ? ORDER BY asset", "t",
-                 l->job->id);
-    while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
-        EMAC_ASSERT(count < PRIVATE_ASSETS_MAX); /* private_job_write wrote them */
-        asset[count++] = cid_from_text(db_text(q, 0));
-    }
+    enum emac_status st = task_assets(c, l->job->id, &l->task->task, asset, &count, err);
     if (st != EMAC_OK || count == 0)
         return st;
     *out = json_object();
     for (uint32_t i = 0; i < count && st == EMAC_OK; i++)
-        st = key_box(c, l, &asset[i], *out, err);
+        st = key_box(c, l->node->did, l->id, &asset[i], *out, err);
+    return st;
+}
+
+/* ---- requests for text ---- */
+
+enum emac_status private_model_check(struct coordinator *c, const struct cid *model,
+                                     const char *did, bool *is_private, struct emac_err *err)
+{
+    struct sealed_parts parts;
+    enum emac_status st = sealed_parts_model(c->depot, model, &parts, err);
+    *is_private = st == EMAC_OK && parts.count > 0;
+    if (st == EMAC_NOT_FOUND) /* nobody gets a key to what is not here */
+        return EMAC_OK;
+    return st == EMAC_OK ? parts_check(c, &parts, did, false, err) : st;
+}
+
+enum emac_status private_model_keys(struct coordinator *c, const struct cid *model,
+                                    const char *node, const char *lease, json_t **out,
+                                    struct emac_err *err)
+{
+    struct sealed_parts parts;
+    *out = NULL;
+    enum emac_status st = sealed_parts_model(c->depot, model, &parts, err);
+    if (st != EMAC_OK || parts.count == 0)
+        return st;
+    *out = json_object();
+    for (uint32_t i = 0; i < parts.count && st == EMAC_OK; i++)
+        st = key_box(c, node, lease, &parts.at[i].cid, *out, err);
     return st;
 }
 
@@ -223,11 +279,13 @@ static enum emac_status grant_read(struct coordinator *c, const struct http_requ
     EMAC_TRY(st, api_bytes(req, root, "box", SEALED_BOX_MAX, box, err));
     EMAC_TRY(st, sealed_load(c->depot, asset, &s, err));
     if (strcmp(s.owner, did) != 0)
-        st = emac_fail(err, EMAC_FORBIDDEN, "the data are private and belong to '%s'", s.owner);
+        st = emac_fail(err, EMAC_FORBIDDEN, "the file is private and belongs to '%s'", s.owner);
     if (st == EMAC_OK)
         st = box_open(c, asset, *box, &key, err);
     if (st == EMAC_OK && !sealed_key_fits(&s, key.key))
-        st = emac_fail(err, EMAC_INVALID, "the key is not that of the data");
+        st = emac_fail(err, EMAC_INVALID, "the key is not that of the file");
+    if (st == EMAC_OK)
+        st = sealed_probe(c->depot, asset, key.key, err);
 out:
     crypto_wipe(&key, sizeof(key));
     json_decref(root);
@@ -308,7 +366,7 @@ static enum emac_status revoke(struct coordinator *c, const char *asset, const c
     if (st == EMAC_OK && changed == 0)
         return emac_fail(err, EMAC_NOT_FOUND, "you have granted no key to '%s'", asset);
     while (st == EMAC_OK && (j = job_reading(c, asset)) != NULL)
-        st = job_end(c, j, JOB_CANCELLED, "the owner of its data took back their key", err);
+        st = job_end(c, j, JOB_CANCELLED, "the owner of what it reads took back the key", err);
     return st;
 }
 

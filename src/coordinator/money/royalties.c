@@ -53,6 +53,19 @@ out:
     return st;
 }
 
+/* An adapter or a head that is evaluated runs on its base, whose terms hold, too. */
+static enum emac_status below_add(struct coordinator *c, const struct job *job,
+                                  struct job_terms *out, struct emac_err *err)
+{
+    struct model_tree m;
+    if (job->kind != JOB_EVALUATE)
+        return EMAC_OK;
+    enum emac_status st = model_tree_read(c->depot, &job->base, &m, err);
+    if (st != EMAC_OK || model_tree_has(&m, MODEL_WEIGHTS) || !model_tree_has(&m, MODEL_BASE))
+        return st;
+    return term_add(c, job, &m.file[MODEL_BASE], out, err);
+}
+
 enum emac_status assets_terms(struct coordinator *c, const struct job *job, struct job_terms *out,
                               struct emac_err *err)
 {
@@ -60,7 +73,9 @@ enum emac_status assets_terms(struct coordinator *c, const struct job *job, stru
     enum emac_status st = private_job_check(c, job, err);
     if (st == EMAC_OK)
         st = term_add(c, job, &job->data, out, err);
-    return st == EMAC_OK ? term_add(c, job, &job->base, out, err) : st;
+    if (st == EMAC_OK)
+        st = term_add(c, job, &job->base, out, err);
+    return st == EMAC_OK ? below_add(c, job, out, err) : st;
 }
 
 enum emac_status assets_terms_write(struct coordinator *c, const char *job,

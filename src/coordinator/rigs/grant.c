@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "work/sealed.h"
 
 #define CHECK_TRIES_MAX 3
 #define STAGE_TRIES_MAX 3
@@ -43,6 +44,12 @@ static bool is_check(const struct ctask *t)
     return t->state == RESULT_ACCEPTED || t->state == RESULT_DISPUTED;
 }
 
+/* What is private lies on disks, as ciphertext, like data: there after the first task of a job. */
+static bool lies_there(const struct cjob *j, const struct node *n, const struct cid *cid)
+{
+    return sealed_is(cid) ? n->last_job == j : node_holds(n, cid);
+}
+
 static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const struct node *n)
 {
     const struct plan_program *program = plan_program_find(j->plan, &t->task.program);
@@ -50,7 +57,7 @@ static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const s
     EMAC_ASSERT(program != NULL);
     for (uint32_t i = 0; i < program->input_count; i++) {
         const struct cid *cid = task_input_find(&t->task, program->input[i].name);
-        if (cid != NULL && !cid_equal(cid, &j->plan->tables) && !node_holds(n, cid))
+        if (cid != NULL && !cid_equal(cid, &j->plan->tables) && !lies_there(j, n, cid))
             bytes += program->input[i].bytes;
     }
     for (uint32_t i = 0; i < t->task.part_count; i++)

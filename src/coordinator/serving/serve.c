@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "coordinator/assets/private.h"
 #include "coordinator/internal.h"
 #include "coordinator/serving/serving.h"
 
@@ -30,6 +31,7 @@ struct serve_ticket {
     size_t came;         /* bytes of text in all */
     struct emac_err err; /* when failed */
     struct serving_meter meter;
+    bool is_private; /* the model, or its base */
 };
 
 struct serve_queue {
@@ -126,8 +128,10 @@ enum emac_status serve_submit(struct coordinator *c, const struct serve_request 
     t->req.prompt = t->prompt = emac_strdup(req->prompt);
     t->queued_ms = now_ms(c);
     emac_buf_init(&t->text, SERVE_TEXT_MAX);
+    st = private_model_check(c, &t->req.model.model, t->req.payer.did, &t->is_private, err);
     os_mutex_lock(&c->lock);
-    st = ticket_enter(c, t, err);
+    if (st == EMAC_OK)
+        st = ticket_enter(c, t, err);
     os_mutex_unlock(&c->lock);
     if (st != EMAC_OK) {
         ticket_free(t);
@@ -257,8 +261,38 @@ static bool fits(struct coordinator *c, const struct serve_ticket *t, const stru
     return false;
 }
 
+static void ticket_fail(struct coordinator *c, struct serve_ticket *t, const struct emac_err *why)
+{
+    t->state = TICKET_FAILED;
+    emac_fail(&t->err, why->status, "%s", why->text);
+    os_cond_broadcast(&c->changed);
+}
+
+/* The lease; NULL when a key to what the model has of private is not to be had any more. */
+static json_t *lease_of(struct coordinator *c, struct serve_ticket *t, struct node *n,
+                        const char *base_url, struct emac_err *err)
+{
+    json_t *sources = json_object(), *keys = NULL;
+    if (t->is_private &&
+        private_model_keys(c, &t->req.model.model, n->did, t->lease, &keys, err) != EMAC_OK) {
+        json_decref(sources);
+        json_decref(keys);
+        return NULL;
+    }
+    sources_add(c, sources, &t->req.model.model, n, base_url);
+    sources_add(c, sources, &t->req.model.params, n, base_url);
+    json_t *o =
+        json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "kind", "serve", "lease", t->lease, "model",
+                  api_cid(&t->req.model.model), "params", api_cid(&t->req.model.params), "request",
+                  request_json(&t->req), "sources", sources);
+    if (keys != NULL)
+        json_object_set_new(o, "keys", keys);
+    return o;
+}
+
 json_t *serve_take(struct coordinator *c, struct node *n, const char *base_url, uint64_t *wake_ms)
 {
+    struct emac_err err = {0};
     for (uint32_t i = 0; i < c->serve->count; i++) {
         struct serve_ticket *t = c->serve->ticket[i];
         if (!fits(c, t, n, wake_ms))
@@ -270,13 +304,11 @@ json_t *serve_take(struct coordinator *c, struct node *n, const char *base_url, 
         t->node = n;
         t->tries++;
         t->beat_ms = now_ms(c);
-        json_t *sources = json_object();
-        sources_add(c, sources, &t->req.model.model, n, base_url);
-        sources_add(c, sources, &t->req.model.params, n, base_url);
-        return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "kind", "serve", "lease", t->lease,
-                         "model", api_cid(&t->req.model.model), "params",
-                         api_cid(&t->req.model.params), "request", request_json(&t->req), "sources",
-                         sources);
+        json_t *lease = lease_of(c, t, n, base_url, &err);
+        if (lease != NULL)
+            return lease;
+        t->node = NULL;
+        ticket_fail(c, t, &err);
     }
     return NULL;
 }
@@ -457,11 +489,15 @@ enum emac_status serve_model_find(struct coordinator *c, const char *name, struc
         st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
-        return emac_fail(err, EMAC_NOT_FOUND,
-                         "there is no model '%.100s': name a job that succeeded, or its model's "
-                         "CID",
-                         name);
+    if (!row) {
+        st = serve_asset_find(c, name, out, err);
+        return st != EMAC_NOT_FOUND
+                   ? st
+                   : emac_fail(err, EMAC_NOT_FOUND,
+                               "there is no model '%.100s': name a job that succeeded, or the CID "
+                               "of its model or of one of the catalogue",
+                               name);
+    }
     if (!model_read(q, out))
         st = emac_fail(err, EMAC_INVALID,
                        "model '%.100s' is a classifier and generates no text: use 'emac classify'",
@@ -485,5 +521,5 @@ enum emac_status serve_models_each(struct coordinator *c, uint32_t limit,
         if (model_read(q, &m))
             each(ctx, &m);
     }
-    return st;
+    return st == EMAC_OK ? serve_assets_each(c, limit, each, ctx, err) : st;
 }

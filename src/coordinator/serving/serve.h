@@ -10,6 +10,7 @@
 #include "codec/cid.h"
 #include "coordinator/coordinator.h"
 #include "crypto/crypto.h"
+#include "work/licence.h"
 #include "work/model_tree.h"
 
 #define SERVE_QUEUE_MAX      64
@@ -35,12 +36,13 @@ struct serve_payer {
 enum emac_status serve_payer_of(struct coordinator *c, const struct http_request *req,
                                 struct serve_payer *out, struct emac_err *err);
 
-/* A trained model by its CID, a job's id or a job's name (the newest that succeeded). */
+/* A model: trained here, by its CID, a job's id or a job's name (the newest that succeeded); or of
+ * the catalogue, by its CID. */
 struct serve_model {
     struct cid model, params;
     struct cid base; /* of an adapter or head, which runs on it; else none */
     uint64_t weights;
-    char job[24], name[48], owner[64];
+    char job[24], name[LICENCE_NAME_MAX], owner[DID_KEY_MAX]; /* job "": of the catalogue alone */
     uint64_t created_ms;
 };
 
@@ -88,6 +90,13 @@ enum emac_status serve_model_find(struct coordinator *c, const char *name, struc
  * nothing when there is none. Needs no lock. */
 enum emac_status serve_model_text(struct coordinator *c, const struct serve_model *m,
                                   enum model_file file, struct emac_buf *out, struct emac_err *err);
+/* serve_assets.c: such a model of the catalogue. NOT_FOUND; INVALID for one that generates no text.
+ */
+enum emac_status serve_asset_find(struct coordinator *c, const char *name, struct serve_model *out,
+                                  struct emac_err *err);
+enum emac_status serve_assets_each(struct coordinator *c, uint32_t limit,
+                                   void (*each)(void *ctx, const struct serve_model *m), void *ctx,
+                                   struct emac_err *err);
 /* What a million tokens of the model cost: units to rigs and network, units by licences. */
 enum emac_status serve_price(struct coordinator *c, const struct serve_model *m,
                              int64_t *work_units, int64_t *royalty_units, struct emac_err *err);

@@ -1,7 +1,10 @@
 /* Keys to private data: who may grant them, who gets them, and when nobody does any more. */
 #include "harness.h"
 
+#include "../work/models.h"
+#include "../work/seal_model.h"
 #include "coordinator/internal.h"
+#include "coordinator/serving/serve.h"
 #include "work/dispute.h"
 #include "work/licence.h"
 #include "work/sealed.h"
@@ -12,6 +15,7 @@ struct vault {
     struct net n;
     struct identity other;
     struct cid asset;
+    struct cid model, weights; /* a private model's directory, and what is sealed in it */
     char broker[DID_KEY_MAX];
 };
 
@@ -32,21 +36,27 @@ static void vault_open(struct vault *v, const char *name)
     json_decref(reply);
 }
 
-static int grant(struct vault *v, const struct identity *who, const uint8_t key[SEAL_KEY_BYTES],
-                 const char *to, const char *purpose)
+static int grant_of(struct vault *v, const struct cid *asset, const struct identity *who,
+                    const uint8_t key[SEAL_KEY_BYTES], const char *to, const char *purpose)
 {
-    struct sealed_key k = {.asset = v->asset};
+    struct sealed_key k = {.asset = *asset};
     struct emac_buf box;
     char path[96] = "/v1/private/";
     memcpy(k.key, key, SEAL_KEY_BYTES);
     set_text(k.purpose, purpose);
     emac_buf_init(&box, SEALED_BOX_MAX);
     assert_ok(sealed_key_box(&k, to, &box, err));
-    cid_text(path + strlen(path), &v->asset);
+    cid_text(path + strlen(path), asset);
     int status =
         call(&v->n, who, "POST", path, json_pack("{s:o}", "box", text64(box.data, box.len)), NULL);
     emac_buf_release(&box);
     return status;
+}
+
+static int grant(struct vault *v, const struct identity *who, const uint8_t key[SEAL_KEY_BYTES],
+                 const char *to, const char *purpose)
+{
+    return grant_of(v, &v->asset, who, key, to, purpose);
 }
 
 static int take_back(struct vault *v, const struct identity *who)
@@ -55,6 +65,13 @@ static int take_back(struct vault *v, const struct identity *who)
     cid_text(path + strlen(path), &v->asset);
     strcat(path, "/revoke");
     return call(&v->n, who, "POST", path, json_object(), NULL);
+}
+
+/* Does the task of the lease read data, and the base where there is one? */
+static bool lease_reads(json_t *lease)
+{
+    const char *slot = str_of(lease, "slot");
+    return strstr(slot, "grad") == slot || strstr(slot, "eval") == slot;
 }
 
 static struct job vault_job(struct vault *v, const struct identity *owner)
@@ -131,8 +148,7 @@ static void keys_come_with_leases(void **state)
             deposits_push(&v.n, r);
             continue;
         }
-        bool reads = strncmp(str_of(lease, "slot"), "grad", 4) == 0 ||
-                     strncmp(str_of(lease, "slot"), "eval", 4) == 0;
+        bool reads = lease_reads(lease);
         box_of(&v, lease, &box);
         if (reads) {
             const char *id = str_of(lease, "lease");
@@ -159,11 +175,11 @@ static void keys_come_with_leases(void **state)
     net_close(&v.n);
 }
 
-static void file_lacks(const char *dir, const char *name, const uint8_t *what, size_t n)
+static void file_lacks(const char *where, const char *name, const uint8_t *what, size_t n)
 {
     char path[256];
     struct emac_buf all;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(path, sizeof path, "%s/%s", where, name);
     emac_buf_init(&all, 64u << 20);
     if (os_real()->file_read(os_real(), path, &all, NULL) == EMAC_OK &&
         memmem(all.data, all.len, what, n) != NULL)
@@ -249,13 +265,12 @@ static void differing_rigs_open_nothing(void **state)
 
 /* ---- strangers and licences ---- */
 
-static int publish(struct vault *v, const struct identity *who)
+static int publish_as(struct vault *v, const struct identity *who, struct licence l)
 {
-    struct licence l = {.asset = v->asset, .kind = ASSET_DATA, .commercial = true, .issued_ms = 1};
     struct emac_buf object;
     uint8_t sig[ED25519_SIGNATURE_BYTES];
     set_text(l.owner, who->did);
-    set_text(l.name, "x");
+    set_text(l.name, "quiet");
     emac_buf_init(&object, LICENCE_BYTES_MAX);
     assert_ok(licence_encode(&l, &object, NULL, err));
     crypto_ed25519_sign(sig, object.data, object.len, who->secret_key);
@@ -265,6 +280,14 @@ static int publish(struct vault *v, const struct identity *who)
                       NULL);
     emac_buf_release(&object);
     return status;
+}
+
+static int publish(struct vault *v, const struct identity *who)
+{
+    return publish_as(
+        v, who,
+        (struct licence){
+            .asset = v->asset, .kind = ASSET_DATA, .commercial = true, .issued_ms = 1});
 }
 
 /* PRIVATE-1, PRIVATE-2 */
@@ -285,6 +308,283 @@ static void strangers_need_the_owners_licence(void **state)
     net_close(&v.n);
 }
 
+/* ---- models ---- */
+
+static void model_open(struct vault *v, const char *name, bool granted)
+{
+    vault_open(v, name);
+    s = v->n.bytes; /* where the directories of models.h go */
+    const struct job job = net_job(&v->n, 1, 2);
+    const struct cid open = text_base(&job.model, ST_F32, (struct entry){0});
+    v->model = model_seal(v->n.bytes, &open, v->n.user.did, KEY, &v->weights);
+    push(&v->n, &v->n.user, &v->model);
+    push(&v->n, &v->n.user, &v->n.corpus->cid);
+    assert_int_equal(call(&v->n, &v->other, "POST", "/v1/faucet", json_object(), NULL), 200);
+    if (granted)
+        assert_int_equal(grant_of(v, &v->weights, &v->n.user, KEY, v->broker, SEALED_FOR_BROKER),
+                         200);
+}
+
+static int model_submit(struct vault *v, const struct identity *who, enum tune_kind kind,
+                        json_t **reply)
+{
+    struct job job = net_job(&v->n, 2, 2);
+    job.base = v->model;
+    job.tune =
+        (struct tune){.kind = kind, .layers = 1, .rank = 2, .alpha = 4, .targets = 1u << TUNE_Q};
+    set_text(job.owner, who->did);
+    return call(&v->n, who, "POST", "/v1/jobs", job_to_json(&job), reply);
+}
+
+static int model_evaluate(struct vault *v, const struct identity *who, const struct cid *model)
+{
+    char cid[CID_TEXT_MAX], data[CID_TEXT_MAX];
+    cid_text(cid, model);
+    cid_text(data, &v->n.corpus->cid);
+    return call(&v->n, who, "POST", "/v1/jobs",
+                json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:i}, s:s, s:i}", "name", "score",
+                          "kind", "evaluate", "model", "cid", cid, "data", "cid", data, "recipe",
+                          "micro_batch", 2, "owner", who->did, "nonce", 7),
+                NULL);
+}
+
+static struct licence model_licence(const struct vault *v, uint64_t issued, bool adapters)
+{
+    return (struct licence){.asset = v->model,
+                            .kind = ASSET_MODEL,
+                            .commercial = true,
+                            .issued_ms = issued,
+                            .adapters = adapters};
+}
+
+/* PRIVATE-3: tasks that take the base get its key, the others none. */
+static void weights_are_opened_by_leases_that_take_them(void **state)
+{
+    struct vault v;
+    struct emac_buf box;
+    struct sealed_key key;
+    json_t *reply;
+    uint32_t keyed = 0, bare = 0;
+    char name[CID_TEXT_MAX];
+    (void)state;
+    model_open(&v, "weights", false);
+    assert_int_equal(model_submit(&v, &v.n.user, TUNE_LORA, &reply), 404);
+    assert_non_null(strstr(str_of(reply, "error"), "not granted"));
+    json_decref(reply);
+    assert_int_equal(grant_of(&v, &v.weights, &v.n.user, KEY, v.broker, SEALED_FOR_BROKER), 200);
+    struct rigbot *r = rig_add(&v.n);
+    assert_int_equal(model_submit(&v, &v.n.user, TUNE_LORA, &reply), 201);
+    set_text(v.n.job, str_of(reply, "id"));
+    json_decref(reply);
+    cid_text(name, &v.weights);
+    for (int i = 0; i < 200 && (keyed < 2 || bare < 2); i++) {
+        json_t *lease = poll(&v.n, r, 100);
+        if (lease == NULL) {
+            deposits_push(&v.n, r);
+            continue;
+        }
+        bool reads = lease_reads(lease);
+        json_t *keys = json_object_get(lease, "keys");
+        assert_true(reads == (keys != NULL));
+        if (reads) {
+            bytes_of(keys, name, &box);
+            assert_ok(sealed_key_open(&key, box.data, box.len, r->id.secret_key, &v.weights,
+                                      str_of(lease, "lease"), err));
+            assert_memory_equal(key.key, KEY, sizeof KEY);
+            assert_int_equal(json_object_size(keys), 1);
+            emac_buf_release(&box);
+        }
+        keyed += reads;
+        bare += !reads;
+        answer(&v.n, r, lease, false, NULL);
+        json_decref(lease);
+        deposits_push(&v.n, r);
+    }
+    assert_true(keyed >= 2 && bare >= 2);
+    assert_audit(&v.n);
+    net_close(&v.n);
+}
+
+/* PRIVATE-4, and that nothing is paid for what is refused. */
+static void weights_do_not_leave_by_training(void **state)
+{
+    static const enum tune_kind KINDS[] = {TUNE_FULL, TUNE_HEAD};
+    struct vault v;
+    json_t *reply;
+    (void)state;
+    model_open(&v, "leave", true);
+    int64_t before = balance(&v.n, "user:");
+    for (size_t i = 0; i < EMAC_COUNT(KINDS); i++) {
+        assert_int_equal(model_submit(&v, &v.n.user, KINDS[i], &reply), 403);
+        assert_non_null(strstr(str_of(reply, "error"), "would hand out its weights"));
+        json_decref(reply);
+    }
+    assert_int_equal(model_submit(&v, &v.other, TUNE_LORA, &reply), 403);
+    assert_non_null(strstr(str_of(reply, "error"), "published no licence"));
+    json_decref(reply);
+    assert_int_equal(model_evaluate(&v, &v.other, &v.model), 403);
+    struct licence l = model_licence(&v, 1, false);
+    assert_int_equal(publish_as(&v, &v.other, l), 403);
+    assert_int_equal(publish_as(&v, &v.n.user, l), 201);
+    assert_int_equal(model_submit(&v, &v.other, TUNE_LORA, &reply), 403);
+    assert_non_null(strstr(str_of(reply, "error"), "allows no adapters"));
+    json_decref(reply);
+    assert_int_equal(balance(&v.n, "user:"), before);
+    assert_int_equal(model_evaluate(&v, &v.other, &v.model), 201);
+    l = model_licence(&v, 2, true);
+    assert_int_equal(publish_as(&v, &v.n.user, l), 200);
+    assert_int_equal(model_submit(&v, &v.other, TUNE_LORA, NULL), 201);
+    assert_audit(&v.n);
+    net_close(&v.n);
+}
+
+/* A key is taken when it opens what it is said to open: whoever cheats here would have rigs fail.
+ */
+static void keys_that_open_nothing_are_refused(void **state)
+{
+    struct vault v;
+    struct sealed f, bad;
+    struct emac_buf block;
+    struct cid cid;
+    (void)state;
+    model_open(&v, "probe", false);
+    assert_ok(sealed_load(v.n.bytes, &v.weights, &f, err));
+    emac_buf_init(&block, 4096);
+    for (int i = 0; i < 3; i++) {
+        struct sealed data;
+        bad = f;
+        assert_ok(sealed_load(v.n.bytes, &v.asset, &data, err));
+        if (i == 0)
+            bad.size--; /* cut */
+        else if (i == 1)
+            bad.file = data.file; /* another's ciphertext */
+        else
+            bad.head = v.n.corpus->cid; /* other tensors */
+        emac_buf_clear(&block);
+        assert_ok(sealed_encode(&bad, &block, &cid, err));
+        assert_ok(store_block_put_as(v.n.bytes, &cid, block.data, block.len, err));
+        push(&v.n, &v.n.user, &cid);
+        assert_int_equal(grant_of(&v, &cid, &v.n.user, KEY, v.broker, SEALED_FOR_BROKER), 400);
+    }
+    emac_buf_release(&block);
+    net_close(&v.n);
+}
+
+/* PRIVATE-1, PRIVATE-2: an adapter is its maker's, what it rests on is not; and who puts another's
+ * weights into a directory of his own gains nothing. */
+static void others_directories_around_private_weights(void **state)
+{
+    struct vault v;
+    struct model_tree tree;
+    struct unixfs_link link[3];
+    struct emac_buf block;
+    struct cid around, adapter;
+    uint64_t size;
+    json_t *reply;
+    (void)state;
+    model_open(&v, "around", true);
+    struct licence l = model_licence(&v, 1, true);
+    assert_int_equal(publish_as(&v, &v.n.user, l), 201);
+    assert_ok(model_tree_read(v.n.bytes, &v.model, &tree, err));
+    emac_buf_init(&block, UNIXFS_DIR_MAX);
+    link[0] = (struct unixfs_link){/* of another size, so that the directory is another */
+                                   .name = "config.json",
+                                   .cid = tree.file[MODEL_CONFIG],
+                                   .tsize = 1};
+    link[1] = (struct unixfs_link){
+        .name = "model.safetensors", .cid = tree.file[MODEL_WEIGHTS], .tsize = 1};
+    assert_ok(unixfs_directory(link, 2, &block, &around, &size, err));
+    assert_ok(store_block_put_as(v.n.bytes, &around, block.data, block.len, err));
+    push(&v.n, &v.other, &around);
+    l.asset = around;
+    assert_int_equal(publish_as(&v, &v.other, l), 403);
+    const struct cid own = v.model;
+    v.model = around;
+    assert_int_equal(model_submit(&v, &v.other, TUNE_LORA, &reply), 403);
+    assert_non_null(strstr(str_of(reply, "error"), "published no licence"));
+    json_decref(reply);
+    v.model = own;
+    emac_buf_clear(&block);
+    link[0] = (struct unixfs_link){
+        .name = "adapter_config.json", .cid = tree.file[MODEL_CONFIG], .tsize = 1};
+    link[1] = (struct unixfs_link){
+        .name = "adapter_model.safetensors", .cid = v.n.corpus->cid, .tsize = 1};
+    link[2] = (struct unixfs_link){.name = "base", .cid = v.model, .tsize = 1};
+    assert_ok(unixfs_directory(link, 3, &block, &adapter, &size, err));
+    assert_ok(store_block_put_as(v.n.bytes, &adapter, block.data, block.len, err));
+    push(&v.n, &v.other, &adapter);
+    l.asset = adapter;
+    assert_int_equal(publish_as(&v, &v.other, l), 201);
+    emac_buf_release(&block);
+    net_close(&v.n);
+}
+
+/* ---- text ---- */
+
+static int ticket_open(struct vault *v, const struct identity *who, struct serve_ticket **out,
+                       struct emac_err *why)
+{
+    struct serve_request req = {.prompt = "x", .max_tokens = 3, .temperature = 1, .top_p = 1};
+    char cid[CID_TEXT_MAX];
+    cid_text(cid, &v->model);
+    assert_ok(serve_model_find(v->n.c, cid, &req.model, err));
+    assert_true(cid_equal(&req.model.params, &v->weights));
+    set_text(req.payer.did, who == NULL ? "" : who->did);
+    static int asked;
+    snprintf(req.id, sizeof req.id, "cmpl-private-%d", asked++);
+    return (int)serve_submit(v->n.c, &req, out, why);
+}
+
+/* PRIVATE-2, PRIVATE-3 */
+static void text_of_a_private_model(void **state)
+{
+    struct vault v;
+    struct serve_ticket *t = NULL;
+    struct serve_piece piece = {.done = false};
+    struct emac_buf box;
+    struct sealed_key key;
+    struct emac_err why = {0};
+    char name[CID_TEXT_MAX];
+    (void)state;
+    model_open(&v, "text", true);
+    cid_text(name, &v.model);
+    assert_fails(serve_model_find(v.n.c, name, &(struct serve_model){0}, err), EMAC_NOT_FOUND, "");
+    struct licence l = model_licence(&v, 1, false);
+    set_text(l.allow[0], v.n.user.did);
+    l.allow_count = 1; /* for himself alone */
+    assert_int_equal(publish_as(&v, &v.n.user, l), 201);
+    assert_int_equal(ticket_open(&v, &v.other, &t, &why), EMAC_FORBIDDEN);
+    assert_int_equal(ticket_open(&v, NULL, &t, &why), EMAC_FORBIDDEN);
+    struct rigbot *r = rig_add(&v.n);
+    assert_int_equal(ticket_open(&v, &v.n.user, &t, &why), EMAC_OK);
+    json_t *lease = poll(&v.n, r, 1000);
+    assert_non_null(lease);
+    assert_string_equal(str_of(lease, "kind"), "serve");
+    cid_text(name, &v.weights);
+    bytes_of(json_object_get(lease, "keys"), name, &box);
+    assert_ok(sealed_key_open(&key, box.data, box.len, r->id.secret_key, &v.weights,
+                              str_of(lease, "lease"), err));
+    assert_memory_equal(key.key, KEY, sizeof KEY);
+    assert_fails(sealed_key_open(&key, box.data, box.len, v.other.secret_key, &v.weights,
+                                 str_of(lease, "lease"), err),
+                 EMAC_FORBIDDEN, "not meant");
+    emac_buf_release(&box);
+    json_decref(lease);
+    serve_close(v.n.c, t);
+    /* The key goes while a request waits: it is told so, and no rig gets it. */
+    assert_int_equal(ticket_open(&v, &v.n.user, &t, &why), EMAC_OK);
+    v.asset = v.weights;
+    assert_int_equal(take_back(&v, &v.n.user), 200);
+    assert_null(poll(&v.n, r, 0));
+    emac_buf_init(&piece.text, 4096);
+    assert_fails(serve_next(v.n.c, t, 0, &piece, err), EMAC_NOT_FOUND, "not granted");
+    emac_buf_release(&piece.text);
+    serve_close(v.n.c, t);
+    assert_int_equal(ticket_open(&v, &v.n.user, &t, &why), EMAC_NOT_FOUND);
+    assert_audit(&v.n);
+    net_close(&v.n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +593,11 @@ int main(void)
         cmocka_unit_test(a_key_that_is_taken_back_ends_jobs),
         cmocka_unit_test(differing_rigs_open_nothing),
         cmocka_unit_test(strangers_need_the_owners_licence),
+        cmocka_unit_test(weights_are_opened_by_leases_that_take_them),
+        cmocka_unit_test(weights_do_not_leave_by_training),
+        cmocka_unit_test(keys_that_open_nothing_are_refused),
+        cmocka_unit_test(others_directories_around_private_weights),
+        cmocka_unit_test(text_of_a_private_model),
     };
     return cmocka_run_group_tests_name("private", tests, NULL, NULL);
 }

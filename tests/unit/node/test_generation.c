@@ -1,6 +1,9 @@
 /* Generation by a rig, against a coordinator by script. */
 #include "agent_fixture.h"
 
+#include "../work/seal_model.h"
+
+#include "base/hex.h"
 #include "model/language.h"
 #include "node/piece.h"
 
@@ -202,6 +205,78 @@ static void test_failures(void **state)
     agent_end(&a);
 }
 
+/* ---- private models ---- */
+
+static const uint8_t KEY[SEAL_KEY_BYTES] = {6};
+
+static struct cid model_sealed(struct cid *block)
+{
+    uint8_t key[ED25519_PUBLIC_BYTES], secret[ED25519_SECRET_BYTES], seed[ED25519_SEED_BYTES] = {1};
+    char did[DID_KEY_MAX];
+    crypto_ed25519_keypair(key, secret, seed);
+    crypto_did_key(did, key);
+    return model_seal(fake.rig.store, &model.cid, did, KEY, block);
+}
+
+/* A lease on the model `dir` with a key to `block` for the rig `did` and the lease `purpose`. */
+static json_t *sealed_lease(const struct cid *dir, const struct cid *block, const char *did,
+                            const char *purpose)
+{
+    json_t *lease = serve_lease("in the beginning", 20, 5, NULL);
+    struct sealed_key k = {.asset = *block};
+    struct emac_buf box;
+    char text[CID_TEXT_MAX], box64[EMAC_BASE64_LEN(SEALED_BOX_MAX) + 1];
+    memcpy(k.key, KEY, sizeof KEY);
+    set_text(k.purpose, purpose);
+    emac_buf_init(&box, SEALED_BOX_MAX);
+    assert_ok(sealed_key_box(&k, did, &box, err));
+    emac_base64(box64, box.data, box.len);
+    emac_buf_release(&box);
+    cid_text(text, dir);
+    json_object_set_new(lease, "model", json_string(text));
+    cid_text(text, block);
+    json_object_set_new(lease, "keys", json_pack("{s:s}", text, box64));
+    return lease;
+}
+
+static const char *answered_error(struct fake *f, json_t *lease)
+{
+    fake_queue(f, lease);
+    assert_true(wait_done(f));
+    return json_string_value(json_object_get(f->last_piece, "error"));
+}
+
+/* Each request is answered with the key of its own lease; nothing of it is there for the next. */
+static void test_private_model(void **state)
+{
+    struct fake *f = &fake;
+    struct agent a;
+    struct emac_buf want;
+    struct cid block, dir = model_sealed(&block);
+    emac_buf_init(&want, 4096);
+    say("in the beginning", 20, 5, &want);
+    agent_start(&a, f->url);
+    const char *did = node_did(a.node);
+    for (int i = 0; i < 2; i++) {
+        assert_null(answered_error(f, sealed_lease(&dir, &block, did, "lease-s")));
+        os_mutex_lock(&f->lock);
+        assert_string_equal(emac_buf_str(&f->text), emac_buf_str(&want));
+        os_mutex_unlock(&f->lock);
+        reset(f);
+        json_t *bare = sealed_lease(&dir, &block, did, "lease-s");
+        json_object_del(bare, "keys");
+        assert_non_null(strstr(answered_error(f, bare), "its key is not here"));
+        reset(f);
+        assert_non_null(strstr(answered_error(f, sealed_lease(&dir, &block, did, "lease-t")),
+                               "not meant for us"));
+        reset(f);
+    }
+    assert_non_null(
+        strstr(answered_error(f, sealed_lease(&dir, &dir, did, "lease-s")), "its key is not here"));
+    emac_buf_release(&want);
+    agent_end(&a);
+}
+
 static void test_stop_while_generating(void **state)
 {
     struct fake *f = &fake;
@@ -224,7 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_text),     TEST(test_stop_string),           TEST(test_client_gone),
-        TEST(test_failures), TEST(test_stop_while_generating),
+        TEST(test_failures), TEST(test_stop_while_generating), TEST(test_private_model),
     };
     log_open();
     return cmocka_run_group_tests(tests, NULL, NULL);

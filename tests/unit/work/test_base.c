@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include "models.h"
+#include "seal_model.h"
 #include "work/base.h"
 #include "work/family.h"
 
@@ -162,6 +163,83 @@ static void test_licences(void **state)
     }
 }
 
+/* Its shape is public, so all that can be said of an open base is said of a private one; but what
+ * would hand out its weights is refused. */
+static void test_a_private_base(void **state)
+{
+    static const uint8_t KEY[SEAL_KEY_BYTES] = {4};
+    static const struct {
+        enum tune_kind kind;
+        enum job_spread spread;
+        const char *says; /* NULL: taken */
+    } CASES[] = {{TUNE_LORA, SPREAD_SYNC, NULL},
+                 {TUNE_LORA, SPREAD_LOCAL, NULL},
+                 {TUNE_FULL, SPREAD_SYNC, "'full' would hand out its weights"},
+                 {TUNE_HEAD, SPREAD_SYNC, "'head' would hand out its weights"},
+                 {TUNE_FULL, SPREAD_LOCAL, "'full' would hand out its weights"},
+                 {TUNE_LORA, SPREAD_PIPELINE, "as 'pipeline' would have them"},
+                 {TUNE_LORA, SPREAD_HYBRID, "as 'hybrid' would have them"},
+                 {TUNE_LORA, SPREAD_FEDERATED, "as 'federated' would have them"}};
+    uint8_t public_key[ED25519_PUBLIC_BYTES], secret[ED25519_SECRET_BYTES];
+    uint8_t seed[ED25519_SEED_BYTES] = {1};
+    char did[DID_KEY_MAX];
+    struct cid block;
+    crypto_ed25519_keypair(public_key, secret, seed);
+    crypto_did_key(did, public_key);
+    struct job j = based_job(TUNE_LORA);
+    const struct cid open = text_base(&j.model, ST_BF16, (struct entry){0});
+    const struct cid closed = model_seal(s, &open, did, KEY, &block);
+    for (size_t i = 0; i < EMAC_COUNT(CASES); i++) {
+        j = based_job(CASES[i].kind);
+        j.spread = CASES[i].spread;
+        j.base = closed;
+        if (CASES[i].says != NULL) {
+            assert_fails(take(&j, err), EMAC_FORBIDDEN, CASES[i].says);
+            continue;
+        }
+        assert_ok(take(&j, err));
+        assert_int_equal(j.tune.storage, DTYPE_BF16);
+    }
+    j = based_job(TUNE_LORA);
+    j.base = closed;
+    j.model.layers = 3;
+    assert_fails(take(&j, err), EMAC_INVALID, "base has layers 2 and the job asks for 3");
+}
+
+/* What a stranger says of private weights is no better than what he says of open ones. */
+static void test_heads_of_private_weights_that_are_none(void **state)
+{
+    static const uint8_t NOISE[] = "not the table of any tensors, and longer than eight bytes";
+    struct emac_buf block;
+    struct st_index idx = {0};
+    struct sealed f = {.size = 4096, .file = cid_for("x")};
+    struct unixfs_link head = {0};
+    struct cid cid;
+    uint8_t public_key[ED25519_PUBLIC_BYTES], secret[ED25519_SECRET_BYTES];
+    uint8_t seed[ED25519_SEED_BYTES] = {1};
+    crypto_ed25519_keypair(public_key, secret, seed);
+    crypto_did_key(f.owner, public_key);
+    emac_buf_init(&block, 4096);
+    assert_ok(store_bytes_add(s, EMAC_SLICE(NOISE, sizeof NOISE), &head, err));
+    for (int i = 0; i < 4; i++) {
+        static const struct {
+            enum emac_status status;
+            const char *says;
+        } WANT[] = {{EMAC_INVALID, "is not public"},
+                    {EMAC_NOT_FOUND, ""},
+                    {EMAC_CORRUPT, ""},
+                    {EMAC_INVALID, "bytes only"}};
+        f.head = i == 0 ? (struct cid){0} : i == 1 ? cid_for("nobody has it") : head.cid;
+        f.size = i == 3 ? 9 : 4096; /* a head that is longer than all of it */
+        emac_buf_clear(&block);
+        assert_ok(sealed_encode(&f, &block, &cid, err));
+        assert_ok(store_block_put_as(s, &cid, block.data, block.len, err));
+        assert_fails(model_tree_index(s, &cid, &idx, err), WANT[i].status, WANT[i].says);
+        st_index_release(&idx);
+    }
+    emac_buf_release(&block);
+}
+
 static void test_a_job_file_is_completed(void **state)
 {
     struct job small = small_job(4, 4), j;
@@ -238,6 +316,8 @@ int main(void)
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_directories_of_other_kinds),
         cmocka_unit_test(test_licences),
+        cmocka_unit_test(test_a_private_base),
+        cmocka_unit_test(test_heads_of_private_weights_that_are_none),
         cmocka_unit_test(test_a_job_file_is_completed),
         cmocka_unit_test(test_tasks_take_the_base),
     };

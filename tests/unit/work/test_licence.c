@@ -69,6 +69,10 @@ static void test_older_licences_keep_their_names(void **state)
          "bafyreie2xlwxo25aapa5tp6kc3zqoc2qyeiesly3x26yy7yiyzdrdmmchi"},
         {"price: {once: \"2\", train: \"0.5\", inference: \"0.1\"}\nshare: 0.05\n",
          "bafyreieyiqu6eo7mrc5i6lsb7sr7cpsui3nk6efsyhhivd2mb4r5x77iim"},
+        {"price: {once: \"2\", train: \"0.5\"}\nshare: 0.05\nadapters: false\n",
+         "bafyreie2xlwxo25aapa5tp6kc3zqoc2qyeiesly3x26yy7yiyzdrdmmchi"},
+        {"price: {once: \"2\", train: \"0.5\"}\nshare: 0.05\nadapters: true\n",
+         "bafyreici7sbl26u2ispwenjpuaz3ffrqmoyqwwqz74fyeux6os6qu2cuqq"},
     };
     for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
         char text[512], cid_is[CID_TEXT_MAX];
@@ -82,7 +86,7 @@ static void test_older_licences_keep_their_names(void **state)
         cid_text(cid_is, &cid);
         assert_string_equal(cid_is, ROWS[i].cid);
         assert_ok(licence_decode(&back, b.data, b.len, err));
-        assert_true(back.inference_units == l.inference_units);
+        assert_true(back.inference_units == l.inference_units && back.adapters == l.adapters);
         emac_buf_release(&b);
     }
 }
@@ -105,6 +109,7 @@ static void test_bad_files_are_refused(void **state)
         {HEAD "share: 0.6\n", "'share'"},
         {HEAD "share: -0.1\n", "'share'"},
         {HEAD "commercial: maybe\n", "'commercial'"},
+        {HEAD "adapters: maybe\n", "'adapters'"},
         {HEAD "expires: 2027-02-29\n", "'expires'"},
         {HEAD "expires: 2027-1-1\n", "'expires'"},
         {HEAD "expires: 2027-13-01\n", "'expires'"},

@@ -204,6 +204,84 @@ static void test_files_that_were_changed_do_not_open(void **state)
     store_close(s);
 }
 
+/* All of a file at once, and its public beginning. */
+static void test_files_open_whole_with_what_is_public_of_them(void **state)
+{
+    struct person owner = person_of(SEED);
+    struct store *s = store_new();
+    size_t n = SEALED_CHUNK + 1000, size, head = 100;
+    uint8_t *text = text_new(n), *plain, *out = malloc(n);
+    const struct sealed_source from = {.bytes = EMAC_SLICE(text, n), .head = head};
+    struct cid cid, liar;
+    struct sealed f;
+    struct emac_buf b;
+    uint64_t bytes;
+    emac_buf_init(&b, 4096);
+    assert_ok(sealed_add(s, &from, owner.did, KEY, &cid, &bytes, err));
+    assert_ok(sealed_load(s, &cid, &f, err));
+    assert_ok(store_file_size(s, &f.head, &bytes, err));
+    assert_int_equal(bytes, head);
+    assert_ok(store_file_read(s, &f.head, 0, out, head, err));
+    assert_memory_equal(out, text, head);
+    assert_ok(sealed_probe(s, &cid, KEY, err));
+    assert_ok(sealed_open(s, &cid, KEY, n, &plain, &size, err));
+    assert_int_equal(size, n);
+    assert_memory_equal(plain, text, n);
+    sealed_wipe(plain, size);
+    assert_fails(sealed_open(s, &cid, KEY, n - 1, &plain, &size, err), EMAC_TOO_LARGE, "have room");
+    assert_fails(sealed_open(s, &cid, OTHER_KEY, n, &plain, &size, err), EMAC_FORBIDDEN,
+                 "not that");
+    assert_true(plain == NULL && size == 0);
+    assert_fails(sealed_probe(s, &cid, OTHER_KEY, err), EMAC_FORBIDDEN, "not that");
+    for (int i = 0; i < 3; i++) { /* another head; another file's ciphertext; one that was cut */
+        struct sealed bad = f;
+        struct unixfs_link other = {0};
+        assert_ok(store_bytes_add(s, EMAC_SLICE(text + 1, head), &other, err));
+        if (i == 0)
+            bad.head = other.cid;
+        else if (i == 1)
+            bad.file = f.head;
+        else
+            bad.size = n - 1;
+        emac_buf_clear(&b);
+        assert_ok(sealed_encode(&bad, &b, &liar, err));
+        assert_ok(store_block_put_as(s, &liar, b.data, b.len, err));
+        static const char *const SAYS[] = {"does not begin with", "ciphertext has",
+                                           "ciphertext has"};
+        assert_fails(sealed_probe(s, &liar, KEY, err), EMAC_INVALID, SAYS[i]);
+        memset(out, 1, n);
+        assert_int_not_equal(sealed_read(s, &bad, KEY, out, NULL), EMAC_OK);
+        assert_true(out[0] == 0 && out[bad.size - 1] == 0); /* zeros, whatever was opened before */
+    }
+    emac_buf_release(&b);
+    free(text);
+    free(out);
+    store_close(s);
+}
+
+static void test_rings_hold_what_a_task_can_need(void **state)
+{
+    struct sealed_ring r = {0};
+    const uint8_t *key;
+    const struct cid a = cid_of(CID_DAG_CBOR, "a", 1), none = cid_of(CID_DAG_CBOR, "-", 1);
+    assert_ok(sealed_ring_add(&r, &a, OTHER_KEY, err));
+    assert_ok(sealed_ring_add(&r, &a, KEY, err)); /* the later one */
+    assert_int_equal(r.count, 1);
+    assert_ok(sealed_ring_get(&r, &a, &key, err));
+    assert_memory_equal(key, KEY, sizeof KEY);
+    assert_fails(sealed_ring_get(&r, &none, &key, err), EMAC_FORBIDDEN, "its key is not here");
+    assert_fails(sealed_ring_get(NULL, &a, &key, err), EMAC_FORBIDDEN, "its key is not here");
+    for (char c = 'b'; r.count < SEALED_RING_MAX; c++) {
+        const struct cid more = cid_of(CID_DAG_CBOR, &c, 1);
+        assert_ok(sealed_ring_add(&r, &more, KEY, err));
+    }
+    assert_fails(sealed_ring_add(&r, &none, KEY, err), EMAC_INVALID, "at most");
+    assert_ok(sealed_ring_add(&r, &a, OTHER_KEY, err)); /* a change of one that is there */
+    sealed_ring_wipe(&r);
+    static const struct sealed_ring EMPTY;
+    assert_memory_equal(&r, &EMPTY, sizeof r);
+}
+
 /* ---- what comes from strangers ---- */
 
 static void test_blocks_are_checked(void **state)
@@ -219,10 +297,12 @@ static void test_blocks_are_checked(void **state)
     assert_true(cid_equal(&cid, &again));
     for (size_t n = 0; n < b.len; n++)
         assert_int_not_equal(sealed_decode(&out, b.data, n, NULL), EMAC_OK);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         struct sealed bad = good;
         if (i == 0)
             bad.file = cid; /* a block is no file */
+        else if (i == 4)
+            bad.head = cid;
         else if (i == 1)
             bad.size = 0;
         else if (i == 2)
@@ -279,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_files_come_back_from_every_size),
         cmocka_unit_test(test_a_file_of_the_disk_comes_back),
         cmocka_unit_test(test_files_that_were_changed_do_not_open),
+        cmocka_unit_test(test_files_open_whole_with_what_is_public_of_them),
+        cmocka_unit_test(test_rings_hold_what_a_task_can_need),
         cmocka_unit_test(test_blocks_are_checked),
         cmocka_unit_test(test_keys_are_for_one_asset_and_purpose),
     };
