@@ -113,7 +113,8 @@ static void tell(struct cli *c, const struct tally *t)
             (unsigned long long)t->sample, (unsigned long long)t->total,
             (unsigned long long)t->equal, json_array_size(t->wrong), (unsigned long long)t->failed);
     if (t->sealed > 0)
-        cli_say(c, "%llu of them were computed on private data: their owner can audit them",
+        cli_say(c,
+                "%llu of them were computed on private data or models: their owner can audit them",
                 (unsigned long long)t->sealed);
     if (json_array_size(t->wrong) == 0)
         cli_say(c,
@@ -196,7 +197,8 @@ enum emac_status job_audit(struct cli *c, const char *job, const struct job_audi
                        json_array_size(t.wrong));
     else if (t.equal == 0 && t.sealed > 0)
         st = emac_fail(&c->err, EMAC_FORBIDDEN,
-                       "the job works on private data: their owner, who has the key, can audit it");
+                       "the job works on private data or models: their owner, who has the key, can "
+                       "audit it");
     else if (t.equal == 0)
         st = emac_fail(&c->err, EMAC_UNAVAILABLE, "none of the sample could be checked");
 out:

@@ -47,8 +47,8 @@ check "the owner can audit it" "$EMAC" job audit "$id" --sample 1000 --json
 same "all of it" "true 0 0" "$(json '"\(.equal == .sample and .sample > 4) \(.unchecked) \(.wrong | length)"')"
 grad=$(curl -s "$EMAC_URL/v1/jobs/$id/receipts?limit=1000" | jq -r '[.receipts[] | select(.slot | startswith("grad"))][0].receipt')
 expect "one result of it" 0 'equal ' "$EMAC" verify "$grad"
-expect "another cannot check it" 3 'on private data: their owner' "$EMAC" verify "$grad" --home "$WORK/other"
-expect "nor audit the job" 0 'private data: their owner can audit' "$EMAC" job audit "$id" --sample 1000 --home "$WORK/other"
+expect "another cannot check it" 3 'on private data or a private model: the owner' "$EMAC" verify "$grad" --home "$WORK/other"
+expect "nor audit the job" 0 'private data or models: their owner can audit' "$EMAC" job audit "$id" --sample 1000 --home "$WORK/other"
 same "whose first weights rest on no data" true "$("$EMAC" job audit "$id" --sample 1000 --home "$WORK/other" --json 2>/dev/null | jq '.private == .unchecked and .equal >= 1 and .equal < .sample')"
 words=$(head -c 40 "$WORK/text")
 check "a search finds the plaintext at home" grep -rqF "$words" "$WORK/text"
