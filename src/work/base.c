@@ -25,19 +25,6 @@ struct cid base_cid(const json_t *root)
     return cid;
 }
 
-static enum emac_status config_read(struct store *s, const struct model_tree *m,
-                                    struct model_config *out, struct emac_err *err)
-{
-    struct emac_buf text;
-    enum emac_status st;
-    emac_buf_init(&text, MODEL_TEXT_MAX);
-    EMAC_TRY(st, model_tree_file(s, m, MODEL_CONFIG, &text, err));
-    st = model_config_read(out, emac_buf_slice(&text), err);
-out:
-    emac_buf_release(&text);
-    return st;
-}
-
 static enum emac_status kind_check(const struct model_tree *m, struct emac_err *err)
 {
     if (model_tree_has(m, MODEL_CONFIG) && model_tree_has(m, MODEL_WEIGHTS))
@@ -89,7 +76,7 @@ enum emac_status base_complete(json_t *root, struct store *s, struct emac_err *e
         return EMAC_OK;
     EMAC_TRY(st, model_tree_read(s, &cid, &m, err));
     EMAC_TRY(st, kind_check(&m, err));
-    EMAC_TRY(st, config_read(s, &m, &config, err));
+    EMAC_TRY(st, model_tree_config(s, &m, &config, err));
     if (model == NULL) {
         model = json_object();
         json_object_set_new(root, "model", model);
@@ -205,7 +192,7 @@ static enum emac_status take(struct job *job, struct store *s, struct emac_slice
     EMAC_TRY(st, kind_check(files, err));
     EMAC_TRY(st, private_check(job, files, err));
     EMAC_TRY(st, licence_check(s, files, err));
-    EMAC_TRY(st, config_read(s, files, &base, err));
+    EMAC_TRY(st, model_tree_config(s, files, &base, err));
     EMAC_TRY(st, model_config_read(&own, config, err));
     EMAC_TRY(st, sizes_check(job, &base, &own, err));
     EMAC_TRY(st, layers_check(job, &base, err));

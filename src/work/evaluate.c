@@ -54,14 +54,7 @@ static enum emac_status config_read(struct store *s, const struct evaluated *e,
                                     struct model_config *out, struct emac_err *err)
 {
     bool adapter = model_tree_has(&e->model, MODEL_ADAPTER) && has_base(e);
-    struct emac_buf text;
-    enum emac_status st;
-    emac_buf_init(&text, MODEL_TEXT_MAX);
-    EMAC_TRY(st, model_tree_file(s, adapter ? &e->base : &e->model, MODEL_CONFIG, &text, err));
-    st = model_config_read(out, emac_buf_slice(&text), err);
-out:
-    emac_buf_release(&text);
-    return st;
+    return model_tree_config(s, adapter ? &e->base : &e->model, out, err);
 }
 
 /* ---- completing a job file ---- */

@@ -137,6 +137,19 @@ out:
     return st;
 }
 
+enum emac_status model_tree_config(struct store *s, const struct model_tree *m,
+                                   struct model_config *out, struct emac_err *err)
+{
+    struct emac_buf text;
+    enum emac_status st;
+    emac_buf_init(&text, MODEL_TEXT_MAX);
+    EMAC_TRY(st, model_tree_file(s, m, MODEL_CONFIG, &text, err));
+    st = model_config_read(out, emac_buf_slice(&text), err);
+out:
+    emac_buf_release(&text);
+    return st;
+}
+
 bool model_tree_is_private(const struct model_tree *m)
 {
     return (model_tree_has(m, MODEL_WEIGHTS) && sealed_is(&m->file[MODEL_WEIGHTS])) ||

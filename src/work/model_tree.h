@@ -50,6 +50,10 @@ bool model_tree_has(const struct model_tree *m, enum model_file file);
 enum emac_status model_tree_file(struct store *s, const struct model_tree *m, enum model_file file,
                                  struct emac_buf *out, struct emac_err *err);
 
+/* What its config.json says. */
+struct model_config;
+enum emac_status model_tree_config(struct store *s, const struct model_tree *m,
+                                   struct model_config *out, struct emac_err *err);
 /* Are its own weights private? */
 bool model_tree_is_private(const struct model_tree *m);
 /* A file of weights, opened by its key from the ring if it is private (FORBIDDEN without). What is

@@ -12,6 +12,12 @@ check "seal it" "$EMAC" model import "$WORK/model" --private --json
 sealed=$(json .cid)
 check "once more" "$EMAC" model import "$WORK/model" --private --json
 same "no two are alike" different "$([ "$sealed" = "$(json .cid)" ] && echo alike || echo different)"
+check "a model in parts" "$EMAC" model export "$plain" "$WORK/parts" --part-size 20K --home "$OPEN"
+check "is sealed as one file" "$EMAC" model import "$WORK/parts" --private --json
+whole=$(json .cid)
+check "which opens" "$EMAC" model export "$whole" "$WORK/joined"
+same "as the parts were" "$(sha256sum <"$WORK/model/model.safetensors")" "$(sha256sum <"$WORK/joined/model.safetensors")"
+expect "into one file" "2|12" 'exported as one file' "$EMAC" model export "$whole" "$WORK/cut" --part-size 20K
 expect "a file is imported first" 2 'import of a directory' "$EMAC" model import "$WORK/x.gguf" "$WORK/x" --private
 check "export it again" "$EMAC" model export "$sealed" "$WORK/back"
 same "as it was" "$(sha256sum <"$WORK/model/model.safetensors")" "$(sha256sum <"$WORK/back/model.safetensors")"

@@ -6,19 +6,6 @@
 #include "coordinator/serving/serve.h"
 #include "model/model_config.h"
 
-static enum emac_status config_load(struct coordinator *c, const struct model_tree *m,
-                                    struct model_config *out, struct emac_err *err)
-{
-    struct emac_buf text;
-    enum emac_status st;
-    emac_buf_init(&text, MODEL_TEXT_MAX);
-    EMAC_TRY(st, model_tree_file(c->depot, m, MODEL_CONFIG, &text, err));
-    st = model_config_read(out, emac_buf_slice(&text), err);
-out:
-    emac_buf_release(&text);
-    return st;
-}
-
 /* A whole model, or an adapter or a head with its base. */
 static enum emac_status directory_take(struct coordinator *c, struct serve_model *out,
                                        struct model_config *config, struct emac_err *err)
@@ -28,7 +15,7 @@ static enum emac_status directory_take(struct coordinator *c, struct serve_model
     EMAC_TRY(st, model_tree_read(c->depot, &out->model, &own, err));
     if (model_tree_has(&own, MODEL_WEIGHTS)) {
         out->params = own.file[MODEL_WEIGHTS];
-        return config_load(c, &own, config, err);
+        return model_tree_config(c->depot, &own, config, err);
     }
     bool adapter = model_tree_has(&own, MODEL_ADAPTER);
     enum model_file trained = adapter ? MODEL_ADAPTER : MODEL_HEAD;
@@ -38,7 +25,7 @@ static enum emac_status directory_take(struct coordinator *c, struct serve_model
     out->params = own.file[trained];
     out->base = own.file[MODEL_BASE];
     EMAC_TRY(st, model_tree_read(c->depot, &out->base, &base, err));
-    st = config_load(c, adapter ? &base : &own, config, err);
+    st = model_tree_config(c->depot, adapter ? &base : &own, config, err);
 out:
     return st;
 }
