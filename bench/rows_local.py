@@ -1,6 +1,7 @@
 """localsgd_bytes: how many times fewer bytes a trained token costs by local SGD than by synchronous training,
 counted by the coordinator on real rigs; localsgd_loss: what that does to the held-out loss after the same
-tokens. With the curve of loss against bytes for some recipes, BUILD/localsgd.svg."""
+tokens. With the curve of loss against bytes for some recipes, BUILD/localsgd.svg: bytes of the 10M model as planned,
+losses of a small one, whose matrices are whole blocks of a packed delta, so that as much of each weight is told."""
 
 import math
 import os
@@ -9,23 +10,26 @@ import subprocess
 import tempfile
 
 from harness import ROOT, Missing
-from network import Network, last_json
+from network import Network, get, last_json
 
 RIGS = 4
 # 10.0 million parameters; what travels does not depend on the micro-batch, so a small one does.
 LARGE = {"hidden_size": 320, "intermediate_size": 864, "layers": 8, "heads": 5, "seq_len": 32, "micro_batch": 1,
          "micro_batches": 4, "warmup_steps": 1, "eval_batches": 0}
-SMALL = {"seq_len": 32, "micro_batch": 1, "micro_batches": 4, "warmup_steps": 1, "eval_batches": 0}
-ROUNDS, INNER = 4, 8  # of the jobs whose bytes are counted: long enough for each replica to settle on a rig
-# Recipes of the curve: inner steps of a round, and the form of a delta. The first is what the rows tell of.
-RECIPES = {"top-k 1/64, H 50": (50, "delta: topk, density: 0.015625"),
-           "top-k 1/16, H 20": (20, "delta: topk, density: 0.0625"),
-           "top-k 1/128, H 24, own": (24, "delta: topk, density: 0.0078125, outer_lr: 2, resume: own"),
-           "top-k 1/128, H 6, own": (6, "delta: topk, density: 0.0078125, outer_lr: 2, resume: own"),
-           "int4, H 50": (50, "delta: int4"),
-           "int8, H 20": (20, "delta: int8"),
-           "int8, H 5": (5, "delta: int8")}
-STEPS = int(os.environ.get("LOCALSGD_STEPS", "400"))
+# Of the jobs whose bytes are counted: rounds in which each replica settles on a rig, and those that are counted.
+FIRST, ROUNDS, INNER = 2, 4, 8
+STEPS = int(os.environ.get("LOCALSGD_STEPS", "3000"))
+TOKENS = 1024  # a step's
+# Recipes of the curve: inner steps of a round, the form of a delta, that of the last round's, and which share of
+# the steps is made in common. The first is what the rows tell of.
+TOPK = "delta: topk, resume: own, outer_lr: 2, density: "
+RECIPES = {"top-k 1/512, H 12, a tenth in common": (12, TOPK + "0.001953125", "int4", 0.1),
+           "top-k 1/512, H 12, a fifth in common": (12, TOPK + "0.001953125", "int4", 0.2),
+           "top-k 1/512, H 12": (12, TOPK + "0.001953125", "int4", 0),
+           "top-k 1/512, H 12, no last round": (12, TOPK + "0.001953125", None, 0),
+           "top-k 1/64, H 12": (12, TOPK + "0.015625", "int4", 0),
+           "int4, H 20": (20, "delta: int4", None, 0),
+           "int8, H 5": (5, "delta: int8", None, 0)}
 
 
 def variant(work, change, spread=""):
@@ -45,16 +49,59 @@ def local_spread(inner, form):
     return f"{{kind: local, replicas: {RIGS}, inner_steps: {inner}, {form}}}"
 
 
-def bytes_per_round(bench, work, size, form):
-    """Bytes that rigs move in a round, whatever its inner steps; without a form in a synchronous step."""
+def steps_in_common(inner, share):
+    return int(STEPS * share) // inner * inner
+
+
+def recipe_spread(inner, form, last, share):
+    form += f", last: {last}" if last else ""
+    return local_spread(inner, form + f", common_steps: {steps_in_common(inner, share)}")
+
+
+def bytes_planned(bench, work, form, rounds):
+    """Of a whole job of the large model; without a form of synchronous steps."""
+    steps = rounds * (INNER if form else 1)
+    job = variant(work, {**LARGE, "steps": steps, "checkpoint_every": steps}, local_spread(INNER, form) if form else "")
+    plan = subprocess.run([bench.emac, "job", "plan", job, "--rigs", str(RIGS), "--speed", "50", "--json", "--home",
+                           os.path.join(work, "home")], capture_output=True, text=True, check=True)
+    return last_json(plan.stdout)["bytes"]
+
+
+def bytes_counted(bench, work, form):
+    """Bytes that rigs move in a round once they have settled, whatever its inner steps."""
     inner = INNER if form else 1
-    steps = (ROUNDS + 2) * inner
-    job = variant(work, {**size, "steps": steps, "checkpoint_every": steps}, local_spread(inner, form) if form else "")
+    steps = (ROUNDS + FIRST) * inner
+    job = variant(work, {**LARGE, "steps": steps, "checkpoint_every": steps}, local_spread(inner, form) if form else "")
     with Network(bench.emac, work) as net:
         for _ in range(RIGS):
             net.rig()
-        pace, _ = net.pace(job, first=2 * inner)
+        pace, _ = net.pace(job, first=FIRST * inner)
     return pace["bytes_per_step"] * inner
+
+
+def bytes_per_round(bench, work, form, planned):
+    """Of the large model. In a plan, what more rounds move more: a job's begin and end are alike."""
+    if not planned:
+        return bytes_counted(bench, work, form)
+    return (bytes_planned(bench, work, form, FIRST + ROUNDS) - bytes_planned(bench, work, form, FIRST)) / ROUNDS
+
+
+def bytes_in_common(bench, work, form, each, planned):
+    """Of a round in common: of a job of such rounds and one that is not."""
+    together = f"{form}, common_steps: {(FIRST + ROUNDS - 1) * INNER}"
+    if planned:
+        more = bytes_planned(bench, work, together, FIRST + ROUNDS) - bytes_planned(bench, work, form, 1)
+        return max(0, more) / (FIRST + ROUNDS - 1)
+    return max(0, bytes_counted(bench, work, together) * ROUNDS - each) / (ROUNDS - 1)
+
+
+def bytes_of_training(bench, work, inner, form, last, share, planned=True):
+    """Of STEPS steps by the recipe: of its rounds, of the last one, and of those in common."""
+    each, common = bytes_per_round(bench, work, form, planned), steps_in_common(inner, share)
+    rounds = -(-(STEPS - common) // inner)
+    end = bytes_per_round(bench, work, f"delta: {last}", planned) if last else each
+    moved = bytes_in_common(bench, work, form, each, planned) if common else 0
+    return (rounds - 1) * each + end + common // inner * moved
 
 
 def loss(bench, work, spread):
@@ -89,18 +136,19 @@ def measure(bench):
         with open(os.path.join(work, "corpus.txt"), "wb") as f:
             if subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f).returncode:
                 raise Missing("the corpus of bible-kjv")
-        name, (inner, form) = next(iter(RECIPES.items()))
-        sync, rounds = bytes_per_round(bench, work, LARGE, None), bytes_per_round(bench, work, LARGE, form)
-        bench.ratio("localsgd_bytes", [inner / rounds], [1 / sync], "synchronous training, 10M parameters",
+        first = next(iter(RECIPES.values()))
+        sync = bytes_per_round(bench, work, None, False)
+        local = bytes_of_training(bench, work, *first, planned=False)
+        bench.ratio("localsgd_bytes", [STEPS / local], [1 / sync], "synchronous training, 10M parameters",
                     "steps a byte", 5000)
         whole = loss(bench, work, "")
-        points = [("synchronous", bytes_per_round(bench, work, SMALL, None) / 6144, whole)]
-        for name, (inner, form) in RECIPES.items():
-            points.append((name, bytes_per_round(bench, work, SMALL, form) / inner / 6144,
-                           loss(bench, work, local_spread(inner, form))))
+        points = [("synchronous", bytes_per_round(bench, work, None, True) / TOKENS, whole)]
+        for name, recipe in RECIPES.items():
+            points.append((name, bytes_of_training(bench, work, *recipe) / STEPS / TOKENS,
+                           loss(bench, work, recipe_spread(*recipe))))
             bench.note(f"{points[-1][0]}: {points[-1][1]:.4g} bytes a token ({points[0][1] / points[-1][1]:.0f} times "
                        f"fewer), {points[-1][2]:.4f} bits a byte ({points[-1][2] / whole - 1:+.1%})")
-        bench.ratio("localsgd_loss", [points[1][2]], [whole], "synchronous training, 1.1M parameters", "bits a byte",
+        bench.ratio("localsgd_loss", [points[1][2]], [whole], "synchronous training, 0.12M parameters", "bits a byte",
                     0.98, [whole / points[1][2]])
         curve_write(os.path.join(bench.build, "localsgd.svg"), points)
     finally:
