@@ -81,7 +81,7 @@ static enum emac_status run_decode(struct device *dev, const uint32_t d[4], uint
     op_case_fill(x, q + 2 * kv, &uniform, stream * OP_IN_MAX);
     EMAC_TRY(st, device_write(dev, there, x, all * sizeof *x, err));
     EMAC_TRY(st, device_attention_decode(dev, there, there + q, there + q + kv, there + q + 2 * kv,
-                                         len, d[0], d[1], d[2], 0.25f, err));
+                                         len, 1, d[0], d[1], d[2], 0.25f, err));
     EMAC_TRY(st, device_read(dev, x, there + q + 2 * kv, q * sizeof *x, err));
     digest_floats(digest, x, q);
 out:

@@ -211,12 +211,13 @@ enum emac_status device_finite(struct device *dev, size_t count, const struct te
 }
 
 enum emac_status device_attention_decode(struct device *dev, const float *q, const float *k,
-                                         const float *v, float *o, size_t len, uint32_t heads,
-                                         uint32_t kv_heads, uint32_t head_dim, float scale,
-                                         struct emac_err *err)
+                                         const float *v, float *o, size_t len, size_t rows,
+                                         uint32_t heads, uint32_t kv_heads, uint32_t head_dim,
+                                         float scale, struct emac_err *err)
 {
-    const struct attention_decode d = {q, k, v, o, len, heads, kv_heads, head_dim, scale};
-    EMAC_ASSERT(len >= 1 && kv_heads >= 1 && heads % kv_heads == 0 && head_dim >= 1);
+    const struct attention_decode d = {q, k, v, o, len, rows, heads, kv_heads, head_dim, scale};
+    EMAC_ASSERT(rows >= 1 && len >= rows && kv_heads >= 1 && heads % kv_heads == 0 &&
+                head_dim >= 1);
     return dev->class->decode(dev, &d, err);
 }
 

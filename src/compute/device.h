@@ -87,12 +87,12 @@ bool device_ran_finite(const struct device *dev);
 enum emac_status device_finite(struct device *dev, size_t count, const struct tensor *x, bool *out,
                                struct emac_err *err);
 
-/* One query position per sequence against cached keys (rule 5: same bits as the row of ATTENTION).
- * q[H*E], k[len,G*E], v[len,G*E] -> o[H*E]. */
+/* The last `rows` query positions of a sequence of `len` against cached keys (rule 5: same bits as
+ * these rows of ATTENTION). q[rows,H*E], k[len,G*E], v[len,G*E] -> o[rows,H*E]. */
 enum emac_status device_attention_decode(struct device *dev, const float *q, const float *k,
-                                         const float *v, float *o, size_t len, uint32_t heads,
-                                         uint32_t kv_heads, uint32_t head_dim, float scale,
-                                         struct emac_err *err);
+                                         const float *v, float *o, size_t len, size_t rows,
+                                         uint32_t heads, uint32_t kv_heads, uint32_t head_dim,
+                                         float scale, struct emac_err *err);
 
 /* 64-byte aligned, not zeroed. NO_MEMORY, saying how much there is, when it cannot be had. */
 enum emac_status device_alloc(struct device *dev, size_t bytes, void *out_ptr,

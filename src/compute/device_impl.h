@@ -12,7 +12,7 @@
 struct attention_decode {
     const float *q, *k, *v;
     float *o;
-    size_t len, heads, kv_heads, head_dim;
+    size_t len, rows, heads, kv_heads, head_dim;
     float scale;
 };
 

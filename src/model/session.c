@@ -277,7 +277,6 @@ static enum emac_status attend(struct session *s, uint32_t layer, const float *q
     const struct op_attrs attrs = {
         .at = {{.i = 1}, {.i = c->heads}, {.i = c->kv_heads}, {.f = scale}}};
     size_t width = (size_t)c->heads * c->head_dim, kv = (size_t)c->kv_heads * c->head_dim;
-    enum emac_status st = EMAC_OK;
 
     if (at == 0) {
         struct tensor in[3] = {matrix(q, n, width), matrix(s->k[layer], n, kv),
@@ -290,11 +289,8 @@ static enum emac_status attend(struct session *s, uint32_t layer, const float *q
 
         return device_run(s->dev, OP_ATTENTION, &attrs, in, out, err);
     }
-    for (uint32_t i = 0; i < n && st == EMAC_OK; i++)
-        st = device_attention_decode(s->dev, q + i * width, s->k[layer], s->v[layer],
-                                     s->s.o + i * width, (size_t)at + i + 1, c->heads, c->kv_heads,
-                                     c->head_dim, scale, err);
-    return st;
+    return device_attention_decode(s->dev, q, s->k[layer], s->v[layer], s->s.o, (size_t)at + n, n,
+                                   c->heads, c->kv_heads, c->head_dim, scale, err);
 }
 
 /* Keys and values of the rows go straight into the cache; o holds what is not rotated yet. */

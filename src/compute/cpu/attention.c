@@ -11,13 +11,15 @@
 #include "compute/cpu/cpu.h"
 #include "compute/fn.h"
 
-#define ROW_PAD 16 /* keeps rows of scratch off the same cache sets */
+#define ROW_PAD        16 /* keeps rows of scratch off the same cache sets */
+#define PARALLEL_FLOPS 300000
 
 struct forward {
     const struct cpu_kernels *kernels;
-    const float *q, *k, *v; /* (B, T, H, E), (B, T, G, E) twice */
-    float *o, *max, *sum;   /* (B, T, H, E), (B, H, T) twice */
+    const float *q, *k, *v; /* (B, T - from, H, E), (B, T, G, E) twice */
+    float *o, *max, *sum;   /* (B, T - from, H, E), (B, H, T) twice; NULL: not asked for */
     size_t b, t, h, g, e;
+    size_t from; /* position of the first query; 0 where B > 1 */
     float scale;
     size_t blocks; /* of queries */
     float *scratch;
@@ -41,6 +43,11 @@ struct rows {
 static size_t min_size(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+static size_t div_up(size_t a, size_t b)
+{
+    return a / b + (a % b != 0);
 }
 
 /* s[rows, keys] = q k, keys < `keys` */
@@ -95,11 +102,13 @@ static void attend(const struct forward *f, const struct rows *r, size_t rows, s
         f->kernels->scale(r->o + i * r->o_row, r->o + i * r->o_row, fn_div(1.0f, r->sum[i]), f->e);
 }
 
-/* Unit u: block u % blocks of head (u / blocks) % H of a sequence. */
+/* Unit u: block u % blocks of head (u / blocks) % H of a sequence; t counts positions. */
 static void forward_unit(const struct forward *f, size_t u, float *local)
 {
-    size_t begin = u % f->blocks * CPU_BLOCK, head = u / f->blocks % f->h, b = u / f->blocks / f->h;
-    size_t end = min_size(begin + CPU_BLOCK, f->t), mr = f->kernels->mr;
+    size_t begin = f->from + u % f->blocks * CPU_BLOCK, mr = f->kernels->mr;
+    size_t head = u / f->blocks % f->h, b = u / f->blocks / f->h;
+    size_t end = min_size(begin + CPU_BLOCK, f->t);
+    float unasked[2][CPU_MR_MAX];
     size_t kv = (b * f->t * f->g + head / (f->h / f->g)) * f->e, kv_row = f->g * f->e;
     struct rows r = {.q_row = f->h * f->e, .keys = local, .values = local + f->keys_floats};
     r.o_row = r.q_row;
@@ -109,11 +118,12 @@ static void forward_unit(const struct forward *f, size_t u, float *local)
     cpu_pack(f->kernels, local, f->k + kv, 1, kv_row, f->e, end);
     cpu_pack(f->kernels, local + f->keys_floats, f->v + kv, kv_row, 1, end, f->e);
     for (size_t t = begin; t < end; t += mr) {
-        size_t at = ((b * f->t + t) * f->h + head) * f->e, stat = (b * f->h + head) * f->t + t;
+        size_t at = ((b * f->t + t - f->from) * f->h + head) * f->e;
+        size_t stat = (b * f->h + head) * f->t + t;
         r.q = f->q + at;
         r.o = f->o + at;
-        r.max = f->max + stat;
-        r.sum = f->sum + stat;
+        r.max = f->max != NULL ? f->max + stat : unasked[0];
+        r.sum = f->sum != NULL ? f->sum + stat : unasked[1];
         attend(f, &r, min_size(end - t, mr), t + 1, 1);
     }
 }
@@ -126,46 +136,20 @@ static void forward_part(void *ctx, uint32_t part, uint32_t parts)
         forward_unit(f, u, f->scratch + part * f->local_floats);
 }
 
-/* One query position: the heads of a group are the rows, all see every key. Unit u is a group. */
-static void decode_part(void *ctx, uint32_t part, uint32_t parts)
+static enum emac_status forward_run(struct cpu *cpu, struct forward *f, struct emac_err *err)
 {
-    struct forward *f = ctx;
-    size_t group = f->h / f->g, mr = f->kernels->mr;
-    float *local = f->scratch + part * f->local_floats, stats[2][CPU_MR_MAX];
-    struct rows r = {.q_row = f->e,
-                     .keys = local,
-                     .values = local + f->keys_floats,
-                     .t = f->t,
-                     .o_row = f->e,
-                     .max = stats[0],
-                     .sum = stats[1]};
-    r.s = local + f->keys_floats + f->values_floats;
-    r.s_row = f->t + ROW_PAD;
-    for (size_t g; (g = atomic_fetch_add(&f->next, 1)) < f->g;) {
-        cpu_pack(f->kernels, local, f->k + g * f->e, 1, f->g * f->e, f->e, f->t);
-        cpu_pack(f->kernels, local + f->keys_floats, f->v + g * f->e, f->g * f->e, 1, f->t, f->e);
-        for (size_t h = g * group; h < (g + 1) * group; h += mr) {
-            r.q = f->q + h * f->e;
-            r.o = f->o + h * f->e;
-            attend(f, &r, min_size((g + 1) * group - h, mr), f->t, 0);
-        }
-    }
-}
-
-static enum emac_status forward_run(struct cpu *cpu, struct forward *f,
-                                    void (*part)(void *, uint32_t, uint32_t), struct emac_err *err)
-{
-    double flops = 2.0 * (double)(f->b * f->h) * (double)f->t * (double)f->t * (double)f->e;
+    size_t queries = f->t - f->from;
+    double flops = 2.0 * (double)(f->b * f->h) * (double)queries * (double)f->t * (double)f->e;
     enum emac_status st;
     f->kernels = cpu->k;
-    f->blocks = (f->t + CPU_BLOCK - 1) / CPU_BLOCK;
+    f->blocks = (queries + CPU_BLOCK - 1) / CPU_BLOCK;
     f->keys_floats = cpu_packed_floats(cpu->k, f->e, f->t);
     f->values_floats = cpu_packed_floats(cpu->k, f->t, f->e);
     f->local_floats = f->keys_floats + f->values_floats + cpu->k->mr * (f->t + ROW_PAD);
     atomic_init(&f->next, 0);
     st = cpu_scratch(cpu, f->local_floats, cpu->threads * sizeof(float), &f->scratch, err);
     if (st == EMAC_OK)
-        cpu_parallel(cpu, flops >= 1e6, part, f);
+        cpu_parallel(cpu, flops >= 1e6, forward_part, f);
     return st;
 }
 
@@ -184,23 +168,72 @@ enum emac_status cpu_attention(struct cpu *cpu, const struct op_attrs *attrs,
     f.scale = attrs->at[3].f;
     f.t = in[0].shape.dim[0] / f.b;
     f.e = in[0].shape.dim[1] / f.h;
-    return forward_run(cpu, &f, forward_part, err);
+    return forward_run(cpu, &f, err);
 }
 
-enum emac_status cpu_attention_decode(struct cpu *cpu, const float *q, const float *k,
-                                      const float *v, float *o, size_t len, size_t heads,
-                                      size_t kv_heads, size_t head_dim, float scale,
+/* ---- one query position ---- */
+
+/* Some heads of a group are the rows, all see every key. It takes as long as the cache takes to be
+ * read: nothing is packed. */
+static void decode_unit(const struct forward *f, size_t u, float *s)
+{
+    const struct cpu_kernels *kn = f->kernels;
+    size_t group = f->h / f->g, units = div_up(group, kn->turned_rows), row = f->t + ROW_PAD;
+    size_t g = u / units, h = u % units * kn->turned_rows;
+    size_t rows = min_size(group - h, kn->turned_rows), at = (g * group + h) * f->e;
+    float max[CPU_MR_MAX], sum[CPU_MR_MAX];
+    kn->rows_turned(&(struct cpu_turned){.rows = rows,
+                                         .cols = f->t,
+                                         .k = f->e,
+                                         .a = f->q + at,
+                                         .a_row = f->e,
+                                         .b = f->k + g * f->e,
+                                         .stride = f->g * f->e,
+                                         .c = s,
+                                         .c_row = row});
+    kn->softmax(s, row, rows, f->t, 0, f->t, f->scale, max, sum);
+    for (size_t r = 0; r < rows; r++, at += f->e) {
+        for (size_t e = 0; e < f->e; e += CPU_STRIP)
+            kn->row(f->o + at + e, s + r * row, f->v + g * f->e + e, f->g * f->e, f->t,
+                    min_size(f->e - e, CPU_STRIP));
+        kn->scale(f->o + at, f->o + at, fn_div(1.0f, sum[r]), f->e);
+    }
+}
+
+static void decode_part(void *ctx, uint32_t part, uint32_t parts)
+{
+    struct forward *f = ctx;
+    size_t units = f->g * div_up(f->h / f->g, f->kernels->turned_rows);
+    for (size_t u; (u = atomic_fetch_add(&f->next, 1)) < units;)
+        decode_unit(f, u, f->scratch + part * f->local_floats);
+}
+
+static enum emac_status decode_run(struct cpu *cpu, struct forward *f, struct emac_err *err)
+{
+    double flops = 4.0 * (double)f->h * (double)f->t * (double)f->e;
+    enum emac_status st;
+    f->kernels = cpu->k;
+    f->local_floats = cpu->k->turned_rows * (f->t + ROW_PAD);
+    atomic_init(&f->next, 0);
+    st = cpu_scratch(cpu, f->local_floats, cpu->threads * sizeof(float), &f->scratch, err);
+    if (st == EMAC_OK)
+        cpu_parallel(cpu, flops >= PARALLEL_FLOPS, decode_part, f);
+    return st;
+}
+
+enum emac_status cpu_attention_decode(struct cpu *cpu, const struct attention_decode *d,
                                       struct emac_err *err)
 {
-    struct forward f = {.q = q,
-                        .k = k,
-                        .v = v,
-                        .o = o,
+    struct forward f = {.q = d->q,
+                        .k = d->k,
+                        .v = d->v,
+                        .o = d->o,
                         .b = 1,
-                        .t = len,
-                        .h = heads,
-                        .g = kv_heads,
-                        .e = head_dim,
-                        .scale = scale};
-    return forward_run(cpu, &f, decode_part, err);
+                        .t = d->len,
+                        .h = d->heads,
+                        .g = d->kv_heads,
+                        .e = d->head_dim,
+                        .from = d->len - d->rows,
+                        .scale = d->scale};
+    return d->rows == 1 ? decode_run(cpu, &f, err) : forward_run(cpu, &f, err);
 }

@@ -81,9 +81,8 @@ enum emac_status cpu_attention_grad(struct cpu *cpu, const struct op_attrs *attr
 enum emac_status cpu_conv2d(struct cpu *cpu, enum op op, const struct op_attrs *attrs,
                             const struct tensor *in, struct tensor *out, struct emac_err *err);
 /* As device_attention_decode. */
-enum emac_status cpu_attention_decode(struct cpu *cpu, const float *q, const float *k,
-                                      const float *v, float *o, size_t len, size_t heads,
-                                      size_t kv_heads, size_t head_dim, float scale,
+struct attention_decode;
+enum emac_status cpu_attention_decode(struct cpu *cpu, const struct attention_decode *d,
                                       struct emac_err *err);
 
 #endif

@@ -72,8 +72,7 @@ static enum emac_status narrow(struct device *dev, uint16_t *dst, const float *s
 static enum emac_status decode(struct device *dev, const struct attention_decode *d,
                                struct emac_err *err)
 {
-    return cpu_attention_decode(cpu_of(dev), d->q, d->k, d->v, d->o, d->len, d->heads, d->kv_heads,
-                                d->head_dim, d->scale, err);
+    return cpu_attention_decode(cpu_of(dev), d, err);
 }
 
 static enum emac_status embed_grad_add(struct device *dev, const struct tensor *ids,

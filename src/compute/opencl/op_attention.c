@@ -225,8 +225,8 @@ out:
 }
 
 /* The heads of a group are the rows, and all see every key. */
-enum emac_status cl_attention_decode(struct cl *cl, const struct attention_decode *x,
-                                     struct emac_err *err)
+static enum emac_status decode_row(struct cl *cl, const struct attention_decode *x,
+                                   struct emac_err *err)
 {
     struct dims d = {.b = 1,
                      .t = 1,
@@ -277,6 +277,20 @@ enum emac_status cl_attention_decode(struct cl *cl, const struct attention_decod
     EMAC_TRY(st, cl_matmul(cl, &mm, err));
     st = normalise(cl, &d, x->o, s + d.h * (d.ld + 1), err);
 out:
+    return st;
+}
+
+enum emac_status cl_attention_decode(struct cl *cl, const struct attention_decode *x,
+                                     struct emac_err *err)
+{
+    struct attention_decode row = *x;
+    enum emac_status st = EMAC_OK;
+    for (row.len -= x->rows; row.len < x->len && st == EMAC_OK;) {
+        row.len++;
+        st = decode_row(cl, &row, err);
+        row.q += x->heads * x->head_dim;
+        row.o += x->heads * x->head_dim;
+    }
     return st;
 }
 

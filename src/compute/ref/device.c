@@ -76,15 +76,16 @@ static enum emac_status narrow(struct device *dev, uint16_t *dst, const float *s
 static enum emac_status decode(struct device *dev, const struct attention_decode *d,
                                struct emac_err *err)
 {
-    size_t width = d->head_dim;
+    size_t width = d->head_dim, before = d->len - d->rows;
     float *p, max, sum;
     enum emac_status st = emac_alloc(&p, d->len, sizeof *p, err);
     if (st != EMAC_OK)
         return st;
-    for (size_t h = 0; h < d->heads; h++) {
-        size_t kv = h / (d->heads / d->kv_heads) * width;
-        ref_attention_row(d->q + h * width, d->k + kv, d->v + kv, d->kv_heads * width, d->len,
-                          width, d->scale, p, d->o + h * width, &max, &sum);
+    for (size_t i = 0; i < d->rows * d->heads; i++) {
+        size_t kv = i % d->heads / (d->heads / d->kv_heads) * width;
+        ref_attention_row(d->q + i * width, d->k + kv, d->v + kv, d->kv_heads * width,
+                          before + i / d->heads + 1, width, d->scale, p, d->o + i * width, &max,
+                          &sum);
     }
     free(p);
     return EMAC_OK;

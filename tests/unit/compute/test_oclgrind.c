@@ -212,9 +212,9 @@ static void decode(void)
     for (int d = 0; d < 2; d++) {
         float *o = d ? got : want;
         at = test_put(both[d], x, EMAC_COUNT(x));
-        assert_int_equal(
-            device_attention_decode(both[d], at, at + 12, at + 24, at + 36, 2, 2, 1, 6, 0.5f, NULL),
-            EMAC_OK);
+        assert_int_equal(device_attention_decode(both[d], at, at + 12, at + 24, at + 36, 2, 1, 2, 1,
+                                                 6, 0.5f, NULL),
+                         EMAC_OK);
         test_get(both[d], o, at + 36, 12);
         device_free(both[d], at);
     }

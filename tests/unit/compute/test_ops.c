@@ -279,25 +279,25 @@ static void attention(void **state)
         attention_case(shape[i]);
 }
 
-static void decode_on(struct device *dev, const struct attention_shape *s, float scale,
+static void decode_on(struct device *dev, const struct attention_shape *s, size_t rows, float scale,
                       const struct tensor *in, float *o)
 {
-    size_t width = s->h * s->e;
-    float *q = test_put(dev, (float *)in[0].data + (s->t - 1) * width, width);
+    size_t width = s->h * s->e, n = rows * width;
+    float *q = test_put(dev, (float *)in[0].data + (s->t - rows) * width, n);
     float *k = test_put(dev, in[1].data, test_count(&in[1]));
-    float *v = test_put(dev, in[2].data, test_count(&in[2])), *at = test_put(dev, o, width);
-    assert_int_equal(device_attention_decode(dev, q, k, v, at, s->t, (uint32_t)s->h, (uint32_t)s->g,
-                                             (uint32_t)s->e, scale, NULL),
+    float *v = test_put(dev, in[2].data, test_count(&in[2])), *at = test_put(dev, o, n);
+    assert_int_equal(device_attention_decode(dev, q, k, v, at, s->t, rows, (uint32_t)s->h,
+                                             (uint32_t)s->g, (uint32_t)s->e, scale, NULL),
                      EMAC_OK);
-    test_get(dev, o, at, width);
+    test_get(dev, o, at, n);
     device_free(dev, q);
     device_free(dev, k);
     device_free(dev, v);
     device_free(dev, at);
 }
 
-/* The last position's row of full attention, from cached keys, on every device. */
-static void decode_case(struct attention_shape s)
+/* The last positions' rows of full attention, from cached keys, on every device. */
+static void decode_case(struct attention_shape s, size_t rows)
 {
     struct op_attrs attrs = {
         {{.i = 1}, {.i = (int64_t)s.h}, {.i = (int64_t)s.g}, {.f = fn_rsqrt((float)s.e)}}};
@@ -305,13 +305,13 @@ static void decode_case(struct attention_shape s)
                            test_normal_tensor(SHAPE2(s.t, s.g * s.e), 111),
                            test_normal_tensor(SHAPE2(s.t, s.g * s.e), 112)},
                   out[3];
-    size_t width = s.h * s.e;
-    float *o = calloc(width, sizeof *o);
+    size_t width = s.h * s.e, n = rows * width;
+    float *o = calloc(n, sizeof *o);
     struct device *dev = devices.ref;
     test_run(devices.ref, OP_ATTENTION, &attrs, in, out);
     for (size_t i = 0; dev != NULL; dev = test_device(&devices, OP_ATTENTION, i++)) {
-        decode_on(dev, &s, attrs.at[3].f, in, o);
-        assert_int_equal(test_differ(o, (float *)out[0].data + (s.t - 1) * width, width), width);
+        decode_on(dev, &s, rows, attrs.at[3].f, in, o);
+        assert_int_equal(test_differ(o, (float *)out[0].data + (s.t - rows) * width, n), n);
     }
     free(o);
     tensors_free(in, 3);
@@ -324,9 +324,12 @@ static void decode(void **state)
                                                    {1, 40, 4, 2, 20},
                                                    {1, 257, 14, 1, 32},
                                                    {1, 300, 3, 3, 40},
-                                                   {1, 600, 6, 2, 16}};
+                                                   {1, 600, 6, 2, 16},
+                                                   {1, 270, 1, 1, 1100}};
+    static const size_t rows[] = {1, 2, 39, 280};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
-        decode_case(shape[i]);
+        for (size_t r = 0; r < EMAC_COUNT(rows) && rows[r] <= shape[i].t; r++)
+            decode_case(shape[i], rows[r]);
 }
 
 static void generators(void **state)
