@@ -56,6 +56,11 @@ check "the private one" "$EMAC" eval "$sealed" "$WORK/other" --local --json
 same "the same score" "$bits" "$(json .loss_bits_per_byte)"
 check "the adapter on it" "$EMAC" eval "$adapter" "$WORK/other" --local --json
 adapted=$(json .loss_bits_per_byte)
+check "an adapter may be private itself" "$EMAC" model export "$adapter" "$WORK/adapter"
+check "on the private model" "$EMAC" model import "$WORK/adapter" --base "$sealed" --private --json
+hidden=$(json .cid)
+check "it is evaluated" "$EMAC" eval "$hidden" "$WORK/other" --local --json
+same "as the open one" "$adapted" "$(json .loss_bits_per_byte)"
 
 # ---- tokens ----
 check "a tokenizer" "$EMAC" tokenizer train "$WORK/text" --vocab 300 --out "$WORK/words" --json
@@ -103,7 +108,11 @@ same "the same bits" "$params" "$(json .params)"
 id=$(json .id) adapter=$(json .model)
 check "by replicas there" "$EMAC" job submit "$WORK/apart.yaml" --wait --json
 same "the same bits" "$apart" "$(json .params)"
-check "evaluate it there" "$EMAC" eval "$sealed" "$WORK/other" --json
+expect "the private adapter is not granted" 5 'not granted' "$EMAC" eval "$hidden" "$WORK/other"
+check "grant it" "$EMAC" data keys grant "$hidden"
+check "evaluate it there, with two keys" "$EMAC" eval "$hidden" "$WORK/other" --json
+same "the same score" "$adapted" "$(json .loss_bits_per_byte)"
+check "evaluate the model there" "$EMAC" eval "$sealed" "$WORK/other" --json
 same "the same score" "$bits" "$(json .loss_bits_per_byte)"
 check "the owner can audit" "$EMAC" job audit "$id" --sample 1000 --json
 same "all of it" "true 0 0" "$(json '"\(.equal == .sample and .sample > 4) \(.unchecked) \(.wrong | length)"')"
