@@ -29,7 +29,10 @@
  * DB-1  What is durable is a prefix of what was committed, in its order.
  * DB-2  When db_sync returns OK, all that was committed before its call is durable.
  * DB-3  A failing member leaves the other members as they are; when it takes the whole group with
- *       it, db_sync tells each of them (DB-2). */
+ *       it, db_sync tells each of them (DB-2).
+ * DB-4  What members keep beside the rows (struct db_beside) is written into the group's
+ *       transaction before the group is committed and before anybody reads or writes who is no
+ *       member; of what was undone nothing is kept. */
 #ifndef EMAC_DB_DB_H
 #define EMAC_DB_DB_H
 
@@ -80,6 +83,22 @@ void db_rollback(struct db *db);
  * not. What it comes to. */
 enum emac_status db_end(struct db *db, enum emac_status st, struct emac_err *err);
 bool db_in_transaction(const struct db *db); /* of the calling thread */
+bool db_in_member(const struct db *db);      /* is it a member of a group? */
+
+/* What the members of a group change again and again, kept in memory until the group ends. Each
+ * function is called with the lock held. */
+struct db_beside {
+    void *ctx;
+    /* Write what is owed, as a member. A failure loses the group. */
+    enum emac_status (*write)(void *ctx, struct emac_err *err);
+    /* A member was undone, or the group is over: the rows are what is known. */
+    void (*forget)(void *ctx);
+    void (*free)(void *ctx); /* the database is being closed */
+};
+/* One for a database; ctx is NULL as long as none is set. The caller is in a member. */
+struct db_beside *db_beside(struct db *db);
+/* From now on something is owed. The caller is in a member. */
+void db_beside_owe(struct db *db);
 
 /* Values by type letter: i int64_t (cast literals), d double, t const char * (NULL is SQL NULL),
  * b (const void *, size_t) (nothing is the empty blob). `types` has one letter for each `?`

@@ -58,6 +58,8 @@ struct db {
     /* The owner's from here. */
     bool in_transaction;
     bool group, member; /* SQLite is in a group's transaction; the owner's is a member of it */
+    struct db_beside beside;
+    bool owes_rows;     /* beside.write is to be called: in a group alone */
     bool owes_rollback; /* a transaction is over that SQLite had no memory to undo: see undo() */
     struct emac_err broken; /* the error that ended the transaction under its owner; OK: none */
     struct db_stmt *bucket[DB_BUCKETS];
@@ -93,6 +95,10 @@ void db_group_open(struct db *db);
 uint64_t db_group_add(struct db *db);
 enum emac_status db_group_close(struct db *db, struct emac_err *err);
 void db_group_gone(struct db *db, const struct emac_err *why);
+/* Write what its members keep beside the rows (DB-4). */
+enum emac_status db_group_settle(struct db *db, struct emac_err *err);
+/* What is kept beside the rows is not so any more. */
+void db_group_forget(struct db *db);
 /* The calling thread sees what the open group wrote. */
 void db_group_touch(struct db *db);
 /* OK, or why nothing may be written until db_lost was asked. */

@@ -40,10 +40,57 @@ uint64_t db_group_add(struct db *db)
     return number;
 }
 
+/* ---- beside the rows ---- */
+
+struct db_beside *db_beside(struct db *db)
+{
+    EMAC_ASSERT(db_in_member(db));
+    return &db->beside;
+}
+
+void db_beside_owe(struct db *db)
+{
+    EMAC_ASSERT(db_in_member(db) && db->beside.ctx != NULL);
+    db->owes_rows = true;
+}
+
+void db_group_forget(struct db *db)
+{
+    db->owes_rows = false;
+    if (db->beside.ctx != NULL)
+        db->beside.forget(db->beside.ctx);
+}
+
+enum emac_status db_group_settle(struct db *db, struct emac_err *err)
+{
+    if (!db->owes_rows)
+        return EMAC_OK;
+    EMAC_ASSERT(db->group && !db->in_transaction);
+    db->in_transaction = db->member = true; /* of no savepoint: it is all or nothing */
+    db->broken.status = EMAC_OK;
+    struct emac_err why = {.status = EMAC_OK};
+    bool saw = seen.db == db && seen.first != 0;
+    enum emac_status st = db->beside.write(db->beside.ctx, &why);
+    if (!saw)
+        seen.first = 0; /* what it wrote for others is not what this thread tells of */
+    db->in_transaction = db->member = false;
+    db->owes_rows = false;
+    if (st == EMAC_OK)
+        return EMAC_OK;
+    if (db->group) { /* SQLite has not undone it by itself */
+        db_undo(db);
+        db_group_gone(db, &why);
+    }
+    if (err != NULL)
+        *err = why;
+    return st;
+}
+
 void db_group_gone(struct db *db, const struct emac_err *why)
 {
     EMAC_ASSERT(db->group);
     db->group = false;
+    db_group_forget(db);
     os_mutex_lock(&db->sync_guard);
     db->lost = true;
     db->lost_number = db->group_number;
@@ -58,6 +105,9 @@ enum emac_status db_group_close(struct db *db, struct emac_err *err)
     EMAC_ASSERT(!db->member);
     if (!db->group)
         return EMAC_OK;
+    enum emac_status st = db_group_settle(db, err);
+    if (st != EMAC_OK)
+        return st;
     if (db_control_run(db, DB_COMMIT, &why) != EMAC_OK) {
         db_undo(db);
         db_group_gone(db, &why);
@@ -66,6 +116,7 @@ enum emac_status db_group_close(struct db *db, struct emac_err *err)
         return why.status;
     }
     db->group = false;
+    db_group_forget(db);
     os_mutex_lock(&db->sync_guard);
     db->logged = db->committed;
     os_mutex_unlock(&db->sync_guard);

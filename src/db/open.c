@@ -44,6 +44,11 @@ bool db_in_transaction(const struct db *db)
     return yes;
 }
 
+bool db_in_member(const struct db *db)
+{
+    return db_in_transaction(db) && db->member;
+}
+
 /* ---- errors ---- */
 
 static bool is_full(const struct db *db, int rc)
@@ -228,6 +233,8 @@ void db_close(struct db *db)
         return;
     EMAC_ASSERT(db->depth == 0 && !db->in_transaction);
     (void)db_group_close(db, NULL); /* nobody who waited for it is left */
+    if (db->beside.ctx != NULL)
+        db->beside.free(db->beside.ctx);
     db_stmt_free_all(db);
     for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
         sqlite3_finalize(db->control[i]);

@@ -177,6 +177,8 @@ static enum emac_status start(struct db *db, struct db_stmt **out, bool copy, co
     enum emac_status st = db_settle(db, err);
     if (st == EMAC_OK)
         st = still_in_transaction(db, err);
+    if (st == EMAC_OK && !db->in_transaction)
+        st = db_group_settle(db, err);
     *out = NULL;
     db_group_touch(db);
     if (st == EMAC_OK)

@@ -101,8 +101,12 @@ static void member_undo(struct db *db)
     if (!db->group)
         return; /* gone already */
     if (db_control_run(db, DB_MEMBER_UNDO, &why) == EMAC_OK &&
-        db_control_run(db, DB_MEMBER_END, &why) == EMAC_OK)
+        db_control_run(db, DB_MEMBER_END, &why) == EMAC_OK) {
+        bool owes = db->owes_rows; /* for the members before this one */
+        db_group_forget(db);
+        db->owes_rows = owes;
         return;
+    }
     db_undo(db);
     db_group_gone(db, &why);
 }

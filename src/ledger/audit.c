@@ -321,6 +321,7 @@ enum emac_status ledger_audit(struct db *db, struct ledger_audit *out, struct em
     emac_buf_init(&out->report, REPORT_MAX);
     if (own && (st = db_begin(db, err)) != EMAC_OK)
         return st;
+    EMAC_TRY(st, ledger_group_write(db, err));
     EMAC_TRY(st, accounts_read(&a, db, err));
     EMAC_TRY(st, journal_audit(&a, db, err));
     balances_audit(&a);

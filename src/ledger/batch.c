@@ -8,33 +8,9 @@
 #include "base/checked.h"
 #include "ledger/ledger_impl.h"
 
-#define SLOTS_FIRST 32 /* room for the accounts of one posting */
-_Static_assert(SLOTS_FIRST >= 2 * LEDGER_ENTRIES_MAX, "a posting fits into half of the slots");
-
-struct slot {
-    char *account; /* NULL: empty */
-    int64_t id;    /* of its row; 0: it has none */
-    int64_t units;
-    int64_t proved; /* what its balance was when it was proved last, at first as it was read */
-    bool changed;
-};
-
-/* INV: head_id and head_hash are of the last posting written; a slot has what its account's balance
- * is after all of them; an account has a row when a posting names it. */
-struct ledger_batch {
-    struct db *db;
-    int64_t first_id, head_id; /* the head before the batch, and now */
-    uint8_t head_hash[SHA256_BYTES];
-    struct slot *slot; /* open addressing, at most half used; `few` or memory of its own */
-    size_t cap, used;
-    int64_t account_id; /* of the newest account; -1: not asked yet */
-    bool broken;        /* the database failed: its transaction can only be rolled back */
-    struct slot few[SLOTS_FIRST];
-};
-
 /* ---- accounts ---- */
 
-static struct slot *slot_find(struct slot *slot, size_t cap, const char *account)
+static struct ledger_slot *slot_find(struct ledger_slot *slot, size_t cap, const char *account)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
     for (const char *p = account; *p != '\0'; p++)
@@ -47,7 +23,7 @@ static struct slot *slot_find(struct slot *slot, size_t cap, const char *account
 
 static enum emac_status slots_grow(struct ledger_batch *b, struct emac_err *err)
 {
-    struct slot *more;
+    struct ledger_slot *more;
     enum emac_status st = emac_alloc(&more, b->cap * 2, sizeof *more, err);
     if (st != EMAC_OK)
         return st;
@@ -80,8 +56,8 @@ static enum emac_status account_read(struct db *db, const char *account, int64_t
     return EMAC_OK;
 }
 
-static enum emac_status slot_get(struct ledger_batch *b, const char *account, struct slot **out,
-                                 struct emac_err *err)
+enum emac_status ledger_slot_get(struct ledger_batch *b, const char *account,
+                                 struct ledger_slot **out, struct emac_err *err)
 {
     enum emac_status st;
     int64_t id = 0, units = 0;
@@ -93,7 +69,7 @@ static enum emac_status slot_get(struct ledger_batch *b, const char *account, st
         EMAC_TRY(st, slots_grow(b, err));
         *out = slot_find(b->slot, b->cap, account);
     }
-    **out = (struct slot){emac_strdup(account), id, units, units, false};
+    **out = (struct ledger_slot){emac_strdup(account), id, units, units, false};
     b->used++;
 out:
     return st;
@@ -103,14 +79,14 @@ static void batch_init(struct ledger_batch *b, struct db *db)
 {
     b->db = db;
     b->slot = b->few;
-    b->cap = SLOTS_FIRST;
+    b->cap = LEDGER_SLOTS_FIRST;
     b->used = 0;
     b->account_id = -1;
     b->broken = false;
     memset(b->few, 0, sizeof b->few);
 }
 
-static void batch_release(struct ledger_batch *b)
+void ledger_batch_release(struct ledger_batch *b)
 {
     for (size_t i = 0; i < b->cap && b->used > 0; i++)
         free(b->slot[i].account);
@@ -121,7 +97,7 @@ static void batch_release(struct ledger_batch *b)
 /* ---- balances ---- */
 
 struct change {
-    struct slot *slot;
+    struct ledger_slot *slot;
     int64_t units; /* after the posting */
 };
 
@@ -137,7 +113,7 @@ static enum emac_status changes_find(struct ledger_batch *b, const struct ledger
     for (size_t i = 0; i < p->count && st == EMAC_OK;) {
         struct change *c = &out[(*count)++];
         const char *account = p->entry[i].account;
-        st = slot_get(b, account, &c->slot, err);
+        st = ledger_slot_get(b, account, &c->slot, err);
         for (c->units = 0; i < p->count && strcmp(p->entry[i].account, account) == 0; i++) {
             bool fits = emac_add_i64(c->units, p->entry[i].amount_units, &c->units);
             EMAC_ASSERT(fits); /* INV-1 */
@@ -227,7 +203,7 @@ static enum emac_status accounts_insert(struct db *db, const struct change *chan
 {
     enum emac_status st = EMAC_OK;
     for (size_t i = 0; i < count && st == EMAC_OK; i++) {
-        const struct slot *s = change[i].slot;
+        const struct ledger_slot *s = change[i].slot;
         if (s->id >= first)
             st = db_exec(db, err, "INSERT INTO accounts (id, account, units) VALUES (?, ?, 0)",
                          "it", s->id, s->account);
@@ -363,8 +339,8 @@ enum emac_status ledger_batch_post(struct ledger_batch *b, const struct ledger_p
 
 /* ---- start and end ---- */
 
-enum emac_status ledger_head(struct db *db, int64_t *id, uint8_t hash[SHA256_BYTES],
-                             struct emac_err *err)
+static enum emac_status head_read(struct db *db, int64_t *id, uint8_t hash[SHA256_BYTES],
+                                  struct emac_err *err)
 {
     struct db_stmt *q;
     bool row;
@@ -388,11 +364,18 @@ enum emac_status ledger_head(struct db *db, int64_t *id, uint8_t hash[SHA256_BYT
     return st;
 }
 
-static enum emac_status batch_open(struct ledger_batch *b, struct db *db, struct emac_err *err)
+enum emac_status ledger_head(struct db *db, int64_t *id, uint8_t hash[SHA256_BYTES],
+                             struct emac_err *err)
+{
+    enum emac_status st = ledger_group_write(db, err);
+    return st == EMAC_OK ? head_read(db, id, hash, err) : st;
+}
+
+enum emac_status ledger_batch_open(struct ledger_batch *b, struct db *db, struct emac_err *err)
 {
     EMAC_ASSERT(db_in_transaction(db));
     batch_init(b, db);
-    enum emac_status st = ledger_head(db, &b->head_id, b->head_hash, err);
+    enum emac_status st = head_read(db, &b->head_id, b->head_hash, err);
     b->first_id = b->head_id;
     return st;
 }
@@ -410,30 +393,32 @@ static enum emac_status balances_write(struct ledger_batch *b, struct emac_err *
 
 static int by_id(const void *a, const void *b)
 {
-    const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
+    const struct ledger_slot *x = *(struct ledger_slot *const *)a,
+                             *y = *(struct ledger_slot *const *)b;
     return (x->id > y->id) - (x->id < y->id);
 }
 
 /* The changed accounts in order of their numbers; *out is `few` or the caller's to free. */
-static enum emac_status slots_sort(struct ledger_batch *b, struct slot *few[SLOTS_FIRST],
-                                   struct slot ***out, size_t *count, struct emac_err *err)
+static enum emac_status slots_sort(struct ledger_batch *b,
+                                   struct ledger_slot *few[LEDGER_SLOTS_FIRST],
+                                   struct ledger_slot ***out, size_t *count, struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
     *out = few;
     *count = 0;
-    if (b->used > SLOTS_FIRST)
-        st = emac_alloc(out, b->used, sizeof(struct slot *), err);
+    if (b->used > LEDGER_SLOTS_FIRST)
+        st = emac_alloc(out, b->used, sizeof(struct ledger_slot *), err);
     if (st != EMAC_OK)
         return st;
     for (size_t i = 0; i < b->cap; i++) {
         if (b->slot[i].account != NULL && b->slot[i].changed)
             (*out)[(*count)++] = &b->slot[i];
     }
-    qsort(*out, *count, sizeof(struct slot *), by_id);
+    qsort(*out, *count, sizeof(struct ledger_slot *), by_id);
     return EMAC_OK;
 }
 
-static struct slot *slot_of(struct slot **slot, size_t count, int64_t id)
+static struct ledger_slot *slot_of(struct ledger_slot **slot, size_t count, int64_t id)
 {
     size_t lo = 0;
     while (count > 1) {
@@ -447,11 +432,11 @@ static struct slot *slot_of(struct slot **slot, size_t count, int64_t id)
 }
 
 /* INV-1 and INV-8 of one row, whose entries go to what their accounts are proved to have. */
-static void entries_prove(struct slot **slot, size_t count, const char *text)
+static void entries_prove(struct ledger_slot **slot, size_t count, const char *text)
 {
     struct ledger_stored_entry e;
-    const struct slot *first = NULL;
-    struct slot *s = NULL;
+    const struct ledger_slot *first = NULL;
+    struct ledger_slot *s = NULL;
     int64_t sum = 0, net = 0;
     bool fits = true;
     for (size_t n = 0; ledger_entries_next(&text, n, &e); n++) {
@@ -470,8 +455,8 @@ static void entries_prove(struct slot **slot, size_t count, const char *text)
 }
 
 /* What the rows of the batch, as the database has them now, add to each account. */
-static enum emac_status journal_prove(struct ledger_batch *b, struct slot **slot, size_t count,
-                                      struct emac_err *err)
+static enum emac_status journal_prove(struct ledger_batch *b, struct ledger_slot **slot,
+                                      size_t count, struct emac_err *err)
 {
     struct db_stmt *q;
     bool row;
@@ -488,13 +473,13 @@ static enum emac_status journal_prove(struct ledger_batch *b, struct slot **slot
 }
 
 /* INV-2 and INV-4: the stored balance, what the postings came to, and the sum of the rows. */
-static enum emac_status balances_prove(struct db *db, struct slot **slot, size_t count,
+static enum emac_status balances_prove(struct db *db, struct ledger_slot **slot, size_t count,
                                        struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
     for (size_t i = 0; i < count && st == EMAC_OK; i++) {
         int64_t units = 0;
-        const struct slot *s = slot[i];
+        const struct ledger_slot *s = slot[i];
         st = db_one_i64(db, &units, err, "SELECT units FROM accounts WHERE id = ?", "i", s->id);
         EMAC_ASSERT(st != EMAC_OK ||
                     (units == s->units && units == s->proved && units >= ledger_floor(s->account)));
@@ -504,7 +489,7 @@ static enum emac_status balances_prove(struct db *db, struct slot **slot, size_t
 
 static enum emac_status batch_prove(struct ledger_batch *b, struct emac_err *err)
 {
-    struct slot *few[SLOTS_FIRST], **slot;
+    struct ledger_slot *few[LEDGER_SLOTS_FIRST], **slot;
     size_t count;
     enum emac_status st = slots_sort(b, few, &slot, &count, err);
     if (st != EMAC_OK)
@@ -530,6 +515,8 @@ enum emac_status ledger_batch_end(struct ledger_batch *b, struct emac_err *err)
                          "ib", b->head_id, (const void *)b->head_hash, (size_t)SHA256_BYTES));
     EMAC_TRY(st, balances_write(b, err));
     EMAC_TRY(st, batch_prove(b, err));
+    for (size_t i = 0; i < b->cap; i++)
+        b->slot[i].changed = false;
     b->first_id = b->head_id;
 out:
     b->broken = st != EMAC_OK;
@@ -540,10 +527,11 @@ enum emac_status ledger_batch_start(struct db *db, struct ledger_batch **out, st
 {
     struct ledger_batch *b;
     *out = NULL;
+    EMAC_ASSERT(!db_in_member(db)); /* members share one (group.c) */
     enum emac_status st = emac_alloc(&b, 1, sizeof *b, err);
     if (st != EMAC_OK)
         return st;
-    st = batch_open(b, db, err);
+    st = ledger_batch_open(b, db, err);
     if (st == EMAC_OK)
         *out = b;
     else
@@ -554,8 +542,8 @@ enum emac_status ledger_batch_start(struct db *db, struct ledger_batch **out, st
 enum emac_status ledger_batch_balance(struct ledger_batch *b, const char *account, int64_t *out,
                                       struct emac_err *err)
 {
-    struct slot *s;
-    enum emac_status st = slot_get(b, account, &s, err);
+    struct ledger_slot *s;
+    enum emac_status st = ledger_slot_get(b, account, &s, err);
     *out = st == EMAC_OK ? s->units : 0;
     return st;
 }
@@ -564,7 +552,7 @@ void ledger_batch_free(struct ledger_batch *b)
 {
     if (b == NULL)
         return;
-    batch_release(b);
+    ledger_batch_release(b);
     free(b);
 }
 
@@ -576,14 +564,16 @@ enum emac_status ledger_post(struct db *db, const struct ledger_posting *p, bool
     struct ledger_batch b;
     if (posted != NULL)
         *posted = false;
-    enum emac_status st = batch_open(&b, db, err);
+    if (db_in_member(db))
+        return ledger_group_post(db, p, posted, err);
+    enum emac_status st = ledger_batch_open(&b, db, err);
     if (st == EMAC_OK)
         st = ledger_batch_post(&b, p, posted, err);
     if (st == EMAC_OK)
         st = ledger_batch_end(&b, err);
     if (st != EMAC_OK && posted != NULL)
         *posted = false;
-    batch_release(&b);
+    ledger_batch_release(&b);
     return st;
 }
 
@@ -591,6 +581,10 @@ enum emac_status ledger_balance(struct db *db, const char *account, int64_t *out
                                 struct emac_err *err)
 {
     int64_t id;
+    bool known = false;
+    enum emac_status st = EMAC_OK;
     *out = 0;
-    return account_read(db, account, &id, out, err);
+    if (db_in_member(db))
+        st = ledger_group_balance(db, account, &known, out, err);
+    return st == EMAC_OK && !known ? account_read(db, account, &id, out, err) : st;
 }

@@ -11,9 +11,11 @@ enum emac_status ledger_balances(struct db *db, const char *prefix,
     struct db_stmt *q;
     bool row;
     size_t n = strlen(prefix);
-    enum emac_status st = db_query(
-        db, &q, err, "SELECT account, units FROM accounts WHERE account >= ? ORDER BY account", "t",
-        prefix);
+    enum emac_status st = ledger_group_write(db, err);
+    if (st == EMAC_OK)
+        st = db_query(db, &q, err,
+                      "SELECT account, units FROM accounts WHERE account >= ? ORDER BY account",
+                      "t", prefix);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         if (strncmp(db_text(q, 0), prefix, n) != 0) {
             db_done(q);
@@ -24,19 +26,22 @@ enum emac_status ledger_balances(struct db *db, const char *prefix,
     return st;
 }
 
-static enum emac_status account_name(struct db *db, int64_t id, char out[LEDGER_ACCOUNT_MAX],
-                                     bool *there, struct emac_err *err)
+enum emac_status ledger_account_name(struct db *db, int64_t id, char out[LEDGER_ACCOUNT_MAX],
+                                     struct emac_err *err)
 {
     struct db_stmt *q;
+    bool there = false;
     enum emac_status st =
         db_query(db, &q, err, "SELECT account FROM accounts WHERE id = ?", "i", id);
     if (st == EMAC_OK)
-        st = db_next(q, there, err);
-    if (st != EMAC_OK || !*there)
-        return st;
-    *there = emac_strcpy(out, LEDGER_ACCOUNT_MAX, db_text(q, 0));
-    db_done(q);
-    return EMAC_OK;
+        st = db_next(q, &there, err);
+    if (st == EMAC_OK && there) {
+        there = emac_strcpy(out, LEDGER_ACCOUNT_MAX, db_text(q, 0));
+        db_done(q);
+    }
+    if (st == EMAC_OK && !there)
+        st = emac_fail(err, EMAC_NOT_FOUND, "no account has the number %lld", (long long)id);
+    return st;
 }
 
 /* The lines of the posting that `texts` is of. */
@@ -51,8 +56,9 @@ static enum emac_status posting_lines(struct db *db, const struct ledger_line *t
     struct ledger_line line = *texts;
     line.account = account;
     for (size_t n = 0; there && ledger_entries_next(&entries, n, &e); n++) {
-        enum emac_status st = account_name(db, e.account, account, &there, err);
-        if (st != EMAC_OK)
+        enum emac_status st = ledger_account_name(db, e.account, account, err);
+        there = st != EMAC_NOT_FOUND;
+        if (st != EMAC_OK && there)
             return st;
         line.amount_units = e.units;
         if (there)

@@ -21,7 +21,9 @@
  * INV-8  All entries of a posting are of one asset. So INV-1 holds for each asset by itself: money
  *        never becomes bytes, nor bytes money.
  * ledger_post and ledger_batch_end assert 1, 2, 4 and 8 of what they wrote;
- * ledger_audit proves all.
+ * ledger_audit proves all. In a member of a group (db.h) ledger_post writes the posting's row
+ * alone; balances and head follow, and are asserted, before the group is committed and before
+ * anybody else reads them (group.c).
  *
  * Accounts are text: "user:<did>", "rig:<did>" (free to spend),
  * "held:<did>:<job>" (earned by a rig in an unfinished job, void if it cheats),

@@ -4,6 +4,49 @@
 
 #include "ledger/ledger.h"
 
+#define LEDGER_SLOTS_FIRST 32 /* room for the accounts of one posting */
+_Static_assert(LEDGER_SLOTS_FIRST >= 2 * LEDGER_ENTRIES_MAX, "a posting fits into half of it");
+
+struct ledger_slot {
+    char *account; /* NULL: empty */
+    int64_t id;    /* of its row; 0: it has none */
+    int64_t units;
+    int64_t proved; /* what its balance was when it was proved last, at first as it was read */
+    bool changed;   /* since then */
+};
+
+/* INV: head_id and head_hash are of the last posting written; a slot has what its account's balance
+ * is after all of them; an account has a row when a posting names it. */
+struct ledger_batch {
+    struct db *db;
+    int64_t first_id, head_id; /* the head before the batch, and now */
+    uint8_t head_hash[SHA256_BYTES];
+    struct ledger_slot *slot; /* open addressing, at most half used; `few` or memory of its own */
+    size_t cap, used;
+    int64_t account_id; /* of the newest account; -1: not asked yet */
+    bool broken;        /* the database failed: its transaction can only be rolled back */
+    struct ledger_slot few[LEDGER_SLOTS_FIRST];
+};
+enum emac_status ledger_batch_open(struct ledger_batch *b, struct db *db, struct emac_err *err);
+void ledger_batch_release(struct ledger_batch *b);
+/* Where the account's balance is, read from its row when it is new here. The next call may move it.
+ */
+enum emac_status ledger_slot_get(struct ledger_batch *b, const char *account,
+                                 struct ledger_slot **out, struct emac_err *err);
+/* NOT_FOUND: no row has the number. */
+enum emac_status ledger_account_name(struct db *db, int64_t id, char out[LEDGER_ACCOUNT_MAX],
+                                     struct emac_err *err);
+
+/* group.c: the batch that the members of a group share; the caller is in a member. */
+enum emac_status ledger_group_post(struct db *db, const struct ledger_posting *p, bool *posted,
+                                   struct emac_err *err);
+/* *known is false when the rows say it: no member has posted. */
+enum emac_status ledger_group_balance(struct db *db, const char *account, bool *known, int64_t *out,
+                                      struct emac_err *err);
+/* Called by whoever is about to read rows: in a member, write what the group owes. Elsewhere that
+ * was done. */
+enum emac_status ledger_group_write(struct db *db, struct emac_err *err);
+
 /* Lowest balance an account may have. A source stops short of INT64_MIN, so that all other
  * balances together fit into int64 too. */
 int64_t ledger_floor(const char *account);

@@ -128,6 +128,102 @@ static void test_others(void **state)
     assert_int_equal(rows(f->db), 6);
 }
 
+/* DB-4: a number that members add to, of which row 0 is told at the end. */
+struct tally {
+    struct db *db;
+    int64_t n;
+    uint32_t written, forgotten;
+    bool fails;
+};
+
+static enum emac_status tally_write(void *ctx, struct emac_err *err)
+{
+    struct tally *t = ctx;
+    char text[24];
+    t->written++;
+    if (t->fails)
+        return emac_fail(err, EMAC_NO_SPACE, "no room for the tally");
+    snprintf(text, sizeof text, "%d", (int)t->n);
+    return db_exec(
+        t->db, err,
+        "INSERT INTO t (k, v) VALUES (0, ?) ON CONFLICT (k) DO UPDATE SET v = excluded.v", "t",
+        text);
+}
+
+static void tally_forget(void *ctx)
+{
+    ((struct tally *)ctx)->forgotten++;
+}
+
+static void tally_free(void *ctx)
+{
+    ((struct tally *)ctx)->db = NULL;
+}
+
+static void tally_member(struct db *db, struct tally *t, int64_t k)
+{
+    OK(db_begin_soon(db, NULL));
+    assert_true(db_in_member(db));
+    *db_beside(db) = (struct db_beside){t, tally_write, tally_forget, tally_free};
+    t->n++;
+    db_beside_owe(db);
+    OK(row(db, k, "soon"));
+    OK(db_commit_soon(db, NULL));
+    assert_false(db_in_member(db));
+}
+
+static int64_t told(struct db *db)
+{
+    int64_t n = -1;
+    (void)db_one_i64(db, &n, NULL, "SELECT CAST(v AS BIGINT) FROM t WHERE k = 0", NULL);
+    return n;
+}
+
+static void test_beside(void **state)
+{
+    struct fixture *f = *state;
+    struct db *db = f->db;
+    struct tally t = {.db = db};
+    struct emac_err err = {0};
+    tally_member(db, &t, 1);
+    tally_member(db, &t, 2);
+    assert_int_equal(t.written, 0);
+    assert_int_equal(told(db), 2); /* who is no member sees it */
+    assert_int_equal(told(db), 2);
+    assert_int_equal(t.written, 1); /* once, as long as no more is owed */
+    tally_member(db, &t, 3);
+    OK(db_begin_soon(db, NULL));
+    assert_int_equal(told(db), 2); /* members have it beside */
+    OK(row(db, 4, "undone"));
+    db_rollback(db);
+    assert_int_equal(t.forgotten, 1);
+    OK(db_sync(db, NULL)); /* what is owed for the third is not undone with the fourth */
+    assert_int_equal(t.written, 2);
+    assert_int_equal(t.forgotten, 2);
+    assert_int_equal(told(db), 3);
+    assert_int_equal(rows_after_a_kill(f), 4);
+    tally_member(db, &t, 5);
+    OK(db_begin(db, NULL));
+    assert_int_equal(told(db), 4);
+    db_rollback(db);
+    /* When it cannot be written the group is lost, and its members hear of it. */
+    tally_member(db, &t, 6);
+    t.fails = true;
+    assert_int_equal(db_sync(db, &err), EMAC_NO_SPACE);
+    assert_string_equal(err.text, "no room for the tally");
+    assert_int_equal(db_begin_soon(db, NULL), EMAC_NO_SPACE);
+    assert_true(db_lost(db));
+    assert_int_equal(told(db), 4);
+    assert_int_equal(rows(db), 5);
+    t.fails = false;
+    tally_member(db, &t, 7);
+    OK(db_sync(db, NULL));
+    assert_int_equal(rows(db), 6);
+    db_close(db);
+    assert_null(t.db);
+    OK(db_open(f->path, &f->db, NULL));
+}
+
 /* One that reads what is lost then, or nothing. */
 struct reader {
     struct db *db;
@@ -294,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_members, setup, teardown),
         cmocka_unit_test_setup_teardown(test_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_beside, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),

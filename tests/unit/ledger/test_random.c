@@ -34,6 +34,7 @@ struct model {
 struct trial {
     uint64_t seed, next; /* number of the next posting */
     uint64_t transfers;  /* tried so far */
+    uint64_t members;    /* of groups, so far */
     struct db *db;
     struct model model, saved;
     /* What key k stands for once posted: the number of the draw that made its entries, plus 1; keys
@@ -218,6 +219,40 @@ static void one_posting(struct trial *t, struct ledger_batch *b)
     t->next++;
 }
 
+static void undo(struct trial *t)
+{
+    db_rollback(t->db);
+    t->model = t->saved;
+    for (uint32_t i = 0; i < t->undo_count; i++)
+        t->meaning[t->undo[i]] = 0;
+}
+
+/* Members of groups, a few postings each; one in ten is undone, and the group goes on without it.
+ * Balances are asked within members and outside, and now and then the group ends. */
+static void some_members(struct trial *t)
+{
+    uint64_t n = t->next, count = 1 + draw(t, n, 40, 100);
+    for (uint64_t i = 0; i < count && t->next < POSTINGS_MAX; i++) {
+        uint64_t at = t->members++, posts = draw(t, at, 41, 4);
+        t->saved = t->model;
+        t->undo_count = 0;
+        AGREE(t, db_begin_soon(t->db, NULL) == EMAC_OK, "begin");
+        for (uint64_t k = 0; k < posts && t->next < POSTINGS_MAX; k++)
+            one_posting(t, NULL);
+        if (draw(t, at, 42, 8) == 0)
+            compare(t, NULL);
+        bool undone = draw(t, at, 43, 10) == 0;
+        if (undone)
+            undo(t);
+        else
+            AGREE(t, db_commit_soon(t->db, NULL) == EMAC_OK, "commit");
+        if (draw(t, at, 44, 16) == 0)
+            compare(t, NULL);
+        if (draw(t, at, 45, 8) == 0)
+            AGREE(t, db_sync(t->db, NULL) == EMAC_OK, "sync");
+    }
+}
+
 /* One transaction: a batch or, every eighth time, a few single postings. One in ten is rolled back:
  * the change of state that went with it failed. */
 static void one_transaction(struct trial *t)
@@ -243,10 +278,7 @@ static void one_transaction(struct trial *t)
         AGREE(t, db_commit(t->db, NULL) == EMAC_OK, "commit");
         return;
     }
-    db_rollback(t->db);
-    t->model = t->saved;
-    for (uint32_t i = 0; i < t->undo_count; i++)
-        t->meaning[t->undo[i]] = 0;
+    undo(t);
 }
 
 /* Every entry of the journal added up, by SQL alone. */
@@ -292,8 +324,10 @@ static void trial_run(uint64_t seed, uint64_t transfers)
     setup_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", &state);
     struct fixture *f = state;
     t = (struct trial){.seed = seed, .db = f->db, .meaning = meaning};
-    while (t.transfers < transfers && t.next < POSTINGS_MAX)
+    while (t.transfers < transfers && t.next < POSTINGS_MAX) {
         one_transaction(&t);
+        some_members(&t);
+    }
     compare(&t, NULL);
     replay(&t);
     audit(&t);
