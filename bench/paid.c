@@ -3,10 +3,11 @@
  *
  *   bench_paid [--http] RIGS SECONDS
  *
- * Rigs by script answer at once with made-up results, a thread each; one job whose results are
- * checked as the rules say. Without --http the handlers are called as the server calls them (with
- * signatures, JSON and the sync before the answer, without sockets). Prints one line: assignments
- * paid a second on the wall, and microseconds an assignment: the handlers' processor time (0 with
+ * Rigs by script answer at once with made-up results, a thread each, and authenticate as rigs do
+ * (sessions, signed receipts); one job whose results are checked as the rules say. Without --http
+ * the handlers are called as the server calls them (with signatures, JSON and the sync before the
+ * answer, without sockets). Prints one line: assignments paid a second on the wall, and
+ * microseconds an assignment: the handlers' processor time (0 with
  * --http), and the time that the one lock is held for (coordinator_us_per_task). Ends with the
  * ledger's audit. */
 #include <stdarg.h>
@@ -26,6 +27,8 @@
 static struct {
     struct net net;
     struct rigbot rig[BENCH_RIGS_MAX];
+    struct identity caller[BENCH_RIGS_MAX]; /* of the rig, with its session */
+    struct http_mac session[BENCH_RIGS_MAX];
     bool http;
     atomic_bool stop;
     atomic_llong paid, idle, handler_ns;
@@ -84,11 +87,12 @@ static json_t *receipt_body(struct rigbot *r, json_t *lease)
 static void *rig_main(void *arg)
 {
     struct rigbot *r = arg;
+    const struct identity *who = &b.caller[r - b.rig];
     json_t *lease = NULL;
     while (!atomic_load(&b.stop)) {
         json_t *reply;
         if (lease == NULL) {
-            int status = ask(&r->id, lease_post, "/v1/lease", next_of(r), &reply);
+            int status = ask(who, lease_post, "/v1/lease", next_of(r), &reply);
             if (status == 200)
                 lease = reply;
             else
@@ -98,7 +102,7 @@ static void *rig_main(void *arg)
                 fail_msg("lease: %d", status);
             continue;
         }
-        int status = ask(&r->id, receipts_post, "/v1/receipts", receipt_body(r, lease), &reply);
+        int status = ask(who, receipts_post, "/v1/receipts", receipt_body(r, lease), &reply);
         if (status != 200)
             fail_msg("receipt: %d %s", status, str_of(reply, "error"));
         atomic_fetch_add(&b.paid, units_of(reply, "paid_units") > 0);
@@ -133,6 +137,17 @@ static void measure(uint32_t rigs, uint32_t seconds)
     json_decref(j);
 }
 
+static void rig_start(uint32_t i)
+{
+    struct rigbot *r = &b.rig[i];
+    *r = (struct rigbot){.deposits = json_array()};
+    identity_seeded(&r->id, (uint8_t)(i + 1));
+    snprintf(r->boot, sizeof(r->boot), "boot-%u", i);
+    assert_int_equal(hello_session(&b.net, r, &b.session[i]), 200);
+    identity_seeded(&b.caller[i], (uint8_t)(i + 1));
+    b.caller[i].signer.mac = &b.session[i];
+}
+
 int main(int argc, char **argv)
 {
     b.http = argc > 1 && strcmp(argv[1], "--http") == 0;
@@ -144,12 +159,9 @@ int main(int argc, char **argv)
     EMAC_ASSERT(rigs >= 1 && rigs <= BENCH_RIGS_MAX);
     b.net.cfg.rate_per_s = 1000000;
     net_open(&b.net, "bench");
-    for (uint32_t i = 0; i < rigs; i++) {
-        b.rig[i] = (struct rigbot){.deposits = json_array()};
-        identity_seeded(&b.rig[i].id, (uint8_t)(i + 1));
-        snprintf(b.rig[i].boot, sizeof(b.rig[i].boot), "boot-%u", i);
-        assert_int_equal(hello(&b.net, &b.rig[i]), 200);
-    }
+    for (uint32_t i = 0; i < rigs; i++)
+        rig_start(i);
+    b.net.bytes_dropped = true;
     struct job job = net_job(&b.net, 100000, 1024);
     job.check = 0.1;
     job.checkpoint_every = 100000;

@@ -305,5 +305,6 @@ void coordinator_stop(struct coordinator *c)
     os_thread_join(&c->ticker);
     disputes_stop(c);
     chain_side_stop(c);
+    jobs_flush(c);
     coordinator_free(c);
 }

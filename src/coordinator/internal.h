@@ -162,6 +162,8 @@ enum emac_status job_end(struct coordinator *c, struct cjob *j, enum job_state s
 /* Write step, loss, figures (in tx). */
 enum emac_status job_figures_write(struct coordinator *c, const struct cjob *j,
                                    const struct figures *f, struct emac_err *err);
+/* Write figures that changed, of all jobs: at the end. */
+void jobs_flush(struct coordinator *c);
 /* `flush`: write figures that changed. May end the job. */
 void job_tick(struct coordinator *c, struct cjob *j, bool flush);
 /* A job that enters or comes back takes its turn among those that run, it does not catch up with

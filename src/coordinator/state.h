@@ -7,6 +7,7 @@
 
 #include "coordinator/coordinator.h"
 #include "coordinator/checks/drawn.h"
+#include "coordinator/jobs/shares.h"
 #include "coordinator/map.h"
 #include "coordinator/rigs/held.h"
 #include "db/db.h"
@@ -83,6 +84,7 @@ struct node {
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
     uint32_t alarms; /* results that it said others made wrong, and they had not (suspects.h) */
+    struct share share;
 };
 
 struct lease {
@@ -103,6 +105,7 @@ struct vote {
     struct outputs outputs;
     double loss, accuracy; /* of its metrics; < 0: none */
     bool paid;
+    bool unwritten; /* its row comes later in the transaction that is under way */
 };
 
 /* A rig that failed at a task waits before it gets it again. */
@@ -191,6 +194,8 @@ struct cjob {
     struct ctask **task;
     uint32_t task_count, task_cap;
     bool laid;                        /* the round's tasks are in task[] */
+    bool unwritten;                   /* no task of the round had a row when it began, and */
+    bool rows_elsewhere;              /* none had one of another round */
     bool stale;                       /* memory must be built again before use */
     int64_t escrow_units, owed_units; /* mirrors of the ledger and of open leases */
     int64_t royalty_units;            /* of the escrow, kept for royalties (assets.h) */

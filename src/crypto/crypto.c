@@ -4,33 +4,48 @@
 
 #include "crypto/crypto.h"
 
-#include <limits.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
 #include <sodium.h>
+#include <string.h>
 
 #include "base/assert.h"
 
-void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n)
+/* Of a, then b. */
+static void sha256_two(uint8_t out[SHA256_BYTES], const void *a, size_t a_n, const void *b,
+                       size_t b_n)
 {
     SHA256_CTX ctx;
     int ok = SHA256_Init(&ctx);
-    if (n > 0)
-        ok = ok && SHA256_Update(&ctx, data, n);
+    if (a_n > 0)
+        ok = ok && SHA256_Update(&ctx, a, a_n);
+    if (b_n > 0)
+        ok = ok && SHA256_Update(&ctx, b, b_n);
     EMAC_ASSERT(ok && SHA256_Final(out, &ctx));
 }
+
+void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n)
+{
+    sha256_two(out, data, n, NULL, 0);
+}
+
+/* RFC 2104. */
 
 void crypto_hmac_sha256(uint8_t out[SHA256_BYTES], const void *key, size_t key_n, const void *data,
                         size_t n)
 {
-    EMAC_ASSERT(key_n <= INT_MAX);
-    /* HMAC takes a NULL key for "the key of before", so hand it a place even for an empty one. */
-    static const uint8_t nothing;
-    unsigned len = 0;
-    unsigned char *p = HMAC(EVP_sha256(), key_n > 0 ? key : &nothing, (int)key_n,
-                            n > 0 ? data : &nothing, n, out, &len);
-    EMAC_ASSERT(p != NULL && len == SHA256_BYTES);
+    uint8_t inner[SHA256_CBLOCK] = {0}, outer[SHA256_CBLOCK], digest[SHA256_BYTES];
+    if (key_n > sizeof inner)
+        crypto_sha256(inner, key, key_n);
+    else if (key_n > 0)
+        memcpy(inner, key, key_n);
+    for (size_t i = 0; i < sizeof inner; i++) {
+        outer[i] = inner[i] ^ 0x5c;
+        inner[i] ^= 0x36;
+    }
+    sha256_two(digest, inner, sizeof inner, data, n);
+    sha256_two(out, outer, sizeof outer, digest, sizeof digest);
+    crypto_wipe(inner, sizeof inner);
+    crypto_wipe(outer, sizeof outer);
 }
 
 void crypto_ed25519_keypair(uint8_t public_key[ED25519_PUBLIC_BYTES],

@@ -15,6 +15,7 @@
 #define HEADER_TEXT_MAX 1024
 #define MS_PER_S        1000
 
+static const char ALG_KEY[] = "ed25519", ALG_MAC[] = "hmac-sha256";
 static const char COVERED[] = "\"@method\" \"@target-uri\" \"@authority\"";
 static const char COVERED_BODY[] =
     "\"@method\" \"@target-uri\" \"@authority\" \"content-digest\" \"content-length\"";
@@ -53,9 +54,11 @@ static void input_compose(const struct http_signer *signer, bool body, char *out
     uint64_t created = signer->os->wall_ms(signer->os) / MS_PER_S;
     int n = snprintf(out, cap,
                      LABEL "=(%s);created=%llu;expires=%llu;nonce=\"%s\";keyid=\"%s\";"
-                           "alg=\"ed25519\"",
+                           "alg=\"%s\"",
                      body ? COVERED_BODY : COVERED, (unsigned long long)created,
-                     (unsigned long long)(created + HTTP_SIGNATURE_LIFE_S), b64, signer->did);
+                     (unsigned long long)(created + HTTP_SIGNATURE_LIFE_S), b64,
+                     signer->mac != NULL ? signer->mac->id : signer->did,
+                     signer->mac != NULL ? ALG_MAC : ALG_KEY);
     EMAC_ASSERT(n > 0 && (size_t)n < cap);
 }
 
@@ -83,8 +86,12 @@ enum emac_status http_sign(const struct http_signer *signer, const char *method,
                         http_header_get(headers, "content-digest"));
     const struct http_signed_message m = {method, url, authority, "/", &signed_headers};
     EMAC_TRY(st, http_signature_base(&m, &in, &base, err));
-    crypto_ed25519_sign(sig, base.data, base.len, signer->secret_key);
-    emac_base64(b64, sig, sizeof sig);
+    size_t n = signer->mac != NULL ? SHA256_BYTES : ED25519_SIGNATURE_BYTES;
+    if (signer->mac != NULL)
+        crypto_hmac_sha256(sig, signer->mac->key, HTTP_MAC_KEY_BYTES, base.data, base.len);
+    else
+        crypto_ed25519_sign(sig, base.data, base.len, signer->secret_key);
+    emac_base64(b64, sig, n);
     snprintf(text, sizeof text, LABEL "=:%s:", b64);
     st = header_put(arena, headers, "Signature", text, err);
 out:
@@ -160,18 +167,43 @@ static enum emac_status check_times(const struct http_signature_input *in, uint6
     return EMAC_OK;
 }
 
-static enum emac_status check_params(const struct http_signature_input *in,
-                                     uint8_t key[ED25519_PUBLIC_BYTES], struct emac_err *err)
+/* By what a request is authenticated, and who that is. */
+struct sender {
+    bool mac;        /* a shared key, no public one */
+    uint8_t key[32]; /* either has as many bytes */
+    char did[DID_KEY_MAX];
+};
+_Static_assert(ED25519_PUBLIC_BYTES == 32 && HTTP_MAC_KEY_BYTES == 32, "struct sender");
+
+static enum emac_status check_keyid(const struct http_signature_input *in, uint64_t now_ms,
+                                    const struct http_mac_keys *keys, struct sender *out,
+                                    struct emac_err *err)
 {
-    if (in->alg == NULL || strcmp(in->alg, "ed25519") != 0)
-        return emac_fail(err, EMAC_INVALID, "the signature's alg must be 'ed25519'");
+    if (out->mac && in->keyid != NULL &&
+        keys->find(keys->ctx, in->keyid, now_ms, out->key, out->did))
+        return EMAC_OK;
+    if (out->mac)
+        return emac_fail(err, EMAC_INVALID,
+                         "the signature's keyid is no shared key, or is one no longer: sign with "
+                         "ed25519, or say hello again");
+    if (in->keyid == NULL || !crypto_did_key_parse(out->key, in->keyid))
+        return emac_fail(err, EMAC_INVALID, "the signature's keyid must be a did:key of ed25519");
+    crypto_did_key(out->did, out->key);
+    return EMAC_OK;
+}
+
+static enum emac_status check_params(const struct http_signature_input *in, uint64_t now_ms,
+                                     const struct http_mac_keys *keys, struct sender *out,
+                                     struct emac_err *err)
+{
+    out->mac = keys != NULL && in->alg != NULL && strcmp(in->alg, ALG_MAC) == 0;
+    if (!out->mac && (in->alg == NULL || strcmp(in->alg, ALG_KEY) != 0))
+        return emac_fail(err, EMAC_INVALID, "the signature's alg must be '%s'", ALG_KEY);
     size_t n = in->nonce == NULL ? 0 : strlen(in->nonce);
     if (n < NONCE_TEXT_MIN || n > NONCE_TEXT_MAX)
         return emac_fail(err, EMAC_INVALID, "the signature needs a nonce of %d to %d characters",
                          NONCE_TEXT_MIN, NONCE_TEXT_MAX);
-    if (in->keyid == NULL || !crypto_did_key_parse(key, in->keyid))
-        return emac_fail(err, EMAC_INVALID, "the signature's keyid must be a did:key of ed25519");
-    return EMAC_OK;
+    return check_keyid(in, now_ms, keys, out, err);
 }
 
 static enum emac_status check_body(const struct http_request *req, struct emac_err *err)
@@ -214,10 +246,19 @@ static enum emac_status request_url(const struct http_request *req, struct http_
     return st;
 }
 
+static bool holds(const struct sender *by, const uint8_t sig[ED25519_SIGNATURE_BYTES],
+                  const struct emac_buf *base)
+{
+    uint8_t want[SHA256_BYTES];
+    if (!by->mac)
+        return crypto_ed25519_verify(sig, base->data, base->len, by->key);
+    crypto_hmac_sha256(want, by->key, HTTP_MAC_KEY_BYTES, base->data, base->len);
+    return crypto_equal(want, sig, sizeof want);
+}
+
 static enum emac_status check_signature(const struct http_request *req,
                                         const struct http_signature_input *in,
-                                        const uint8_t key[ED25519_PUBLIC_BYTES],
-                                        struct emac_err *err)
+                                        const struct sender *by, struct emac_err *err)
 {
     enum emac_status st;
     struct http_url url;
@@ -226,12 +267,13 @@ static enum emac_status check_signature(const struct http_request *req,
     struct emac_buf base;
     emac_buf_init(&base, BASE_MAX);
     EMAC_TRY(st, header_once(&req->headers, "signature", &text, err));
-    EMAC_TRY(st, http_signature_parse(text, in->label, sig, err));
+    EMAC_TRY(st, http_signature_parse(text, in->label,
+                                      by->mac ? SHA256_BYTES : ED25519_SIGNATURE_BYTES, sig, err));
     EMAC_TRY(st, request_url(req, &url, err));
     const struct http_signed_message m = {req->method, url.text, url.authority, url.target,
                                           &req->headers};
     EMAC_TRY(st, http_signature_base(&m, in, &base, err));
-    if (!crypto_ed25519_verify(sig, base.data, base.len, key))
+    if (!holds(by, sig, &base))
         st = emac_fail(err, EMAC_INVALID, "the signature does not fit this request and '%s'",
                        in->keyid);
 out:
@@ -241,31 +283,33 @@ out:
 
 /* Who signed, what for, and is the signature his? Not: is the body the one that was meant? */
 static enum emac_status verify_signer(const struct http_request *req, uint64_t now_ms, bool body,
+                                      const struct http_mac_keys *keys,
                                       struct http_signature_input *in, char did[DID_KEY_MAX],
                                       struct emac_err *err)
 {
     enum emac_status st;
     const char *text = NULL;
-    uint8_t key[ED25519_PUBLIC_BYTES];
+    struct sender by = {0};
     EMAC_TRY(st, header_once(&req->headers, "signature-input", &text, err));
     EMAC_TRY(st, http_signature_input_parse(req->arena, text, in, err));
     EMAC_TRY(st, check_covered(in, body, err));
     EMAC_TRY(st, check_times(in, now_ms, err));
-    EMAC_TRY(st, check_params(in, key, err));
-    EMAC_TRY(st, check_signature(req, in, key, err));
-    crypto_did_key(did, key);
+    EMAC_TRY(st, check_params(in, now_ms, keys, &by, err));
+    EMAC_TRY(st, check_signature(req, in, &by, err));
+    memcpy(did, by.did, DID_KEY_MAX);
 out:
+    crypto_wipe(by.key, sizeof by.key);
     return st;
 }
 
 static enum emac_status verify(const struct http_request *req, uint64_t now_ms,
-                               struct nonce_cache *cache, char did[DID_KEY_MAX],
-                               struct emac_err *err)
+                               struct nonce_cache *cache, const struct http_mac_keys *keys,
+                               char did[DID_KEY_MAX], struct emac_err *err)
 {
     enum emac_status st;
     struct http_signature_input in;
     bool body = req->body.len > 0 || http_header_get(&req->headers, "content-digest") != NULL;
-    EMAC_TRY(st, verify_signer(req, now_ms, body, &in, did, err));
+    EMAC_TRY(st, verify_signer(req, now_ms, body, keys, &in, did, err));
     if (body)
         EMAC_TRY(st, check_body(req, err));
     /* Last, so that only the key's owner can use up a nonce. */
@@ -281,14 +325,21 @@ out:
 enum emac_status http_verify(const struct http_request *req, uint64_t now_ms,
                              struct nonce_cache *cache, char did[DID_KEY_MAX], struct emac_err *err)
 {
-    return unauthorized(err, verify(req, now_ms, cache, did, err));
+    return unauthorized(err, verify(req, now_ms, cache, NULL, did, err));
+}
+
+enum emac_status http_verify_shared(const struct http_request *req, uint64_t now_ms,
+                                    struct nonce_cache *cache, const struct http_mac_keys *keys,
+                                    char did[DID_KEY_MAX], struct emac_err *err)
+{
+    return unauthorized(err, verify(req, now_ms, cache, keys, did, err));
 }
 
 enum emac_status http_verify_head(const struct http_request *req, uint64_t now_ms,
                                   char did[DID_KEY_MAX], struct emac_err *err)
 {
     struct http_signature_input in;
-    enum emac_status st = verify_signer(req, now_ms, true, &in, did, err);
+    enum emac_status st = verify_signer(req, now_ms, true, NULL, &in, did, err);
     if (st != EMAC_OK)
         did[0] = '\0';
     return unauthorized(err, st);

@@ -9,7 +9,11 @@
  *
  * One signature a request. Of structured fields (RFC 8941) only the canonical
  * text is read, without optional spaces, escapes or component parameters; so
- * the text that came is the text that was signed. */
+ * the text that came is the text that was signed.
+ *
+ * A sender that shares a key with the server may authenticate by alg="hmac-sha256" (RFC 9421,
+ * 3.3.3) instead, where the server has such keys: a hundredth of the work on both sides. It proves
+ * who sends to the server, and to nobody else. */
 #ifndef EMAC_HTTP_SIGNATURE_H
 #define EMAC_HTTP_SIGNATURE_H
 
@@ -23,10 +27,20 @@
 #define HTTP_SIGNATURE_TEXT_MAX       2048    /* bytes of each of the three headers */
 #define NONCE_CACHE_MAX               2000000 /* 6,600 a second for five minutes: 64 MiB */
 
+#define HTTP_MAC_KEY_BYTES 32
+#define HTTP_MAC_ID_MAX    96
+
+/* A key that a sender and a server share; `id` is its keyid. */
+struct http_mac {
+    char id[HTTP_MAC_ID_MAX];
+    uint8_t key[HTTP_MAC_KEY_BYTES];
+};
+
 struct http_signer {
     struct os *os; /* clock and entropy */
     const char *did;
-    const uint8_t *secret_key; /* ED25519_SECRET_BYTES */
+    const uint8_t *secret_key;  /* ED25519_SECRET_BYTES */
+    const struct http_mac *mac; /* NULL: sign with ed25519 */
 };
 
 /* Adds Content-Digest (when there is a body), Signature-Input, Signature to headers (values in the
@@ -53,6 +67,18 @@ enum emac_status http_verify(const struct http_request *req, uint64_t now_ms,
                              struct nonce_cache *cache, char did[DID_KEY_MAX],
                              struct emac_err *err);
 
+/* The shared keys that a server knows: which one has this id, and whose it is. False when there is
+ * none, or no longer. */
+struct http_mac_keys {
+    bool (*find)(void *ctx, const char *id, uint64_t now_ms, uint8_t key[HTTP_MAC_KEY_BYTES],
+                 char did[DID_KEY_MAX]);
+    void *ctx;
+};
+/* As http_verify, where a shared key will do as well. */
+enum emac_status http_verify_shared(const struct http_request *req, uint64_t now_ms,
+                                    struct nonce_cache *cache, const struct http_mac_keys *keys,
+                                    char did[DID_KEY_MAX], struct emac_err *err);
+
 /* All that can be said of a request with a body before the body is there: everything but that the
  * digest fits, and the nonce, which is not used up. */
 enum emac_status http_verify_head(const struct http_request *req, uint64_t now_ms,
@@ -70,8 +96,9 @@ struct http_signature_input {
 /* INVALID with what is wrong, here and below. Strings lie in the arena. */
 enum emac_status http_signature_input_parse(struct arena *a, const char *text,
                                             struct http_signature_input *out, struct emac_err *err);
-enum emac_status http_signature_parse(const char *text, const char *label,
-                                      uint8_t sig[ED25519_SIGNATURE_BYTES], struct emac_err *err);
+/* n: how many bytes a signature of its algorithm has. */
+enum emac_status http_signature_parse(const char *text, const char *label, size_t n, uint8_t *sig,
+                                      struct emac_err *err);
 /* Digests by other algorithms than sha-256 may stand beside it and are passed over. */
 enum emac_status http_content_digest_parse(const char *text, uint8_t digest[SHA256_BYTES],
                                            struct emac_err *err);

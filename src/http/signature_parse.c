@@ -161,20 +161,21 @@ enum emac_status http_signature_input_parse(struct arena *a, const char *text,
     return EMAC_OK;
 }
 
-enum emac_status http_signature_parse(const char *text, const char *label,
-                                      uint8_t sig[ED25519_SIGNATURE_BYTES], struct emac_err *err)
+enum emac_status http_signature_parse(const char *text, const char *label, size_t n, uint8_t *sig,
+                                      struct emac_err *err)
 {
     const char *p = text;
     char key[KEY_MAX + 1];
-    size_t n = ED25519_SIGNATURE_BYTES;
+    size_t got = n;
     if (!take_key(&p, key) || !take(&p, '=') || strcmp(key, label) != 0)
         return emac_fail(err, EMAC_INVALID,
                          "the signature header has no '%s' but signature-input "
                          "has",
                          label);
-    if (!take_bytes(&p, sig, &n) || n != ED25519_SIGNATURE_BYTES || *p != '\0')
+    if (!take_bytes(&p, sig, &got) || got != n || *p != '\0')
         return emac_fail(err, EMAC_INVALID,
-                         "the signature header must be '%s=:...:' with 64 bytes in base64", label);
+                         "the signature header must be '%s=:...:' with %zu bytes in base64", label,
+                         n);
     return EMAC_OK;
 }
 

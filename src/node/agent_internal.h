@@ -16,6 +16,7 @@
 #include "exchange/exchange.h"
 #include "http/identity.h"
 #include "http/link.h"
+#include "http/signature.h"
 #include "model/language.h"
 #include "node/agent.h"
 #include "node/duty.h"
@@ -58,6 +59,12 @@ struct retained {
 struct upload {
     struct cid cid;
     const struct store_value *value; /* held */
+};
+
+struct agent_session {
+    bool there;
+    uint64_t until_ns;
+    struct http_mac mac;
 };
 
 struct node {
@@ -132,6 +139,7 @@ struct node {
     uint32_t upload_count;
     struct cid uploading; /* taken out of the queue, under way */
     uint64_t deals_told;  /* version of what deals want, as the heartbeat heard it */
+    struct agent_session session;
 };
 
 /* ---- agent.c ---- */
@@ -174,6 +182,15 @@ enum emac_status agent_field_u64(const json_t *o, const char *key, uint64_t max,
 /* base64 text, added to out; out->max bounds it. */
 enum emac_status agent_field_bytes(const json_t *o, const char *key, struct emac_buf *out,
                                    struct emac_err *err);
+
+/* ---- session.c: from any thread ---- */
+/* From the answer to a hello; a coordinator that tells none has none. */
+void agent_session_take(struct node *n, const json_t *reply);
+/* The key to authenticate a call of `path` by; false: sign it. */
+bool agent_session_get(struct node *n, const char *path, struct http_mac *out);
+/* It was there, and its time is over: a hello brings another. */
+bool agent_session_over(struct node *n);
+void agent_session_drop(struct node *n);
 
 /* ---- hello.c ---- */
 /* Say hello, and answer the challenge if there is one. FORBIDDEN when refused. */

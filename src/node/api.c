@@ -53,6 +53,27 @@ static enum emac_status call(struct node *n, struct http_client *client, struct 
     return st;
 }
 
+/* A key that the coordinator no longer shares is a reason to sign, not to fail. */
+static enum emac_status call_authenticated(struct node *n, struct http_client *client,
+                                           struct http_call *c, const char *path, json_t **reply,
+                                           struct emac_err *err)
+{
+    struct http_mac mac;
+    struct http_signer signer = n->id.signer;
+    c->signer = &signer;
+    if (agent_session_get(n, path, &mac))
+        signer.mac = &mac;
+    enum emac_status st = call(n, client, c, path, reply, err);
+    if (st == EMAC_UNAUTHORIZED && signer.mac != NULL) {
+        agent_session_drop(n);
+        signer.mac = NULL;
+        st = call(n, client, c, path, reply, err);
+    }
+    if (signer.mac != NULL)
+        crypto_wipe(&mac, sizeof mac);
+    return st;
+}
+
 static enum emac_status post(struct node *n, bool poll, const char *path, json_t *body,
                              uint32_t limit_ms, json_t **reply, struct emac_err *err)
 {
@@ -65,10 +86,9 @@ static enum emac_status post(struct node *n, bool poll, const char *path, json_t
     struct http_call c = {.method = "POST",
                           .body = EMAC_SLICE_STR(text),
                           .timeout_ms = limit_ms,
-                          .signer = &n->id.signer,
                           .cancelled = poll ? agent_over_cb : past_grace,
                           .cancelled_ctx = n};
-    enum emac_status st = call(n, poll ? n->bulk : n->api, &c, path, reply, err);
+    enum emac_status st = call_authenticated(n, poll ? n->bulk : n->api, &c, path, reply, err);
     free(text);
     return st;
 }

@@ -60,9 +60,9 @@ static void beat(struct node *n)
         take_cancelled(n, json_object_get(reply, "cancel"));
         agent_upload_ask_all(n, json_object_get(reply, "deposit"));
         take_deals(n, json_object_get(reply, "deals"));
-    } else if (st == EMAC_CONFLICT) {
-        st = agent_hello(n, &err);
     }
+    if (st == EMAC_CONFLICT || (st == EMAC_OK && agent_session_over(n)))
+        st = agent_hello(n, &err);
     if (st == EMAC_FORBIDDEN)
         agent_refused(n, &err);
     else if (st != EMAC_OK)

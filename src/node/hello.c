@@ -70,6 +70,7 @@ static enum emac_status hello(struct node *n, json_t **reply, const char **state
     enum emac_status st = agent_poll(n, "/v1/nodes", hello_json(n), HELLO_MS, reply, err);
     if (st != EMAC_OK)
         return st;
+    agent_session_take(n, *reply);
     st = agent_field_str(*reply, "state", 32, state, err);
     if (st == EMAC_OK && strcmp(*state, "quarantined") == 0)
         st = emac_fail(err, EMAC_FORBIDDEN, "the coordinator has quarantined this rig");

@@ -94,7 +94,7 @@ static void check_verify(char *line[LINES], struct arena *a)
         check_input(line[0], &in);
         check_base(&in, &req.headers);
         uint8_t sig[ED25519_SIGNATURE_BYTES];
-        (void)http_signature_parse(line[1], in.label, sig, &err);
+        (void)http_signature_parse(line[1], in.label, sizeof sig, sig, &err);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "coordinator/checks/disputes.h"
 #include "coordinator/checks/checks.h"
 #include "coordinator/rigs/poll.h"
+#include "coordinator/rigs/session.h"
 #include "coordinator/jobs/shares.h"
 #include "coordinator/jobs/suspects.h"
 
@@ -27,6 +28,7 @@ struct delivery {
     struct receipt receipt;
     struct outputs outputs;
     struct emac_slice object, signature;
+    struct cid name;           /* the receipt's */
     struct emac_slice metrics; /* inline bytes of output "metrics"; data NULL: none */
     double loss, accuracy;
     char did[DID_KEY_MAX];
@@ -61,6 +63,7 @@ static enum emac_status receipt_verify(struct delivery *d, struct emac_err *err)
         !crypto_ed25519_verify(d->signature.data, d->object.data, d->object.len, key))
         return emac_fail(err, EMAC_UNAUTHORIZED,
                          "the receipt's signature does not hold for rig '%s'", d->did);
+    d->name = cid_of(CID_DAG_CBOR, d->object.data, d->object.len);
     d->outputs.count = d->receipt.output_count;
     memcpy(d->outputs.at, d->receipt.output, sizeof(d->outputs.at));
     return EMAC_OK;
@@ -151,6 +154,15 @@ static enum emac_status lease_facts(struct coordinator *c, const struct node *n,
     return task_is_named(d, err);
 }
 
+/* A task that is open has no receipts: its first one is judged in the transaction that writes it.
+ */
+static bool is_unanswered(struct coordinator *c, const struct delivery *d)
+{
+    const struct cjob *j = job_find(c, d->job);
+    const struct ctask *t = j != NULL && !j->stale ? ctask_find(j, &d->task) : NULL;
+    return t != NULL && t->state == RESULT_OPEN && t->vote_count == 0;
+}
+
 /* The receipt of the rig for this task that is here already; *there tells. */
 static enum emac_status former_read(struct coordinator *c, const struct delivery *d, bool *there,
                                     bool *same, struct answer *a, struct emac_err *err)
@@ -158,6 +170,8 @@ static enum emac_status former_read(struct coordinator *c, const struct delivery
     struct db_stmt *q;
     char task[CID_TEXT_MAX];
     struct outputs o;
+    if (is_unanswered(c, d))
+        return EMAC_OK;
     cid_text(task, &d->task);
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT outputs, state, units FROM receipts"
@@ -181,14 +195,30 @@ static enum emac_status former_read(struct coordinator *c, const struct delivery
 
 /* ---- votes: in tx ---- */
 
+/* The row of a vote, paid or not. */
+static enum emac_status receipt_insert(struct coordinator *c, const struct ctask *t,
+                                       const struct delivery *d, bool paid, struct emac_err *err)
+{
+    char task[CID_TEXT_MAX], outputs[OUTPUTS_TEXT_MAX], name[CID_TEXT_MAX];
+    cid_text(task, &t->cid);
+    cid_text(name, &d->name);
+    outputs_text(outputs, &d->outputs);
+    return db_exec(c->db, err,
+                   "INSERT INTO receipts (job, task, node, lease, outputs, object, signature,"
+                   " units, state, at_ms, loss, accuracy, cid)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "tttttbbitiddt", d->job, task, d->did, d->receipt.lease, outputs,
+                   (const void *)d->object.data, d->object.len, (const void *)d->signature.data,
+                   d->signature.len, paid ? t->units : INT64_C(0), paid ? "held" : "unpaid",
+                   (int64_t)wall_ms(c), d->loss, d->accuracy, name);
+}
+
 static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const struct delivery *d,
                                    struct emac_err *err)
 {
-    char task[CID_TEXT_MAX], outputs[OUTPUTS_TEXT_MAX], name[CID_TEXT_MAX];
-    struct cid cid = cid_of(CID_DAG_CBOR, d->object.data, d->object.len);
+    char task[CID_TEXT_MAX], name[CID_TEXT_MAX];
     cid_text(task, &t->cid);
-    cid_text(name, &cid);
-    outputs_text(outputs, &d->outputs);
+    cid_text(name, &d->name);
     if (ctask_vote(t, d->did)) /* made again after its result was withdrawn */
         return db_exec(c->db, err,
                        "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?,"
@@ -196,15 +226,12 @@ static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const
                        "tbbiddtttt", d->receipt.lease, (const void *)d->object.data, d->object.len,
                        (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c),
                        d->loss, d->accuracy, name, d->job, task, d->did);
-    enum emac_status st =
-        db_exec(c->db, err,
-                "INSERT INTO receipts (job, task, node, lease, outputs, object, signature, units,"
-                " state, at_ms, loss, accuracy, cid)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'unpaid', ?, ?, ?, ?)",
-                "tttttbbiddt", d->job, task, d->did, d->receipt.lease, outputs,
-                (const void *)d->object.data, d->object.len, (const void *)d->signature.data,
-                d->signature.len, (int64_t)wall_ms(c), d->loss, d->accuracy, name);
-    struct vote v = {.outputs = d->outputs, .loss = d->loss, .accuracy = d->accuracy};
+    /* The first is accepted whatever it says: its row is written once, when it is known what is
+     * paid for it (accept). */
+    bool first = t->state == RESULT_OPEN && t->vote_count == 0;
+    enum emac_status st = first ? EMAC_OK : receipt_insert(c, t, d, false, err);
+    struct vote v = {
+        .outputs = d->outputs, .loss = d->loss, .accuracy = d->accuracy, .unwritten = first};
     bool fits = emac_strcpy(v.did, sizeof(v.did), d->did);
     EMAC_ASSERT(fits);
     return st == EMAC_OK ? ctask_vote_add(t, &v, err) : st;
@@ -294,11 +321,14 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     t->accuracy = d->accuracy;
     j->figures.tasks++;
     EMAC_TRY(st, surplus_cancel(c, j, t, err));
-    struct cid receipt = cid_of(CID_DAG_CBOR, d->object.data, d->object.len);
-    checks_draw(c, j, t, d->did, &receipt);
+    checks_draw(c, j, t, d->did, &d->name);
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
+    if (t->vote[0].unwritten) {
+        EMAC_TRY(st, receipt_insert(c, t, d, t->vote[0].paid, err));
+        t->vote[0].unwritten = false;
+    }
     EMAC_TRY(st, ctask_update(c, j, t, err));
-    EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
+    j->figures_dirty = true;
     if (t->current) {
         EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
         log_accepted(c, j, t);
@@ -320,8 +350,8 @@ static enum emac_status agree(struct coordinator *c, struct cjob *j, struct ctas
     EMAC_TRY(st, surplus_cancel(c, j, t, err));
     EMAC_TRY(st, checks_agreed(c, j, t, d->did, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
-    EMAC_TRY(st, ctask_update(c, j, t, err));
-    st = job_figures_write(c, j, &j->figures, err);
+    st = ctask_update(c, j, t, err);
+    j->figures_dirty = true;
     a->accepted = true;
     if (a->paid_units == 0)
         snprintf(a->reason, sizeof(a->reason),
@@ -505,7 +535,7 @@ static enum emac_status vote(struct coordinator *c, struct cjob *j, struct node 
     if (st == EMAC_OK)
         st = vote_write(c, t, d, err);
     if (st == EMAC_OK)
-        st = shares_add(c, d->job, d->did, d->granted_at, &d->told, err);
+        st = shares_add(c, j, n, d->did, d->granted_at, &d->told, err);
     if (st == EMAC_OK)
         st = judge(c, j, t, d, a, err);
     if (st == EMAC_OK)
@@ -585,7 +615,7 @@ enum emac_status receipts_post(void *ctx, const struct http_request *req, struct
     struct delivery d = {.loss = -1, .accuracy = -1};
     struct answer a = {0};
     json_t *next = NULL;
-    enum emac_status st = api_signer(c, req, d.did, err);
+    enum emac_status st = api_rig(c, req, d.did, err);
     if (st == EMAC_OK)
         st = delivery_read(req, &d, err);
     if (st != EMAC_OK)

@@ -63,7 +63,7 @@ static enum emac_status pay_one(struct coordinator *c, struct cjob *j, struct ct
     char cid[CID_TEXT_MAX];
     cid_text(cid, &t->cid);
     enum emac_status st = money_pay(c, j->id, v->did, &t->cid, t->units, err);
-    if (st == EMAC_OK)
+    if (st == EMAC_OK && !v->unwritten)
         st = db_exec(c->db, err,
                      "UPDATE receipts SET state = 'held', units = ?"
                      " WHERE job = ? AND task = ? AND node = ? AND state = 'unpaid'",

@@ -2,6 +2,7 @@
 #include "coordinator/storage/datacap.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/jobs/evaluations.h"
+#include "coordinator/jobs/shares.h"
 #include "coordinator/jobs/submission.h"
 #include "coordinator/assets/private.h"
 
@@ -310,6 +311,7 @@ static enum emac_status end_rows(struct coordinator *c, struct cjob *j, enum job
     EMAC_TRY(st, assets_pay(c, j->id, &j->plan->job, j->st.step, err));
     EMAC_TRY(st, money_close(c, j->id, j->owner, refunded, err));
     EMAC_TRY(st, job_figures_write(c, j, &j->figures, err));
+    EMAC_TRY(st, shares_flush(c, j, err));
     EMAC_TRY(st, db_exec(c->db, err,
                          "UPDATE jobs SET state = ?, reason = ?, ended_ms = ?, params = ?,"
                          " model = ?, evaluation = ? WHERE id = ?",
@@ -363,12 +365,34 @@ static bool is_done(struct coordinator *c, struct cjob *j)
     return stored && !disputes_hold(c, j->id);
 }
 
+/* A member of a group: the ticker holds the lock, and need not wait for the disk. */
+static void figures_flush(struct coordinator *c, struct cjob *j)
+{
+    struct emac_err err = {0};
+    if (db_begin_soon(c->db, &err) != EMAC_OK)
+        return; /* the next time */
+    enum emac_status st = job_figures_write(c, j, &j->figures, &err);
+    if (st == EMAC_OK)
+        st = shares_flush(c, j, &err);
+    if (st != EMAC_OK)
+        db_rollback(c->db);
+    else if (db_commit_soon(c->db, &err) == EMAC_OK)
+        j->figures_dirty = false;
+}
+
+void jobs_flush(struct coordinator *c)
+{
+    for (uint32_t i = 0; i < c->job_count; i++)
+        if (c->job[i]->figures_dirty)
+            figures_flush(c, c->job[i]);
+}
+
 void job_tick(struct coordinator *c, struct cjob *j, bool flush)
 {
     struct emac_err err = {0};
     resume_if_it_fits(c, j);
-    if (flush && j->figures_dirty && job_figures_write(c, j, &j->figures, &err) == EMAC_OK)
-        j->figures_dirty = false;
+    if (flush && j->figures_dirty)
+        figures_flush(c, j);
     if (is_done(c, j) && job_end(c, j, JOB_SUCCEEDED, "", &err) != EMAC_OK)
         LOG_W("coordinator", "cannot end a job that is done, will retry: %s", err.text);
 }

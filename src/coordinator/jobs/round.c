@@ -120,6 +120,7 @@ static enum emac_status fold(struct coordinator *c, struct cjob *j, bool *moved,
     enum emac_status st;
     *moved = false;
     EMAC_TRY(st, ctasks_load_round(c, j, j->st.step, &base, &row, &count, err));
+    j->unwritten = count == 0 && !j->rows_elsewhere;
     EMAC_TRY(st, emac_alloc(&took, count + 1, sizeof(*took), err));
     EMAC_TRY(st, results_take(j, row, count, took, err));
     EMAC_TRY(st, rows_keep(j, row, count, took, err));
@@ -307,7 +308,8 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
         ctask_free(fresh);
         return EMAC_OK;
     }
-    st = ctask_load(c, j, &fresh->cid, &t, err);
+    /* What got a row since then is in memory, or counts and is not wanted. */
+    st = j->unwritten ? EMAC_NOT_FOUND : ctask_load(c, j, &fresh->cid, &t, err);
     if (st == EMAC_OK) {
         ctask_free(fresh);
     } else if (st == EMAC_NOT_FOUND) {

@@ -22,18 +22,60 @@ enum emac_status shares_read(json_t *root, struct told *out, struct emac_err *er
     return st == EMAC_OK ? api_u64_opt(work, "received", TOLD_MAX, &out->received, err) : st;
 }
 
-enum emac_status shares_add(struct coordinator *c, const char *job, const char *did,
-                            int64_t granted_at, const struct told *told, struct emac_err *err)
+static enum emac_status row_add(struct coordinator *c, const char *job, const char *did,
+                                int64_t tasks, const struct told *told, int64_t first_at,
+                                int64_t last_at, struct emac_err *err)
 {
     return db_exec(c->db, err,
                    "INSERT INTO shares (job, node, tasks, computed_us, sent, received, first_ms,"
-                   " last_ms) VALUES (?, ?, 1, ?, ?, ?, ?, ?)"
-                   " ON CONFLICT (job, node) DO UPDATE SET tasks = shares.tasks + 1,"
+                   " last_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                   " ON CONFLICT (job, node) DO UPDATE SET tasks = shares.tasks + excluded.tasks,"
                    " computed_us = shares.computed_us + excluded.computed_us,"
                    " sent = shares.sent + excluded.sent,"
                    " received = shares.received + excluded.received, last_ms = excluded.last_ms",
-                   "ttiiiii", job, did, (int64_t)told->computed_us, (int64_t)told->sent,
-                   (int64_t)told->received, granted_at, (int64_t)wall_ms(c));
+                   "ttiiiiii", job, did, tasks, (int64_t)told->computed_us, (int64_t)told->sent,
+                   (int64_t)told->received, first_at, last_at);
+}
+
+static enum emac_status node_flush(struct coordinator *c, struct node *n, struct emac_err *err)
+{
+    enum emac_status st = row_add(c, n->share.job->id, n->did, n->share.tasks, &n->share.told,
+                                  n->share.first_at, n->share.last_at, err);
+    memset(&n->share, 0, sizeof(n->share));
+    return st;
+}
+
+enum emac_status shares_add(struct coordinator *c, struct cjob *j, struct node *n, const char *did,
+                            int64_t granted_at, const struct told *told, struct emac_err *err)
+{
+    int64_t now = (int64_t)wall_ms(c);
+    enum emac_status st = EMAC_OK;
+    if (n == NULL)
+        return row_add(c, j->id, did, 1, told, granted_at, now, err);
+    if (n->share.job != NULL && n->share.job != j)
+        st = node_flush(c, n, err);
+    if (n->share.job == NULL)
+        n->share.first_at = granted_at;
+    n->share.job = j;
+    n->share.last_at = now;
+    n->share.tasks++;
+    n->share.told.computed_us += told->computed_us;
+    n->share.told.sent += told->sent;
+    n->share.told.received += told->received;
+    j->figures_dirty = true;
+    return st;
+}
+
+enum emac_status shares_flush(struct coordinator *c, const struct cjob *j, struct emac_err *err)
+{
+    struct map_entry e;
+    enum emac_status st = EMAC_OK;
+    for (size_t at = 0; st == EMAC_OK && map_next(&c->nodes, &at, &e);) {
+        struct node *n = e.value;
+        if (n->share.job == j)
+            st = node_flush(c, n, err);
+    }
+    return st;
 }
 
 void shares_speed(struct node *n, enum sched_work work, uint64_t flops, const struct told *told)

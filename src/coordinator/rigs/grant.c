@@ -381,6 +381,15 @@ static void recalled_forget(struct coordinator *c, const struct candidate *w, co
     lease_detach(w->recalled);
 }
 
+/* A round wants what another had before (round.c): memory is built again, and from now on each want
+ * is looked for. */
+static enum emac_status row_was_there(struct coordinator *c, struct cjob *j)
+{
+    LOG_I("coordinator", "a task of job '%s' is wanted a second time", j->id);
+    j->rows_elsewhere = j->stale = true;
+    return EMAC_OK;
+}
+
 static enum emac_status grant(struct coordinator *c, struct node *n, const struct candidate *w,
                               struct lease **out, struct emac_err *err)
 {
@@ -404,7 +413,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     }
     if (st != EMAC_OK) {
         free(l);
-        return st;
+        return t->stored || st != EMAC_CONFLICT ? st : row_was_there(c, j);
     }
     t->stored = true;
     t->alone_ms = 0;

@@ -3,6 +3,7 @@
 #include "coordinator/internal.h"
 #include "coordinator/assets/private.h"
 #include "coordinator/rigs/poll.h"
+#include "coordinator/rigs/session.h"
 #include "coordinator/jobs/suspects.h"
 
 #include <stdio.h>
@@ -387,7 +388,7 @@ enum emac_status lease_post(void *ctx, const struct http_request *req, struct ht
     struct poll p;
     struct node *n;
     json_t *answer = NULL;
-    enum emac_status st = api_signer(c, req, did, err);
+    enum emac_status st = api_rig(c, req, did, err);
     if (st == EMAC_OK)
         st = poll_parse(req, &p, err);
     if (st != EMAC_OK)
@@ -548,7 +549,7 @@ enum emac_status failures_post(void *ctx, const struct http_request *req, struct
     struct node *n;
     json_t *root = NULL;
     enum emac_status st;
-    EMAC_TRY(st, api_signer(c, req, did, err));
+    EMAC_TRY(st, api_rig(c, req, did, err));
     EMAC_TRY(st, api_body(req, &root, err));
     EMAC_TRY(st, failure_parse(root, &f, err));
     os_mutex_lock(&c->lock);

@@ -1,5 +1,6 @@
 /* Rigs: hello, heartbeat, who lives, who holds what. Admitted and quarantined rigs have rows; one
  * that has not answered its challenge is known in memory only, so strangers cost no disk. */
+#include "coordinator/rigs/session.h"
 #include "coordinator/storage/deals.h"
 
 #include <stdio.h>
@@ -489,6 +490,8 @@ static json_t *hello_json(struct coordinator *c, const struct node *n)
         json_object_set_new(o, "challenge", challenge_json(n->challenge));
     if (n->state == NODE_QUARANTINED)
         json_object_set_new(o, "reason", json_string(n->reason));
+    else
+        json_object_set_new(o, "session", session_json(c, n->did));
     return o;
 }
 
@@ -597,7 +600,7 @@ enum emac_status heartbeat_post(void *ctx, const struct http_request *req,
     uint64_t sent = 0, received = 0;
     struct node *n;
     enum emac_status st;
-    EMAC_TRY(st, api_signer(c, req, did, err));
+    EMAC_TRY(st, api_rig(c, req, did, err));
     EMAC_TRY(st, api_body(req, &root, err));
     EMAC_TRY(st, api_list_opt(root, "leases", HEARTBEAT_LEASES, &leases, err));
     EMAC_TRY(st, traffic_parse(root, &sent, &received, err));

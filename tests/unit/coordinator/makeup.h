@@ -8,8 +8,9 @@
 
 static inline struct cid bytes_keep(struct net *n, const void *data, size_t len)
 {
-    struct cid cid;
-    assert_ok(store_block_put(n->bytes, CID_RAW, data, len, &cid, err));
+    struct cid cid = cid_of(CID_RAW, data, len);
+    if (!n->bytes_dropped)
+        assert_ok(store_block_put(n->bytes, CID_RAW, data, len, &cid, err));
     return cid;
 }
 

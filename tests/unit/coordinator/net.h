@@ -47,6 +47,7 @@ struct net {
     struct http_client *http;
     struct identity user;
     struct store *bytes; /* everything that any rig ever made */
+    bool bytes_dropped;  /* none of it: nobody asks for deposits */
     const struct store_value *corpus;
     struct exec *exec; /* solves challenges */
     struct device *dev;

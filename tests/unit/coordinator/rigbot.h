@@ -4,6 +4,8 @@
 
 #include "users.h"
 
+#include "crypto/seal.h"
+
 /* ---- rigs ---- */
 
 static inline void bytes_of(json_t *o, const char *key, struct emac_buf *out)
@@ -58,14 +60,34 @@ static inline json_t *hello_body(const struct rigbot *r)
                      CONFORMANCE_DIGEST, "boot", r->boot);
 }
 
-static inline int hello(struct net *n, struct rigbot *r)
+/* The key that the answer to a hello tells to the rig. */
+static inline void session_of(json_t *reply, const struct identity *who, struct http_mac *out)
+{
+    json_t *o = json_object_get(reply, "session");
+    struct emac_buf box;
+    bytes_of(o, "key", &box);
+    assert_int_equal(box.len, HTTP_MAC_KEY_BYTES + SEAL_BOX_BYTES);
+    assert_true(crypto_seal_from(out->key, box.data, box.len, who->secret_key));
+    set_text(out->id, str_of(o, "id"));
+    emac_buf_release(&box);
+}
+
+/* *session may be NULL. */
+static inline int hello_session(struct net *n, struct rigbot *r, struct http_mac *session)
 {
     json_t *reply;
     int status = call(n, &r->id, "POST", "/v1/nodes", hello_body(r), &reply);
+    if (status == 200 && session != NULL)
+        session_of(reply, &r->id, session);
     if (status == 200 && strcmp(str_of(reply, "state"), "challenge") == 0)
         status = challenge_answer(n, r, json_object_get(reply, "challenge"), true);
     json_decref(reply);
     return status;
+}
+
+static inline int hello(struct net *n, struct rigbot *r)
+{
+    return hello_session(n, r, NULL);
 }
 
 static inline struct rigbot *rig_named(struct net *n, uint8_t seed)

@@ -29,7 +29,7 @@ static void sha256(void **state)
     assert_hex(out, 32, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
-/* RFC 4231, cases 1 and 2; and the empty key of nothing. */
+/* RFC 4231, cases 1, 2 and 6; and the empty key of nothing. */
 static void hmac_sha256(void **state)
 {
     uint8_t key[20], out[SHA256_BYTES];
@@ -38,6 +38,11 @@ static void hmac_sha256(void **state)
     assert_hex(out, 32, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
     crypto_hmac_sha256(out, "Jefe", 4, "what do ya want for nothing?", 28);
     assert_hex(out, 32, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    uint8_t longer[131];
+    memset(longer, 0xaa, sizeof longer);
+    crypto_hmac_sha256(out, longer, sizeof longer,
+                       "Test Using Larger Than Block-Size Key - Hash Key First", 54);
+    assert_hex(out, 32, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
     crypto_hmac_sha256(out, NULL, 0, NULL, 0);
     assert_hex(out, 32, "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }

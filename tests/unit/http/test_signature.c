@@ -75,7 +75,7 @@ static void test_rfc9421_b26(void **state)
                         ";keyid=\"test-key-ed25519\"");
     assert_int_equal(http_signature_parse("sig-b26=:wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1"
                                           "u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==:",
-                                          "sig-b26", want, &err),
+                                          "sig-b26", ED25519_SIGNATURE_BYTES, want, &err),
                      EMAC_OK);
     crypto_ed25519_sign(sig, base.data, base.len, secret);
     assert_memory_equal(sig, want, 64);
@@ -454,6 +454,92 @@ static void test_bit_flips(void **state)
     arena_release(&f.arena);
 }
 
+/* ---- shared keys ---- */
+
+/* RFC 9421, appendix B.2.5. */
+static void test_rfc9421_b25(void **state)
+{
+    static const char BASE[] = "\"date\": Tue, 20 Apr 2021 02:07:55 GMT\n"
+                               "\"@authority\": example.com\n"
+                               "\"content-type\": application/json\n"
+                               "\"@signature-params\": (\"date\" \"@authority\" \"content-type\")"
+                               ";created=1618884473;keyid=\"test-shared-secret\"";
+    uint8_t secret[66], want[SHA256_BYTES + 4], mac[SHA256_BYTES];
+    size_t n = sizeof secret;
+    struct emac_err err = {0};
+    assert_true(emac_unbase64(secret, &n,
+                              "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtb"
+                              "mHhIDi6pcl8jsasjlTMtDQ==",
+                              88));
+    OK(http_signature_parse("sig-b25=:pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=:", "sig-b25",
+                            SHA256_BYTES, want, &err));
+    crypto_hmac_sha256(mac, secret, n, BASE, strlen(BASE));
+    assert_memory_equal(mac, want, SHA256_BYTES);
+}
+
+static bool key_of(void *ctx, const char *id, uint64_t now_ms, uint8_t key[HTTP_MAC_KEY_BYTES],
+                   char did[DID_KEY_MAX])
+{
+    const struct http_mac *known = ctx;
+    if (strcmp(id, known->id) != 0 || now_ms >= NOW_MS + 1000)
+        return false;
+    memcpy(key, known->key, HTTP_MAC_KEY_BYTES);
+    snprintf(did, DID_KEY_MAX, "did:key:somebody");
+    return true;
+}
+
+static void test_shared_key(void **state)
+{
+    struct fixture f;
+    struct http_mac mac = {.id = "somebody#1", .key = {1, 2, 3}}, known = mac;
+    const struct http_mac_keys keys = {key_of, &known};
+    struct nonce_cache *c = nonce_cache_new();
+    fixture_init(&f);
+    f.signer.mac = &mac;
+    const struct {
+        const char *what;
+        uint8_t change; /* of the server's key */
+        const char *id; /* that the server knows */
+        const char *header, *value;
+        uint64_t later_ms;
+        const char *why; /* NULL: it is accepted */
+    } cases[] = {
+        {"as it should be", 0, "somebody#1", NULL, NULL, 0, NULL},
+        {"another key", 1, "somebody#1", NULL, NULL, 0, "does not fit"},
+        {"nobody's", 0, "somebody#2", NULL, NULL, 0, "no shared key"},
+        {"over", 0, "somebody#1", NULL, NULL, 1000, "no shared key"},
+        {"another body", 0, "somebody#1", "Content-Length", "5", 0, "does not fit"},
+        {"no signature", 0, "somebody#1", "Signature", "sig1=:AAAA:", 0, "32 bytes"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("%s\n", cases[i].what);
+        known.key[5] = cases[i].change;
+        snprintf(known.id, sizeof known.id, "%s", cases[i].id);
+        message(&f, "POST", "/v1/x", "body");
+        if (cases[i].header != NULL)
+            header_set(&f, cases[i].header, cases[i].value);
+        enum emac_status st =
+            http_verify_shared(&f.req, NOW_MS + cases[i].later_ms, c, &keys, f.did_out, &f.err);
+        assert_int_equal(st, cases[i].why == NULL ? EMAC_OK : EMAC_UNAUTHORIZED);
+        assert_string_equal(f.did_out, cases[i].why == NULL ? "did:key:somebody" : "");
+        if (cases[i].why != NULL)
+            assert_non_null(strstr(f.err.text, cases[i].why));
+    }
+    known = mac;
+    message(&f, "POST", "/v1/x", "body");
+    OK(http_verify_shared(&f.req, NOW_MS, c, &keys, f.did_out, &f.err));
+    assert_int_equal(http_verify_shared(&f.req, NOW_MS, c, &keys, f.did_out, &f.err),
+                     EMAC_UNAUTHORIZED);
+    assert_non_null(strstr(f.err.text, "came before"));
+    refuse(&f, "alg must be 'ed25519'"); /* where no keys are shared */
+    f.signer.mac = NULL;
+    message(&f, "POST", "/v1/x", "body");
+    OK(http_verify_shared(&f.req, NOW_MS, c, &keys, f.did_out, &f.err));
+    assert_string_equal(f.did_out, f.did);
+    nonce_cache_free(c);
+    arena_release(&f.arena);
+}
+
 /* ---- nonces ---- */
 
 static void test_replay(void **state)
@@ -528,7 +614,8 @@ int main(void)
         cmocka_unit_test(test_changed),      cmocka_unit_test(test_headers),
         cmocka_unit_test(test_parameters),   cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_digest),       cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_wrong_length), cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_wrong_length), cmocka_unit_test(test_rfc9421_b25),
+        cmocka_unit_test(test_shared_key),   cmocka_unit_test(test_replay),
         cmocka_unit_test(test_cache_bounds), cmocka_unit_test(test_cache_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 
 #include "base/hex.h"
 #include "base/log.h"
+#include "crypto/seal.h"
 #include "exchange/exchange.h"
 #include "http/identity.h"
 #include "os/thread.h"
@@ -31,11 +32,15 @@ struct fake {
     bool reachable, forget, refuse; /* forget: 409 until hello; refuse: 403 for everything signed */
     int receipt_failures;           /* receipts to be answered with 503 before one is taken */
     bool serve_cancel;
+    bool sessions; /* tell one with each hello; */
+    bool deaf;     /* and take it no longer */
+    struct http_mac session;
     struct cid challenge_program;
     json_t *queue[FAKE_QUEUE_MAX];
     uint32_t queued, leases;              /* leases: given so far */
     json_t *cancel, *deposit, *providers; /* answers; owned */
     /* what came */
+    int by_session; /* calls that were authenticated by it */
     int hellos, answers, polls, beats, receipts, failures, pieces, bad_signatures, deposits;
     json_t *last_hello, *last_answer, *last_poll, *last_receipt, *last_failure, *last_beat;
     struct emac_buf text; /* of pieces */
@@ -89,12 +94,45 @@ static inline void keep(json_t **slot, json_t *v)
     *slot = v;
 }
 
+/* The key that the fake shares with its one rig. */
+static inline bool fake_key(void *ctx, const char *id, uint64_t now_ms,
+                            uint8_t key[HTTP_MAC_KEY_BYTES], char did[DID_KEY_MAX])
+{
+    struct fake *f = ctx;
+    (void)now_ms;
+    os_mutex_lock(&f->lock);
+    bool known = !f->deaf && f->session.id[0] != '\0' && strcmp(id, f->session.id) == 0;
+    if (known) {
+        memcpy(key, f->session.key, HTTP_MAC_KEY_BYTES);
+        snprintf(did, DID_KEY_MAX, "%s", f->did);
+        f->by_session++;
+    }
+    os_mutex_unlock(&f->lock);
+    return known;
+}
+
+/* f's lock is held. */
+static inline json_t *fake_session(struct fake *f)
+{
+    uint8_t box[HTTP_MAC_KEY_BYTES + SEAL_BOX_BYTES], to[ED25519_PUBLIC_BYTES];
+    if (!f->sessions)
+        return NULL;
+    memset(f->session.key, f->hellos, sizeof f->session.key);
+    snprintf(f->session.id, sizeof f->session.id, "session-%d", f->hellos);
+    assert_true(crypto_did_key_parse(to, f->did));
+    assert_true(crypto_seal_to(box, f->session.key, sizeof f->session.key, to));
+    return json_pack("{s:s,s:o,s:i}", "id", f->session.id, "key", bytes_json(box, sizeof box),
+                     "life_ms", 3600000);
+}
+
 /* Signature and body of a call; *out is the caller's. */
 static inline enum emac_status fake_begin(struct fake *f, const struct http_request *req,
                                           json_t **out, struct emac_err *err)
 {
     char did[DID_KEY_MAX];
-    enum emac_status st = http_verify(req, os_real()->wall_ms(os_real()), f->nonces, did, err);
+    const struct http_mac_keys keys = {fake_key, f};
+    enum emac_status st =
+        http_verify_shared(req, os_real()->wall_ms(os_real()), f->nonces, &keys, did, err);
     os_mutex_lock(&f->lock);
     f->bad_signatures += st != EMAC_OK;
     if (st == EMAC_OK)

@@ -28,9 +28,9 @@ static inline enum emac_status fake_nodes(void *ctx, const struct http_request *
                               block_json(f, &t.program), "graph", block_json(f, &p.graph), "task",
                               task_json(&t, NULL));
     }
-    json_t *reply =
-        json_pack("{s:s,s:b,s:o?,s:i,s:i}", "state", f->hello, "reachable", (int)f->reachable,
-                  "challenge", challenge, "heartbeat_ms", 50, "lease_ttl_ms", 4000);
+    json_t *reply = json_pack("{s:s,s:b,s:o?,s:i,s:i,s:o?}", "state", f->hello, "reachable",
+                              (int)f->reachable, "challenge", challenge, "heartbeat_ms", 50,
+                              "lease_ttl_ms", 4000, "session", fake_session(f));
     os_cond_broadcast(&f->changed);
     os_mutex_unlock(&f->lock);
     return fake_reply(res, reply, err);

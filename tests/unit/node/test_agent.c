@@ -54,6 +54,30 @@ static void test_admission(void **state)
     agent_end(&a);
 }
 
+/* What a rig sends often carries a hash under the session's key; a coordinator that takes the key
+ * no longer is signed to again. */
+static void test_session(void **state)
+{
+    struct fake *f = &fake;
+    struct agent a;
+    f->hello = "admitted";
+    f->sessions = true;
+    agent_start(&a, f->url);
+    fake_wait(f, polls, 1);
+    fake_wait(f, beats, 2);
+    assert_true(fake_get(f, &f->by_session) >= 3);
+    assert_int_equal(fake_get(f, &f->bad_signatures), 0);
+    os_mutex_lock(&f->lock);
+    f->deaf = true;
+    int beats = f->beats, by_session = f->by_session;
+    os_mutex_unlock(&f->lock);
+    fake_wait(f, beats, beats + 2);
+    assert_int_equal(fake_get(f, &f->by_session), by_session);
+    assert_true(fake_get(f, &f->bad_signatures) >= 1);
+    assert_int_equal(fake_get(f, &f->hellos), 1);
+    agent_end(&a);
+}
+
 static void test_task(void **state)
 {
     struct fake *f = &fake;
@@ -536,6 +560,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_admission),
+        TEST(test_session),
         TEST(test_task),
         TEST(test_inline_outputs),
         TEST(test_away_and_back),
