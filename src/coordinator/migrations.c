@@ -249,7 +249,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"130_evaluation", EVALUATION},
                                                       {"132_fault_costs", FAULT_COSTS},
                                                       {"128_leases_ended", LEASES_ENDED},
-                                                      {"137_private_models", PRIVATE_MODELS}};
+                                                      {"137_private_models", PRIVATE_MODELS},
+                                                      {"133_draws_in_time", DRAWS_IN_TIME}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -68,8 +68,8 @@ struct node {
     struct trust trust; /* the rest: checks.h */
     char owner[DID_KEY_MAX], wallet[EVM_ADDRESS_MAX], subnet[DRAW_SUBNET_MAX];
     char device[DEVICE_TEXT_MAX], driver[DEVICE_TEXT_MAX];
-    uint64_t point, seen_ms, seen_at, poll_seq;
-    bool present;   /* said hello to this process */
+    uint64_t point, seen_ms, seen_at, poll_seq, waiting; /* waiting: polls that do */
+    bool present;                                        /* said hello to this process */
     bool stored;    /* has a row; others point to it: never freed while we run */
     bool reachable; /* serves blocks at `url` */
     double gflops;

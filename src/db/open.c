@@ -98,6 +98,13 @@ enum emac_status db_fail(struct db *db, int rc, struct emac_err *err)
 
 /* ---- opening ---- */
 
+/* SQLite counts its memory under one lock for the whole process; nobody asks for the count. It goes
+ * on where the library is in use already. */
+static void library_configure(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static void sql_sha256(sqlite3_context *ctx, int count, sqlite3_value **value)
 {
     uint8_t hash[SHA256_BYTES];
@@ -197,10 +204,12 @@ static enum emac_status file_lock(struct db *db, struct emac_err *err)
 
 enum emac_status db_open(const char *path, struct db **out, struct emac_err *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct db *db;
     bool unclean = false;
     uint64_t bytes = 0;
     *out = NULL;
+    pthread_once(&once, library_configure);
     enum emac_status st = emac_alloc(&db, 1, sizeof *db, err);
     if (st != EMAC_OK)
         return st;

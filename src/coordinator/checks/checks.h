@@ -52,7 +52,7 @@ bool told_value(const struct cjob *j, const struct cid *cid);
 void shown_note(struct node *n, const struct task *t);
 bool shown_to(const struct node *n, const struct cid *cid);
 
-extern const char DRAWS_SCHEMA[];
+extern const char DRAWS_SCHEMA[], DRAWS_IN_TIME[];
 
 /* ---- draws.c: the secrets, and what is known of rigs ---- */
 /* The chain of secrets: read, or begun. */

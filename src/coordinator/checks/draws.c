@@ -28,6 +28,12 @@ const char DRAWS_SCHEMA[] =
     "ALTER TABLE tasks ADD COLUMN draw_class TEXT NOT NULL DEFAULT '';"
     "CREATE INDEX tasks_by_draw ON tasks (draw_epoch, job, cid) WHERE draw_epoch > 0;";
 
+/* In order of time new entries come to lie beside each other; by name each was a page of its own.
+ */
+const char DRAWS_IN_TIME[] =
+    "DROP INDEX tasks_by_draw;"
+    "CREATE INDEX tasks_by_draw ON tasks (draw_epoch, accepted_ms, job, cid) WHERE draw_epoch > 0;";
+
 /* ---- secrets ---- */
 
 static enum emac_status chain_begin(struct coordinator *c, struct emac_err *err)

@@ -492,7 +492,7 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     t = ctask_find(j, &cid);
     /* Rigs that wait are woken when there is something for them, not for each receipt. This one may
      * ask already: with nothing left to do it may have what it could not have at work (AHEAD-1). */
-    bool idle = n && node_leases(n) == 0;
+    bool idle = n && n->waiting > 0 && node_leases(n) == 0;
     if (!j->laid || j->stale || idle || (t && ctask_wants_lease(t)))
         os_cond_broadcast(&c->changed);
     if (t)

@@ -364,7 +364,9 @@ static enum emac_status poll_wait(struct coordinator *c, struct node *n, const s
             wake = end;
         if (wake <= now)
             wake = now + 1;
+        n->waiting++;
         os_cond_wait_ms(&c->changed, &c->lock, (uint32_t)(wake - now));
+        n->waiting--;
     }
 }
 
