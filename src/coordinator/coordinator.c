@@ -273,10 +273,11 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, disputes_start(c, err));
     if (cfg->chain != NULL)
         EMAC_TRY(st, chain_side_start(c, cfg->chain, err));
+    uint32_t jobs = c->job_count; /* others change it from here on */
     EMAC_TRY(st, server_start(c, err));
     os_thread_start(&c->ticker, ticker_main, c);
     LOG_I("coordinator", "listens at %s port %u with %u open jobs", c->address,
-          http_server_port(c->server), c->job_count);
+          http_server_port(c->server), jobs);
     *out = c;
     return EMAC_OK;
 out:
