@@ -14,6 +14,8 @@ echo "== half of the rigs replaced every minute, half an hour"
 FOR=${FOR:-1800} EVERY=60 STEPS=400 DUTY=0.2 sh tests/e2e/replace.sh || failed=$((failed + 1))
 echo "== three rigs with less than half of the memory that the whole model takes"
 MEMORY=1 sh tests/e2e/memory.sh || failed=$((failed + 1))
+echo "== stages of a model that is mostly frozen, 1, 2, 3 and 5 rigs, one lost of each kind"
+LONG=1 sh tests/e2e/frozen.sh || failed=$((failed + 1))
 echo "== an image classifier to its end: alone, every instruction set, 1 and 3 rigs"
 if [ -d /usr/share/datasets/fashion-mnist ]; then
     FASHION=1 sh tests/e2e/vision.sh || failed=$((failed + 1))

@@ -193,7 +193,7 @@ enum emac_status cmd_data(struct cli *c, int argc, char **argv)
     if (st != EMAC_OK)
         return st;
     if (action == KEEP) /* in a rig's store, not in the user's */
-        return data_keep(c, dir, pos[1]);
+        return data_keep(c, dir, pos[1], tokenizer);
     struct store *s = NULL;
     st = cli_store(c, &s);
     if (st != EMAC_OK)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/data_tokens.h"
 #include "node/private.h"
 #include "os/process.h"
 #include "work/shards.h"
@@ -33,24 +34,55 @@ static enum emac_status rig_did(struct cli *c, const char *dir, char did[DID_KEY
     return st;
 }
 
-enum emac_status data_keep(struct cli *c, const char *given, const char *path)
+/* What a line of a manifest says of it. Only the ids of a token set are the owner's own: its
+ * tokenizer is everybody's. */
+static enum emac_status shard_keep(struct cli *c, struct store *s, const char *dir,
+                                   const char *path, const char *tokenizer, struct shard *out)
+{
+    struct corpus corpus;
+    enum emac_status st;
+    if (tokenizer == NULL)
+        return private_keep(c->os, dir, s, path, &out->cid, &out->size, &c->err);
+    EMAC_TRY(st, data_tokenize(c, s, path, tokenizer, false, &corpus, &out->cid));
+    out->size = corpus_bytes(&corpus);
+    out->tokenizer = corpus.tokenizer;
+    st = private_note(c->os, dir, s, &corpus.file, &out->cid, &c->err);
+out:
+    return st;
+}
+
+static void shard_say(struct cli *c, const struct shard *shard)
+{
+    char cid[CID_TEXT_MAX], tokenizer[CID_TEXT_MAX] = "";
+    bool tokens = !cid_is_none(&shard->tokenizer);
+    cid_text(cid, &shard->cid);
+    if (tokens)
+        cid_text(tokenizer, &shard->tokenizer);
+    cli_say(c, "%s,%llu,%s%s%s", cid, (unsigned long long)shard->size, shard->owner,
+            tokens ? "," : "", tokenizer);
+    json_t *o = json_pack("{s:s,s:I,s:s}", "cid", cid, "size", (json_int_t)shard->size, "owner",
+                          shard->owner);
+    if (tokens)
+        json_object_set_new(o, "tokenizer", json_string(tokenizer));
+    cli_result(c, o);
+}
+
+enum emac_status data_keep(struct cli *c, const char *given, const char *path,
+                           const char *tokenizer)
 {
     struct store *s = NULL;
-    struct cid cid;
-    uint64_t size = 0;
-    char dir[OS_PATH_MAX], did[DID_KEY_MAX], text[CID_TEXT_MAX];
+    struct shard shard = {0};
+    char dir[OS_PATH_MAX];
     enum emac_status st;
     if (given == NULL)
         EMAC_TRY(st, cli_home_path(c, "node", dir, sizeof dir));
     else if (!emac_strcpy(dir, sizeof dir, given))
         return emac_fail(&c->err, EMAC_INVALID, "the path '%s' is too long", given);
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
-    EMAC_TRY(st, rig_did(c, dir, did));
+    EMAC_TRY(st, rig_did(c, dir, shard.owner));
     EMAC_TRY(st, rig_store(c, dir, &s));
-    EMAC_TRY(st, private_keep(c->os, dir, s, path, &cid, &size, &c->err));
-    cid_text(text, &cid);
-    cli_say(c, "%s,%llu,%s", text, (unsigned long long)size, did);
-    cli_result(c, json_pack("{s:s,s:I,s:s}", "cid", text, "size", (json_int_t)size, "owner", did));
+    EMAC_TRY(st, shard_keep(c, s, dir, path, tokenizer, &shard));
+    shard_say(c, &shard);
 out:
     if (s != NULL)
         store_close(s);

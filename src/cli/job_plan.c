@@ -55,7 +55,7 @@ static enum emac_status fleet_by_hand(struct cli *c, const struct job_plan_args 
         predict_rig_init(&f->rig[i], gflops * GFLOPS);
         if (st == EMAC_OK && a->memory != NULL)
             st = memory_of(c, a->memory, i, &memory);
-        f->rig[i].memory = memory;
+        f->rig[i].memory = f->rig[i].keep = memory;
         f->memory = memory > f->memory ? memory : f->memory;
     }
     return st;
@@ -72,6 +72,7 @@ static void rig_take(struct fleet *f, json_t *node)
     emac_strcpy(f->name[f->count], sizeof f->name[0], cli_str(node, "name"));
     predict_rig_init(r, cli_num(node, "gflops") * GFLOPS);
     r->memory = memory;
+    r->keep = (uint64_t)cli_num(node, "keep_bytes");
     if (math > 0)
         r->math_flops = math * GFLOPS;
     if (state > 0)
@@ -295,6 +296,7 @@ enum emac_status job_plan_show(struct cli *c, const char *path, const struct job
     EMAC_TRY(st, job_plan_new(&job, s, &plan, &c->err));
     EMAC_TRY(st, fleet_find(c, a, f));
     EMAC_TRY(st, predict_fits(plan, s, f->memory, &c->err));
+    EMAC_TRY(st, predict_holds(plan, s, f->rig, f->count, &c->err));
     EMAC_TRY(st, predict_in_time(plan, s, f->rig, f->count, &c->err));
     EMAC_TRY(st, predict_memory(plan, &memory, &largest, &c->err));
     const struct predict_config cfg = {.plan = plan, .rig = f->rig, .rigs = f->count};

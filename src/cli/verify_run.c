@@ -116,10 +116,10 @@ static enum emac_status gone_find(struct verify *v, const struct task *t, struct
     for (uint32_t i = 0; i < t->input_count + t->part_count && !*found; i++) {
         bool part = i >= t->input_count;
         const struct cid *cid = part ? &t->part[i - t->input_count].cid : &t->input[i].cid;
-        bool data = !part && (strcmp(t->input[i].name, "data") == 0 || sealed_is(cid));
+        bool disk = !part && (task_input_on_disk(t->input[i].name) || sealed_is(cid));
         if (is_here(v, cid))
             continue;
-        st = fetch(v, cid, !data, &v->cli->err);
+        st = fetch(v, cid, !disk, &v->cli->err);
         if (st == EMAC_NO_SPACE || st == EMAC_NO_MEMORY || st == EMAC_CANCELLED)
             return st;
         *gone = *cid;

@@ -57,10 +57,10 @@ struct node {
     char did[DID_KEY_MAX], name[NODE_NAME_MAX], url[NODE_URL_MAX];
     char version[32], isa[16], boot[40];
     uint32_t threads;
-    uint64_t memory_bytes, disk_bytes;
-    uint64_t offer_bytes;   /* of its disk, for storage deals */
-    int64_t offer_units;    /* its least price of a GiB and day */
-    struct link_shape link; /* as its owner set it; all zero: not told */
+    uint64_t memory_bytes, disk_bytes, keep_bytes; /* keep: for values; 0: not known */
+    uint64_t offer_bytes;                          /* of its disk, for storage deals */
+    int64_t offer_units;                           /* its least price of a GiB and day */
+    struct link_shape link;                        /* as its owner set it; all zero: not told */
     enum node_state state;
     char reason[REASON_MAX];        /* why it is quarantined */
     int64_t bond_units, held_units; /* without notice; of all jobs: mirrors of rows */

@@ -181,7 +181,12 @@ static value_id piece_enter(void *ctx, struct graph *to, value_id v)
     uint32_t from;
 
     if (val->node == NODE_NONE) {
-        stage_port_name(p->st, p->g->input[val->slot].name, name);
+        const char *port = p->g->input[val->slot].name;
+
+        if (strncmp(port, "base/", 5) == 0)
+            snprintf(name, sizeof(name), "frozen.%u/%s", p->stage, port + 5);
+        else
+            stage_port_name(p->st, port, name);
         return graph_input(to, name, val->type.dtype, val->type.shape);
     }
     from = stage_of_node(p->st, p->g, val->node);

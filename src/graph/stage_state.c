@@ -223,6 +223,32 @@ enum emac_status stage_init(const struct stages *st, const struct graph *init, u
     return part_build(st, init, s, out, err);
 }
 
+/* The base's tensor as it is; an input that the graph has already is taken again. */
+static value_id whole_enter(struct graph *g, const struct stage_frozen *f)
+{
+    char name[GRAPH_NAME_MAX];
+
+    snprintf(name, sizeof(name), "whole/%s", f->name);
+    for (uint32_t i = 0; i < graph_input_count(g); i++)
+        if (strcmp(graph_input_at(g, i).name, name) == 0)
+            return graph_input_at(g, i).value;
+    return graph_input(g, name, f->dtype, f->shape);
+}
+
+void stage_init_freeze(const struct stages *st, uint32_t s, struct graph *init)
+{
+    char name[GRAPH_NAME_MAX];
+
+    for (uint32_t i = 0; i < st->frozens; i++) {
+        const struct stage_frozen *f = &st->frozen[i];
+
+        if ((f->users >> s & 1) == 0)
+            continue;
+        snprintf(name, sizeof(name), "frozen.%u/%s", s, f->name);
+        graph_output(init, name, whole_enter(init, f));
+    }
+}
+
 enum emac_status stage_step(const struct stages *st, const struct graph *step, uint32_t s,
                             struct graph **out, struct emac_err *err)
 {

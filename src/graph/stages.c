@@ -97,6 +97,28 @@ static void uses_scan(struct planning *p)
     }
 }
 
+static bool is_frozen(const char *port)
+{
+    return strncmp(port, "base/", 5) == 0;
+}
+
+/* A weight lies with its first user; frozen ones with each, so the first has one of its own. */
+static void weights_weigh(struct planning *p)
+{
+    const struct graph *g = p->g;
+
+    for (uint32_t i = 0; i < g->inputs; i++) {
+        value_id v = g->input[i].value;
+        bool frozen = is_frozen(g->input[i].name);
+
+        if ((!frozen && strncmp(g->input[i].name, "params/", 7) != 0) || p->first[i] == NODE_NONE)
+            continue;
+        p->at[p->first[i] + 1].weights += frozen || p->last[v] == p->first[i];
+        p->at[p->first[i] + 1].done +=
+            graph_value_bytes(g, v) * (frozen ? STAGE_FROZEN_FLOPS : STAGE_WEIGHT_FLOPS);
+    }
+}
+
 /* Work of each forward node with what follows from it, and bytes by a difference array. */
 static void nodes_weigh(struct planning *p)
 {
@@ -124,14 +146,7 @@ static void nodes_weigh(struct planning *p)
             p->at[p->last[v] + 1].crossing -= graph_value_bytes(g, v);
         }
     }
-    for (uint32_t i = 0; i < g->inputs; i++) {
-        value_id v = g->input[i].value;
-
-        if (strncmp(g->input[i].name, "params/", 7) != 0 || p->first[i] == NODE_NONE)
-            continue;
-        p->at[p->first[i] + 1].weights += p->last[v] == p->first[i];
-        p->at[p->first[i] + 1].done += graph_value_bytes(g, v) * STAGE_WEIGHT_FLOPS;
-    }
+    weights_weigh(p);
     for (uint32_t b = 0; b <= p->forward; b++) {
         struct boundary *at = &p->at[b];
 
@@ -282,6 +297,33 @@ out:
     return st;
 }
 
+/* A frozen weight is taken by whoever goes forward with it, and by whoever goes back. */
+static enum emac_status frozen_list(const struct graph *g, struct stages *out, struct emac_err *err)
+{
+    enum emac_status st;
+
+    EMAC_TRY(st, emac_alloc(&out->frozen, (size_t)g->inputs + 1, sizeof(*out->frozen), err));
+    for (uint32_t i = 0; i < g->inputs; i++) {
+        struct stage_frozen *f = &out->frozen[out->frozens];
+        const struct tensor *type = &g->value[g->input[i].value].type;
+
+        if (!is_frozen(g->input[i].name))
+            continue;
+        if (!emac_strcpy(f->name, sizeof(f->name), g->input[i].name + 5))
+            return emac_fail(err, EMAC_INVALID, "the name '%s' is too long for a model in stages",
+                             g->input[i].name);
+        f->dtype = type->dtype;
+        f->shape = type->shape;
+        for (uint32_t k = 0; k < g->nodes; k++)
+            for (uint32_t in = 0; in < op_info(g->node[k].op)->inputs; in++)
+                if (g->node[k].in[in] == g->input[i].value)
+                    f->users |= 1u << stage_of_node(out, g, k);
+        out->frozens++;
+    }
+out:
+    return st;
+}
+
 const struct stage_weight *stage_weight_of(const struct stages *st, const char *port)
 {
     const char *tensor = strchr(port, '/');
@@ -303,7 +345,9 @@ void stage_port_name(const struct stages *st, const char *port, char out[GRAPH_N
     const char *slash = strchr(port, '/');
     bool params = strncmp(port, "params/", 7) == 0;
 
-    if (w == NULL || strncmp(port, "sum/", 4) == 0)
+    if (st->frozens > 0 && is_frozen(port))
+        snprintf(out, GRAPH_NAME_MAX, "whole%s", slash);
+    else if (w == NULL || strncmp(port, "sum/", 4) == 0)
         emac_strcpy(out, GRAPH_NAME_MAX, port);
     else
         snprintf(out, GRAPH_NAME_MAX, "%s.%u%s",
@@ -353,7 +397,8 @@ enum emac_status stages_plan(const struct graph *train, uint32_t count, enum sta
         goto out;
     }
     boundaries_take(&p, out);
-    st = weights_list(&p, out, err);
+    EMAC_TRY(st, weights_list(&p, out, err));
+    st = frozen_list(train, out, err);
 out:
     planning_release(&p);
     return st;
@@ -362,6 +407,7 @@ out:
 void stages_release(struct stages *st)
 {
     free(st->weight);
+    free(st->frozen);
     *st = (struct stages){0};
 }
 

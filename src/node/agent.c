@@ -4,7 +4,7 @@
  * is (fields of struct node):
  *   away               probe the coordinator; when it answers, not away any more
  *   not joined         hello, challenge
- *   else               wait for room, poll for a lease, bring its inputs
+ *   else               wait for room, poll for a lease, put it into the queue
  * and what a step's failure makes of it:
  *   CONFLICT           "say hello first": not joined
  *   FORBIDDEN          final
@@ -501,7 +501,7 @@ static void over_set(struct node *n, bool *over)
 
 enum emac_status node_run(struct node *n, struct emac_err *err)
 {
-    struct os_thread heartbeat, uploader, keeper, worker, courier;
+    struct os_thread heartbeat, uploader, keeper, worker, courier, bringer[SCHED_FETCH_TASKS];
     struct emac_err why = {.status = EMAC_OK};
     EMAC_ASSERT(n->run_ns == 0);
     os_thread_start(&heartbeat, agent_heartbeat_thread, n);
@@ -509,6 +509,8 @@ enum emac_status node_run(struct node *n, struct emac_err *err)
     os_thread_start(&keeper, agent_keep_thread, n);
     os_thread_start(&worker, agent_worker_thread, n);
     os_thread_start(&courier, agent_courier_thread, n);
+    for (int i = 0; i < SCHED_FETCH_TASKS; i++)
+        os_thread_start(&bringer[i], agent_bringer_thread, n);
     enum emac_status st = EMAC_OK;
     if (n->cfg.sandbox)
         st = sandbox_enter(&why);
@@ -516,6 +518,8 @@ enum emac_status node_run(struct node *n, struct emac_err *err)
         st = work(n, &why);
     node_stop(n); /* the other threads see it */
     over_set(n, &n->intake_over);
+    for (int i = 0; i < SCHED_FETCH_TASKS; i++)
+        os_thread_join(&bringer[i]);
     os_thread_join(&worker);
     over_set(n, &n->worker_over);
     os_thread_join(&courier);

@@ -2,9 +2,11 @@
  * tasks, keeps and serves their outputs by CID, and answers for generation.
  *
  * Threads:
- *   intake     the caller of node_run: lease (long poll) -> fetch inputs; up to
- *              SCHED_AHEAD_TASKS leases wait for the worker with their inputs here,
- *              so that a rig's link and its device work at the same time
+ *   intake     the caller of node_run: leases (long poll); up to SCHED_AHEAD_TASKS
+ *              wait for the worker, so that a rig's link and its device work at the
+ *              same time
+ *   bringers   SCHED_FETCH_TASKS of them: each fetches the inputs of a lease that
+ *              waits, while the intake asks for the next (node/ahead.c)
  *   worker     runs them, the one after the other. It generates text too, between
  *              tasks, on the same device: a rig's cores are all busy with either.
  *   courier    deposit when not reachable -> receipt, until it is answered

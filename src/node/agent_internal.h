@@ -4,7 +4,8 @@
  * Who may touch what: fields under "intake" belong to the thread in node_run,
  * fields under "worker" to agent_worker_thread, fields under a lock to whoever
  * holds it; the rest is set before the threads start. A lease (struct leased)
- * belongs to the intake until it is in `ready`, then to the worker. Neither lock
+ * belongs to the intake until it is in `ready`; there to the bringer that is at it,
+ * else to whoever takes it out (ahead.c), which but for the end is the worker. Neither lock
  * is held over the network, files or computing; of both, none is taken inside
  * the other. The device (dev, exec) belongs to whoever took it (agent_device_take). */
 #ifndef EMAC_NODE_AGENT_INTERNAL_H
@@ -120,11 +121,10 @@ struct node {
     bool joined;         /* hello said, challenge answered */
     struct node_figures figures;
     struct lease_mark lease[NODE_LEASES_MAX];
-    struct leased *ready[SCHED_AHEAD_TASKS]; /* for the worker, the next first */
+    struct leased *ready[SCHED_AHEAD_TASKS]; /* for the worker, the next first (ahead.c) */
     uint32_t ready_count;
-    bool working;  /* the worker has a lease that it took out of `ready` */
-    bool fetching; /* the intake brings inputs */
-    bool narrow;   /* memory is too short to look ahead: until a task of another job comes */
+    bool working; /* the worker has a lease that it took out of `ready` */
+    bool narrow;  /* memory is too short to look ahead: until a task of another job comes */
     char narrow_job[NODE_JOB_MAX];
     bool device_taken;
     bool intake_over, worker_over; /* at the end: nothing more comes from them */
@@ -140,6 +140,7 @@ struct node {
     struct cid uploading; /* taken out of the queue, under way */
     uint64_t deals_told;  /* version of what deals want, as the heartbeat heard it */
     struct agent_session session;
+    struct fetch_mark *fetch; /* values on their way into memory, each once (fetch.c) */
 };
 
 /* ---- agent.c ---- */
@@ -224,8 +225,8 @@ void agent_retain_idle(struct node *n);
 bool agent_retain_spare(struct node *n);
 /* Let go of what is not in the store any more: it was lost with a device. */
 void agent_retain_lost(struct node *n);
-/* Is there room for so many bytes more beside what tasks need? */
-bool agent_retain_fits(struct node *n, uint64_t bytes);
+/* Is there room for so many bytes more beside what tasks need, and what is on its way? */
+bool agent_retain_fits(struct node *n, uint64_t bytes, uint64_t coming);
 json_t *agent_retain_holds(struct node *n);
 void agent_retain_release(struct node *n);
 

@@ -159,7 +159,7 @@ static enum emac_status inputs_publish(struct node *n, const struct task *t, str
     uint64_t sent = 0;
     enum emac_status st = EMAC_OK;
     for (uint32_t i = 0; i < t->input_count && st == EMAC_OK; i++) {
-        if (strcmp(t->input[i].name, "data") != 0)
+        if (!task_input_on_disk(t->input[i].name))
             st = exchange_push(n->store, n->bulk, &t->input[i].cid, n->cfg.coordinator,
                                &n->id.signer, &sent, err);
     }

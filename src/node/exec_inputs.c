@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "node/exec_internal.h"
+#include "work/model_tree.h"
 
 enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *err)
 {
@@ -161,6 +162,24 @@ static bool shapes_match(const struct graph_port *p, const struct st_tensor *t)
     return true;
 }
 
+/* The tensor of that port in the index of an input's file. */
+static enum emac_status tensor_find(const struct exec_bundle *b, const struct st_index *idx,
+                                    const struct graph_port *port, const struct st_tensor **out,
+                                    struct emac_err *err)
+{
+    const char *name = strchr(port->name, '/') + 1;
+    const struct st_tensor *t = st_index_find(idx, name);
+    char want[96];
+    shape_text(want, sizeof want, port->dtype, &port->shape);
+    if (t == NULL)
+        return emac_fail(err, EMAC_INVALID, "input '%s' lacks tensor '%s'", b->name, name);
+    if (!shapes_match(port, t))
+        return emac_fail(err, EMAC_INVALID, "tensor '%s' of input '%s' is not %s", name, b->name,
+                         want);
+    *out = t;
+    return EMAC_OK;
+}
+
 /* A bundle that is not in canonical form, or holds more than the program takes: look the tensors
  * up. */
 static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundle *b,
@@ -173,19 +192,12 @@ static enum emac_status bind_by_name(struct exec_run *r, const struct exec_bundl
         return emac_wrap(err, "input '%s'", b->name);
     for (uint32_t i = 0; i < b->layout.count && st == EMAC_OK; i++) {
         struct graph_port port = graph_input_at(r->p->graph, b->layout.port[i].port);
-        const char *name = strchr(port.name, '/') + 1;
-        const struct st_tensor *t = st_index_find(&idx, name);
-        char want[96];
-        shape_text(want, sizeof want, port.dtype, &port.shape);
-        if (t == NULL)
-            st = emac_fail(err, EMAC_INVALID, "input '%s' lacks tensor '%s'", b->name, name);
-        else if (!shapes_match(&port, t))
-            st = emac_fail(err, EMAC_INVALID, "tensor '%s' of input '%s' is not %s", name, b->name,
-                           want);
-        else if ((idx.data_offset + t->begin) % sizeof(float) != 0)
+        const struct st_tensor *t;
+        st = tensor_find(b, &idx, &port, &t, err);
+        if (st == EMAC_OK && (idx.data_offset + t->begin) % sizeof(float) != 0)
             st = emac_fail(err, EMAC_INVALID, "tensor '%s' of input '%s' is not aligned to 4 bytes",
-                           name, b->name);
-        else
+                           strchr(port.name, '/') + 1, b->name);
+        else if (st == EMAC_OK)
             graph_bind_input(r->p->plan, b->layout.port[i].port, at + idx.data_offset + t->begin);
     }
     st_index_release(&idx);
@@ -265,12 +277,71 @@ enum emac_status exec_input_get(struct exec_run *r, const char *name, uint64_t c
     return st == EMAC_OK && !is_private ? exec_value_bring(r, out->held, &out->at, err) : st;
 }
 
+/* ---- a file that is read in parts ---- */
+
+static enum emac_status whole_index(struct exec *x, const struct cid *file, struct st_index *out,
+                                    struct emac_err *err)
+{
+    enum emac_status st = model_tree_index(x->cfg.store, file, out, err);
+    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
+        return st;
+    st = exec_fetch(x, file, false, err);
+    return st == EMAC_OK ? model_tree_index(x->cfg.store, file, out, err) : st;
+}
+
+/* The bundle's tensors out of the file, one after the other, as its canonical file. */
+static enum emac_status whole_read(struct exec *x, const struct exec_program *p,
+                                   const struct exec_bundle *b, const struct cid *file,
+                                   uint8_t *data, struct emac_err *err)
+{
+    const struct bundle *l = &b->layout;
+    struct st_index idx = {0};
+    enum emac_status st;
+    EMAC_TRY(st, whole_index(x, file, &idx, err));
+    memcpy(data, l->header.data, l->header.len);
+    for (uint32_t i = 0; i < l->count; i++) {
+        struct graph_port port = graph_input_at(p->graph, l->port[i].port);
+        const struct st_tensor *t;
+        EMAC_TRY(st, tensor_find(b, &idx, &port, &t, err));
+        EMAC_TRY(st, exec_data_read(x, file, idx.file_size, idx.data_offset + t->begin,
+                                    data + l->port[i].offset, (size_t)(t->end - t->begin), err));
+    }
+out:
+    st_index_release(&idx);
+    return st;
+}
+
+static enum emac_status whole_get(struct exec_run *r, const struct exec_bundle *b,
+                                  struct exec_value *out, struct emac_err *err)
+{
+    const struct cid *file = task_input_find(r->task, b->name);
+    uint8_t *data;
+    if (sealed_is(file)) /* what is read becomes a value, which anybody may have */
+        return emac_fail(err, EMAC_FORBIDDEN, "input '%s' is private and may not be handed on",
+                         b->name);
+    enum emac_status st = emac_alloc_aligned(&data, b->layout.size, err);
+    if (st != EMAC_OK)
+        return st;
+    st = whole_read(r->x, r->p, b, file, data, err);
+    if (st != EMAC_OK) {
+        free(data);
+        return emac_wrap(err, "input '%s'", b->name);
+    }
+    st = store_value_adopt(r->x->cfg.store, data, b->layout.size, &out->held, err);
+    if (st != EMAC_OK)
+        return st;
+    r->held[r->held_count++] = out->held;
+    return exec_value_bring(r, out->held, &out->at, err);
+}
+
 enum emac_status exec_inputs_bind(struct exec_run *r, struct emac_err *err)
 {
     for (uint32_t i = 0; i < r->p->in_count; i++) {
         const struct exec_bundle *b = &r->p->in[i];
         struct exec_value v;
-        enum emac_status st = exec_input_get(r, b->name, b->layout.size, &v, err);
+        enum emac_status st = strcmp(b->name, TASK_WHOLE) == 0
+                                  ? whole_get(r, b, &v, err)
+                                  : exec_input_get(r, b->name, b->layout.size, &v, err);
         if (st == EMAC_OK)
             st = exec_input_bind(r, b, &v, err);
         if (st != EMAC_OK)

@@ -91,6 +91,71 @@ static void missing_add(struct node *n, struct leased *l, const struct cid *cid)
     os_mutex_unlock(&n->lock);
 }
 
+/* ---- each value once ---- */
+
+/* Two tasks may need the same: the second waits for what the first brings. */
+struct fetch_mark {
+    struct fetch_mark *next;
+    const struct cid *cid;
+};
+
+static bool is_coming(const struct node *n, const struct cid *cid)
+{
+    for (const struct fetch_mark *m = n->fetch; m != NULL; m = m->next)
+        if (cid_equal(m->cid, cid))
+            return true;
+    return false;
+}
+
+/* True when it had to wait. */
+static bool mark_enter(struct node *n, struct fetch_mark *mine, const struct cid *cid)
+{
+    bool waited = false;
+    os_mutex_lock(&n->lock);
+    for (; is_coming(n, cid); waited = true)
+        os_cond_wait(&n->wake, &n->lock);
+    *mine = (struct fetch_mark){n->fetch, cid};
+    n->fetch = mine;
+    os_mutex_unlock(&n->lock);
+    return waited;
+}
+
+static void mark_leave(struct node *n, const struct fetch_mark *mine)
+{
+    struct fetch_mark **at = &n->fetch;
+    os_mutex_lock(&n->lock);
+    while (*at != mine)
+        at = &(*at)->next;
+    *at = mine->next;
+    os_cond_broadcast(&n->wake);
+    os_mutex_unlock(&n->lock);
+}
+
+static enum emac_status try_places(struct node *n, struct leased *l, const struct cid *cid,
+                                   const struct store_value **value, struct emac_err *err)
+{
+    char text[CID_TEXT_MAX];
+    cid_text(text, cid);
+    enum emac_status st = try_leased(n, l, cid, text, value, err);
+    if (st != EMAC_OK && !is_ours(st) && !agent_over(n))
+        st = try_known(n, cid, text, value, err);
+    return st;
+}
+
+/* To memory, unless it came there meanwhile. */
+static enum emac_status try_once(struct node *n, struct leased *l, const struct cid *cid,
+                                 const struct store_value **value, struct emac_err *err)
+{
+    struct fetch_mark mine;
+    enum emac_status st = EMAC_NOT_FOUND;
+    if (mark_enter(n, &mine, cid))
+        st = store_value_get_away(n->store, cid, n->file_max, value, err);
+    if (st != EMAC_OK)
+        st = try_places(n, l, cid, value, err);
+    mark_leave(n, &mine);
+    return st;
+}
+
 /* l: the lease it is for; NULL: none. */
 static enum emac_status fetch(struct node *n, struct leased *l, const struct cid *cid,
                               const struct store_value **value, struct emac_err *err)
@@ -98,9 +163,8 @@ static enum emac_status fetch(struct node *n, struct leased *l, const struct cid
     struct emac_err e = {.status = EMAC_OK};
     char text[CID_TEXT_MAX];
     cid_text(text, cid);
-    enum emac_status st = try_leased(n, l, cid, text, value, &e);
-    if (st != EMAC_OK && !is_ours(st) && !agent_over(n))
-        st = try_known(n, cid, text, value, &e);
+    enum emac_status st =
+        value != NULL ? try_once(n, l, cid, value, &e) : try_places(n, l, cid, NULL, &e);
     if (st == EMAC_OK)
         return EMAC_OK;
     if (agent_over(n))
@@ -174,12 +238,12 @@ static void fetch_all(struct node *n, struct leased *l, struct wanted *want, siz
         os_thread_join(&thread[i]);
 }
 
-/* "data" is the corpus, and what is private is ciphertext: read from disk as the task goes. */
+/* What is read from disk as the task goes comes when it is read; what is private is ciphertext. */
 static size_t list(const struct task *t, struct wanted *want)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < t->input_count; i++) {
-        if (strcmp(t->input[i].name, "data") != 0 && !sealed_is(&t->input[i].cid))
+        if (!task_input_on_disk(t->input[i].name) && !sealed_is(&t->input[i].cid))
             want[count++] = (struct wanted){.name = t->input[i].name, .cid = &t->input[i].cid};
     }
     for (uint32_t i = 0; i < t->part_count; i++)

@@ -53,11 +53,12 @@ static json_t *hello_json(struct node *n)
     os_mutex_unlock(&n->lock);
     uint64_t disk = disk_bytes(n), offer = n->cfg.offer_bytes;
     json_t *hello = json_pack(
-        "{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:s,s:o?}", "url",
+        "{s:s?,s:s,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:s,s:o?}", "url",
         n->server != NULL ? n->cfg.public_url : NULL, "name", n->cfg.name, "version", NODE_VERSION,
         "boot", n->boot, "isa", isa, "threads", threads, "memory_bytes", (json_int_t)memory,
-        "disk_bytes", (json_int_t)disk, "offer_bytes", (json_int_t)(offer < disk ? offer : disk),
-        "offer_units", (json_int_t)n->cfg.offer_units, "conformance", n->conformance, "link", link);
+        "keep_bytes", (json_int_t)n->memory_quota, "disk_bytes", (json_int_t)disk, "offer_bytes",
+        (json_int_t)(offer < disk ? offer : disk), "offer_units", (json_int_t)n->cfg.offer_units,
+        "conformance", n->conformance, "link", link);
     who_add(n, hello);
     return hello;
 }

@@ -1,5 +1,4 @@
-/* The intake: a lease from the poll until it is ready for the worker, its inputs beside it. */
-#include <stdio.h>
+/* The intake: a lease from the poll until it waits in the queue (ahead.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,11 +38,16 @@ void agent_lease_leave(struct node *n, const char *lease)
     os_mutex_unlock(&n->lock);
 }
 
+bool agent_lease_is_cancelled(struct node *n, const char *lease)
+{
+    const struct lease_mark *m = mark_of(n, lease);
+    return m != NULL && m->cancelled;
+}
+
 bool agent_lease_cancelled(struct node *n, const char *lease)
 {
     os_mutex_lock(&n->lock);
-    const struct lease_mark *m = mark_of(n, lease);
-    bool cancelled = m != NULL && m->cancelled;
+    bool cancelled = agent_lease_is_cancelled(n, lease);
     os_mutex_unlock(&n->lock);
     return cancelled;
 }
@@ -162,134 +166,23 @@ void agent_leased_free(struct node *n, struct leased *l)
     free(l);
 }
 
-/* ---- for the worker ---- */
-
-/* Whoever waits for text, or for an answer in a dispute, has waited longest. */
-static void ready_put(struct node *n, struct leased *l)
-{
-    os_mutex_lock(&n->lock);
-    EMAC_ASSERT(n->ready_count < SCHED_AHEAD_TASKS);
-    bool urgent = l->kind != LEASED_TASK;
-    if (urgent)
-        memmove(&n->ready[1], &n->ready[0], n->ready_count * sizeof n->ready[0]);
-    n->ready[urgent ? 0 : n->ready_count] = l;
-    n->ready_count++;
-    os_cond_broadcast(&n->wake);
-    os_mutex_unlock(&n->lock);
-}
-
-/* One that waits and was taken back; NULL when there is none. */
-static struct leased *cancelled_take(struct node *n)
-{
-    struct leased *found = NULL;
-    os_mutex_lock(&n->lock);
-    for (uint32_t i = 0; i < n->ready_count && found == NULL; i++) {
-        const struct lease_mark *m = mark_of(n, n->ready[i]->lease);
-        if (m == NULL || !m->cancelled)
-            continue;
-        found = n->ready[i];
-        n->ready_count--;
-        memmove(&n->ready[i], &n->ready[i + 1], (n->ready_count - i) * sizeof n->ready[0]);
-    }
-    os_mutex_unlock(&n->lock);
-    return found;
-}
-
-static void cancelled_drop(struct node *n)
-{
-    const struct emac_err why = {EMAC_CANCELLED, "the lease was taken back"};
-    struct leased *l;
-    while ((l = cancelled_take(n)) != NULL) {
-        agent_leased_failed(n, l, &why);
-        agent_leased_free(n, l);
-    }
-}
-
-static bool has_cancelled(struct node *n)
-{
-    bool found = false;
-    for (uint32_t i = 0; i < NODE_LEASES_MAX; i++)
-        found = found || (n->lease[i].id[0] != '\0' && n->lease[i].cancelled);
-    return found && n->ready_count > 0;
-}
-
-static bool has_room(const struct node *n)
-{
-    bool busy = n->working || n->ready_count > 0;
-    return n->ready_count < SCHED_AHEAD_TASKS && !(n->narrow && busy);
-}
-
-/* Until another lease may be had; false when the agent ends or must join again. */
-static bool wait_room(struct node *n)
-{
-    os_mutex_lock(&n->lock);
-    while (!has_room(n) && n->joined && !atomic_load(&n->stop) && n->final.status == EMAC_OK) {
-        if (has_cancelled(n)) {
-            os_mutex_unlock(&n->lock);
-            cancelled_drop(n);
-            os_mutex_lock(&n->lock);
-            if (has_room(n))
-                break;
-        }
-        os_cond_wait(&n->wake, &n->lock);
-    }
-    bool joined = n->joined;
-    os_mutex_unlock(&n->lock);
-    cancelled_drop(n);
-    return joined && !agent_over(n);
-}
-
-/* ---- inputs ---- */
-
-static bool is_memory(enum emac_status st)
-{
-    return st == EMAC_NO_MEMORY || st == EMAC_NO_SPACE || st == EMAC_TOO_LARGE;
-}
-
-/* Beside other tasks only as far as memory goes (INV-5): else its turn will come. */
-static enum emac_status inputs_bring(struct node *n, struct leased *l, struct emac_err *err)
-{
-    os_mutex_lock(&n->lock);
-    bool ahead = n->working || n->ready_count > 0, go = !ahead || !n->narrow;
-    n->fetching = go;
-    os_mutex_unlock(&n->lock);
-    enum emac_status st = EMAC_OK;
-    if (go && (!ahead || agent_retain_fits(n, l->bytes)))
-        st = agent_fetch_inputs(n, l, err);
-    os_mutex_lock(&n->lock);
-    n->fetching = false;
-    os_cond_broadcast(&n->wake);
-    os_mutex_unlock(&n->lock);
-    return st != EMAC_OK && ahead && is_memory(st) ? EMAC_OK : st;
-}
-
-/* A question that waits for its answer is asked again. */
-static bool is_ready(struct node *n, const struct leased *l)
-{
-    bool found = false;
-    os_mutex_lock(&n->lock);
-    for (uint32_t i = 0; i < n->ready_count; i++)
-        found = found || strcmp(n->ready[i]->lease, l->lease) == 0;
-    os_mutex_unlock(&n->lock);
-    return found;
-}
+/* ---- taking it in ---- */
 
 static void take_in(struct node *n, struct leased *l)
 {
     struct emac_err err = {.status = EMAC_OK};
     enum emac_status st = EMAC_OK;
-    if (l->kind == LEASED_DISPUTE && is_ready(n, l)) {
+    /* A question that waits for its answer is asked again. */
+    if (l->kind == LEASED_DISPUTE && agent_ahead_has(n, l->lease)) {
         agent_leased_free(n, l);
         return;
     }
     if (l->kind == LEASED_TASK)
         st = task_parse(l, &err);
-    if (st == EMAC_OK && l->kind == LEASED_TASK)
-        st = inputs_bring(n, l, &err);
     if (st == EMAC_OK && agent_lease_cancelled(n, l->lease))
         st = emac_fail(&err, EMAC_CANCELLED, "the lease was taken back");
     if (st == EMAC_OK) {
-        ready_put(n, l);
+        agent_ahead_put(n, l);
         return;
     }
     agent_leased_failed(n, l, &err);
@@ -300,7 +193,7 @@ enum emac_status agent_work(struct node *n, struct emac_err *err)
 {
     json_t *reply = NULL;
     struct leased *l;
-    if (!wait_room(n))
+    if (!agent_ahead_wait(n))
         return EMAC_OK;
     json_t *body =
         json_pack("{s:i,s:o}", "wait_ms", NODE_LEASE_WAIT_MS, "holds", agent_retain_holds(n));

@@ -1,5 +1,5 @@
-/* A lease on its way through the rig: intake (lease.c) -> worker (worker.c) ->
- * courier (outbox.c). Nothing outside src/node includes this; agent_internal.h
+/* A lease on its way through the rig: intake (lease.c) -> queue, bringer (ahead.c) ->
+ * worker (worker.c) -> courier (outbox.c). Nothing outside src/node includes this; agent_internal.h
  * says which thread may touch what. */
 #ifndef EMAC_NODE_LEASED_H
 #define EMAC_NODE_LEASED_H
@@ -22,6 +22,10 @@ struct node;
 /* LEASED_DISPUTE is no lease: nothing to keep alive, or to cancel. */
 enum leased_kind { LEASED_TASK, LEASED_SERVE, LEASED_DISPUTE };
 
+/* Of a lease in the queue: nobody has brought its inputs yet; a bringer is at it; they are here, or
+ * there is nothing to bring, or not before its turn. */
+enum leased_inputs { INPUTS_WAIT, INPUTS_COMING, INPUTS_DONE };
+
 /* A lease from the poll that brought it to the end of its task. */
 struct leased {
     json_t *reply; /* owned; lease, job and slot are borrowed from it */
@@ -39,6 +43,8 @@ struct leased {
     struct cid suspect;                   /* the input that made it fail; none: no input did */
     struct cid missing[NODE_MISSING_MAX]; /* under lock */
     uint32_t missing_count;
+    enum leased_inputs inputs; /* under lock, while it is in the queue */
+    bool brings_state;         /* an input that is not here is of the job's state */
 };
 
 /* A finished task whose receipt is not answered yet (INV-2). */
@@ -62,10 +68,11 @@ void agent_lease_enter(struct node *n, const char *lease);
 void agent_lease_leave(struct node *n, const char *lease);
 /* The coordinator does not want it any more. */
 bool agent_lease_cancelled(struct node *n, const char *lease);
+bool agent_lease_is_cancelled(struct node *n, const char *lease); /* the lock is held */
 
 /* ---- lease.c: the intake ---- */
-/* Once there is room for a lease: one poll and what it brings, up to its inputs. OK when there was
- * nothing, too. */
+/* Once there is room for a lease: one poll, and what it brings put into the queue. OK when there
+ * was nothing, too. */
 enum emac_status agent_work(struct node *n, struct emac_err *err);
 /* Let go of a lease that is over: its inputs, its place among ours. */
 void agent_leased_free(struct node *n, struct leased *l);
@@ -75,6 +82,22 @@ void agent_leased_failed(struct node *n, struct leased *l, const struct emac_err
  * which input made it fail. */
 void agent_lease_fail(struct node *n, const char *lease, const struct leased *l,
                       const struct emac_err *why);
+
+/* ---- ahead.c: from the intake to the worker ---- */
+/* Until another lease may be had; false when the agent ends or must join again. */
+bool agent_ahead_wait(struct node *n);
+/* There is room. */
+void agent_ahead_put(struct node *n, struct leased *l);
+bool agent_ahead_has(struct node *n, const char *lease);
+/* Brings the inputs of leases in the queue until the intake is over and none waits for them. */
+void *agent_bringer_thread(void *node);
+/* The next for the worker, whose it is then; NULL when there will be none. */
+struct leased *agent_ahead_next(struct node *n);
+/* The worker is free again. */
+void agent_ahead_done(struct node *n);
+/* Memory is short for `l`, at which the worker is: inputs that lie ready for later tasks go, and no
+ * more come until a task of another job does. False when none lay there. */
+bool agent_ahead_give_up(struct node *n, const struct leased *l);
 
 /* ---- worker.c ---- */
 /* Runs what is ready, the one after the other, until the agent ends. */

@@ -75,17 +75,16 @@ bool private_holds(const struct private_data *p, struct store *s, const struct c
 
 /* ---- keeping one more ---- */
 
-enum emac_status private_keep(struct os *os, const char *dir, struct store *s, const char *path,
-                              struct cid *cid, uint64_t *size, struct emac_err *err)
+enum emac_status private_note(struct os *os, const char *dir, struct store *s,
+                              const struct cid *file, const struct cid *root, struct emac_err *err)
 {
     struct emac_buf text;
     char *list = list_path(dir), name[CID_TEXT_MAX];
     emac_buf_init(&text, PRIVATE_BYTES_MAX);
     enum emac_status st = os->file_read(os, list, &text, err);
     EMAC_TRY(st, st == EMAC_NOT_FOUND ? EMAC_OK : st);
-    EMAC_TRY(st, store_file_add(s, path, cid, size, err));
-    EMAC_TRY(st, store_pin(s, PRIVATE_PIN, cid, err));
-    cid_text(name, cid);
+    EMAC_TRY(st, store_pin(s, PRIVATE_PIN, root, err));
+    cid_text(name, file);
     if (text.len > 0 && strstr(emac_buf_str(&text), name) != NULL)
         goto out;
     EMAC_TRY(st, emac_buf_append(&text, name, strlen(name), err));
@@ -95,4 +94,11 @@ out:
     emac_buf_release(&text);
     free(list);
     return st;
+}
+
+enum emac_status private_keep(struct os *os, const char *dir, struct store *s, const char *path,
+                              struct cid *cid, uint64_t *size, struct emac_err *err)
+{
+    enum emac_status st = store_file_add(s, path, cid, size, err);
+    return st == EMAC_OK ? private_note(os, dir, s, cid, cid, err) : st;
 }

@@ -17,6 +17,10 @@ enum emac_status private_open(struct private_data *p, struct os *os, const char 
 void private_release(struct private_data *p);
 /* Is the block `root`, or any that hangs on it, kept? Thread-safe. */
 bool private_holds(const struct private_data *p, struct store *s, const struct cid *root);
+/* Keep a file that is in the rig's store, and pin `root`: itself, or the token set that it is of.
+ */
+enum emac_status private_note(struct os *os, const char *dir, struct store *s,
+                              const struct cid *file, const struct cid *root, struct emac_err *err);
 /* Add a file to a rig's store and keep it. The rig must not be running. */
 enum emac_status private_keep(struct os *os, const char *dir, struct store *s, const char *path,
                               struct cid *cid, uint64_t *size, struct emac_err *err);

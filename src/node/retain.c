@@ -113,9 +113,9 @@ void agent_retain_lost(struct node *n)
         LOG_W("node", "%zu results lay on the device only and are lost with it", lost);
 }
 
-bool agent_retain_fits(struct node *n, uint64_t bytes)
+bool agent_retain_fits(struct node *n, uint64_t bytes, uint64_t coming)
 {
-    uint64_t needed = 0;
+    uint64_t needed = coming;
     os_mutex_lock(&n->retain_lock);
     for (size_t i = 0; i < n->retained_count; i++)
         needed += n->retained[i].tasks > 0 ? n->retained[i].value->size : 0;

@@ -119,43 +119,13 @@ static enum emac_status receipt_keep(struct node *n, const struct leased *l,
     return agent_outbox_put(n, &r, l->slot, result, err);
 }
 
-/* Memory is short: what lies ready for later tasks goes, and nothing more comes (INV-5). False when
- * nothing lay there. */
-static bool ahead_give_up(struct node *n, const struct leased *l)
-{
-    struct leased *ready[SCHED_AHEAD_TASKS];
-    uint32_t count = 0;
-    bool some = false;
-    os_mutex_lock(&n->lock);
-    n->narrow = true;
-    emac_strcpy(n->narrow_job, sizeof n->narrow_job, l->job);
-    while (n->fetching)
-        os_cond_wait(&n->wake, &n->lock);
-    /* Out of the queue while they are changed: a lease that the intake may drop is not ours. */
-    for (; count < n->ready_count; count++)
-        ready[count] = n->ready[count];
-    n->ready_count = 0;
-    os_mutex_unlock(&n->lock);
-    for (uint32_t i = 0; i < count; i++) {
-        some = some || ready[i]->fetched;
-        agent_inputs_drop(n, ready[i]);
-    }
-    os_mutex_lock(&n->lock);
-    EMAC_ASSERT(n->ready_count + count <= SCHED_AHEAD_TASKS);
-    memmove(&n->ready[count], &n->ready[0], n->ready_count * sizeof n->ready[0]);
-    memcpy(&n->ready[0], ready, count * sizeof n->ready[0]);
-    n->ready_count += count;
-    os_mutex_unlock(&n->lock);
-    return some;
-}
-
 static enum emac_status compute(struct node *n, struct leased *l, struct exec_result *result,
                                 struct emac_err *err)
 {
     if (n->cfg.tamper != NULL)
         n->cfg.tamper(n->cfg.tamper_ctx, NULL, NULL, 0);
     enum emac_status st = exec_run(n->exec, &l->task, result, err);
-    while (st == EMAC_NO_MEMORY && (ahead_give_up(n, l) || agent_retain_spare(n))) {
+    while (st == EMAC_NO_MEMORY && (agent_ahead_give_up(n, l) || agent_retain_spare(n))) {
         LOG_W("node", "%s: %s; trying again with less kept for others", l->slot, err->text);
         st = exec_run(n->exec, &l->task, result, err);
     }
@@ -209,46 +179,13 @@ static void work(struct node *n, struct leased *l)
 
 /* ---- the thread ---- */
 
-/* Its receipt will find a place, or it will only be given back. */
-static bool may_begin(const struct node *n)
-{
-    return n->outbox_count < NODE_OUTBOX_MAX || atomic_load(&n->stop) || n->final.status != EMAC_OK;
-}
-
-/* The next lease; NULL when there will be none. */
-static struct leased *next(struct node *n)
-{
-    struct leased *l = NULL;
-    os_mutex_lock(&n->lock);
-    while (n->ready_count == 0 ? !n->intake_over : !may_begin(n))
-        os_cond_wait(&n->wake, &n->lock);
-    if (n->ready_count > 0) {
-        l = n->ready[0];
-        memmove(&n->ready[0], &n->ready[1], --n->ready_count * sizeof n->ready[0]);
-        n->narrow = n->narrow && (l->kind != LEASED_TASK || strcmp(n->narrow_job, l->job) == 0);
-        n->working = true;
-        os_cond_broadcast(&n->wake);
-    }
-    os_mutex_unlock(&n->lock);
-    return l;
-}
-
-static void done(struct node *n, struct leased *l)
-{
-    agent_leased_free(n, l);
-    os_mutex_lock(&n->lock);
-    n->working = false;
-    os_cond_broadcast(&n->wake);
-    os_mutex_unlock(&n->lock);
-}
-
 void *agent_worker_thread(void *node)
 {
     struct node *n = node;
     const struct emac_err over = {EMAC_CANCELLED, "the rig is stopping"};
     struct leased *l;
     bool there = true;
-    while ((l = next(n)) != NULL) {
+    while ((l = agent_ahead_next(n)) != NULL) {
         agent_device_take(n);
         n->running = l;
         if (!there || agent_over(n))
@@ -258,7 +195,8 @@ void *agent_worker_thread(void *node)
         n->running = NULL;
         there = there && agent_device_check(n);
         agent_device_give(n);
-        done(n, l);
+        agent_leased_free(n, l);
+        agent_ahead_done(n);
     }
     return NULL;
 }

@@ -38,6 +38,7 @@
 #define SCHED_STATE_MS     200
 #define SCHED_STATE_ROUNDS 8
 #define SCHED_AHEAD_TASKS  2     /* that a rig takes in while it computes */
+#define SCHED_FETCH_TASKS  2     /* of them, whose inputs are on their way at a time */
 #define SCHED_STAGE_MS     10000 /* a stage is dear to move: so late must its holder be */
 
 enum sched_verdict {

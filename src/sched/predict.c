@@ -13,7 +13,6 @@
 #define LEASE_BYTES   2500
 #define RECEIPT_BYTES 1800
 #define REQUEST_BYTES 600
-#define FETCHERS      4 /* inputs at once, as node/fetch.c has it */
 #define OPEN_BPS      10e9
 #define MAP_SEED      UINT64_C(0x5eed)
 
@@ -131,9 +130,24 @@ static enum emac_status after(struct sim *s, double seconds, struct event e)
 
 /* ---- a rig takes a task in ---- */
 
+/* Does it lack a state? */
+static bool lacks_state(struct sim *s, const struct sim_task *t, uint32_t rig)
+{
+    for (uint32_t i = 0; i < t->want.task.input_count; i++) {
+        const struct task_input *in = &t->want.task.input[i];
+        const struct sim_value *v = sim_value(s, &in->cid);
+        if (plan_name_is_state(in->name) && v != NULL && !v->held[rig])
+            return true;
+    }
+    return false;
+}
+
 static enum emac_status poll(struct sim *s, uint32_t rig)
 {
     struct sim_rig *r = &s->rig[rig];
+    for (uint32_t i = 0; i < r->ready_count; i++)
+        if (r->ready[i].state && !r->ready[i].here)
+            return EMAC_OK;
     if (r->intake != INTAKE_NONE || r->ready_count == SCHED_AHEAD_TASKS)
         return EMAC_OK;
     r->intake = INTAKE_POLL;
@@ -155,13 +169,13 @@ static enum emac_status grant(struct sim *s, uint32_t rig)
 static enum emac_status compute(struct sim *s, uint32_t rig)
 {
     struct sim_rig *r = &s->rig[rig];
-    if (r->ready_count == 0 || r->task != NULL)
+    if (r->ready_count == 0 || !r->ready[0].here || r->task != NULL)
         return EMAC_OK;
     const struct predict_rig *hw = &s->cfg->rig[rig];
-    const struct plan_want *w = &r->ready[0]->want;
+    const struct plan_want *w = &r->ready[0].task->want;
     bool math = task_kind_info(w->kind)->math;
     double seconds = (double)w->flops / (math ? hw->math_flops : hw->state_flops);
-    r->task = r->ready[0];
+    r->task = r->ready[0].task;
     memmove(&r->ready[0], &r->ready[1], --r->ready_count * sizeof r->ready[0]);
     s->sum.rig[rig].busy_s += seconds;
     s->sum.rig[rig].tasks++;
@@ -173,8 +187,8 @@ static enum emac_status compute(struct sim *s, uint32_t rig)
 bool sim_is_ready(const struct sim_rig *r, const struct sim_task *t)
 {
     for (uint32_t i = 0; i < r->ready_count; i++)
-        if (r->ready[i] == t)
-            return true;
+        if (r->ready[i].task == t)
+            return r->ready[i].here;
     return false;
 }
 
@@ -183,7 +197,7 @@ enum emac_status sim_recall(struct sim *s, struct sim_lease *l)
     struct sim_rig *r = &s->rig[l->rig];
     uint32_t rig = l->rig, i = 0;
     EMAC_ASSERT(sim_is_ready(r, l->task));
-    while (r->ready[i] != l->task)
+    while (r->ready[i].task != l->task)
         i++;
     memmove(&r->ready[i], &r->ready[i + 1], (--r->ready_count - i) * sizeof r->ready[0]);
     l->task->rig[rig] = TASK_UNSEEN;
@@ -191,30 +205,74 @@ enum emac_status sim_recall(struct sim *s, struct sim_lease *l)
     return poll(s, rig);
 }
 
-/* Ask for inputs that are not here, as many at once as a rig does. */
-static enum emac_status fetch(struct sim *s, uint32_t rig)
+static bool is_coming(const struct sim_rig *r, const struct sim_value *v)
+{
+    for (uint32_t i = 0; i < r->coming_count; i++)
+        if (r->coming[i].value == v)
+            return true;
+    return false;
+}
+
+/* Ask for inputs that are not here, as many at once as a rig does, each once. */
+static enum emac_status inputs_ask(struct sim *s, uint32_t rig, struct sim_ahead *a)
 {
     struct sim_rig *r = &s->rig[rig];
-    const struct task *t = &r->next->want.task;
+    const struct task *t = &a->task->want.task;
+    uint32_t count = t->input_count + t->part_count;
     enum emac_status st = EMAC_OK;
-    while (r->asked < t->input_count + t->part_count && r->fetches < FETCHERS && st == EMAC_OK) {
-        uint32_t i = r->asked++;
+    while (a->asked < count && a->fetches < SIM_FETCHERS && a->awaits == NULL && st == EMAC_OK) {
+        uint32_t i = a->asked;
         struct sim_value *v =
             sim_value(s, i < t->input_count ? &t->input[i].cid : &t->part[i - t->input_count].cid);
         uint32_t from = v != NULL ? source_of(s, v, rig) : NOBODY;
+        if (from != NOBODY && is_coming(r, v)) {
+            a->awaits = v;
+            break;
+        }
+        a->asked++;
         if (from == NOBODY)
             continue;
-        r->fetches++;
+        EMAC_ASSERT(r->coming_count < EMAC_COUNT(r->coming));
+        r->coming[r->coming_count++] = (struct sim_coming){v, a->task};
+        a->fetches++;
         st = after(s, up_s(s, rig, REQUEST_BYTES) + latency(s, from),
                    (struct event){.kind = EVENT_REQUEST, .rig = rig, .source = from, .value = v});
     }
-    if (st != EMAC_OK || r->fetches > 0)
-        return st;
-    r->ready[r->ready_count++] = r->next;
-    r->next = NULL;
-    r->intake = INTAKE_NONE;
-    st = poll(s, rig);
+    a->here = a->asked == count && a->fetches == 0;
+    return st;
+}
+
+/* The inputs of the first tasks that lack some; then whatever the rig can go on with. */
+static enum emac_status fetch(struct sim *s, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    uint32_t under_way = 0;
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = 0; i < r->ready_count && under_way < SCHED_FETCH_TASKS && st == EMAC_OK;
+         i++) {
+        if (!r->ready[i].here)
+            st = inputs_ask(s, rig, &r->ready[i]);
+        under_way += !r->ready[i].here;
+    }
+    if (st == EMAC_OK)
+        st = poll(s, rig);
     return st == EMAC_OK ? compute(s, rig) : st;
+}
+
+static enum emac_status value_here(struct sim *s, uint32_t rig, struct sim_value *v)
+{
+    struct sim_rig *r = &s->rig[rig];
+    uint32_t at = 0;
+    while (r->coming[at].value != v)
+        EMAC_ASSERT(++at < r->coming_count);
+    v->held[rig] = 1;
+    for (uint32_t i = 0; i < r->ready_count; i++) {
+        struct sim_ahead *a = &r->ready[i];
+        a->fetches -= a->task == r->coming[at].task;
+        a->awaits = a->awaits == v ? NULL : a->awaits;
+    }
+    r->coming[at] = r->coming[--r->coming_count];
+    return fetch(s, rig);
 }
 
 static enum emac_status send(struct sim *s, uint32_t from, uint32_t to, struct sim_value *v)
@@ -364,16 +422,14 @@ static enum emac_status happens(struct sim *s, const struct event *e)
     case EVENT_POLL:
         return grant(s, e->rig);
     case EVENT_LEASE:
-        r->next = e->task;
-        r->intake = INTAKE_FETCH;
-        r->asked = 0;
+        r->ready[r->ready_count++] =
+            (struct sim_ahead){.task = e->task, .state = lacks_state(s, e->task, e->rig)};
+        r->intake = INTAKE_NONE;
         return fetch(s, e->rig);
     case EVENT_REQUEST:
         return send(s, e->source, e->rig, e->value);
     case EVENT_VALUE:
-        e->value->held[e->rig] = 1;
-        r->fetches--;
-        return fetch(s, e->rig);
+        return value_here(s, e->rig, e->value);
     case EVENT_DONE:
         return done(s, e);
     case EVENT_RECEIPT:

@@ -9,7 +9,8 @@
  * SCHED_AHEAD_TASKS more and delivers receipts, for whose answer it does not wait.
  * To take one in: a poll and its answer, which take the link's latency and their
  * bytes; then inputs that the rig does not hold come from a rig that made or
- * fetched them (else from the coordinator), four at a time, a round trip each.
+ * fetched them (else from the coordinator), four at a time, a round trip each,
+ * of up to SCHED_FETCH_TASKS tasks beside each other and beside the next poll.
  * Checkpoints go up to the depot beside the work. That memory could be too short
  * to look ahead is not foreseen, and what is taken back (AHEAD-2) is dropped at
  * once, not with the next heartbeat.
@@ -30,6 +31,7 @@ struct predict_rig {
     double state_flops;     /* at the others: optimiser steps */
     struct link_shape link; /* all zero: 10 Gbit/s, no latency */
     uint64_t memory;        /* that a task may use, for predict_shares; 0: not known */
+    uint64_t keep;          /* that values may take between tasks, for predict_holds; the same */
 };
 
 /* A rig of which only the speed at a large matrix product is known, as the challenge and `emac
@@ -90,6 +92,20 @@ bool predict_nearest(const struct job *job, struct store *s, uint64_t memory, st
  * for a task; 0: that is not known, and OK. */
 enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_t memory,
                               struct emac_err *err);
+
+/* ---- and between tasks? (predict_hold.c) ---- */
+
+/* Bytes that whoever has a stage keeps of it: weights, optimiser state, what is frozen; and what of
+ * that each step makes anew. */
+struct predict_state {
+    uint64_t all, moves;
+};
+struct predict_state predict_state(const struct job_plan *p, uint32_t s);
+/* TOO_LARGE with the figures, and what would do, when a job's stages, of which a rig may have
+ * several, find no room on these rigs together. OK without rigs or stages, or when what one may
+ * keep is not known. */
+enum emac_status predict_holds(const struct job_plan *p, struct store *s,
+                               const struct predict_rig *rig, uint32_t rigs, struct emac_err *err);
 
 /* ---- where should it be cut? (predict_stages.c) ---- */
 

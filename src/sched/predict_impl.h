@@ -41,20 +41,36 @@ struct sim_value {
     uint8_t held[PREDICT_RIGS_MAX + 1];
 };
 
-/* Of the task that a rig takes in. */
-enum intake { INTAKE_NONE, INTAKE_POLL, INTAKE_WAIT, INTAKE_LEASE, INTAKE_FETCH };
+/* Of the poll that a rig has under way. */
+enum intake { INTAKE_NONE, INTAKE_POLL, INTAKE_WAIT, INTAKE_LEASE };
+
+#define SIM_FETCHERS 4 /* inputs of a task at once, as node/fetch.c has it */
+
+/* A task that a rig took in. */
+struct sim_ahead {
+    struct sim_task *task;
+    bool here;                /* with all its inputs */
+    bool state;               /* one that lacks was a state: no poll meanwhile, as AHEAD-6 says */
+    uint32_t asked, fetches;  /* inputs that were looked at; those on their way */
+    struct sim_value *awaits; /* that another task has under way; NULL: none */
+};
+struct sim_coming {
+    struct sim_value *value;
+    struct sim_task *task; /* whose fetch it is */
+};
 
 struct sim_rig {
     struct sched_speed speed; /* as the coordinator knows it */
     enum intake intake;
-    struct sim_task *next, *task;              /* taken in; under way */
-    struct sim_task *ready[SCHED_AHEAD_TASKS]; /* its inputs are here, in order of leases */
+    struct sim_task *task;                     /* under way */
+    struct sim_ahead ready[SCHED_AHEAD_TASKS]; /* taken in, in order of leases */
     uint32_t ready_count;
+    struct sim_coming coming[SCHED_FETCH_TASKS * SIM_FETCHERS];
+    uint32_t coming_count;
     uint32_t leases;                         /* whose receipts are not at the coordinator */
     struct sim_lease *lease[SIM_COPIES_MAX]; /* in order of their grants; owned */
     uint64_t queue_ms;                       /* of tasks that are kept for it */
-    uint32_t fetches, asked; /* inputs on their way; inputs of `next` that were looked at */
-    uint32_t upload_count;   /* for the depot, one after the other */
+    uint32_t upload_count;                   /* for the depot, one after the other */
     struct cid upload[2 * PLAN_VALUES_MAX];
 };
 

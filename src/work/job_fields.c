@@ -675,9 +675,6 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
     if (job->spread == SPREAD_FEDERATED && job_on_records(job))
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "spread federated is for texts: a data set has no shards");
-    if (job->spread == SPREAD_FEDERATED && job->tokens > 0)
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "spread federated is for texts of bytes: shards hold no tokens");
     enum emac_status st = job_local_check(job, err);
     if (st != EMAC_OK)
         return st;
@@ -685,19 +682,6 @@ static enum emac_status recipe_check(const struct job *job, struct emac_err *err
         return emac_fail(err, EMAC_INVALID, "data.heldout must be less than 0.5, not %.15g",
                          job->heldout);
     return EMAC_OK;
-}
-
-/* A stage takes what it is trained of out of its own weights, and has no base beside them. */
-static enum emac_status tune_check(const struct job *job, struct emac_err *err)
-{
-    bool partly = job->tune.kind == TUNE_HEAD || job->tune.kind == TUNE_LORA;
-    bool staged = job->spread == SPREAD_PIPELINE || job->spread == SPREAD_HYBRID;
-    if (!partly || !staged)
-        return EMAC_OK;
-    return emac_fail(err, EMAC_INVALID,
-                     "base.train '%s' does not go with spread.kind '%s': take 'sync', which "
-                     "moves only what is trained, or base.train 'full'",
-                     tune_kind_name(job->tune.kind), job_spread_name(job));
 }
 
 enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
@@ -712,7 +696,6 @@ enum emac_status job_check_fields(const struct job *job, struct emac_err *err)
         return EMAC_OK;
     EMAC_TRY(st, job_family_of(job)->check(job, err));
     EMAC_TRY(st, evaluation_check(job, err));
-    EMAC_TRY(st, tune_check(job, err));
     EMAC_TRY(st, job_stages(job) > 1 ? shares_check(job, err) : EMAC_OK);
     st = recipe_check(job, err);
 out:

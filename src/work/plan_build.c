@@ -364,6 +364,22 @@ out:
     return st;
 }
 
+/* That the shards are what the job's data is, and each long enough for a window. */
+static enum emac_status shards_check(const struct job_plan *p, const struct cid *tokenizer,
+                                     struct emac_err *err)
+{
+    uint32_t width = job_token_width(&p->job);
+    enum emac_status st = shards_fit(&p->shards, tokenizer, width, err);
+    for (uint32_t i = 0; st == EMAC_OK && i < p->shards.count; i++) {
+        uint64_t tokens = p->shards.at[i].size / (width == 0 ? 1 : width);
+        if (tokens <= p->job.seq_len)
+            st = emac_fail(err, EMAC_INVALID,
+                           "shard %u has %llu tokens; recipe.seq_len %u needs at least %u", i,
+                           (unsigned long long)tokens, p->job.seq_len, p->job.seq_len + 1);
+    }
+    return st;
+}
+
 /* The manifest goes with the job's blocks; what it names stays where it is. */
 static enum emac_status add_shards(struct plan_building *m, struct store *s, struct emac_err *err)
 {
@@ -375,6 +391,7 @@ static enum emac_status add_shards(struct plan_building *m, struct store *s, str
     EMAC_ASSERT(s != NULL);
     emac_buf_init(&block, SHARDS_BYTES_MAX);
     EMAC_TRY(st, shards_load(s, &p->job.shards, &p->shards, err));
+    EMAC_TRY(st, shards_check(p, &p->tokenizer.dir, err));
     EMAC_TRY(st, shards_encode(&p->shards, &block, NULL, err));
     st = blocks_add(&m->blocks, &p->job.shards, block.data, block.len, err);
 out:

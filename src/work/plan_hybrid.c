@@ -9,7 +9,8 @@
  *
  * Values: params.s, shared.s and outer.s, what all begin from; of each replica m its own
  * params.s.m, shared.s.m, opt.s.m, carry.s.m. "params" stays as the whole model between, so that an
- * evaluation beside the first step of the next inner steps has what it looks at.
+ * evaluation beside the first step of the next inner steps has what it looks at. A stage with
+ * frozen weights alone has frozen.s, the same for all replicas, and neither delta nor outer step.
  *
  * Operators of a delta and of the outer step take one tensor each, the sums over micro-batches and
  * replicas have the same trees, and the norm for clipping comes from all stages: with f32
@@ -22,7 +23,7 @@
 #include "work/bundle.h"
 #include "work/plan_pipeline.h"
 
-_Static_assert(4 * JOB_LANES_MAX + 3 * STAGES_MAX + 2 <= PLAN_VALUES_MAX,
+_Static_assert(4 * JOB_LANES_MAX + 4 * STAGES_MAX + 2 <= PLAN_VALUES_MAX,
                "the state of all stages of all replicas must fit");
 
 /* ---- programs ---- */
@@ -60,9 +61,11 @@ static enum emac_status stage_more(struct plan_building *b, const struct stages 
 {
     struct graph *init = NULL;
     enum emac_status st;
-    EMAC_TRY(st, stage_init(stages, whole, s, &init, err));
-    EMAC_TRY(st, delta_add(b, init, s, err));
-    EMAC_TRY(st, outer_add(b, init, s, local_weights(whole), err));
+    EMAC_TRY(st, pipeline_stage_init(stages, whole, s, &init, err));
+    if (local_weights(init) > 0) {
+        EMAC_TRY(st, delta_add(b, init, s, err));
+        EMAC_TRY(st, outer_add(b, init, s, local_weights(whole), err));
+    }
     EMAC_TRY(st, local_init_extend(init, &b->p->job.local, err));
     st = plan_program_add(b, TASK_INIT, s, init, NULL, err);
 out:
@@ -200,23 +203,31 @@ static void begin(const struct job_plan *p, struct plan_state *st)
         }
 }
 
+/* Is a task of the stage without a result? Not every stage has every kind. */
+static bool lacks(const struct job_plan *p, const struct plan_state *st, enum task_kind kind,
+                  uint32_t s, uint32_t m)
+{
+    return plan_program_part(p, kind, s) != NULL && pipeline_result(st, kind, s, m) == NULL;
+}
+
 static bool all_there(const struct job_plan *p, const struct plan_state *st, bool outer)
 {
     uint32_t lanes = p->job.local.replicas, batches = p->job.micro_batches / lanes;
     for (uint32_t s = 0; s < p->job.pipeline.stages; s++) {
         for (uint32_t m = 0; m < lanes; m++)
-            if (pipeline_result(st, TASK_UPDATE, s, m * batches) == NULL ||
-                (outer && pipeline_result(st, TASK_DELTA, s, m * batches) == NULL))
+            if (lacks(p, st, TASK_UPDATE, s, m * batches) ||
+                (outer && lacks(p, st, TASK_DELTA, s, m * batches)))
                 return false;
-        if (outer && pipeline_result(st, TASK_OUTER, s, 0) == NULL)
+        if (outer && lacks(p, st, TASK_OUTER, s, 0))
             return false;
     }
     return !outer || !plan_whole_after(p, st) || pipeline_result(st, TASK_JOIN, 0, 0) != NULL;
 }
 
+/* r: NULL of a stage that has no such task. */
 static void lane_take(struct plan_state *st, const struct plan_result *r, uint32_t lane)
 {
-    for (uint32_t i = 0; i < r->output_count; i++)
+    for (uint32_t i = 0; r != NULL && i < r->output_count; i++)
         if (strcmp(r->output[i].name, "metrics") != 0 && strcmp(r->output[i].name, "delta") != 0)
             lane_put(st, r->output[i].name, lane, &r->output[i].cid);
 }
@@ -224,7 +235,7 @@ static void lane_take(struct plan_state *st, const struct plan_result *r, uint32
 /* Everybody goes on from the outer step's parameters. */
 static void outer_take(const struct job_plan *p, struct plan_state *st, const struct plan_result *r)
 {
-    for (uint32_t i = 0; i < r->output_count; i++) {
+    for (uint32_t i = 0; r != NULL && i < r->output_count; i++) {
         const struct task_output *o = &r->output[i];
         plan_value_set(st, o->name, &o->cid);
         for (uint32_t m = 0; m < p->job.local.replicas && strncmp(o->name, "outer", 5) != 0; m++)

@@ -188,8 +188,9 @@ static uint32_t replica_batches(const struct job_plan *p)
 static struct sampler replica_sampler(const struct job_plan *p, uint32_t m)
 {
     struct sampler s = plan_train_sampler(&p->job);
+    uint32_t width = job_token_width(&p->job);
     if (is_federated(p))
-        s.end = p->shards.at[m].size;
+        s.end = p->shards.at[m].size / (width == 0 ? 1 : width);
     return s;
 }
 

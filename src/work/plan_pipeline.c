@@ -12,6 +12,11 @@
  * about, and makes the usual order: one forward, one backward (Narayanan et al. 2019). A replica of
  * a stage is one more rig that may hold it.
  *
+ * With base.train head or lora a stage holds what it takes of the base as frozen.s, a value that
+ * init makes and nothing changes. Where nothing is trained there is no program and so no task: no
+ * reduce and update of a stage with frozen weights alone, no bwd of those before the first that is
+ * trained.
+ *
  * Spread "hybrid" has several such pipelines side by side, lanes, each with weights of its own and
  * its share of the step's micro-batches; what happens between them is in plan_hybrid.c. A task's
  * micro-batch says which lane it is of. */
@@ -53,6 +58,20 @@ static enum emac_status stage_program_add(struct plan_building *b, const struct 
     return status;
 }
 
+/* The same unless there is nothing to be made. */
+static enum emac_status stage_program_try(struct plan_building *b, const struct stages *st,
+                                          enum task_kind kind, stage_graph_fn *make,
+                                          const struct graph *whole, uint32_t s,
+                                          struct emac_err *err)
+{
+    struct graph *g;
+    enum emac_status status = make(st, whole, s, &g, err);
+    bool empty = status == EMAC_OK && graph_output_count(g) == 0;
+    graph_free(g);
+    return status != EMAC_OK || empty ? status
+                                      : stage_program_add(b, st, kind, make, whole, s, err);
+}
+
 static enum emac_status stage_add(struct plan_building *b, const struct stages *st, uint32_t s,
                                   const struct graph *train, const struct graph *step,
                                   struct emac_err *err)
@@ -60,9 +79,9 @@ static enum emac_status stage_add(struct plan_building *b, const struct stages *
     enum emac_status status;
     if (s + 1 < st->count)
         EMAC_TRY(status, stage_program_add(b, st, TASK_FORWARD, stage_forward, train, s, err));
-    EMAC_TRY(status, stage_program_add(b, st, TASK_BACKWARD, stage_backward, train, s, err));
-    EMAC_TRY(status, stage_program_add(b, st, TASK_REDUCE, stage_reduce, step, s, err));
-    status = stage_program_add(b, st, TASK_UPDATE, stage_step, step, s, err);
+    EMAC_TRY(status, stage_program_try(b, st, TASK_BACKWARD, stage_backward, train, s, err));
+    EMAC_TRY(status, stage_program_try(b, st, TASK_REDUCE, stage_reduce, step, s, err));
+    status = stage_program_try(b, st, TASK_UPDATE, stage_step, step, s, err);
 out:
     return status;
 }
@@ -94,10 +113,20 @@ out:
     return status;
 }
 
+enum emac_status pipeline_stage_init(const struct stages *st, const struct graph *init, uint32_t s,
+                                     struct graph **out, struct emac_err *err)
+{
+    enum emac_status status = stage_init(st, init, s, out, err);
+    if (status != EMAC_OK)
+        return status;
+    stage_init_freeze(st, s, *out);
+    return graph_status(*out, err);
+}
+
 static enum emac_status init_add(struct plan_building *b, const struct stages *st, uint32_t s,
                                  const struct graph *init, struct emac_err *err)
 {
-    return stage_program_add(b, st, TASK_INIT, stage_init, init, s, err);
+    return stage_program_add(b, st, TASK_INIT, pipeline_stage_init, init, s, err);
 }
 
 static enum emac_status build(struct plan_building *b, struct emac_err *err)
@@ -203,7 +232,8 @@ const struct cid *pipeline_value(const struct job_plan *p, const struct plan_sta
                                  const char *name, uint32_t lane)
 {
     char own[TASK_NAME_MAX];
-    if (p->job.spread != SPREAD_HYBRID)
+    bool common = strncmp(name, "frozen.", 7) == 0; /* nothing changes it: one for all lanes */
+    if (p->job.spread != SPREAD_HYBRID || common)
         return plan_value(st, name);
     pipeline_value_name(own, name, lane);
     return plan_value(st, own);
@@ -252,7 +282,7 @@ static const struct cid *input_of(const struct pipeline_round *r, enum task_kind
  * them. */
 static const struct cid *stage_anchor(const struct pipeline_round *r, uint32_t s, uint32_t lane)
 {
-    static const char *const KINDS[] = {"opt", "params"}; /* an optimiser may have no state */
+    static const char *const KINDS[] = {"opt", "params", "frozen"}; /* not every stage has all */
     const struct cid *found = NULL;
     for (size_t i = 0; i < EMAC_COUNT(KINDS) && found == NULL; i++) {
         char name[TASK_NAME_MAX];
@@ -264,11 +294,13 @@ static const struct cid *stage_anchor(const struct pipeline_round *r, uint32_t s
 }
 
 /* How many rigs may hold a stage: all lanes begin with one state, then each has its own. */
-static uint32_t holders_of(const struct planning *g)
+static uint32_t holders_of(const struct planning *g, uint32_t s)
 {
     const struct job *job = &g->p->job;
     if (job->spread != SPREAD_HYBRID)
         return job->pipeline.replicas;
+    if (plan_program_part(g->p, TASK_DELTA, s) == NULL)
+        return job->local.replicas; /* frozen: all lanes have the same */
     return g->st->step == 0 ? g->workers : 1;
 }
 
@@ -279,7 +311,7 @@ static void want_place(const struct pipeline_round *r, struct plan_want *w, uint
     uint32_t replicas = r->g->p->job.pipeline.replicas;
     if (info->staged)
         w->anchor = *stage_anchor(r, s, lane);
-    w->holders = holders_of(r->g);
+    w->holders = holders_of(r->g, s);
     w->copies = w->kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
     w->owner = plan_owner(r->g, lane * r->stages + job_stage_rank(&r->g->p->job, s));
     w->placed = replicas <= 1 && info->staged;
@@ -291,6 +323,8 @@ struct plan_want *pipeline_want(struct pipeline_round *r, enum task_kind kind, u
 {
     const struct plan_program *program = plan_program_part(r->g->p, kind, s);
     struct plan_bundle input[TASK_INPUTS_MAX + 1];
+    if (program == NULL)
+        return NULL;
     uint32_t count = program->input_count;
     memcpy(input, program->input, count * sizeof *input);
     if (program->map)
@@ -399,6 +433,15 @@ void pipeline_want_join(struct pipeline_round *r)
     pipeline_want(r, TASK_JOIN, 0, 0, slot);
 }
 
+/* How many micro-batches are through with stage s: it brought them back, or, if it brings none
+ * back, the next that does. The last one does. */
+static uint32_t brought_back(const struct pipeline_round *r, uint32_t lane, uint32_t s)
+{
+    while (plan_program_part(r->g->p, TASK_BACKWARD, s) == NULL)
+        s++;
+    return r->lane[lane].back[s];
+}
+
 /* Backward before forward, early micro-batches before late ones; lanes side by side. */
 void pipeline_passes(struct pipeline_round *r)
 {
@@ -408,7 +451,7 @@ void pipeline_passes(struct pipeline_round *r)
             if (r->backward[cell(r, s, at)] == NULL)
                 want_pass(r, TASK_BACKWARD, "bwd", s, at);
             if (s + 1 < r->stages && r->forward[cell(r, s, at)] == NULL &&
-                m < r->lane[lane].back[s] + WINDOW(r->stages, s))
+                m < brought_back(r, lane, s) + WINDOW(r->stages, s))
                 want_pass(r, TASK_FORWARD, "fwd", s, at);
         }
     }
@@ -449,11 +492,11 @@ static bool turn(const struct job_plan *p, struct plan_state *st)
         return false;
     for (uint32_t s = 0; s < p->job.pipeline.stages; s++) {
         step[s] = pipeline_result(st, TASK_UPDATE, s, 0);
-        if (step[s] == NULL)
+        if (step[s] == NULL && plan_program_part(p, TASK_UPDATE, s) != NULL)
             return false;
     }
     for (uint32_t s = 0; s < p->job.pipeline.stages; s++)
-        for (uint32_t i = 0; i < step[s]->output_count; i++)
+        for (uint32_t i = 0; step[s] != NULL && i < step[s]->output_count; i++)
             if (strcmp(step[s]->output[i].name, "metrics") != 0)
                 plan_value_set(st, step[s]->output[i].name, &step[s]->output[i].cid);
     if (joins)
@@ -461,6 +504,14 @@ static bool turn(const struct job_plan *p, struct plan_state *st)
     else
         plan_value_remove(st, "params");
     return true;
+}
+
+/* Is there a task yet to come that takes what stage s hands forward of micro-batch m? */
+static bool forward_needed(const struct job_plan *p, const struct plan_state *st, uint32_t s,
+                           uint32_t m)
+{
+    bool back = plan_program_part(p, TASK_BACKWARD, s) != NULL;
+    return pipeline_result(st, back ? TASK_BACKWARD : TASK_FORWARD, s, m) == NULL;
 }
 
 bool pipeline_needs(const struct job_plan *p, const struct plan_state *st,
@@ -472,7 +523,7 @@ bool pipeline_needs(const struct job_plan *p, const struct plan_state *st,
     const char *to = strrchr(output->name, '.');
     switch (r->kind) {
     case TASK_FORWARD:
-        return pipeline_result(st, TASK_BACKWARD, (uint32_t)strtoul(to + 1, NULL, 10), m) == NULL;
+        return forward_needed(p, st, (uint32_t)strtoul(to + 1, NULL, 10), m);
     case TASK_BACKWARD:
         if (strcmp(output->name, "sum") == 0)
             return pipeline_result(st, TASK_REDUCE, s, first) == NULL;

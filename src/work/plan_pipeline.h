@@ -33,6 +33,10 @@ typedef enum emac_status pipeline_stage_fn(struct plan_building *b, const struct
 enum emac_status pipeline_build(struct plan_building *b, pipeline_stage_fn *more,
                                 struct emac_err *err);
 
+/* stage_init with what the stage takes of a base that stays as it is. */
+enum emac_status pipeline_stage_init(const struct stages *st, const struct graph *init, uint32_t s,
+                                     struct graph **out, struct emac_err *err);
+
 const struct plan_result *pipeline_result(const struct plan_state *st, enum task_kind kind,
                                           uint32_t s, uint32_t m);
 /* A lane's own value: "params.3" of lane 1 is "params.3.1"; a lone pipeline's is "params.3". */

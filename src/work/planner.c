@@ -155,7 +155,8 @@ const char *plan_delta_maker(const struct job_plan *p, enum task_kind kind, stru
 
 bool plan_name_is_state(const char *name)
 {
-    static const char *const KINDS[] = {"params", "opt", "shared", "outer", "carry", "delta"};
+    static const char *const KINDS[] = {"params", "opt",   "shared", "outer",
+                                        "carry",  "delta", "frozen"};
     for (size_t i = 0; i < EMAC_COUNT(KINDS); i++) {
         size_t n = strlen(KINDS[i]);
         if (strncmp(name, KINDS[i], n) == 0 && (name[n] == '\0' || name[n] == '.'))
@@ -406,9 +407,11 @@ void task_input_add(struct task *t, const char *name, const struct cid *cid)
 static void base_input_add(const struct job_plan *p, struct task *t)
 {
     const struct plan_program *program = plan_program_find(p, &t->program);
-    for (uint32_t i = 0; i < program->input_count; i++)
-        if (strcmp(program->input[i].name, "base") == 0)
-            task_input_add(t, "base", &p->base.file[MODEL_WEIGHTS]);
+    for (uint32_t i = 0; i < program->input_count; i++) {
+        const char *name = program->input[i].name;
+        if (strcmp(name, "base") == 0 || strcmp(name, TASK_WHOLE) == 0)
+            task_input_add(t, name, &p->base.file[MODEL_WEIGHTS]);
+    }
 }
 
 struct task_arg *task_arg_add(struct task *t, const char *name, uint32_t width)

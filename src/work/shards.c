@@ -9,14 +9,19 @@
 
 #define SHARDS_VERSION   1
 #define SHARDS_ARENA_MAX (1u << 20)
-#define SHARD_TEXT_MAX   (CID_TEXT_MAX + 24 + DID_KEY_MAX)
+#define SHARD_TEXT_MAX   (2 * CID_TEXT_MAX + 24 + DID_KEY_MAX)
 
 static enum emac_status check_one(const struct shards *s, uint32_t i, struct emac_err *err)
 {
     const struct shard *shard = &s->at[i];
     uint8_t key[ED25519_PUBLIC_BYTES];
-    if (shard->cid.codec != CID_RAW && shard->cid.codec != CID_DAG_PB)
-        return emac_fail(err, EMAC_INVALID, "shard %u names no file", i);
+    bool tokens = !cid_is_none(&shard->tokenizer);
+    bool file = shard->cid.codec == CID_RAW || shard->cid.codec == CID_DAG_PB;
+    if (tokens ? shard->cid.codec != CID_DAG_CBOR : !file)
+        return emac_fail(err, EMAC_INVALID, "shard %u names no %s", i,
+                         tokens ? "token set" : "file");
+    if (tokens && shard->tokenizer.codec != CID_DAG_PB)
+        return emac_fail(err, EMAC_INVALID, "the tokenizer of shard %u is no directory", i);
     if (shard->size == 0 || shard->size > SHARD_SIZE_MAX)
         return emac_fail(err, EMAC_INVALID, "shard %u of %llu bytes is not possible", i,
                          (unsigned long long)shard->size);
@@ -55,14 +60,20 @@ enum emac_status shards_encode(const struct shards *s, struct emac_buf *out, str
     dagcbor_list(&w, s->count);
     for (uint32_t i = 0; i < s->count; i++) {
         char text[CID_TEXT_MAX];
+        bool tokens = !cid_is_none(&s->at[i].tokenizer);
         cid_text(text, &s->at[i].cid);
-        dagcbor_map(&w, 3);
+        dagcbor_map(&w, tokens ? 4 : 3);
         dagcbor_key(&w, "cid");
         dagcbor_str(&w, text);
         dagcbor_key(&w, "size");
         dagcbor_u64(&w, s->at[i].size);
         dagcbor_key(&w, "owner");
         dagcbor_str(&w, s->at[i].owner);
+        if (!tokens)
+            continue;
+        cid_text(text, &s->at[i].tokenizer);
+        dagcbor_key(&w, "tokenizer");
+        dagcbor_str(&w, text);
     }
     dagcbor_key(&w, "version");
     dagcbor_u64(&w, SHARDS_VERSION);
@@ -75,8 +86,8 @@ enum emac_status shards_encode(const struct shards *s, struct emac_buf *out, str
 static enum emac_status read_one(struct shard *out, const struct dagcbor_node *map,
                                  struct emac_err *err)
 {
-    static const char *const KEYS[] = {"cid", "size", "owner", NULL};
-    const char *cid, *owner;
+    static const char *const KEYS[] = {"cid", "size", "owner", "tokenizer", NULL};
+    const char *cid, *owner, *tokenizer;
     enum emac_status st;
     if (map->type != DAGCBOR_MAP)
         return emac_fail(err, EMAC_INVALID, "field 'shards' must hold maps");
@@ -86,7 +97,11 @@ static enum emac_status read_one(struct shard *out, const struct dagcbor_node *m
     EMAC_TRY(st, dagcbor_get_u64(map, "size", SHARD_SIZE_MAX, &out->size, err));
     EMAC_TRY(st, dagcbor_get_str(map, "owner", &owner, err));
     if (!emac_strcpy(out->owner, sizeof out->owner, owner))
-        st = emac_fail(err, EMAC_INVALID, "field 'owner' is no did:key");
+        return emac_fail(err, EMAC_INVALID, "field 'owner' is no did:key");
+    if (dagcbor_find(map, "tokenizer") == NULL)
+        return EMAC_OK;
+    EMAC_TRY(st, dagcbor_get_str(map, "tokenizer", &tokenizer, err));
+    st = cid_parse(&out->tokenizer, tokenizer, err);
 out:
     return st;
 }
@@ -163,19 +178,48 @@ uint64_t shards_size(const struct shards *s)
     return sum;
 }
 
+enum emac_status shards_fit(const struct shards *s, const struct cid *tokenizer, uint32_t width,
+                            struct emac_err *err)
+{
+    bool tokens = !cid_is_none(tokenizer);
+    for (uint32_t i = 0; i < s->count; i++) {
+        bool cut = !cid_is_none(&s->at[i].tokenizer);
+        if (cut != tokens)
+            return emac_fail(err, EMAC_INVALID,
+                             "shard %u is a %s and 'data' is a %s: let its owner keep it %s "
+                             "'--tokenizer'",
+                             i, cut ? "token set" : "text", tokens ? "token set" : "text",
+                             tokens ? "with" : "without");
+        if (tokens && !cid_equal(&s->at[i].tokenizer, tokenizer))
+            return emac_fail(err, EMAC_INVALID,
+                             "shard %u was cut by another tokenizer than 'data': let its owner "
+                             "keep it with that one",
+                             i);
+        if (tokens && s->at[i].size % width != 0)
+            return emac_fail(err, EMAC_INVALID,
+                             "shard %u has %llu bytes and its tokens %u each: that is no number "
+                             "of tokens",
+                             i, (unsigned long long)s->at[i].size, width);
+    }
+    return EMAC_OK;
+}
+
 enum emac_status shard_parse(struct shard *out, const char *text, struct emac_err *err)
 {
-    char copy[SHARD_TEXT_MAX], *size, *owner, *end;
+    char copy[SHARD_TEXT_MAX], *size, *owner, *tokenizer = NULL, *end;
     *out = (struct shard){0};
     bool whole = emac_strcpy(copy, sizeof copy, text) && (size = strchr(copy, ',')) != NULL &&
                  (owner = strchr(size + 1, ',')) != NULL;
     if (!whole)
         return emac_fail(err, EMAC_INVALID, "'%.80s' is not CID,SIZE,DID", text);
     *size++ = *owner++ = '\0';
+    if ((tokenizer = strchr(owner, ',')) != NULL)
+        *tokenizer++ = '\0';
     errno = 0;
     out->size = strtoull(size, &end, 10);
     if (errno != 0 || end == size || *end != '\0' || *size == '-' ||
         !emac_strcpy(out->owner, sizeof out->owner, owner))
         return emac_fail(err, EMAC_INVALID, "'%.80s' is not CID,SIZE,DID", text);
-    return cid_parse(&out->cid, copy, err);
+    enum emac_status st = cid_parse(&out->cid, copy, err);
+    return st != EMAC_OK || tokenizer == NULL ? st : cid_parse(&out->tokenizer, tokenizer, err);
 }

@@ -4,6 +4,10 @@
  *
  *   {kind: "shards", version: 1, shards: [{cid: text, size: bytes, owner: did:key}, ...]}
  *
+ * A shard that its owner has cut into tokens (work/corpus.h) has "tokenizer: text", too: the CID of
+ * the tokenizer's directory, by which whoever plans a job sees that all were cut alike. Its `cid`
+ * is that of the token set's block, which stays with the owner, and `size` the bytes of its ids.
+ *
  * The order decides which replica trains on which. No text is there twice. */
 #ifndef EMAC_WORK_SHARDS_H
 #define EMAC_WORK_SHARDS_H
@@ -16,9 +20,10 @@
 #define SHARD_SIZE_MAX   ((uint64_t)1 << 50)
 
 struct shard {
-    struct cid cid; /* a UnixFS file */
+    struct cid cid; /* a UnixFS file, or a token set */
     uint64_t size;  /* bytes of it; its weight in the mean of all */
     char owner[DID_KEY_MAX];
+    struct cid tokenizer; /* none: its bytes are the tokens */
 };
 struct shards {
     uint32_t count; /* 1 to SHARDS_MAX */
@@ -35,7 +40,11 @@ enum emac_status shards_load(struct store *s, const struct cid *cid, struct shar
                              struct emac_err *err);
 /* All bytes of them. */
 uint64_t shards_size(const struct shards *s);
-/* "CID,SIZE,DID", as `emac data keep` prints it. */
+/* INVALID, naming the shard, unless each was cut by this tokenizer into tokens of `width` bytes;
+ * none: unless each is a text. */
+enum emac_status shards_fit(const struct shards *s, const struct cid *tokenizer, uint32_t width,
+                            struct emac_err *err);
+/* "CID,SIZE,DID", of a token set "CID,SIZE,DID,TOKENIZER", as `emac data keep` prints it. */
 enum emac_status shard_parse(struct shard *out, const char *text, struct emac_err *err);
 
 #endif

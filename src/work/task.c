@@ -14,6 +14,11 @@ bool task_name_ok(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-") == n;
 }
 
+bool task_input_on_disk(const char *name)
+{
+    return strcmp(name, "data") == 0 || strcmp(name, TASK_WHOLE) == 0;
+}
+
 const struct cid *task_input_find(const struct task *t, const char *name)
 {
     for (uint32_t i = 0; i < t->input_count; i++) {

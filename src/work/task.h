@@ -27,8 +27,10 @@
  * from the task's args. Outputs "y/name" are gathered into one bundle per y: the task's output y.
  *
  * An input bundle may be any safetensors file with 4-byte aligned tensors; tensors that no port
- * names are ignored. Parts must be canonical bundles of exactly the graph's sum tensors, for they
- * are added as one vector. Inputs and args that the program does not take are refused.
+ * names are ignored. Of the input called "whole" a rig reads the tensors that are named and no
+ * more, from disk, so the file may be larger than its memory. Parts must be canonical bundles of
+ * exactly the graph's sum tensors, for they are added as one vector. Inputs and args that the
+ * program does not take are refused.
  *
  * The tree over [0, total): with P the least power of two >= total, node [0,P) = left half + right
  * half; an absent half (past total) is left out, not added as zero (work/tree.h).
@@ -55,6 +57,7 @@
 #define TASK_ARG_WIDTH_MAX 16
 #define TASK_PARTS_MAX     4096
 #define TASK_NAME_MAX      32
+#define TASK_WHOLE         "whole"
 
 #define PROGRAM_BYTES_MAX   4096
 #define TASK_BYTES_MAX      (1u << 20)
@@ -128,6 +131,10 @@ struct task_output {
     char name[TASK_NAME_MAX];
     struct cid cid;
 };
+
+/* Is an input of that name read piece by piece from disk, like the corpus "data"? All others are
+ * brought into memory as they are. */
+bool task_input_on_disk(const char *name);
 
 struct receipt {
     struct cid task;

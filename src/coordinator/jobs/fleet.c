@@ -22,6 +22,7 @@ static void rig_take(struct fleet *f, const struct node *n)
         r->state_flops = n->alone_flops[SCHED_WORK_STATE];
     r->link = n->link;
     r->memory = n->memory_bytes;
+    r->keep = n->keep_bytes;
 }
 
 static void fleet_gather(struct coordinator *c, struct fleet *f)
@@ -48,6 +49,8 @@ enum emac_status fleet_suffices(struct coordinator *c, const struct job_plan *p,
     EMAC_TRY(st, emac_alloc(&f, 1, sizeof(*f), err));
     fleet_gather(c, f);
     st = predict_fits(p, c->depot, f->memory, err);
+    if (st == EMAC_OK)
+        st = predict_holds(p, c->depot, f->rig, f->count, err);
     if (st == EMAC_OK)
         st = predict_in_time(p, c->depot, f->rig, f->count, err);
     free(f);

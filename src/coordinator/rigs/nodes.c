@@ -276,7 +276,7 @@ struct hello {
     char did[DID_KEY_MAX];
     const char *url, *name, *version, *isa, *boot, *owner, *device, *driver;
     char subnet[DRAW_SUBNET_MAX];
-    uint64_t threads, memory_bytes, disk_bytes, offer_bytes, offer_units;
+    uint64_t threads, memory_bytes, keep_bytes, disk_bytes, offer_bytes, offer_units;
     struct link_shape link;
     bool reachable;
 };
@@ -343,6 +343,7 @@ static enum emac_status hello_parse(const struct http_request *req, json_t *root
     EMAC_TRY(st, api_str(root, "conformance", 64, &digest, err));
     EMAC_TRY(st, api_u64_opt(root, "threads", 65536, &h->threads, err));
     EMAC_TRY(st, api_u64_opt(root, "memory_bytes", INT64_MAX, &h->memory_bytes, err));
+    EMAC_TRY(st, api_u64_opt(root, "keep_bytes", INT64_MAX, &h->keep_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "disk_bytes", INT64_MAX, &h->disk_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "offer_bytes", INT64_MAX, &h->offer_bytes, err));
     EMAC_TRY(st, api_u64_opt(root, "offer_units", DEAL_PRICE_MAX, &h->offer_units, err));
@@ -463,6 +464,7 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
     chain_wallet_of(c, n->did, n->wallet);
     n->threads = (uint32_t)h->threads;
     n->memory_bytes = h->memory_bytes;
+    n->keep_bytes = h->keep_bytes;
     n->disk_bytes = h->disk_bytes;
     n->offer_bytes = h->offer_bytes;
     n->offer_units = (int64_t)h->offer_units;
@@ -636,14 +638,15 @@ static json_t *node_json(struct coordinator *c, const struct node *n)
         link =
             json_pack("{s:I, s:I, s:I}", "up_bps", (json_int_t)n->link.up_bps, "down_bps",
                       (json_int_t)n->link.down_bps, "latency_ns", (json_int_t)n->link.latency_ns);
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I, s:f, s:f, s:I, s:o?}",
-                     "did", n->did, "name", n->name, "url", n->url, "state", state, "gflops",
-                     n->gflops, "isa", n->isa, "leases", (int)lease_count(n), "last_seen_ms",
-                     (json_int_t)n->seen_at, "reachable", n->reachable, "bytes_sent",
-                     (json_int_t)n->sent_bytes, "bytes_received", (json_int_t)n->received_bytes,
-                     "math_gflops", n->alone_flops[SCHED_WORK_MATH] * 1e-9, "state_gflops",
-                     n->alone_flops[SCHED_WORK_STATE] * 1e-9, "memory_bytes",
-                     (json_int_t)n->memory_bytes, "link", link);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:I, s:I, s:f, s:f, s:I, s:I,"
+        " s:o?}",
+        "did", n->did, "name", n->name, "url", n->url, "state", state, "gflops", n->gflops, "isa",
+        n->isa, "leases", (int)lease_count(n), "last_seen_ms", (json_int_t)n->seen_at, "reachable",
+        n->reachable, "bytes_sent", (json_int_t)n->sent_bytes, "bytes_received",
+        (json_int_t)n->received_bytes, "math_gflops", n->alone_flops[SCHED_WORK_MATH] * 1e-9,
+        "state_gflops", n->alone_flops[SCHED_WORK_STATE] * 1e-9, "memory_bytes",
+        (json_int_t)n->memory_bytes, "keep_bytes", (json_int_t)n->keep_bytes, "link", link);
 }
 
 enum emac_status status_get(void *ctx, const struct http_request *req, struct http_response *res,

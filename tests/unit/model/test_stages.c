@@ -4,6 +4,7 @@
 #include "graph/stages.h"
 #include "model/classifier.h"
 #include "model/optimiser.h"
+#include "model/tune.h"
 
 #define BATCH 3
 #define SEQ   8
@@ -24,8 +25,9 @@ static const struct optimiser_recipe recipe = {.lr = 0.02,
 struct whole {
     const char *what;
     struct graph *init, *train, *step, *eval;
-    size_t tokens;   /* numbers of "batch/tokens" or records of "batch/inputs" */
-    size_t features; /* of a record; 0: tokens */
+    struct graph *base; /* makes the weights of its base; NULL: from scratch */
+    size_t tokens;      /* numbers of "batch/tokens" or records of "batch/inputs" */
+    size_t features;    /* of a record; 0: tokens */
     uint32_t classes;
 };
 
@@ -35,6 +37,7 @@ static void whole_free(struct whole *w)
     graph_free(w->train);
     graph_free(w->step);
     graph_free(w->eval);
+    graph_free(w->base);
 }
 
 static struct whole llama(bool tie, enum dtype storage, bool clip)
@@ -55,6 +58,51 @@ static struct whole llama(bool tie, enum dtype storage, bool clip)
     ASSERT_OK(llama_graph_eval(&c, BATCH, SEQ, &w.eval, err));
     ASSERT_OK(optimiser_graph(&params, &r, &w.step, err));
     return w;
+}
+
+static const struct tune LORA = {.kind = TUNE_LORA,
+                                 .rank = 3,
+                                 .alpha = 5,
+                                 .targets = 1u << TUNE_Q | 1u << TUNE_V},
+                         HEAD = {.kind = TUNE_HEAD, .layers = 1};
+
+/* A llama that starts from another's weights, of which most stay as they are. */
+static struct whole tuned(bool tie, const struct tune *t)
+{
+    const struct llama_init init = {0.3, 0.3, 0};
+    struct llama_config c = tiny_config(tie);
+    struct whole w = {.what = tune_kind_name(t->kind), .tokens = BATCH * SEQ};
+    struct llama_model model = {&c, &init};
+    struct tuned trained;
+    c.layers = 4;
+    w.classes = c.vocab_size;
+    const struct model_params whole = llama_params(&model);
+    ASSERT_OK(llama_graph_init(&c, &init, 42, &adamw, &w.base, err));
+    ASSERT_OK(tuned_init(&trained, &whole, t, err));
+    ASSERT_OK(model_graph_init(&trained.trained, 43, &adamw, &w.init, err));
+    ASSERT_OK(optimiser_graph(&trained.trained, &recipe, &w.step, err));
+    ASSERT_OK(llama_tuned_train(&c, t, BATCH, SEQ, &w.train, err));
+    ASSERT_OK(llama_tuned_eval(&c, t, BATCH, SEQ, &w.eval, err));
+    tuned_release(&trained);
+    return w;
+}
+
+/* The base's weights, as bundle `name`. */
+static void base_make(struct pool *p, const struct whole *w, const char *name)
+{
+    static struct pool base;
+    if (w->base == NULL)
+        return;
+    pool_run(&base, w->base, dev);
+    for (uint32_t i = 0; i < base.count; i++) {
+        const struct pool_item *x = &base.item[i];
+        char port[GRAPH_NAME_MAX];
+        if (strncmp(x->name, "params/", 7) != 0)
+            continue;
+        snprintf(port, sizeof port, "%s/%s", name, x->name + 7);
+        memcpy(pool_get(p, port, x->bytes), x->data, x->bytes);
+    }
+    pool_free(&base);
 }
 
 static struct whole classifier(uint32_t conv)
@@ -102,6 +150,15 @@ static void batch_make(struct pool *p, const struct whole *w, uint32_t step)
 
 typedef enum emac_status make_fn(const struct stages *, const struct graph *, uint32_t,
                                  struct graph **, struct emac_err *);
+
+static enum emac_status stage_begin(const struct stages *st, const struct graph *init, uint32_t s,
+                                    struct graph **out, struct emac_err *e)
+{
+    enum emac_status status = stage_init(st, init, s, out, e);
+    if (status == EMAC_OK)
+        stage_init_freeze(st, s, *out);
+    return status == EMAC_OK ? graph_status(*out, e) : status;
+}
 
 static void one_stage(struct pool *p, const struct stages *st, make_fn *make,
                       const struct graph *whole, uint32_t s)
@@ -168,8 +225,10 @@ static void check_stages(struct whole *w, uint32_t count, const uint32_t *share)
     struct stages st;
     a.count = b.count = 0;
     ASSERT_OK(stages_plan(w->train, count, STAGE_F32, share, &st, err));
+    base_make(&a, w, "base");
+    base_make(&b, w, "whole");
     pool_run(&a, w->init, dev);
-    each_stage(&b, &st, stage_init, w->init, count);
+    each_stage(&b, &st, stage_begin, w->init, count);
     join_run(&b, &st, w);
     check_same(&a, &b, "params/", w->what, count);
     check_same(&a, &b, "opt/", w->what, count);
@@ -211,6 +270,9 @@ static void test_bits_of_the_whole(void **state)
     check_model(llama(true, DTYPE_BF16, true), 3);
     check_model(classifier(0), 3);
     check_model(classifier(2), 5);
+    check_model(tuned(true, &LORA), 6);
+    check_model(tuned(false, &HEAD), 6);
+    check_model(tuned(true, &HEAD), 3);
 }
 
 /* Wherever it is cut. */
@@ -264,6 +326,53 @@ static void test_little_goes_between(void **state)
         assert_true(ports_of(g, true, "squares.") > 0);
         graph_free(g);
     }
+    stages_release(&st);
+    whole_free(&w);
+}
+
+static uint32_t backward_ports(const struct stages *st, const struct whole *w, uint32_t s,
+                               const char *bundle)
+{
+    struct graph *g;
+    ASSERT_OK(stage_backward(st, w->train, s, &g, err));
+    uint32_t n = ports_of(g, true, bundle);
+    graph_free(g);
+    return n;
+}
+
+/* Before the first trained weight nothing goes back, and what is frozen has neither gradient nor
+ * optimiser state. */
+static void test_nothing_goes_back_to_what_is_frozen(void **state)
+{
+    struct whole w = tuned(false, &HEAD);
+    struct stages st;
+    struct graph *g;
+    uint32_t kept = 0;
+    ASSERT_OK(stages_plan(w.train, 4, STAGE_F32, NULL, &st, err));
+    for (uint32_t s = 0; s < 4; s++) {
+        bool last = s == 3; /* the head is the last of four layers */
+        ASSERT_OK(stage_begin(&st, w.init, s, &g, err));
+        kept += ports_of(g, true, "frozen.");
+        assert_int_equal(ports_of(g, true, "params.") > 0, last);
+        assert_int_equal(ports_of(g, true, "opt.") > 0, last);
+        graph_free(g);
+        assert_int_equal(backward_ports(&st, &w, s, "back."), 0);
+        assert_int_equal(backward_ports(&st, &w, s, "sum/") > 0, last);
+        ASSERT_OK(stage_reduce(&st, w.step, s, &g, err));
+        assert_int_equal(graph_output_count(g) > 0, last);
+        graph_free(g);
+        ASSERT_OK(stage_step(&st, w.step, s, &g, err));
+        assert_int_equal(graph_output_count(g) > 0, last);
+        graph_free(g);
+    }
+    assert_int_equal(kept, st.frozens);
+    stages_release(&st);
+    whole_free(&w);
+
+    w = tuned(false, &LORA); /* an adapter in each layer: to the first, but not past it */
+    ASSERT_OK(stages_plan(w.train, 4, STAGE_F32, NULL, &st, err));
+    for (uint32_t s = 0; s < 4; s++)
+        assert_int_equal(backward_ports(&st, &w, s, "back."), s > 0);
     stages_release(&st);
     whole_free(&w);
 }
@@ -410,6 +519,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits_of_the_whole),
         cmocka_unit_test(test_little_goes_between),
+        cmocka_unit_test(test_nothing_goes_back_to_what_is_frozen),
         cmocka_unit_test(test_stages_are_balanced),
         cmocka_unit_test(test_stages_have_their_shares),
         cmocka_unit_test(test_bits_of_the_whole_with_shares),

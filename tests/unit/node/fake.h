@@ -47,6 +47,11 @@ struct fake {
     json_t *last_piece;
     uint64_t last_receipt_ns, last_lease_ns;
     char did[DID_KEY_MAX];
+    /* Blocks of the depot: answers are held back while `hold`, of all or of one root; requests that
+     * wait for one now; and how often `watched` was asked for. */
+    bool hold;
+    struct cid hold_only, watched;
+    int waiting, watched_asks;
 };
 
 static inline json_t *bytes_json(const void *data, size_t n)

@@ -186,7 +186,20 @@ static inline enum emac_status fake_providers(void *ctx, const struct http_reque
 static inline enum emac_status fake_block(void *ctx, const struct http_request *req,
                                           struct http_response *res, struct emac_err *err)
 {
-    return exchange_serve(((struct fake *)ctx)->rig.store, req, res, err);
+    struct fake *f = ctx;
+    struct cid cid = {0};
+    if (exchange_path_cid(req, &cid, NULL) != EMAC_OK)
+        cid = (struct cid){0};
+    os_mutex_lock(&f->lock);
+    f->watched_asks += cid_equal(&cid, &f->watched);
+    f->waiting++;
+    os_cond_broadcast(&f->changed);
+    while (f->hold && (cid_is_none(&f->hold_only) || cid_equal(&f->hold_only, &cid)) &&
+           !http_server_stopping(f->server))
+        os_cond_wait_ms(&f->changed, &f->lock, 20);
+    f->waiting--;
+    os_mutex_unlock(&f->lock);
+    return exchange_serve(f->rig.store, req, res, err);
 }
 
 static inline enum emac_status fake_depot(void *ctx, const struct http_request *req,

@@ -1,6 +1,9 @@
-/* A rig that takes in the next task while it computes (INV-5, INV-6 of node/agent.h). The worker is
- * held at the beginning of a task by a gate, so nothing here depends on how long a task takes. */
+/* A rig that takes in the next tasks while it computes (node/ahead.c). The worker is held at the
+ * beginning of a task by a gate, and peers' answers by another, so nothing here depends on how long
+ * a task or a transfer takes. */
 #include "agent_tasks.h"
+
+#include "sched/place.h"
 
 static struct fake fake;
 
@@ -86,17 +89,52 @@ static void held_end(struct held *h)
     os_mutex_release(&h->gate.lock);
 }
 
-/* Lease "lease-i" of a task on an input of its own, whose CID is returned. */
-static struct cid lease_give(struct held *h, int i, int64_t fetch_bytes)
+/* Lease "lease-i" of a task on that input. */
+static void lease_on(struct held *h, int i, const struct cid *in, int64_t fetch_bytes)
 {
-    struct cid in = large_put(&fake, (float)i);
-    struct task t = scale_task(&h->program, &in, 2);
+    struct task t = scale_task(&h->program, in, (float)i);
     char id[32];
     snprintf(id, sizeof id, "lease-%d", i);
     json_t *lease = task_lease(id, "step", ROUND, &t, NULL, NULL);
     json_object_set_new(lease, "fetch_bytes", json_integer(fetch_bytes));
     fake_queue(&fake, lease);
+}
+
+/* The same on an input of its own, whose CID is returned. */
+static struct cid lease_give(struct held *h, int i, int64_t fetch_bytes)
+{
+    struct cid in = large_put(&fake, (float)i);
+    lease_on(h, i, &in, fetch_bytes);
     return in;
+}
+
+/* From now on the depot's answers are held back: of all, or of one root. */
+static void answers_hold(const struct cid *only)
+{
+    os_mutex_lock(&fake.lock);
+    fake.hold = true;
+    fake.hold_only = only == NULL ? (struct cid){0} : *only;
+    os_mutex_unlock(&fake.lock);
+}
+
+static void answers_go(void)
+{
+    os_mutex_lock(&fake.lock);
+    fake.hold = false;
+    os_cond_broadcast(&fake.changed);
+    os_mutex_unlock(&fake.lock);
+}
+
+/* Wait until so many requests wait for the depot's answer. */
+static void asks_await(int count)
+{
+    uint64_t end = os_real()->mono_ns(os_real()) + FAKE_WAIT_MS * (uint64_t)1000000;
+    os_mutex_lock(&fake.lock);
+    while (fake.waiting < count && os_real()->mono_ns(os_real()) < end)
+        os_cond_wait_ms(&fake.changed, &fake.lock, 20);
+    int waiting = fake.waiting;
+    os_mutex_unlock(&fake.lock);
+    assert_int_equal(waiting, count);
 }
 
 /* Wait until a heartbeat names exactly these leases: bit i for "lease-i". */
@@ -145,6 +183,74 @@ static void test_the_next_inputs_come_meanwhile(void **state)
     fake_wait(&fake, receipts, 4);
     beats_await(0);
     assert_int_equal(fake_get(&fake, &fake.failures), 0);
+    held_end(&h);
+}
+
+/* AHEAD-5: the inputs of the next two tasks are asked for beside each other, and while the first of
+ * them is on its way the third lease was polled for; not those of a third. */
+static void test_two_tasks_are_fetched_for_at_once(void **state)
+{
+    struct held h;
+    held_start(&h, 64 << 20);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    answers_hold(NULL);
+    for (int i = 2; i <= 4; i++)
+        lease_give(&h, i, LARGE * 4);
+    asks_await(SCHED_FETCH_TASKS);
+    beats_await(1 << 1 | 1 << 2 | 1 << 3);
+    assert_int_equal(fake_get(&fake, &fake.polls), 3);
+    answers_go();
+    gate_open(&h.gate, 4);
+    fake_wait(&fake, receipts, 4);
+    assert_int_equal(fake_get(&fake, &fake.failures), 0);
+    held_end(&h);
+}
+
+/* What two of them need comes once. */
+static void test_what_two_need_comes_once(void **state)
+{
+    struct held h;
+    struct cid both = large_put(&fake, 9);
+    held_start(&h, 64 << 20);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    answers_hold(&both);
+    os_mutex_lock(&fake.lock);
+    fake.watched = both;
+    os_mutex_unlock(&fake.lock);
+    lease_on(&h, 2, &both, LARGE * 4);
+    lease_on(&h, 3, &both, LARGE * 4);
+    beats_await(1 << 1 | 1 << 2 | 1 << 3);
+    asks_await(1);
+    answers_go();
+    gate_open(&h.gate, 3);
+    fake_wait(&fake, receipts, 3);
+    assert_int_equal(fake_get(&fake, &fake.watched_asks), 1);
+    assert_int_equal(fake_get(&fake, &fake.failures), 0);
+    held_end(&h);
+}
+
+/* AHEAD-4: the inputs of the later task are here first, and it waits for its turn. */
+static void test_tasks_begin_in_order(void **state)
+{
+    struct held h;
+    struct receipt r;
+    struct cid slow = large_put(&fake, 9);
+    held_start(&h, 64 << 20);
+    lease_give(&h, 1, 0);
+    gate_await(&h.gate, 1);
+    answers_hold(&slow);
+    lease_on(&h, 2, &slow, LARGE * 4);
+    struct cid third = lease_give(&h, 3, LARGE * 4);
+    asks_await(1);
+    served_await(&h, &third);
+    gate_open(&h.gate, 3);
+    fake_wait(&fake, receipts, 1);
+    answers_go();
+    fake_wait(&fake, receipts, 3);
+    receipt_read(&fake, &r);
+    assert_string_equal(r.lease, "lease-3");
     held_end(&h);
 }
 
@@ -234,11 +340,10 @@ static void test_stop_gives_all_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_the_next_inputs_come_meanwhile),
-        TEST(test_what_is_taken_back_is_dropped),
-        TEST(test_memory_comes_before_looking_ahead),
-        TEST(test_receipts_wait_in_order),
-        TEST(test_stop_gives_all_back),
+        TEST(test_the_next_inputs_come_meanwhile), TEST(test_two_tasks_are_fetched_for_at_once),
+        TEST(test_what_two_need_comes_once),       TEST(test_tasks_begin_in_order),
+        TEST(test_what_is_taken_back_is_dropped),  TEST(test_memory_comes_before_looking_ahead),
+        TEST(test_receipts_wait_in_order),         TEST(test_stop_gives_all_back),
     };
     log_open();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,6 +298,48 @@ static void test_shares_go_with_speeds_and_memory(void **state)
     assert_false(predict_shares(&j, NULL, rig, 3, &out, &took));
 }
 
+/* Rigs keep the state of all stages that they have, and of one twice. */
+static void test_stages_find_room_between_tasks(void **state)
+{
+    struct predict_rig rig[4] = {{.keep = 0}};
+    struct job j = small_job(2, 4);
+    struct job_plan *p;
+    uint64_t all = 0, largest = 0, moves = 0;
+    char says[64];
+    j.model.layers = 8;
+    job_set_stages(&j, 4);
+    assert_ok(job_plan_new(&j, NULL, &p, err));
+    for (uint32_t s = 0; s < 4; s++) {
+        struct predict_state one = predict_state(p, s);
+        assert_int_equal(one.all, one.moves); /* nothing is frozen */
+        all += one.all;
+        largest = one.all > largest ? one.all : largest;
+        moves = one.moves > moves ? one.moves : moves;
+    }
+    assert_ok(predict_holds(p, NULL, rig, 1, err)); /* nobody knows */
+    assert_ok(predict_holds(p, NULL, rig, 0, err));
+    rig[0].keep = all + moves;
+    assert_ok(predict_holds(p, NULL, rig, 1, err));
+    rig[0].keep--;
+    assert_fails(predict_holds(p, NULL, rig, 1, err), EMAC_TOO_LARGE, "2 rigs like the largest");
+    for (int r = 0; r < 4; r++)
+        rig[r].keep = largest + moves;
+    uint32_t enough = 1;
+    while (predict_holds(p, NULL, rig, enough, NULL) != EMAC_OK)
+        enough++;
+    assert_true(enough > 1 && enough <= 4);
+    snprintf(says, sizeof says, "%u rigs like the largest would do", enough);
+    assert_fails(predict_holds(p, NULL, rig, enough - 1, err), EMAC_TOO_LARGE, says);
+    for (int r = 0; r < 4; r++)
+        rig[r].keep = 1;
+    assert_fails(predict_holds(p, NULL, rig, 4, err), EMAC_TOO_LARGE, "take a smaller model");
+    job_plan_free(p);
+    struct job whole = small_job(2, 4); /* has no stages */
+    assert_ok(job_plan_new(&whole, NULL, &p, err));
+    assert_ok(predict_holds(p, NULL, rig + 1, 1, err));
+    job_plan_free(p);
+}
+
 static void test_bad_fleets(void **state)
 {
     struct job j = small_job(2, 2);
@@ -324,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_shares_go_with_speeds_and_memory),
+        cmocka_unit_test(test_stages_find_room_between_tasks),
         cmocka_unit_test(test_bad_fleets),
         cmocka_unit_test(test_deadlines),
     };

@@ -67,6 +67,49 @@ static void test_shards_that_cannot_be(void **state)
     emac_buf_release(&buf);
 }
 
+/* Shards that were cut into tokens name their tokenizer; all or none fit a job. */
+static void test_shards_of_tokens(void **state)
+{
+    const struct cid by = cid_of(CID_DAG_PB, "tokenizer", 9), other = cid_of(CID_DAG_PB, "o", 1);
+    const struct cid none = {0};
+    struct shards s = three_shards(), back;
+    struct emac_buf buf;
+    char cid[CID_TEXT_MAX], tokenizer[CID_TEXT_MAX], line[2 * CID_TEXT_MAX + DID_KEY_MAX + 24];
+    emac_buf_init(&buf, SHARDS_BYTES_MAX);
+    assert_ok(shards_fit(&s, &none, 0, err));
+    assert_fails(shards_fit(&s, &by, 2, err), EMAC_INVALID, "shard 0 is a text and 'data' is a");
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        s.at[i].cid.codec = CID_DAG_CBOR;
+        s.at[i].tokenizer = by;
+    }
+    assert_ok(shards_encode(&s, &buf, NULL, err));
+    assert_ok(shards_decode(&back, buf.data, buf.len, err));
+    for (uint32_t i = 0; i < SHARDS; i++)
+        assert_true(cid_equal(&back.at[i].tokenizer, &by));
+    for (size_t n = 0; n < buf.len; n++)
+        assert_int_not_equal(shards_decode(&back, buf.data, n, NULL), EMAC_OK);
+    assert_ok(shards_fit(&s, &by, 2, err));
+    assert_fails(shards_fit(&s, &none, 0, err), EMAC_INVALID, "shard 0 is a token set and 'data'");
+    assert_fails(shards_fit(&s, &other, 2, err), EMAC_INVALID, "cut by another tokenizer");
+    s.at[1].size++;
+    assert_fails(shards_fit(&s, &by, 2, err), EMAC_INVALID, "shard 1 has 2001 bytes");
+    cid_text(cid, &s.at[0].cid);
+    cid_text(tokenizer, &by);
+    snprintf(line, sizeof line, "%s,1000,%s,%s", cid, s.at[0].owner, tokenizer);
+    assert_ok(shard_parse(&back.at[0], line, err));
+    assert_true(cid_equal(&back.at[0].tokenizer, &by));
+    assert_string_equal(back.at[0].owner, s.at[0].owner);
+    snprintf(line, sizeof line, "%s,1000,%s,nothing", cid, s.at[0].owner);
+    assert_int_not_equal(shard_parse(&back.at[0], line, NULL), EMAC_OK);
+    s = three_shards();
+    s.at[1].tokenizer = by;
+    assert_fails(shards_encode(&s, &buf, NULL, err), EMAC_INVALID, "shard 1 names no token set");
+    s.at[1].cid.codec = CID_DAG_CBOR;
+    s.at[1].tokenizer.codec = CID_RAW;
+    assert_fails(shards_encode(&s, &buf, NULL, err), EMAC_INVALID, "tokenizer of shard 1 is no");
+    emac_buf_release(&buf);
+}
+
 static void test_lines_of_owners(void **state)
 {
     struct shards s = three_shards();
@@ -237,6 +280,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_manifest_comes_back),
         cmocka_unit_test(test_shards_that_cannot_be),
+        cmocka_unit_test(test_shards_of_tokens),
         cmocka_unit_test(test_lines_of_owners),
         cmocka_unit_test(test_no_fleet_changes_the_result),
         cmocka_unit_test(test_a_round_from_bad_parameters_is_dropped),

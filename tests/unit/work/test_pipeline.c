@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "models.h"
 #include "work/plan_pipeline.h"
 
 #define WANTS_MAX 256
@@ -74,17 +75,19 @@ static void check_window(const struct fleet *f, const struct plan_want *want, ui
 {
     uint32_t stages = f->p->job.pipeline.stages;
     uint32_t batches = f->p->job.micro_batches / pipeline_lanes(&f->p->job);
-    for (uint32_t s = 0; s < stages; s++) {
-        uint32_t back[JOB_LANES_MAX] = {0};
+    for (uint32_t stage = 0; stage < stages; stage++) {
+        uint32_t back[JOB_LANES_MAX] = {0}, from = stage; /* from: the next that brings any back */
+        while (plan_program_part(f->p, TASK_BACKWARD, from) == NULL)
+            from++;
         for (uint32_t i = 0; i < f->st.result_count; i++) {
             const struct plan_result *r = &f->st.result[i];
-            if (r->kind == TASK_BACKWARD && r->range.count == s)
+            if (r->kind == TASK_BACKWARD && r->range.count == from)
                 back[r->range.first / batches]++;
         }
         for (uint32_t i = 0; i < count; i++) {
             uint32_t m = want[i].range.first;
-            if (want[i].kind == TASK_FORWARD && want[i].range.count == s)
-                assert_true(m % batches < back[m / batches] + 3 * (stages - s));
+            if (want[i].kind == TASK_FORWARD && want[i].range.count == stage)
+                assert_true(m % batches < back[m / batches] + 3 * (stages - stage));
         }
     }
 }
@@ -159,18 +162,88 @@ static struct job hybrid_job(uint32_t stages, uint32_t micro_batches, uint32_t r
     return j;
 }
 
+/* The same job from a base, of which `kind` is trained. */
+static struct job based(struct job j, enum tune_kind kind)
+{
+    j.tune =
+        (struct tune){.kind = kind, .layers = 1, .rank = 2, .alpha = 4, .targets = 1u << TUNE_Q};
+    j.base = text_base(&j.model, ST_F32, (struct entry){0});
+    return j;
+}
+
+/* -> how often the plan has a program of that kind. */
+static uint32_t programs_of(const struct job_plan *p, enum task_kind kind)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->program_count; i++)
+        n += p->program[i].kind == kind;
+    return n;
+}
+
+/* Of a head a stage of four is trained, of adapters three, and gradients pass through the fourth on
+ * their way: nothing goes back to where nothing is trained from there on, and no sum, step, delta
+ * or outer step is made where all is frozen; each stage takes the base's tensors from disk, once.
+ */
+static void test_what_is_frozen_has_no_tasks(void **state)
+{
+    static const struct {
+        enum tune_kind kind;
+        bool hybrid;
+        uint32_t backward, update;
+    } CASES[] = {{TUNE_HEAD, false, 1, 1},
+                 {TUNE_HEAD, true, 1, 1},
+                 {TUNE_LORA, false, 4, 3},
+                 {TUNE_LORA, true, 4, 3},
+                 {TUNE_FULL, false, 4, 4}};
+    for (size_t k = 0; k < EMAC_COUNT(CASES); k++) {
+        struct job j = pipeline_job(4, 4);
+        struct job_plan *p;
+        if (CASES[k].hybrid)
+            j = hybrid_job(4, 4, 2, 2, DELTA_F32);
+        j = based(j, CASES[k].kind);
+        assert_ok(job_plan_new(&j, s, &p, err));
+        assert_int_equal(programs_of(p, TASK_FORWARD), 3);
+        assert_int_equal(programs_of(p, TASK_BACKWARD), CASES[k].backward);
+        assert_int_equal(programs_of(p, TASK_REDUCE), CASES[k].update);
+        assert_int_equal(programs_of(p, TASK_UPDATE), CASES[k].update);
+        assert_int_equal(programs_of(p, TASK_OUTER), CASES[k].hybrid ? CASES[k].update : 0);
+        assert_int_equal(programs_of(p, TASK_DELTA), CASES[k].hybrid ? CASES[k].update : 0);
+        for (uint32_t i = 0; i < p->program_count; i++)
+            for (uint32_t n = 0; n < p->program[i].input_count; n++) {
+                const char *name = p->program[i].input[n].name;
+                bool whole = strcmp(name, TASK_WHOLE) == 0, base = strcmp(name, "base") == 0;
+                bool staged = CASES[k].kind != TUNE_FULL;
+                assert_true(!whole || (staged && p->program[i].kind == TASK_INIT));
+                assert_true(!base || !staged || p->program[i].kind == TASK_EVAL);
+            }
+        job_plan_free(p);
+    }
+}
+
 static void test_no_order_changes_the_result(void **state)
 {
-    static const uint32_t SHAPES[][4] = {{2, 1},       {2, 5},       {3, 4},       {4, 7},
-                                         {2, 6, 2, 2}, {3, 6, 3, 3}, {2, 4, 4, 1}, {4, 2, 1, 2}};
+    static const uint32_t SHAPES[][5] = {{2, 1},
+                                         {2, 5},
+                                         {3, 4},
+                                         {4, 7},
+                                         {2, 6, 2, 2},
+                                         {3, 6, 3, 3},
+                                         {2, 4, 4, 1},
+                                         {4, 2, 1, 2},
+                                         {4, 5, 0, 0, TUNE_HEAD},
+                                         {3, 4, 0, 0, TUNE_LORA},
+                                         {4, 6, 2, 2, TUNE_HEAD},
+                                         {3, 4, 2, 1, TUNE_LORA}};
     for (size_t k = 0; k < EMAC_COUNT(SHAPES); k++) {
         struct job j = pipeline_job(SHAPES[k][0], SHAPES[k][1]);
         if (SHAPES[k][2] > 0)
             j = hybrid_job(SHAPES[k][0], SHAPES[k][1], SHAPES[k][2], SHAPES[k][3],
                            k % 2 == 0 ? DELTA_INT4 : DELTA_F32);
+        if (SHAPES[k][4] != TUNE_SCRATCH)
+            j = based(j, (enum tune_kind)SHAPES[k][4]);
         struct job_plan *p;
         struct cid first = {0};
-        assert_ok(job_plan_new(&j, NULL, &p, err));
+        assert_ok(job_plan_new(&j, s, &p, err));
         for (uint64_t seed = 0; seed < 10; seed++) {
             struct cid params = fleet_run(p, 100 * k + seed, seed % 2 * 30);
             if (seed == 0)
@@ -298,11 +371,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_order_changes_the_result),
+        cmocka_unit_test(test_what_is_frozen_has_no_tasks),
         cmocka_unit_test(test_joins),
         cmocka_unit_test(test_the_bill),
         cmocka_unit_test(test_what_replicas_carry),
         cmocka_unit_test(test_hybrids_that_cannot_be),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests_name("work/pipeline", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("work/pipeline", tests, store_new, store_done);
 }
