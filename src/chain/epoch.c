@@ -135,6 +135,36 @@ enum emac_status chain_leaves_encode(uint64_t chain_id, const uint8_t payouts[EV
 
 /* ---- closing ---- */
 
+enum emac_status chain_payable_add(const struct chain_book *b, const char *did, int64_t units,
+                                   const char *request, uint64_t at_ms, bool *fresh,
+                                   struct emac_err *err)
+{
+    char wallet[EVM_ADDRESS_MAX], key[LEDGER_TEXT_MAX];
+    bool done = false;
+    enum emac_status st = chain_book_wallet(b, did, wallet, err);
+    EMAC_ASSERT(units > 0);
+    if (st == EMAC_OK && wallet[0] == '\0')
+        st = emac_fail(err, EMAC_CONFLICT,
+                       "'%s' has no wallet to be paid to: bind one first (emac chain bind)", did);
+    if (st != EMAC_OK)
+        return st;
+    int n = snprintf(key, sizeof(key), "payable:%s:%s", did, request);
+    EMAC_ASSERT(n > 0 && (size_t)n < sizeof(key));
+    struct ledger_posting p = {
+        .key = key, .cause = "payable", .job = "", .detail = "", .at_ms = at_ms};
+    ledger_entry_add(&p, -units, "user:%s", did);
+    ledger_entry_add(&p, units, "rig:%s", did);
+    st = ledger_post(b->db, &p, &done, err);
+    if (st == EMAC_OK && done)
+        st = db_exec(b->db, err,
+                     "INSERT INTO chain_payables (did, units) VALUES (?, ?)"
+                     " ON CONFLICT (did) DO UPDATE SET units = units + excluded.units",
+                     "ti", did, units);
+    if (fresh != NULL)
+        *fresh = done;
+    return st;
+}
+
 /* By how much payouts may grow before the contract's cap on an epoch: what was promised beyond the
  * last final epoch counts (BOOK-7). */
 static enum emac_status room_left(const struct chain_book *b, int64_t *out, struct emac_err *err)

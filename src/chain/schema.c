@@ -46,5 +46,7 @@ const struct db_migration CHAIN_MIGRATIONS[] = {
      "ALTER TABLE chain_cursor ADD COLUMN datacap TEXT NOT NULL DEFAULT '';"
      "ALTER TABLE chain_cursor ADD COLUMN datacap_seq BIGINT NOT NULL DEFAULT 0;"
      "CREATE TABLE chain_ignored (id TEXT PRIMARY KEY);"}, /* BOOK-8 */
+    {"135_chain_payables", "CREATE TABLE chain_payables (" /* BOOK-9 */
+                           " did TEXT PRIMARY KEY, units BIGINT NOT NULL CHECK (units > 0));"},
 };
 const size_t CHAIN_MIGRATION_COUNT = EMAC_COUNT(CHAIN_MIGRATIONS);

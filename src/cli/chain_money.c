@@ -1,9 +1,13 @@
 /* `emac chain` where money moves. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "chain/amount.h"
 #include "cli/chain_tool.h"
+
+#define PAYOUT_KEY_BYTES 16
 
 static enum emac_status amount_of(struct cli *c, const char *text, int64_t *units)
 {
@@ -92,6 +96,29 @@ enum emac_status chain_tool_withdraw(struct chain_tool *t, const char *amount)
         cli_say(c, "the withdrawal was paid in block %llu", (unsigned long long)r.block_number);
     }
     cli_result(c, chain_tool_done("withdraw", &r));
+out:
+    return st;
+}
+
+enum emac_status chain_tool_payout(struct chain_tool *t, const char *amount)
+{
+    struct cli *c = t->c;
+    uint8_t random[PAYOUT_KEY_BYTES];
+    char key[2 * PAYOUT_KEY_BYTES + 1], number[32], waiting[32];
+    json_t *reply = NULL;
+    int64_t units = 0;
+    enum emac_status st;
+    EMAC_TRY(st, amount_of(c, amount, &units));
+    EMAC_TRY(st, cli_identity(c));
+    c->os->entropy(c->os, random, sizeof(random));
+    emac_hex(key, random, sizeof(random));
+    snprintf(number, sizeof(number), "%lld", (long long)units);
+    EMAC_TRY(st, cli_post(c, "/v1/chain/payables",
+                          json_pack("{s:s, s:s}", "units", number, "key", key), &reply));
+    ledger_amount_text(waiting, (int64_t)strtoll(cli_str(reply, "waiting_units"), NULL, 10));
+    cli_say(c, "%s EMAC of %s are paid out with the next epoch; claim them when it is final",
+            waiting, c->identity.did);
+    cli_result(c, reply);
 out:
     return st;
 }

@@ -44,6 +44,7 @@ json_t *chain_tool_done(const char *what, const struct chain_receipt *r);
 /* Actions. `amount` is an amount of EMAC as text. */
 enum emac_status chain_tool_deposit(struct chain_tool *t, const char *amount);
 enum emac_status chain_tool_bind(struct chain_tool *t, const char *identity_path);
+enum emac_status chain_tool_payout(struct chain_tool *t, const char *amount);
 enum emac_status chain_tool_withdraw(struct chain_tool *t, const char *amount);
 enum emac_status chain_tool_settle(struct chain_tool *t);
 enum emac_status chain_tool_claim(struct chain_tool *t);

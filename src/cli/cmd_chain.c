@@ -276,6 +276,9 @@ static enum emac_status dispatch(struct chain_args *a, const char *action, const
     if (strcmp(action, "deposit") == 0)
         return amount ? chain_tool_deposit(t, amount)
                       : emac_fail(&c->err, EMAC_INVALID, "say how much: emac chain deposit 12.5");
+    if (strcmp(action, "payout") == 0)
+        return amount ? chain_tool_payout(t, amount)
+                      : emac_fail(&c->err, EMAC_INVALID, "say how much: emac chain payout 12.5");
     if (amount != NULL)
         return emac_fail(&c->err, EMAC_INVALID, "'%s' takes no amount", action);
     if (strcmp(action, "status") == 0)
@@ -291,7 +294,7 @@ static enum emac_status dispatch(struct chain_args *a, const char *action, const
     if (strcmp(action, "bind") != 0)
         return emac_fail(&c->err, EMAC_INVALID,
                          "unknown action '%s': chain knows key, deploy, status, deposit, bind, "
-                         "settle, claim and withdraw",
+                         "settle, claim, payout and withdraw",
                          action);
     char path[OS_PATH_MAX];
     enum emac_status st = EMAC_OK;

@@ -79,7 +79,7 @@ void chain_side_stop(struct coordinator *c); /* without the lock; c->stopping is
 void chain_side_free(struct coordinator *c);
 /* The wallet that is bound to the DID; "" when none is, or there is no chain. */
 void chain_wallet_of(struct coordinator *c, const char *did, char out[EVM_ADDRESS_MAX]);
-http_handler chain_get, chain_epoch_get_one, chain_settle_post;
+http_handler chain_get, chain_epoch_get_one, chain_settle_post, chain_payables_post;
 
 /* ---- nodes.c ---- */
 struct node *node_find(struct coordinator *c, const char *did); /* NULL */

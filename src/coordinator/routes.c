@@ -110,6 +110,7 @@ static const struct http_route ROUTES[] = {
     {"GET", "/v1/chain", 0, chain_get},
     {"GET", "/v1/chain/epochs/{epoch}", 0, chain_epoch_get_one},
     {"POST", "/v1/chain/settle", API_BODY_SMALL, chain_settle_post},
+    {"POST", "/v1/chain/payables", API_BODY_SMALL, chain_payables_post},
     /* the rest */
     {"GET", "/v1/status", 0, status_get},
     {"GET", "/v1/openapi.yaml", 0, openapi_get},

@@ -76,12 +76,12 @@ for _ in $(seq 1 200); do
     sleep 0.1
 done
 RPC=http://127.0.0.1:$PORT
-for who in operator user rig; do
+for who in operator user rig owner; do
     as $who chain key
     eval "$(echo $who | tr a-z A-Z)=$(last .address)"
     rpc anvil_setBalance "[\"$(last .address)\",\"0x56bc75e2d63100000\"]" >/dev/null
 done
-echo "operator $OPERATOR, user $USER, rig's owner $RIG"
+echo "operator $OPERATOR, user $USER, rigs' owner $RIG, model's owner $OWNER"
 
 step "contracts"
 as operator chain deploy --rpc "$RPC" --window 3600 --delay 3600 --least 0.000000001
@@ -90,13 +90,16 @@ GAS=$(last .gas)
 echo "$(last .transactions) transactions, $GAS gas; token $TOKEN, vault $(last .vault)"
 cp "$WORK/operator/chain.json" "$WORK/user/"
 cp "$WORK/operator/chain.json" "$WORK/rig/"
+cp "$WORK/operator/chain.json" "$WORK/owner/"
 mine 4
 
-step "the operator sells 100 EMAC to the user: a plain transfer of the token"
+step "the operator sells 100 EMAC each to the user and to a maker of models: plain transfers of the token"
 rpc anvil_impersonateAccount "[\"$OPERATOR\"]" >/dev/null
-rpc eth_sendTransaction "[{\"from\":\"$OPERATOR\",\"to\":\"$TOKEN\",\"data\":\"0xa9059cbb000000000000000000000000${USER#0x}0000000000000000000000000000000000000000000000056bc75e2d63100000\"}]" >/dev/null
+for buyer in "$USER" "$OWNER"; do
+    rpc eth_sendTransaction "[{\"from\":\"$OPERATOR\",\"to\":\"$TOKEN\",\"data\":\"0xa9059cbb000000000000000000000000${buyer#0x}0000000000000000000000000000000000000000000000056bc75e2d63100000\"}]" >/dev/null
+    [ "$(tokens "$buyer")" = 100000000000 ] || die "the transfer did not arrive: $(tokens "$buyer")"
+done
 rpc anvil_stopImpersonatingAccount "[\"$OPERATOR\"]" >/dev/null
-[ "$(tokens "$USER")" = 100000000000 ] || die "the transfer did not arrive: $(tokens "$USER")"
 
 step "a network that follows the chain: one coordinator, two rigs"
 : >"$WORK/up.out" # there before it is read
@@ -111,7 +114,8 @@ done
 export EMAC_URL
 EMAC_HOME=$WORK/user "$EMAC" wallet faucet >/dev/null 2>&1 && die "the faucet gave play money"
 
-step "the user deposits 10 EMAC"
+step "both deposit 10 EMAC"
+as owner chain deposit 10
 as user chain deposit 10
 as user wallet show
 echo "before the block is final: $(units "$(last .units)") on the ledger"
@@ -121,27 +125,42 @@ as user wallet show
 echo "after:                     $(units "$(last .units)") on the ledger, $(units "$(tokens "$USER")") in the wallet"
 [ "$(last .units)" = 10000000000 ] || die "10 EMAC were deposited, not $(last .units) units"
 
-step "a job runs, paid from the deposit"
+step "a job runs, paid from a deposit; its model is published, for 50 EMAC a million tokens that others train it on"
 sed "s|file: .*|file: $ROOT/README.md|" "$ROOT/examples/tiny.yaml" >"$WORK/job.yaml"
 printf 'price:\n  per_tflop: "100"\n' >>"$WORK/job.yaml"
-as user job submit "$WORK/job.yaml" --wait
+as owner job submit "$WORK/job.yaml" --wait
+MODEL=$(last .model)
+echo "$(last .state), model $MODEL"
+printf 'asset: %s\nkind: model\nname: first\nprice: {train: "50"}\n' "$MODEL" >"$WORK/licence.yaml"
+as owner asset publish "$WORK/licence.yaml"
+
+step "the user's job goes on from it"
+sed "/^model:/,/^data:/{/^data:/!d}; s/^name: .*/name: tuned/; s/^budget: .*/budget: \"3\"/" "$WORK/job.yaml" >"$WORK/tuned.yaml"
+printf 'base: {cid: %s, train: full}\n' "$MODEL" >>"$WORK/tuned.yaml"
+as user job submit "$WORK/tuned.yaml" --wait
 echo "$(last .state), model $(last .model)"
-as user ledger balances
+as owner asset show "$MODEL"
+ROYALTY=$(last .income_units)
+echo "royalty: $(units "$ROYALTY")" # 12 steps of 1024 tokens
+[ "$ROYALTY" = 614400000 ] || die "12288 tokens at 50 EMAC a million are no $ROYALTY units"
 for i in 1 2; do
     DID=$(curl -s "$EMAC_URL/v1/status" | jq -r ".nodes[] | select(.name == \"node-$i\") | .did")
     eval "EARNED$i=$(balance "rig:$DID") DID$i=$DID"
 done
 echo "node-1 earned $(units "$EARNED1"), node-2 $(units "$EARNED2")"
 [ "$EARNED1" -gt 0 ] && [ "$EARNED2" -gt 0 ] || die "a rig earned nothing"
-echo "(royalties: no asset of this ledger has a licence yet, so none are due)"
 
-step "the rigs' owner binds his wallet to both rigs; the epoch is settled"
+step "the rigs' owner binds his wallet to both rigs, the model's owner his to himself; the epoch is settled"
 as rig chain bind --key-file "$WORK/net/node-1/node.key"
 as rig chain bind --key-file "$WORK/net/node-2/node.key"
+EMAC_HOME=$WORK/owner "$EMAC" chain payout 0.6144 >/dev/null 2>&1 && die "paid out without a wallet"
+as owner chain bind
 settle_down
+as owner chain payout 0.6144
+[ "$(last .waiting_units)" = "$ROYALTY" ] || die "$(last .waiting_units) units wait for the model's owner"
 as operator chain settle
 echo "epoch $(last .epoch) $(last .state): $(units "$(last .total_units)"), root $(last .root)"
-[ "$(last .total_units)" = $((EARNED1 + EARNED2)) ] || die "the epoch pays $(last .total_units) units"
+[ "$(last .total_units)" = $((EARNED1 + EARNED2 + ROYALTY)) ] || die "the epoch pays $(last .total_units) units"
 as operator chain settle
 [ "$(last .state)" = proposed ] || die "an open window was not respected: $(last .state)"
 rpc evm_increaseTime '[3700]' >/dev/null
@@ -162,8 +181,16 @@ settle_down
 AFTER=$(tokens "$RIG")
 echo "rig's owner: $(units "$BEFORE") before, $(units "$AFTER") after"
 [ $((AFTER - BEFORE)) = $((EARNED1 + EARNED2)) ] || die "claimed $((AFTER - BEFORE)), earned $((EARNED1 + EARNED2))"
+BEFORE=$(tokens "$OWNER")
+as owner chain claim
+settle_down
+AFTER=$(tokens "$OWNER")
+echo "model's owner: $(units "$BEFORE") before, $(units "$AFTER") after"
+[ $((AFTER - BEFORE)) = "$ROYALTY" ] || die "claimed $((AFTER - BEFORE)), the royalty is $ROYALTY"
 
 step "the user asks for all of his deposit back: the ledger cuts it down to what he did not spend"
+as user wallet show
+UNSPENT=$(last .units)
 as user chain withdraw 10
 settle_down
 as operator chain settle
@@ -177,7 +204,7 @@ as user chain withdraw
 settle_down
 LEFT=$(tokens "$USER")
 echo "wallet: $(units "$LEFT")"
-[ "$LEFT" = $((100000000000 - EARNED1 - EARNED2)) ] || die "the user has $LEFT units of the token"
+[ "$LEFT" = $((90000000000 + UNSPENT)) ] || die "the user has $LEFT units of the token"
 
 step "the books"
 as operator chain status

@@ -89,9 +89,10 @@ static const struct rule RULES[] = {
      " (SELECT COALESCE(SUM(rig_units), 0) FROM serving) +"
      " (SELECT COALESCE(SUM(units), 0) FROM datacap_rewards) +"
      " (SELECT COALESCE(SUM(rig_units), 0) FROM deal_replicas) +"
-     " (SELECT COALESCE(SUM(units), 0) FROM deal_traffic WHERE state = 'paid') THEN 1 ELSE 0 END",
+     " (SELECT COALESCE(SUM(units), 0) FROM deal_traffic WHERE state = 'paid') +"
+     " (SELECT COALESCE(SUM(units), 0) FROM chain_payables) THEN 1 ELSE 0 END",
      "what rigs were paid differs from their settled receipts less the network's fees (DCB-4),"
-     " answers (SERVE-4) and storage"},
+     " answers (SERVE-4), storage, and what users have paid out (BOOK-9)"},
     {"SELECT COUNT(*) FROM audit_balances WHERE account LIKE 'reward:%' AND units <> 0",
      "pools of storage rewards hold money after their epoch (DCB-1)"},
     {"SELECT COUNT(*) FROM datacap_epochs e WHERE e.taken <> e.dust + COALESCE((SELECT SUM(r.units)"

@@ -322,6 +322,47 @@ out:
     return st;
 }
 
+/* Of a request to be paid out: how much, and its name. */
+static enum emac_status payable_parse(json_t *root, int64_t *units, const char **key,
+                                      struct emac_err *err)
+{
+    const char *text = NULL;
+    enum emac_status st = api_str(root, "key", CHAIN_PAYABLE_KEY_MAX - 1, key, err);
+    if (st == EMAC_OK && (!text_printable(*key) || **key == '\0' || strchr(*key, ' ') != NULL))
+        st = emac_fail(err, EMAC_INVALID, "field 'key' must be printable and without spaces");
+    if (st == EMAC_OK)
+        st = api_str(root, "units", 20, &text, err);
+    return st == EMAC_OK ? api_units_parse(text, units, err) : st;
+}
+
+enum emac_status chain_payables_post(void *ctx, const struct http_request *req,
+                                     struct http_response *res, struct emac_err *err)
+{
+    struct coordinator *c = ctx;
+    json_t *root = NULL;
+    const char *key = NULL;
+    char did[DID_KEY_MAX], account[LEDGER_ACCOUNT_MAX];
+    int64_t units = 0, waiting = 0;
+    enum emac_status st;
+    EMAC_TRY(st, configured(c, err));
+    EMAC_TRY(st, api_signer(c, req, did, err));
+    EMAC_TRY(st, api_body(req, &root, err));
+    EMAC_TRY(st, payable_parse(root, &units, &key, err));
+    snprintf(account, sizeof(account), "rig:%s", did);
+    EMAC_TRY(st, db_begin(c->db, err));
+    st = chain_payable_add(&c->chain->book, did, units, key, wall_ms(c), NULL, err);
+    if (st == EMAC_OK)
+        st = ledger_balance(c->db, account, &waiting, err);
+    EMAC_TRY(st, db_end(c->db, st, err));
+    st = api_reply(res, 200,
+                   json_pack("{s:s, s:o, s:o}", "did", did, "units", api_units(units),
+                             "waiting_units", api_units(waiting)),
+                   err);
+out:
+    json_decref(root);
+    return st;
+}
+
 enum emac_status chain_settle_post(void *ctx, const struct http_request *req,
                                    struct http_response *res, struct emac_err *err)
 {

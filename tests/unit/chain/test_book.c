@@ -377,6 +377,40 @@ static void epochs(void **state)
 }
 
 /* BOOK-7: the cap splits what is due over epochs; one that was dropped still counts. */
+/* BOOK-9: what an owner has is paid out where a wallet is bound, once a request, and no more. */
+static void owners(void **state)
+{
+    struct fixture *f = *state;
+    struct chain_epoch e;
+    struct emac_err err = {0};
+    bool fresh = false;
+    const char *did = f->who[0].did;
+    OK(happens(f, CHAIN_EVENT_Deposited, 0, 50));
+    struct db *db = f->b.book.db;
+    OK(db_begin(db, NULL));
+    assert_int_equal(chain_payable_add(&f->b.book, did, 10, "a", 1, &fresh, &err), EMAC_CONFLICT);
+    assert_non_null(strstr(err.text, "no wallet"));
+    OK(db_end(db, EMAC_OK, NULL));
+    bind(f, 0);
+    OK(db_begin(db, NULL));
+    OK(chain_payable_add(&f->b.book, did, 10, "a", 1, &fresh, NULL));
+    assert_true(fresh);
+    OK(chain_payable_add(&f->b.book, did, 10, "a", 1, &fresh, NULL));
+    assert_false(fresh);
+    OK(chain_payable_add(&f->b.book, did, 5, "b", 1, NULL, NULL));
+    OK(db_end(db, EMAC_OK, NULL));
+    OK(db_begin(db, NULL));
+    assert_int_equal(chain_payable_add(&f->b.book, did, 36, "c", 1, &fresh, &err), EMAC_PAYMENT);
+    db_rollback(db);
+    assert_units(f, f->who[0].user, 35);
+    int64_t moved = 0;
+    OK(db_one_i64(db, &moved, NULL, "SELECT units FROM chain_payables WHERE did = ?", "t", did));
+    assert_int_equal(moved, 15);
+    OK(settle(f, 1, &e, NULL));
+    assert_int_equal(e.total, 15);
+    assert_units(f, f->who[0].payout, 15);
+}
+
 static void capped(void **state)
 {
     struct fixture *f = *state;
@@ -594,6 +628,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wallets, setup, teardown),
         cmocka_unit_test_setup_teardown(epochs, setup, teardown),
         cmocka_unit_test_setup_teardown(capped, setup, teardown),
+        cmocka_unit_test_setup_teardown(owners, setup, teardown),
         cmocka_unit_test(list_of_leaves),
         cmocka_unit_test(any_order),
         cmocka_unit_test_setup_teardown(registry, setup, teardown),

@@ -320,12 +320,9 @@ static void decode_case(struct attention_shape s, size_t rows)
 
 static void decode(void **state)
 {
-    static const struct attention_shape shape[] = {{1, 1, 1, 1, 4},
-                                                   {1, 40, 4, 2, 20},
-                                                   {1, 257, 14, 1, 32},
-                                                   {1, 300, 3, 3, 40},
-                                                   {1, 600, 6, 2, 16},
-                                                   {1, 270, 1, 1, 1100}};
+    static const struct attention_shape shape[] = {{1, 1, 1, 1, 4},     {1, 40, 4, 2, 20},
+                                                   {1, 257, 14, 1, 32}, {1, 300, 3, 3, 40},
+                                                   {1, 600, 6, 2, 16},  {1, 270, 1, 1, 1100}};
     static const size_t rows[] = {1, 2, 39, 280};
     for (size_t i = 0; i < EMAC_COUNT(shape); i++)
         for (size_t r = 0; r < EMAC_COUNT(rows) && rows[r] <= shape[i].t; r++)

@@ -149,11 +149,33 @@ static void who_may_settle(void **state)
     assert_int_equal(call(&s->net, &s->net.user, "POST", "/v1/faucet", json_object(), NULL), 403);
 }
 
+static int payable(struct served *s, const struct identity *who, const char *units, const char *key)
+{
+    return call(&s->net, who, "POST", "/v1/chain/payables",
+                json_pack("{s:s, s:s}", "units", units, "key", key), NULL);
+}
+
+/* Who is paid out what it has: a did with a wallet (the book's tests), and nobody by a bad word. */
+static void who_is_paid_out(void **state)
+{
+    struct served *s = *state;
+    assert_int_equal(payable(s, NULL, "1", "k"), 401);
+    assert_int_equal(payable(s, &s->net.user, "1", "k"), 409);
+    assert_int_equal(payable(s, &s->net.user, "0", "k"), 400);
+    assert_int_equal(payable(s, &s->net.user, "-1", "k"), 400);
+    assert_int_equal(payable(s, &s->net.user, "1.5", "k"), 400);
+    assert_int_equal(payable(s, &s->net.user, "9223372036854775808", "k"), 400);
+    assert_int_equal(payable(s, &s->net.user, "1", "two words"), 400);
+    assert_int_equal(payable(s, &s->net.user, "1", ""), 400);
+    assert_audit(&s->net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(deposits_and_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(who_may_settle, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_paid_out, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
