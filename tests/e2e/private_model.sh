@@ -101,7 +101,7 @@ refused() { # name, section, pattern
 }
 refused 'train: full' "'full' would hand out its weights"
 refused 'train: head' "'head' would hand out its weights"
-refused 'train: lora' "does not go with spread.kind 'pipeline'" 'spread: {kind: pipeline, stages: 2}'
+refused 'train: lora' "the base is private.*'pipeline'" 'spread: {kind: pipeline, stages: 2}'
 same "and nothing was paid" "$before" "$("$EMAC" wallet --json | tail -n 1 | jq -r .units)"
 check "an adapter" "$EMAC" job submit "$WORK/lora.yaml" --wait --json
 same "the same bits" "$params" "$(json .params)"

@@ -165,13 +165,18 @@ static inline void deposits_push(struct net *n, struct rigbot *r)
     json_array_clear(r->deposits);
 }
 
-/* Cancelled leases are in the answer; decref it. */
+/* Cancelled leases are in the answer; decref it. Who is quarantined meanwhile unplugs itself. */
 static inline json_t *beat(struct net *n, struct rigbot *r)
 {
     json_t *reply, *body = json_pack("{s:[]}", "leases");
     if (r->lease[0])
         json_array_append_new(json_object_get(body, "leases"), json_string(r->lease));
-    assert_int_equal(call(n, &r->id, "POST", "/v1/heartbeat", body, &reply), 200);
+    int status = call(n, &r->id, "POST", "/v1/heartbeat", body, &reply);
+    if (status == 403) {
+        r->unplugged = true;
+        return reply;
+    }
+    assert_int_equal(status, 200);
     deposits_take(r, reply);
     return reply;
 }
