@@ -191,6 +191,8 @@ bool lease_may_answer(struct coordinator *c, const char *id);
 /* in tx: close the row */
 enum emac_status lease_close_row(struct coordinator *c, const char *id, const char *state,
                                  struct emac_err *err);
+/* In tx: nobody would be paid for it any more. */
+enum emac_status lease_take_back(struct coordinator *c, struct lease *l, struct emac_err *err);
 void leases_tick(struct coordinator *c, struct cjob *j);
 http_handler lease_post, failures_post;
 /* grant.c */
@@ -201,8 +203,8 @@ bool grant_eligible(const struct cjob *j, const struct ctask *t, const struct no
                     uint64_t *wait_ms);
 /* How long until the rig would be done with it. State stays where it was fetched to: only a share
  * of that counts. */
-uint64_t grant_takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n,
-                        uint64_t now);
+uint64_t grant_takes_ms(struct coordinator *c, struct cjob *j, const struct ctask *t,
+                        const struct node *n, uint64_t now);
 /* The best lease for a rig now, or none (*out NULL) and when to ask again. */
 enum emac_status grant_try(struct coordinator *c, struct node *n, struct lease **out,
                            uint64_t *wake_ms, struct emac_err *err);

@@ -128,7 +128,7 @@ struct ctask {
     struct task task;
     uint8_t *object; /* dag-cbor */
     size_t object_len;
-    bool stored, current;
+    bool stored, current, cut, whole; /* cut: in pieces (CUT-1); whole: it cannot be */
     enum result_state state;
     struct outputs outputs; /* accepted ones */
     double loss, accuracy;  /* of metrics; < 0: none */
@@ -202,8 +202,8 @@ struct cjob {
     int64_t pause_units;              /* what the next lease needs */
     double vtime;
     uint32_t state_wanted; /* grant.c: executions of its tasks that are not shared to be begun */
-    struct figures figures;
     bool figures_dirty;
+    struct figures figures;
     uint64_t created_at;
     uint32_t checkpoint_count, checkpoint_cap;
     struct checkpoint *checkpoint; /* by step */

@@ -401,12 +401,13 @@ static enum emac_status run_wants(struct engine *e, struct plan_want *want, uint
 static enum emac_status loop(struct engine *e, struct emac_err *err)
 {
     static const double SPEED = 1;
+    static const struct tree_crew ALONE = {.count = 1, .speed = &SPEED};
     e->train_ns = now_ns(e);
     while (plan_phase_of(e->plan, &e->st) != PLAN_DONE) {
         struct plan_want want[LOCAL_WANTS_MAX];
         uint32_t count;
         enum emac_status st =
-            plan_next(e->plan, &e->st, NULL, 0, &SPEED, 1, want, LOCAL_WANTS_MAX, &count, err);
+            plan_next(e->plan, &e->st, NULL, 0, &ALONE, want, LOCAL_WANTS_MAX, &count, err);
         if (st != EMAC_OK)
             return st;
         EMAC_ASSERT(count > 0);

@@ -1,7 +1,8 @@
-/* Placement: may this rig have this task now? Pure functions over plain facts;
- * all times are milliseconds on one monotonic clock.
+/* Placement: may this rig have this task now? Pure functions over plain facts (sched/offers.h
+ * gathers them); all times are milliseconds on one monotonic clock.
  *
- * Ranges: a range is sized for one rig (its owner) and is its owner's first. It goes to another
+ * Ranges: a range is sized for one rig (its owner; SHARE-1 of work/tree.h) and is its owner's
+ * first. It goes to another
  * when its owner is gone; when its owner is idle and does not come for it within half the range's
  * expected duration, at least 300 ms; and, so that a round ends early, when its owner is busy and
  * the asking rig would be done with it before the owner is with all that is its own: of the owner
@@ -26,6 +27,11 @@
  *          it tells of the rig's speed count from then.
  * Copies: when nothing else is to be had and the asking rig would be done well before the rigs that
  * run a task, it runs it too. The first answer counts.
+ * Of a range of more than one micro-batch there is no copy:
+ * CUT-1  When all who have nothing to do would together be done with it well before its rig, it is
+ *        laid out anew: its micro-batches are shared out by SHARE-1, where its rig counts as busy
+ *        until it is expected to be done. Whoever is first counts, its rig or all the others.
+ * CUT-2  What accepted results cover is wanted no more: leases of it are taken back, unpaid.
  * A rig past its expected end is taken to need half as long again as it took so far: who slows down
  * or stalls is soon overtaken, who is a little late is not. */
 #ifndef EMAC_SCHED_PLACE_H

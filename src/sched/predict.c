@@ -15,6 +15,7 @@
 #define REQUEST_BYTES 600
 #define OPEN_BPS      10e9
 #define MAP_SEED      UINT64_C(0x5eed)
+#define KNOWN_MS      1000 /* of work, by which rigs' speeds are known when it begins */
 
 /* ---- events ---- */
 
@@ -166,6 +167,27 @@ static enum emac_status grant(struct sim *s, uint32_t rig)
                  (struct event){.kind = EVENT_LEASE, .rig = rig, .task = t});
 }
 
+/* The task under way will be done then; what was said of its end before holds no more. */
+static enum emac_status ends_at(struct sim *s, uint32_t rig, double at)
+{
+    struct sim_rig *r = &s->rig[rig];
+    r->done_at = at;
+    return sim_event(
+        s, &(struct event){
+               .at = at, .kind = EVENT_DONE, .rig = rig, .task = r->task, .run = ++r->run});
+}
+
+static enum emac_status slows(struct sim *s, uint32_t rig)
+{
+    struct sim_rig *r = &s->rig[rig];
+    double more = (r->done_at - s->now) * (s->cfg->rig[rig].slower - 1);
+    r->slower = s->cfg->rig[rig].slower;
+    if (r->task == NULL)
+        return EMAC_OK;
+    s->sum.rig[rig].busy_s += more;
+    return ends_at(s, rig, r->done_at + more);
+}
+
 static enum emac_status compute(struct sim *s, uint32_t rig)
 {
     struct sim_rig *r = &s->rig[rig];
@@ -174,13 +196,14 @@ static enum emac_status compute(struct sim *s, uint32_t rig)
     const struct predict_rig *hw = &s->cfg->rig[rig];
     const struct plan_want *w = &r->ready[0].task->want;
     bool math = task_kind_info(w->kind)->math;
-    double seconds = (double)w->flops / (math ? hw->math_flops : hw->state_flops);
+    double seconds = (double)w->flops / (math ? hw->math_flops : hw->state_flops) * r->slower;
     r->task = r->ready[0].task;
+    r->began_at = s->now;
+    r->done_at = s->now + seconds + PREDICT_TASK_S;
     memmove(&r->ready[0], &r->ready[1], --r->ready_count * sizeof r->ready[0]);
     s->sum.rig[rig].busy_s += seconds;
     s->sum.rig[rig].tasks++;
-    enum emac_status st = after(s, seconds + PREDICT_TASK_S,
-                                (struct event){.kind = EVENT_DONE, .rig = rig, .task = r->task});
+    enum emac_status st = ends_at(s, rig, r->done_at);
     return st == EMAC_OK ? poll(s, rig) : st;
 }
 
@@ -190,6 +213,23 @@ bool sim_is_ready(const struct sim_rig *r, const struct sim_task *t)
         if (r->ready[i].task == t)
             return r->ready[i].here;
     return false;
+}
+
+enum emac_status sim_cancel(struct sim *s, struct sim_lease *l)
+{
+    struct sim_rig *r = &s->rig[l->rig];
+    uint32_t rig = l->rig;
+    if (sim_is_ready(r, l->task))
+        return sim_recall(s, l);
+    if (r->task != l->task)
+        return EMAC_OK; /* on its way to the rig, or from it */
+    double left = r->done_at - PREDICT_TASK_S - s->now;
+    s->sum.rig[rig].busy_s -= left > 0 ? left : 0;
+    r->task = NULL;
+    r->run++;
+    sim_lease_end(s, l);
+    enum emac_status st = compute(s, rig);
+    return st == EMAC_OK ? poll(s, rig) : st;
 }
 
 enum emac_status sim_recall(struct sim *s, struct sim_lease *l)
@@ -396,6 +436,9 @@ static enum emac_status done(struct sim *s, const struct event *e)
         struct cid cid = sim_output(e->task, i);
         st = value_add(s, &cid, (double)e->task->program->output[i].bytes, e->rig);
     }
+    for (uint32_t i = 0; i < r->leases; i++)
+        if (r->lease[i]->task == e->task)
+            r->lease[i]->run_ms = (uint64_t)((s->now - r->began_at - PREDICT_TASK_S) * 1000) + 1;
     r->task = NULL;
     struct event receipt = *e;
     receipt.kind = EVENT_RECEIPT;
@@ -431,7 +474,7 @@ static enum emac_status happens(struct sim *s, const struct event *e)
     case EVENT_VALUE:
         return value_here(s, e->rig, e->value);
     case EVENT_DONE:
-        return done(s, e);
+        return e->run == r->run ? done(s, e) : EMAC_OK;
     case EVENT_RECEIPT:
         return receipt(s, e);
     case EVENT_UPLOAD:
@@ -442,6 +485,8 @@ static enum emac_status happens(struct sim *s, const struct event *e)
             return EMAC_OK;
         s->waking = false;
         return polls_again(s);
+    case EVENT_SLOW:
+        return slows(s, e->rig);
     }
     EMAC_ASSERT(!"no such event");
     return EMAC_INTERNAL;
@@ -508,9 +553,13 @@ static enum emac_status rigs_begin(struct sim *s)
         st = flows_init(&s->net, s->cfg->rigs + 1, s->err);
     for (uint32_t i = 0; st == EMAC_OK && i < s->cfg->rigs; i++) {
         const struct predict_rig *hw = &s->cfg->rig[i];
-        s->rig[i].speed =
-            (struct sched_speed){.flops = {hw->math_flops, hw->state_flops}, .receipts = {1, 1}};
+        s->rig[i].speed = (struct sched_speed){.flops = {hw->math_flops, hw->state_flops},
+                                               .receipts = {1, 1},
+                                               .ms = {KNOWN_MS, KNOWN_MS}};
         sched_speed_link(&s->rig[i].speed, hw->link.up_bps, hw->link.down_bps);
+        s->rig[i].slower = 1;
+        if (hw->slow_at_s > 0)
+            st = sim_event(s, &(struct event){.at = hw->slow_at_s, .kind = EVENT_SLOW, .rig = i});
         s->net.up[i] = (hw->link.up_bps > 0 ? (double)hw->link.up_bps : OPEN_BPS) / BITS;
         s->net.down[i] = (hw->link.down_bps > 0 ? (double)hw->link.down_bps : OPEN_BPS) / BITS;
     }

@@ -32,6 +32,9 @@ struct predict_rig {
     struct link_shape link; /* all zero: 10 Gbit/s, no latency */
     uint64_t memory;        /* that a task may use, for predict_shares; 0: not known */
     uint64_t keep;          /* that values may take between tasks, for predict_holds; the same */
+    /* From slow_at_s on it takes `slower` times as long, in the middle of a task too, and nobody is
+     * told. 0: never. */
+    double slow_at_s, slower;
 };
 
 /* A rig of which only the speed at a large matrix product is known, as the challenge and `emac

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "sched/offers.h"
 #include "sched/predict_impl.h"
 
 #define WANTS_MAX 4096
@@ -81,8 +82,11 @@ static enum emac_status want_take(struct sim *s, struct plan_want *w, bool open)
     st = task_encode(&t->want.task, &bytes, &t->cid, s->err);
     emac_buf_release(&bytes);
     known = st == EMAC_OK ? task_find(s, &t->cid) : NULL;
-    if (known != NULL)
+    if (known != NULL) {
         known->current = true;
+        known->whole = known->whole || known->cut;
+        known->cut = false;
+    }
     if (st != EMAC_OK || known != NULL) {
         sim_task_free(t);
         return st;
@@ -109,17 +113,29 @@ static uint32_t open_gather(const struct sim *s, struct plan_open *open)
     uint32_t n = 0;
     for (size_t i = 0; i < s->task_count; i++) {
         const struct sim_task *t = s->task[i];
-        if (t->current && !t->accepted && task_kind_info(t->want.kind)->shared)
+        if (t->current && !t->accepted && !t->cut && task_kind_info(t->want.kind)->shared)
             open[n++] = (struct plan_open){t->want.kind, t->want.range};
     }
     return n;
+}
+
+/* As coordinator/jobs/round.c has it. */
+static void crew_gather(struct sim *s, double *speed, double *busy)
+{
+    sim_waiting(s);
+    for (uint32_t i = 0; i < s->cfg->rigs; i++) {
+        struct sched_busy b = sim_busy(&s->rig[i], NULL);
+        speed[i] = sched_speed_get(&s->rig[i].speed, SCHED_WORK_MATH);
+        busy[i] = (double)(sched_busy_ms(&b, sim_ms(s)) + s->rig[i].queue_ms) / 1000 * speed[i];
+    }
 }
 
 static enum emac_status lay(struct sim *s)
 {
     struct plan_want *want = NULL;
     struct plan_open *open = NULL;
-    double speed[PREDICT_RIGS_MAX];
+    double speed[PREDICT_RIGS_MAX], busy[PREDICT_RIGS_MAX];
+    const struct tree_crew crew = {s->cfg->rigs, speed, busy};
     uint32_t count = 0, opens;
     enum emac_status st;
     if (s->laid || plan_phase_of(s->plan, &s->st) == PLAN_DONE)
@@ -127,10 +143,8 @@ static enum emac_status lay(struct sim *s)
     EMAC_TRY(st, emac_alloc(&want, WANTS_MAX, sizeof *want, s->err));
     EMAC_TRY(st, emac_alloc(&open, s->task_count + 1, sizeof *open, s->err));
     opens = open_gather(s, open);
-    for (uint32_t i = 0; i < s->cfg->rigs; i++)
-        speed[i] = sched_speed_get(&s->rig[i].speed, SCHED_WORK_MATH);
-    EMAC_TRY(st, plan_next(s->plan, &s->st, open, opens, speed, s->cfg->rigs, want, WANTS_MAX,
-                           &count, s->err));
+    crew_gather(s, speed, busy);
+    EMAC_TRY(st, plan_next(s->plan, &s->st, open, opens, &crew, want, WANTS_MAX, &count, s->err));
     for (uint32_t i = 0; i < count; i++)
         EMAC_TRY(st, want_take(s, &want[i], plan_open_has(open, opens, &want[i])));
     s->laid = count < WANTS_MAX;
@@ -156,7 +170,7 @@ static enum emac_status wake(struct sim *s, uint64_t at_ms)
 
 static enum sched_work work_of(const struct sim_task *t)
 {
-    return task_kind_info(t->want.kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
+    return sched_work_of(task_kind_info(t->want.kind));
 }
 
 static enum emac_status lease(struct sim *s, struct sim_task *t, uint32_t rig)
@@ -210,20 +224,27 @@ void sim_lease_end(struct sim *s, struct sim_lease *l)
 
 enum emac_status sim_grant(struct sim *s, uint32_t rig, struct sim_task **task)
 {
-    uint64_t wake_ms = UINT64_MAX;
-    struct sim_lease *recalled = NULL;
-    enum emac_status st = lay(s);
+    struct sim_choice best = {.cut = true};
+    enum emac_status st = EMAC_OK;
     *task = NULL;
-    if (st != EMAC_OK)
-        return st;
-    sim_waiting(s);
-    *task = sim_choose(s, rig, &wake_ms, &recalled);
-    if (recalled != NULL)
-        st = sim_recall(s, recalled);
+    while (best.cut) {
+        st = lay(s);
+        if (st != EMAC_OK)
+            return st;
+        sim_waiting(s);
+        best = sim_choose(s, rig);
+        if (best.cut) {
+            best.task->cut = true;
+            s->laid = false;
+        }
+    }
+    *task = best.task;
+    if (best.recalled != NULL)
+        st = sim_recall(s, best.recalled);
     if (st == EMAC_OK && *task != NULL)
         st = lease(s, *task, rig);
-    else if (wake_ms != UINT64_MAX)
-        st = wake(s, wake_ms);
+    else if (best.wake_ms != UINT64_MAX)
+        st = wake(s, best.wake_ms);
     return st;
 }
 
@@ -311,7 +332,42 @@ static void learn(struct sim *s, const struct sim_task *t, const struct sim_leas
 {
     if (l->begin_ms > 0)
         sched_speed_add(&s->rig[l->rig].speed, work_of(t), t->want.flops, l->fetch_bytes,
-                        sim_ms(s) - l->begin_ms + 1);
+                        sim_ms(s) - l->begin_ms + 1, l->run_ms);
+}
+
+/* As the coordinator does with what is not wanted any more. */
+static enum emac_status take_back(struct sim *s, struct sim_lease *l)
+{
+    if (l->begin_ms > 0)
+        sched_speed_late(&s->rig[l->rig].speed, work_of(l->task), l->task->want.flops,
+                         l->expected_ms, sim_ms(s) - l->begin_ms + 1);
+    return sim_cancel(s, l);
+}
+
+/* Of a task that is answered as often as is paid. */
+static enum emac_status surplus_cancel(struct sim *s, struct sim_task *t)
+{
+    enum emac_status st = EMAC_OK;
+    for (uint32_t i = t->leases; i-- > 0 && st == EMAC_OK;)
+        if (t->votes + t->leases > t->need)
+            st = take_back(s, t->lease[i]);
+    return st;
+}
+
+/* CUT-2: ranges that are made by now otherwise. */
+static enum emac_status covered_cancel(struct sim *s, const struct sim_task *made)
+{
+    enum emac_status st = EMAC_OK;
+    for (size_t k = 0; k < s->task_count && st == EMAC_OK; k++) {
+        struct sim_task *t = s->task[k];
+        if (t == made || !t->current || t->accepted || t->want.kind != made->want.kind ||
+            !plan_is_covered(&s->st, t->want.kind, t->want.range, made->want.range))
+            continue;
+        t->current = false;
+        for (uint32_t i = t->leases; i-- > 0 && st == EMAC_OK;)
+            st = take_back(s, t->lease[i]);
+    }
+    return st;
 }
 
 enum emac_status sim_accept(struct sim *s, struct sim_task *t, uint32_t rig, bool *changed)
@@ -326,8 +382,12 @@ enum emac_status sim_accept(struct sim *s, struct sim_task *t, uint32_t rig, boo
     t->accepted = true;
     if (t->votes <= t->need)
         st = pay(s, t);
+    if (st == EMAC_OK)
+        st = surplus_cancel(s, t);
     if (st == EMAC_OK && first && fits)
         st = result_take(s, t);
+    if (st == EMAC_OK && first && fits && task_kind_info(t->want.kind)->shared)
+        st = covered_cancel(s, t);
     if (st == EMAC_OK && first && fits)
         st = turn(s);
     if (st != EMAC_OK)

@@ -19,6 +19,7 @@ struct sim_lease {
     struct sim_task *task;
     uint64_t granted_ms, expected_ms, fetch_bytes;
     uint64_t begin_ms; /* 0: the rig is at one before it */
+    uint64_t run_ms;   /* that it took the rig, once it is done */
 };
 
 /* A task as the coordinator has it. */
@@ -31,6 +32,8 @@ struct sim_task {
     uint32_t need, votes, leases;
     struct sim_lease *lease[SIM_COPIES_MAX];
     bool current, accepted;
+    bool cut;                      /* laid out anew in pieces; who is at it may still be first */
+    bool whole;                    /* laid out anew it would be one piece again */
     uint8_t rig[PREDICT_RIGS_MAX]; /* TASK_* below */
 };
 enum { TASK_UNSEEN, TASK_LEASED, TASK_ANSWERED };
@@ -63,6 +66,8 @@ struct sim_rig {
     struct sched_speed speed; /* as the coordinator knows it */
     enum intake intake;
     struct sim_task *task;                     /* under way */
+    uint64_t run;                              /* of tasks that it began */
+    double slower, began_at, done_at;          /* of the task under way; done_at: its end */
     struct sim_ahead ready[SCHED_AHEAD_TASKS]; /* taken in, in order of leases */
     uint32_t ready_count;
     struct sim_coming coming[SCHED_FETCH_TASKS * SIM_FETCHERS];
@@ -83,6 +88,7 @@ enum event_kind {
     EVENT_RECEIPT, /* is at the coordinator */
     EVENT_UPLOAD,  /* a value is in the depot */
     EVENT_WAKE,    /* waiting polls are looked at again */
+    EVENT_SLOW,    /* the rig's speed changes */
 };
 struct event {
     double at;
@@ -91,6 +97,7 @@ struct event {
     uint32_t rig, source;
     struct sim_value *value;
     struct sim_task *task;
+    uint64_t run; /* EVENT_DONE: which of the rig's runs */
 };
 
 /* What grows with the rounds. */
@@ -130,20 +137,26 @@ struct sim_value *sim_value(struct sim *s, const struct cid *cid);
 bool sim_is_ready(const struct sim_rig *r, const struct sim_task *t);
 /* It drops such a task, whose lease is over. */
 enum emac_status sim_recall(struct sim *s, struct sim_lease *l);
+/* It stops a task under way, or drops it: the result is not wanted any more. */
+enum emac_status sim_cancel(struct sim *s, struct sim_lease *l);
 /* The state is at the next round. */
 enum emac_status sim_turned(struct sim *s);
 
-/* ---- predict_place.c: coordinator/rigs/grant.c's way of placing ---- */
+/* ---- predict_place.c ---- */
 uint64_t sim_ms(const struct sim *s);
 uint64_t sim_fetch_bytes(struct sim *s, const struct sim_task *t, uint32_t rig);
 /* Add up what waits, before tasks are looked at. */
 void sim_waiting(struct sim *s);
 bool sim_wants_lease(const struct sim_task *t);
 struct sched_busy sim_busy(const struct sim_rig *r, const struct sim_lease *until);
-/* The best task for the rig now, NULL: none before *wake_ms. *recalled: whose lease it is until
- * then, NULL: nobody's. */
-struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms,
-                            struct sim_lease **recalled);
+/* The best task for the rig now. */
+struct sim_choice {
+    struct sim_task *task;      /* NULL: none before wake_ms */
+    struct sim_lease *recalled; /* whose lease it is until then; NULL: nobody's */
+    bool cut;                   /* it is to be laid out anew (CUT-1) */
+    uint64_t wake_ms;
+};
+struct sim_choice sim_choose(struct sim *s, uint32_t rig);
 
 /* ---- predict_coordinator.c ---- */
 /* A rig's poll: *task is NULL when it has to wait (an EVENT_WAKE comes if time alone can help). */

@@ -1,9 +1,9 @@
-/* Which task a simulated rig gets: the facts of coordinator/rigs/grant.c, the judgement of
- * sched/place.h. */
+/* Which task a simulated rig gets: the books of the simulation, read by sched/offers.h as those of
+ * the coordinator are. */
 #include <string.h>
 
 #include "base/assert.h"
-#include "sched/place.h"
+#include "sched/offers.h"
 #include "sched/predict_impl.h"
 
 uint64_t sim_ms(const struct sim *s)
@@ -13,7 +13,7 @@ uint64_t sim_ms(const struct sim *s)
 
 bool sim_wants_lease(const struct sim_task *t)
 {
-    if (t->leases == SIM_COPIES_MAX)
+    if (t->leases == SIM_COPIES_MAX || t->cut)
         return false;
     if (t->accepted)
         return t->votes + t->leases < t->need;
@@ -32,18 +32,6 @@ uint64_t sim_fetch_bytes(struct sim *s, const struct sim_task *t, uint32_t rig)
         bytes += v == NULL || v->held[rig] ? 0 : v->bytes;
     }
     return (uint64_t)bytes;
-}
-
-static uint64_t takes_ms(struct sim *s, const struct sim_task *t, uint32_t rig)
-{
-    const struct task_kind_info *kind = task_kind_info(t->want.kind);
-    uint64_t bytes = sim_fetch_bytes(s, t, rig);
-    struct sched_busy b = sim_busy(&s->rig[rig], NULL);
-    if (!kind->shared)
-        bytes /= SCHED_STATE_ROUNDS;
-    return sched_busy_ms(&b, sim_ms(s)) +
-           sched_expected_ms(&s->rig[rig].speed, kind->math ? SCHED_WORK_MATH : SCHED_WORK_STATE,
-                             t->want.flops, bytes);
 }
 
 struct sched_busy sim_busy(const struct sim_rig *r, const struct sim_lease *until)
@@ -74,200 +62,138 @@ void sim_waiting(struct sim *s)
     }
 }
 
-/* ---- facts ---- */
+/* ---- the books, as sched/offers.h reads them; a rig's handle is its row ---- */
 
-static void state_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
-                        struct sched_offer *o)
+static uint32_t row_of(const struct sim *s, const void *rig)
 {
-    uint64_t now = sim_ms(s);
-    o->kind = SCHED_STATE;
-    o->state.wanted = t->accepted ? 1 : s->state_wanted;
-    for (uint32_t i = 0; i < s->cfg->rigs; i++) {
-        if (i == rig || t->rig[i] != TASK_UNSEEN)
-            continue;
-        struct sched_busy b = sim_busy(&s->rig[i], NULL);
-        uint64_t busy = b.any ? now + sched_busy_ms(&b, now) : 0;
-        uint64_t until = (busy > t->born_ms ? busy : t->born_ms) + SCHED_STATE_MS;
-        uint64_t done = now + takes_ms(s, t, i), mine = now + o->mine_ms;
-        if (until <= now || done > mine || (done == mine && i > rig))
-            continue;
-        o->state.ahead++;
-        if (until > o->state.ahead_until_ms)
-            o->state.ahead_until_ms = until;
-    }
+    return (uint32_t)((const struct sim_rig *)rig - s->rig);
 }
 
-static void range_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
-                        struct sched_offer *o)
+static const void *books_next(void *ctx, size_t *at)
 {
-    struct sched_busy b = sim_busy(&s->rig[t->owner], NULL);
-    o->range.has_owner = o->range.owner_live = true;
-    o->range.is_owner = t->owner == rig;
-    o->range.expected_ms = t->expected_ms;
-    o->range.since_ms = b.since_ms;
-    o->range.until_ms = b.until_ms;
-    o->range.queue_ms = s->rig[t->owner].queue_ms;
+    const struct sim *s = ctx;
+    return *at < s->cfg->rigs ? &s->rig[(*at)++] : NULL;
 }
 
-static bool holds(const struct sim_value *v, uint32_t rig)
+static struct sched_rig books_rig(void *ctx, const void *rig)
 {
-    return v != NULL && v->held[rig];
+    const struct sim_rig *r = rig;
+    (void)ctx;
+    return (struct sched_rig){.speed = &r->speed,
+                              .busy = sim_busy(r, NULL),
+                              .queue_ms = r->queue_ms,
+                              .leases = r->leases,
+                              .live = true};
 }
 
-static void stage_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
-                        struct sched_offer *o)
+static bool books_before(const void *a, const void *b)
 {
-    const struct sim_value *v = sim_value(s, &t->want.anchor);
-    uint32_t count = 0;
-    o->kind = SCHED_STAGE;
-    o->stage.mine = holds(v, rig);
-    for (uint32_t i = 0; i < s->cfg->rigs; i++) {
-        if (!holds(v, i))
-            continue;
-        struct sched_busy b = sim_busy(&s->rig[i], NULL);
-        uint64_t until = b.any ? b.until_ms : sim_ms(s);
-        if (count++ == 0 || until < o->stage.until_ms)
-            o->stage.until_ms = until;
-    }
-    o->range.expected_ms = t->expected_ms;
-    o->stage.any = count > 0;
-    o->stage.more = count < t->want.holders;
-    if (t->owner != NOBODY && holds(v, t->owner))
-        range_facts(s, t, rig, o);
+    return (const struct sim_rig *)a < (const struct sim_rig *)b;
 }
 
-static void placed_facts(struct sim *s, const struct sim_task *t, uint32_t rig,
-                         struct sched_offer *o)
+static uint64_t books_fetch_bytes(void *ctx, const void *task, const void *rig)
 {
-    if (t->rig[t->owner] != TASK_UNSEEN)
-        return;
-    if (t->owner == rig) {
-        o->kind = SCHED_RANGE;
-        range_facts(s, t, rig, o);
-    } else {
-        o->state.ahead = o->state.wanted;
-        o->state.ahead_until_ms = t->born_ms + SCHED_STAGE_MS;
-    }
+    return sim_fetch_bytes(ctx, task, row_of(ctx, rig));
 }
 
-static struct sched_offer offer_of(struct sim *s, const struct sim_task *t, uint32_t rig)
+static bool books_at_work(void *ctx, const void *task, const void *rig)
 {
-    struct sched_offer o = {.kind = SCHED_RANGE,
-                            .born_ms = t->born_ms,
-                            .asked_ms = sim_ms(s),
-                            .mine_ms = takes_ms(s, t, rig),
-                            .leases = s->rig[rig].leases};
-    const struct task_kind_info *kind = task_kind_info(t->want.kind);
-    if (kind->staged && !t->accepted)
-        stage_facts(s, t, rig, &o);
-    else if (!kind->shared)
-        state_facts(s, t, rig, &o);
-    else if (t->owner != NOBODY && !t->accepted)
-        range_facts(s, t, rig, &o);
-    if (o.kind == SCHED_STATE && t->owner != NOBODY && !t->accepted)
-        placed_facts(s, t, rig, &o);
-    return o;
+    return ((const struct sim_task *)task)->rig[row_of(ctx, rig)] != TASK_UNSEEN;
 }
 
-static uint64_t end_of(const struct sim_lease *l)
+static bool books_keeps(void *ctx, const void *task, const void *rig)
 {
-    return l->begin_ms + l->expected_ms;
+    const struct sim_value *v = sim_value(ctx, &((const struct sim_task *)task)->want.anchor);
+    return v != NULL && v->held[row_of(ctx, rig)];
 }
 
-/* A copy of what others are late with; false: none is to be had. */
-static bool copy_offer(struct sim *s, const struct sim_task *t, uint32_t rig, struct sched_offer *o)
+static struct sched_lease books_lease(void *ctx, const void *task, uint32_t i)
 {
-    const struct task_kind_info *kind = task_kind_info(t->want.kind);
-    uint32_t most = kind->copies ? t->need : 1;
-    if (kind->staged || !t->current || t->accepted || t->leases == 0 || t->leases > most ||
-        t->leases == SIM_COPIES_MAX)
-        return false;
-    const struct sim_lease *first = NULL;
-    for (uint32_t i = 0; i < t->leases; i++) {
-        const struct sim_lease *l = t->lease[i];
-        if (l->begin_ms > 0 && (first == NULL || end_of(l) < end_of(first)))
-            first = l;
-    }
-    if (first == NULL)
-        return false;
-    *o = (struct sched_offer){.kind = SCHED_COPY,
-                              .born_ms = t->born_ms,
-                              .mine_ms = takes_ms(s, t, rig),
-                              .copy = {first->begin_ms, end_of(first)}};
-    return true;
+    const struct sim_task *t = task;
+    const struct sim *s = ctx;
+    const struct sim_lease *l = t->lease[i];
+    const struct sim_rig *r = &s->rig[l->rig];
+    return (struct sched_lease){.lease = l,
+                                .rig = r,
+                                .begin_ms = l->begin_ms,
+                                .expected_ms = l->expected_ms,
+                                .before = sim_busy(r, l),
+                                .may_recall = sim_is_ready(r, t)};
 }
 
-/* What another rig holds and has not begun; NULL: none is to be had. */
-static struct sim_lease *recall_offer(struct sim *s, const struct sim_task *t, uint32_t rig,
-                                      struct sched_offer *o)
+static struct sched_task books_task(const struct sim *s, const struct sim_task *t)
 {
-    struct sim_lease *last = NULL;
-    uint64_t now = sim_ms(s), longest = 0;
-    for (uint32_t i = 0; i < t->leases; i++) {
-        struct sched_busy b = sim_busy(&s->rig[t->lease[i]->rig], t->lease[i]);
-        uint64_t ms = sched_busy_ms(&b, now);
-        bool ahead = b.any && sim_is_ready(&s->rig[t->lease[i]->rig], t);
-        if (ahead && (last == NULL || ms > longest)) {
-            last = t->lease[i];
-            longest = ms;
-        }
-    }
-    const struct sim_value *v = sim_value(s, &t->want.anchor);
-    if (last == NULL || (task_kind_info(t->want.kind)->staged && !t->accepted && !holds(v, rig)))
-        return NULL;
-    struct sched_busy b = sim_busy(&s->rig[last->rig], last);
-    *o = (struct sched_offer){.kind = SCHED_RECALL,
-                              .born_ms = t->born_ms,
-                              .mine_ms = takes_ms(s, t, rig),
-                              .recall = {b.since_ms, b.until_ms, last->expected_ms}};
-    return last;
+    return (struct sched_task){.task = t,
+                               .kind = task_kind_info(t->want.kind),
+                               .flops = t->want.flops,
+                               .born_ms = t->born_ms,
+                               .expected_ms = t->expected_ms,
+                               .owner = t->owner != NOBODY ? &s->rig[t->owner] : NULL,
+                               .batches = t->whole ? 1 : t->want.range.count,
+                               .need = t->need,
+                               .leases = t->leases,
+                               .holders = t->want.holders,
+                               .state_wanted = s->state_wanted,
+                               .current = t->current && !t->cut,
+                               .check = t->accepted};
 }
 
 /* ---- choosing ---- */
 
-struct choice {
-    struct sim_task *task;
-    struct sim_lease *recalled;
-    struct sched_offer offer;
-    uint64_t wake_ms;
-};
-
-static void consider(struct sim *s, struct sim_task *t, struct sim_lease *recalled,
-                     const struct sched_offer *o, struct choice *best)
+static struct sim_task *task_named(const struct sim *s, const void *task)
 {
-    uint64_t at = UINT64_MAX;
-    if (sched_offer_judge(o, sim_ms(s), &at) == SCHED_LATER)
-        best->wake_ms = at < best->wake_ms ? at : best->wake_ms;
-    else if (best->task == NULL || sched_offer_before(o, &best->offer))
-        *best = (struct choice){t, recalled, *o, best->wake_ms};
+    for (size_t i = 0; i < s->task_count; i++)
+        if (s->task[i] == task)
+            return s->task[i];
+    return NULL;
 }
 
-struct sim_task *sim_choose(struct sim *s, uint32_t rig, uint64_t *wake_ms,
-                            struct sim_lease **recalled)
+static struct sim_lease *lease_named(const struct sim_task *t, const void *lease)
 {
-    struct choice best = {.wake_ms = UINT64_MAX};
-    struct sched_offer o;
+    for (uint32_t i = 0; i < t->leases; i++)
+        if (t->lease[i] == lease)
+            return t->lease[i];
+    return NULL;
+}
+
+struct sim_choice sim_choose(struct sim *s, uint32_t rig)
+{
+    const struct sched_books books = {.ctx = s,
+                                      .now_ms = sim_ms(s),
+                                      .next = books_next,
+                                      .rig = books_rig,
+                                      .before = books_before,
+                                      .fetch_bytes = books_fetch_bytes,
+                                      .at_work = books_at_work,
+                                      .keeps = books_keeps,
+                                      .lease = books_lease};
+    const struct sim_rig *r = &s->rig[rig];
+    struct sched_choice best = {.wake_ms = UINT64_MAX};
     for (int checks = 1; checks >= 0 && best.task == NULL; checks--) {
         for (size_t i = 0; i < s->task_count; i++) {
-            struct sim_task *t = s->task[i];
+            const struct sim_task *t = s->task[i];
+            struct sched_task task = books_task(s, t);
             if (t->accepted != checks || t->rig[rig] != TASK_UNSEEN || !sim_wants_lease(t))
                 continue;
-            o = offer_of(s, t, rig);
-            consider(s, t, NULL, &o, &best);
+            sched_choice_take(
+                &best, &(struct sched_choice){.task = t, .offer = sched_offer_of(&books, &task, r)},
+                books.now_ms);
         }
     }
-    bool idle = best.task == NULL && s->rig[rig].leases == 0;
+    bool idle = best.task == NULL && r->leases == 0;
     for (size_t i = 0; i < s->task_count && idle; i++) {
-        struct sim_task *t = s->task[i];
-        struct sim_lease *l;
+        const struct sim_task *t = s->task[i];
+        struct sched_task task = books_task(s, t);
+        struct sched_choice c = {.task = t};
         if (t->rig[rig] != TASK_UNSEEN)
             continue;
-        if ((l = recall_offer(s, t, rig, &o)) != NULL)
-            consider(s, t, l, &o, &best);
-        if (copy_offer(s, t, rig, &o))
-            consider(s, t, NULL, &o, &best);
+        if (sched_offer_recall(&books, &task, r, &c.offer, &c.lease))
+            sched_choice_take(&best, &c, books.now_ms);
+        c.lease = NULL;
+        if (t->leases < SIM_COPIES_MAX && sched_offer_copy(&books, &task, r, &c.offer, &c.cut))
+            sched_choice_take(&best, &c, books.now_ms);
     }
-    *wake_ms = best.wake_ms;
-    *recalled = best.recalled;
-    return best.task;
+    struct sim_task *t = task_named(s, best.task);
+    return (struct sim_choice){t, t != NULL ? lease_named(t, best.lease) : NULL, best.cut,
+                               best.wake_ms};
 }

@@ -30,26 +30,59 @@ static double rest_of(double whole, double part)
     return whole - part > whole / 10 ? whole - part : whole / 10;
 }
 
+/* SPEED-1 */
+static void speed_move(struct sched_speed *s, enum sched_work work, double flops, double ms)
+{
+    double before = s->receipts[work] == 0 ? 0 : s->ms[work] * (1 - SCHED_EWMA_WEIGHT);
+    s->flops[work] = (s->flops[work] * before + flops * 1000.0) / (before + ms);
+    s->ms[work] = before + ms;
+    if (s->receipts[work] < UINT32_MAX)
+        s->receipts[work]++;
+}
+
+static void pace_move(struct sched_speed *s, double pace)
+{
+    pace = pace > SCHED_FETCH_LEAST ? pace : SCHED_FETCH_LEAST;
+    mean_move(&s->bytes_ms, s->bytes_ms <= 0, pace);
+}
+
+/* Both times are known (SPEED-2). */
+static void add_told(struct sched_speed *s, enum sched_work work, double flops, double bytes,
+                     double ms, double run_ms)
+{
+    double rest = ms - run_ms - SCHED_OVERHEAD_MS;
+    if (bytes > 0)
+        pace_move(s, bytes / (rest > 1 ? rest : 1));
+    if (flops > 0)
+        speed_move(s, work, flops, run_ms);
+}
+
 void sched_speed_add(struct sched_speed *s, enum sched_work work, uint64_t flops,
-                     uint64_t fetch_bytes, uint64_t elapsed_ms)
+                     uint64_t fetch_bytes, uint64_t elapsed_ms, uint64_t run_ms)
 {
     EMAC_ASSERT((unsigned)work < SCHED_WORK_KINDS);
     /* The clock ticks in milliseconds: a shorter task counts as half of one. */
     double ms = elapsed_ms > 0 ? (double)elapsed_ms : 0.5;
     double fetch_ms = (double)fetch_bytes / pace_get(s);
     double compute_ms = (double)flops / sched_speed_get(s, work) * 1000.0;
-    if (fetch_bytes > 0 && fetch_ms > compute_ms) {
-        double pace = (double)fetch_bytes / rest_of(ms, compute_ms);
-        pace = pace > SCHED_FETCH_LEAST ? pace : SCHED_FETCH_LEAST;
-        mean_move(&s->bytes_ms, s->bytes_ms <= 0, pace);
+    if (run_ms > 0)
+        add_told(s, work, (double)flops, (double)fetch_bytes, ms,
+                 run_ms < elapsed_ms ? (double)run_ms : ms);
+    else if (fetch_bytes > 0 && fetch_ms > compute_ms)
+        pace_move(s, (double)fetch_bytes / rest_of(ms, compute_ms));
+    else if (flops > 0)
+        speed_move(s, work, (double)flops, rest_of(ms, fetch_ms));
+}
+
+void sched_speed_late(struct sched_speed *s, enum sched_work work, uint64_t flops,
+                      uint64_t expected_ms, uint64_t elapsed_ms)
+{
+    EMAC_ASSERT((unsigned)work < SCHED_WORK_KINDS);
+    if (elapsed_ms <= expected_ms || flops == 0)
         return;
-    }
-    if (flops == 0)
-        return;
-    mean_move(&s->flops[work], s->receipts[work] == 0,
-              (double)flops / rest_of(ms, fetch_ms) * 1000.0);
-    if (s->receipts[work] < UINT32_MAX)
-        s->receipts[work]++;
+    if (elapsed_ms - expected_ms > expected_ms / 2)
+        s->ms[work] = 0;
+    speed_move(s, work, (double)flops, (double)elapsed_ms * 1.5);
 }
 
 double sched_speed_get(const struct sched_speed *s, enum sched_work work)

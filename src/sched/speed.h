@@ -1,11 +1,18 @@
 /* How fast a rig is, by what it delivered, and how long a task may take.
  *
- * A rig's speed is an exponentially weighted mean of flops/s over its accepted
- * receipts, on the coordinator's clock from lease to receipt, one mean for each
- * kind of work: a gradient is bound by arithmetic, an optimiser step by memory.
+ * A rig's speed is flops over time of its accepted receipts, on the coordinator's
+ * clock from lease to receipt, each receipt counting for 0.7 of the one after it,
+ * for each kind of work by itself: a gradient is bound by arithmetic, an optimiser
+ * step by memory.
+ * SPEED-1  A receipt weighs as much as its task is long. For asking and answering
+ *          are a large part of a short task, and shares are made of long ones.
  * Until a kind was measured the admission challenge stands in. So is the pace of
- * its transfers, in bytes/ms. A receipt tells one time for both: it teaches the
- * one that was expected to take longer, with the other's expected time taken off.
+ * its transfers, in bytes/ms.
+ * SPEED-2  A receipt says how long the rig was at the task itself; the rest, up to
+ *          what our clock says, is transfers and SCHED_OVERHEAD_MS. Without such a
+ *          word one time stands for both, and teaches the one that was expected to
+ *          take longer, with the other's expected time taken off. (Whoever says
+ *          less than it was gets shares that he is late with, and loses them.)
  * Pure functions; times are milliseconds. */
 #ifndef EMAC_SCHED_SPEED_H
 #define EMAC_SCHED_SPEED_H
@@ -15,7 +22,7 @@
 
 enum sched_work { SCHED_WORK_MATH, SCHED_WORK_STATE, SCHED_WORK_KINDS };
 
-#define SCHED_EWMA_WEIGHT     0.3  /* of the newest receipt */
+#define SCHED_EWMA_WEIGHT     0.3  /* of the newest receipt, among equals */
 #define SCHED_STATE_SHARE     0.02 /* flops/s of an optimiser step against GEMM's, until measured */
 #define SCHED_MATH_SHARE      0.5  /* of a whole model's gradient against GEMM's, until measured */
 #define SCHED_FLOPS_LEAST     1e6  /* no rig is taken for slower */
@@ -31,15 +38,23 @@ struct sched_speed {
     uint32_t receipts[SCHED_WORK_KINDS]; /* how many went in */
     double bytes_ms;                     /* mean pace of transfers; 0: not measured */
     double seed_bytes_ms;                /* of the link as its owner set it; 0: not told */
+    double ms[SCHED_WORK_KINDS];         /* the time that the mean is of */
 };
 
 void sched_speed_seed(struct sched_speed *s, double flops_per_s);
 /* The link as the rig's owner set it, bits a second; 0: not told. Until transfers were measured the
  * slower way stands in, for what comes from a rig like this one comes out of its slower way. */
 void sched_speed_link(struct sched_speed *s, uint64_t up_bps, uint64_t down_bps);
-/* A task of so many flops, for which fetch_bytes had to be fetched, took elapsed_ms. */
+/* A task of so many flops, for which fetch_bytes had to be fetched, took elapsed_ms, and the rig
+ * says that it was at it for run_ms; 0: it does not say. */
 void sched_speed_add(struct sched_speed *s, enum sched_work work, uint64_t flops,
-                     uint64_t fetch_bytes, uint64_t elapsed_ms);
+                     uint64_t fetch_bytes, uint64_t elapsed_ms, uint64_t run_ms);
+/* SPEED-3  A task that was taken back unfinished after elapsed_ms, longer than the expected_ms,
+ *          tells of a rig that slowed: it is taken to have needed half as long again (as
+ *          sched_end_ms has it), and if it was late by half, what was known before is forgotten. A
+ *          task that was in time tells nothing. */
+void sched_speed_late(struct sched_speed *s, enum sched_work work, uint64_t flops,
+                      uint64_t expected_ms, uint64_t elapsed_ms);
 /* flops/s to plan with; at least SCHED_FLOPS_LEAST */
 double sched_speed_get(const struct sched_speed *s, enum sched_work work);
 /* Expected duration; fetch_bytes: inputs that the rig does not hold yet. */

@@ -129,7 +129,7 @@ static enum emac_status want_outer(struct pipeline_round *r, uint32_t s, struct 
     struct plan_want *w = pipeline_want(r, TASK_OUTER, s, 0, slot);
     if (w == NULL)
         return EMAC_OK;
-    w->copies = g->workers < r->lanes ? g->workers : r->lanes;
+    w->copies = g->crew->count < r->lanes ? g->crew->count : r->lanes;
     enum emac_status st = pipeline_parts(w, r->lanes, r->lanes, err);
     for (uint32_t m = 0; m < r->lanes && st == EMAC_OK; m++)
         w->task.part[m] = (struct task_part){m, 1, *plan_output(r->lane[m].delta[s], "delta")};

@@ -459,7 +459,7 @@ void plan_steps_fill(struct planning *g, struct plan_want *w, const struct plan_
     w->placed = true;
     w->anchor = *opt;
     /* all begin with one state, then each has its own */
-    w->holders = first == p->job.local.common_steps ? g->workers : 1;
+    w->holders = first == p->job.local.common_steps ? g->crew->count : 1;
     w->flops = program->flops * count;
     task_input_add(t, "data", federated ? &p->shards.at[m].cid : &p->job.data);
     task_input_add(t, "opt", opt);
@@ -520,7 +520,7 @@ enum emac_status plan_outer_want(struct planning *g, const struct plan_program *
         return st;
     t->part_count = t->total = r->replicas;
     t->step = g->st->step;
-    w->copies = g->workers < r->replicas ? g->workers : r->replicas;
+    w->copies = g->crew->count < r->replicas ? g->crew->count : r->replicas;
     if (local_has_momentum(r))
         task_input_add(t, "outer", plan_value(g->st, "outer"));
     task_input_add(t, "params", plan_value(g->st, "params"));
@@ -555,7 +555,7 @@ static void want_common(struct planning *g)
     w->task.step = steps(&p->job, round);
     w->task.count = steps(&p->job, round + 1) - w->task.step;
     w->flops = program->flops * w->task.count;
-    w->copies = g->workers < replicas ? g->workers : replicas;
+    w->copies = g->crew->count < replicas ? g->crew->count : replicas;
     task_input_add(&w->task, "data", &p->job.data);
     task_input_add(&w->task, "opt", plan_value(g->st, "opt"));
     task_input_add(&w->task, "params", plan_value(g->st, "params"));

@@ -301,7 +301,7 @@ static uint32_t holders_of(const struct planning *g, uint32_t s)
         return job->pipeline.replicas;
     if (plan_program_part(g->p, TASK_DELTA, s) == NULL)
         return job->local.replicas; /* frozen: all lanes have the same */
-    return g->st->step == 0 ? g->workers : 1;
+    return g->st->step == 0 ? g->crew->count : 1;
 }
 
 static void want_place(const struct pipeline_round *r, struct plan_want *w, uint32_t s,

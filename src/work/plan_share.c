@@ -36,6 +36,27 @@ static void want_range(struct sharing *s, struct tree_range r, uint32_t owner)
     s->share->fill_map(g, r, w);
 }
 
+/* Of the range, mark what `m` has of it. */
+static void mark(bool *made, struct tree_range r, struct tree_range m)
+{
+    for (uint32_t i = 0; i < r.count; i++)
+        made[i] = made[i] || (r.first + i >= m.first && r.first + i - m.first < m.count);
+}
+
+bool plan_is_covered(const struct plan_state *st, enum task_kind kind, struct tree_range r,
+                     struct tree_range also)
+{
+    bool made[TASK_PARTS_MAX] = {false}, all = true;
+    EMAC_ASSERT(r.count <= EMAC_COUNT(made));
+    mark(made, r, also);
+    for (uint32_t k = 0; k < st->result_count; k++)
+        if (st->result[k].kind == kind)
+            mark(made, r, st->result[k].range);
+    for (uint32_t i = 0; i < r.count; i++)
+        all = all && made[i];
+    return all;
+}
+
 /* true when it marked something new */
 static bool take(struct sharing *s, struct tree_range r)
 {
@@ -88,8 +109,9 @@ static enum emac_status want_rest(struct sharing *s, struct emac_err *err)
         return EMAC_OK;
     EMAC_TRY(st, emac_alloc(&range, room, sizeof *range, err));
     EMAC_TRY(st, emac_alloc(&owner, room, sizeof *owner, err));
-    uint32_t n =
-        tree_shares_of_rest(s->share->total, s->taken, g->speed, g->workers, range, owner, room);
+    uint64_t flops = plan_program(g->p, s->share->map)->flops;
+    uint32_t n = tree_shares(s->share->total, s->taken, flops > 0 ? (double)flops : 1, g->crew,
+                             range, owner, room);
     for (uint32_t i = 0; i < n; i++)
         want_range(s, range[i], owner[i]);
 out:

@@ -288,7 +288,7 @@ static const char *init_slot(const struct job_plan *p, uint32_t part, char slot[
 static uint32_t init_copies(const struct planning *g)
 {
     uint32_t replicas = g->p->shards.count > 0 ? g->p->shards.count : g->p->job.local.replicas;
-    uint32_t rigs = g->workers < replicas ? g->workers : replicas;
+    uint32_t rigs = g->crew->count < replicas ? g->crew->count : replicas;
     return rigs > 1 && rigs > g->p->job.state_copies ? rigs : 0;
 }
 
@@ -451,8 +451,9 @@ struct plan_want *plan_want_add(struct planning *g, const struct plan_program *p
 uint32_t plan_fastest(const struct planning *g)
 {
     uint32_t best = 0;
-    for (uint32_t i = 1; i < g->workers; i++) {
-        if (g->speed[i] > g->speed[best])
+    const double *speed = g->crew->speed;
+    for (uint32_t i = 1; i < g->crew->count; i++) {
+        if (speed[i] > speed[best])
             best = i;
     }
     return best;
@@ -460,11 +461,12 @@ uint32_t plan_fastest(const struct planning *g)
 
 uint32_t plan_owner(const struct planning *g, uint32_t part)
 {
-    uint32_t rank = part % g->workers;
-    for (uint32_t i = 0; i < g->workers; i++) {
+    const double *speed = g->crew->speed;
+    uint32_t rank = part % g->crew->count;
+    for (uint32_t i = 0; i < g->crew->count; i++) {
         uint32_t before = 0;
-        for (uint32_t k = 0; k < g->workers; k++)
-            before += g->speed[k] > g->speed[i] || (g->speed[k] == g->speed[i] && k < i);
+        for (uint32_t k = 0; k < g->crew->count; k++)
+            before += speed[k] > speed[i] || (speed[k] == speed[i] && k < i);
         if (before == rank)
             return i;
     }
@@ -489,13 +491,13 @@ void plan_wants_release(struct plan_want *w, uint32_t count)
 /* ---- what comes next ---- */
 
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
-                           const struct plan_open *open, uint32_t open_count, const double *speed,
-                           uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
-                           struct emac_err *err)
+                           const struct plan_open *open, uint32_t open_count,
+                           const struct tree_crew *crew, struct plan_want *out, uint32_t cap,
+                           uint32_t *count, struct emac_err *err)
 {
-    struct planning g = {p, st, open, open_count, speed, workers, out, 0, cap};
+    struct planning g = {p, st, open, open_count, crew, out, 0, cap};
     enum emac_status status = EMAC_OK;
-    EMAC_ASSERT(cap > 0 && workers > 0);
+    EMAC_ASSERT(cap > 0 && crew->count > 0);
     *count = 0;
     switch (plan_phase_of(p, st)) {
     case PLAN_INIT:

@@ -250,22 +250,22 @@ struct plan_open {
     enum task_kind kind;
     struct tree_range range;
 };
+/* Is all of `r` in `also` and the kind's results? */
+bool plan_is_covered(const struct plan_state *st, enum task_kind kind, struct tree_range r,
+                     struct tree_range also);
 /* Is the want one of these? */
 bool plan_open_has(const struct plan_open *open, uint32_t count, const struct plan_want *w);
-/* The tasks wanted now, given the relative speeds of the live workers (>= 1): at most `cap` (>= 1)
- * wants; what did not fit is wanted by the next call. Release them with plan_wants_release.
- * For shared kinds it lists the ranges still missing: if nothing of the sum is done or
- * `open` (ranges already handed out), shares by speed over the whole; else the ranges of `open`
- * that are not done, and shares of what neither covers. Other tasks are listed whether handed out
- * or not; what has a result is not. */
+/* The tasks wanted now, for the live workers (>= 1; work is counted in flops): at most `cap` (>=
+ * 1); what did not fit is wanted by the next call. Release them with plan_wants_release. Of shared
+ * kinds what is missing: ranges of `open` (handed out), and shares (SHARE-1, SHARE-2) of what
+ * neither they nor results cover. Others are listed until they have a result. */
 enum emac_status plan_next(const struct job_plan *p, const struct plan_state *st,
-                           const struct plan_open *open, uint32_t open_count, const double *speed,
-                           uint32_t workers, struct plan_want *out, uint32_t cap, uint32_t *count,
-                           struct emac_err *err);
+                           const struct plan_open *open, uint32_t open_count,
+                           const struct tree_crew *crew, struct plan_want *out, uint32_t cap,
+                           uint32_t *count, struct emac_err *err);
 void plan_wants_release(struct plan_want *w, uint32_t count);
 
-/* Is the state to be kept? Every recipe.checkpoint_every rounds, at the end, and where "best" is
- * new. */
+/* Is the state to be kept? Every recipe.checkpoint_every rounds, at the end, when "best" is new. */
 bool plan_is_checkpoint(const struct job_plan *p, const struct plan_state *st);
 
 /* ---- money ---- */

@@ -46,8 +46,7 @@ struct planning {
     const struct plan_state *st;
     const struct plan_open *open;
     uint32_t open_count;
-    const double *speed;
-    uint32_t workers;
+    const struct tree_crew *crew;
     struct plan_want *out;
     uint32_t count, cap;
 };

@@ -2,8 +2,8 @@
 
 #include "base/assert.h"
 
-/* How fine shares are cut: g <= total / (TREE_FINENESS * workers). */
-#define TREE_FINENESS 8
+/* How fine shares are cut: a unit <= total / (TREE_FINENESS * workers). */
+#define TREE_FINENESS 32
 
 static bool is_power_of_two(uint64_t x)
 {
@@ -57,102 +57,143 @@ uint32_t tree_decompose(uint32_t first, uint32_t count, uint32_t total, struct t
     return n;
 }
 
-/* Nonsense (zero, NaN, infinity) counts as very slow. */
-static double usable_speed(double speed)
+/* ---- shares ---- */
+
+static double speed_of(const struct tree_crew *crew, uint32_t w)
 {
+    double speed = crew->speed[w];
     return speed > 1e-9 && speed < 1e30 ? speed : 1e-9;
 }
 
-static double share_done_at(uint32_t units, double speed)
+static double busy_of(const struct tree_crew *crew, uint32_t w)
 {
-    return (double)units / usable_speed(speed);
+    double busy = crew->busy != NULL ? crew->busy[w] : 0;
+    return busy > 0 && busy < 1e30 ? busy : 0;
+}
+
+/* When the worker is done with a share of so much work. */
+static double done_at(const struct tree_crew *crew, uint32_t w, double work)
+{
+    return (busy_of(crew, w) + work) / speed_of(crew, w);
+}
+
+/* When all would be done if work could be split at will: those who are busy until later have no
+ * part in it. Each turn of the loop leaves one out at least. */
+static double level(const struct tree_crew *crew, double work)
+{
+    double at = 1e300;
+    for (bool again = true; again;) {
+        double sum = work, speed = 0;
+        again = false;
+        for (uint32_t w = 0; w < crew->count; w++) {
+            if (done_at(crew, w, 0) < at) {
+                sum += busy_of(crew, w);
+                speed += speed_of(crew, w);
+            }
+        }
+        double now = speed > 0 ? sum / speed : at;
+        for (uint32_t w = 0; w < crew->count; w++) {
+            double begins = done_at(crew, w, 0);
+            again = again || (begins < at && begins > now);
+        }
+        at = now;
+    }
+    return at;
 }
 
 /* Jefferson's apportionment: each unit in turn goes to the worker that would be done with it first,
- * which makes the last one finish as early as whole units allow. The floor of the exact share is
- * what everybody gets at least, so only the rest is handed out one by one. */
-static void apportion(uint32_t units, const double *speed, uint32_t workers, uint32_t *share)
+ * which makes the last one finish as early as whole units allow. The floor of what the worker can
+ * do until all would be done is what it gets at least, so only the rest is handed out one by one.
+ */
+static void apportion(uint32_t units, double unit, const struct tree_crew *crew, uint32_t *share)
 {
-    double sum = 0;
-    for (uint32_t w = 0; w < workers; w++)
-        sum += usable_speed(speed[w]);
+    double at = level(crew, units * unit);
     uint32_t left = units;
-    for (uint32_t w = 0; w < workers; w++) {
-        double exact = (double)units * (usable_speed(speed[w]) / sum);
-        share[w] = exact >= (double)left ? left : (uint32_t)exact;
+    for (uint32_t w = 0; w < crew->count; w++) {
+        double exact = (at * speed_of(crew, w) - busy_of(crew, w)) / unit;
+        share[w] = exact >= (double)left ? left : exact > 0 ? (uint32_t)exact : 0;
         left -= share[w];
     }
     for (; left > 0; left--) {
         uint32_t best = 0;
-        for (uint32_t w = 1; w < workers; w++) {
-            if (share_done_at(share[w] + 1, speed[w]) < share_done_at(share[best] + 1, speed[best]))
+        for (uint32_t w = 1; w < crew->count; w++) {
+            if (done_at(crew, w, (share[w] + 1) * unit) <
+                done_at(crew, best, (share[best] + 1) * unit))
                 best = w;
         }
         share[best]++;
     }
 }
 
-struct share_walk {
-    const bool *taken; /* NULL: nothing is */
-    uint32_t total, at;
-    struct tree_range *out;
-    uint32_t *owner, count, cap;
-};
-
-static bool walk_is_taken(const struct share_walk *k, uint32_t i)
+/* From units to indices. The last unit may be short of some: that is for who is done last. */
+static void to_indices(uint32_t rest, uint32_t g, double one, const struct tree_crew *crew,
+                       uint32_t *share)
 {
-    return k->taken != NULL && k->taken[i];
-}
-
-/* Give `quota` free indices from where the walk stands to worker w. */
-static void walk_give(struct share_walk *k, uint32_t w, uint64_t quota)
-{
-    while (quota > 0 && k->count < k->cap) {
-        while (k->at < k->total && walk_is_taken(k, k->at))
-            k->at++;
-        uint32_t begin = k->at;
-        while (k->at < k->total && quota > 0 && !walk_is_taken(k, k->at)) {
-            k->at++;
-            quota--;
-        }
-        if (begin == k->at)
-            return;
-        struct tree_range node[64];
-        uint32_t n = tree_decompose(begin, k->at - begin, k->total, node);
-        for (uint32_t i = 0; i < n && k->count < k->cap; i++) {
-            k->owner[k->count] = w;
-            k->out[k->count++] = node[i];
-        }
+    uint32_t last = 0, units = 0;
+    for (uint32_t w = 0; w < crew->count; w++) {
+        units += share[w];
+        share[w] *= g;
+        if (share[w] > 0 && (share[last] == 0 || done_at(crew, w, share[w] * one) >
+                                                     done_at(crew, last, share[last] * one)))
+            last = w;
     }
+    share[last] -= units * g - rest;
 }
 
-uint32_t tree_shares_of_rest(uint32_t total, const bool *taken, const double *speed,
-                             uint32_t workers, struct tree_range *out, uint32_t *owner,
-                             uint32_t cap)
+static bool is_free(const bool *taken, struct tree_range r)
 {
-    struct share_walk k = {.taken = taken, .total = total, .out = out, .owner = owner, .cap = cap};
-    uint32_t share[TREE_WORKERS_MAX];
-    if (workers > TREE_WORKERS_MAX)
-        workers = TREE_WORKERS_MAX;
-    uint32_t rest = 0;
+    for (uint32_t i = r.first; i < r.first + r.count; i++)
+        if (taken[i])
+            return false;
+    return true;
+}
+
+/* Nodes of one size, from the left, to whoever's share has room for one. Whatever a share is, in an
+ * empty tree the next node of that size is free: what was handed out is a multiple of it. */
+static uint32_t nodes_give(uint32_t total, uint32_t size, bool *taken, uint32_t *share,
+                           uint32_t workers, struct tree_range *out, uint32_t *owner, uint32_t cap)
+{
+    uint32_t n = 0, w = 0;
+    for (uint32_t at = 0; total - at >= size; at += size) {
+        while (w < workers && share[w] < size)
+            w++;
+        if (w == workers || n == cap)
+            break;
+        struct tree_range r = {at, size};
+        if (!is_free(taken, r))
+            continue;
+        for (uint32_t i = 0; i < size; i++)
+            taken[at + i] = true;
+        share[w] -= size;
+        owner[n] = w;
+        out[n++] = r;
+    }
+    return n;
+}
+
+uint32_t tree_shares(uint32_t total, bool *taken, double one, const struct tree_crew *crew,
+                     struct tree_range *out, uint32_t *owner, uint32_t cap)
+{
+    struct tree_crew able = *crew;
+    uint32_t share[TREE_WORKERS_MAX], rest = 0, g = 1, n = 0;
+    EMAC_ASSERT(one > 0);
+    if (able.count > TREE_WORKERS_MAX)
+        able.count = TREE_WORKERS_MAX;
     for (uint32_t i = 0; i < total; i++)
-        rest += !walk_is_taken(&k, i);
-    if (rest == 0 || workers == 0)
+        rest += !taken[i];
+    if (rest == 0 || able.count == 0)
         return 0;
-    uint32_t g = 1;
-    while ((uint64_t)g * 2 * TREE_FINENESS * workers <= rest)
+    while ((uint64_t)g * 2 * TREE_FINENESS * able.count <= rest)
         g *= 2;
-    apportion((rest + g - 1) / g, speed, workers, share);
-    for (uint32_t w = 0; w < workers; w++)
-        walk_give(&k, w, (uint64_t)share[w] * g);
-    return k.count;
+    apportion((rest + g - 1) / g, g * one, &able, share);
+    to_indices(rest, g, one, &able, share);
+    for (uint32_t size = (uint32_t)1 << 31; size > 0; size /= 2)
+        if (size <= total)
+            n += nodes_give(total, size, taken, share, able.count, &out[n], &owner[n], cap - n);
+    return n;
 }
 
-uint32_t tree_shares(uint32_t total, const double *speed, uint32_t workers, struct tree_range *out,
-                     uint32_t *owner, uint32_t cap)
-{
-    return tree_shares_of_rest(total, NULL, speed, workers, out, owner, cap);
-}
+/* ---- covers ---- */
 
 /* Nodes are nested or apart. So if some choice covers all, the pieces of it that start inside the
  * largest node starting at `at` tile that node, and taking the node instead keeps a full choice. */

@@ -29,17 +29,24 @@ bool tree_is_cover(const struct tree_range *range, uint32_t count, uint32_t tota
 /* The least set of nodes (counts that are powers of two) that covers [first, first+count), in
  * order; at most 64. What passes total is left out. Returns how many. */
 uint32_t tree_decompose(uint32_t first, uint32_t count, uint32_t total, struct tree_range out[64]);
-/* Cut [0, total) into one contiguous share a worker, so that the slowest finishes as early as can
- * be (share/speed; any positive unit of speed), then each share into nodes. owner[] names the
- * worker of each range. Shares are multiples of a power of two g <= total/(8 workers): a share off
- * by a few per cent costs less than the sums of many small nodes that must be moved. Workers past
- * TREE_WORKERS_MAX get none. Returns how many ranges; stops at cap. Deterministic. */
-uint32_t tree_shares(uint32_t total, const double *speed, uint32_t workers, struct tree_range *out,
-                     uint32_t *owner, uint32_t cap);
-/* The same over the indices i of [0, total) with !taken[i] alone. */
-uint32_t tree_shares_of_rest(uint32_t total, const bool *taken, const double *speed,
-                             uint32_t workers, struct tree_range *out, uint32_t *owner,
-                             uint32_t cap);
+/* Who shares a sum, in any unit of work. Nonsense for a speed (zero, NaN, infinity) counts as very
+ * slow, for work that comes before as none. */
+struct tree_crew {
+    uint32_t count;
+    const double *speed; /* work in a unit of time */
+    const double *busy;  /* work that each has to do before it begins; NULL: nobody has any */
+};
+/* Share out the indices i of [0, total) with !taken[i], `one` being the work of an index:
+ * SHARE-1  The last to be done is done as early as can be: no worker would be done sooner with a
+ *          unit more than the last one is. A worker that is busy for longer than that gets nothing.
+ *          Units are of a power of two of indices, at most total / (32 workers).
+ * SHARE-2  A share is cut into as few nodes as can be, larger ones before smaller ones: in an
+ *          empty tree one for each bit of its number of units. For a node is a sum to be moved and
+ *          added; and who begins with the large ones has small ones left at the end.
+ * out[] are the nodes, the larger first, owner[] whose they are; taken[] has them marked. Workers
+ * past TREE_WORKERS_MAX get none. Returns how many nodes; stops at cap. Deterministic. */
+uint32_t tree_shares(uint32_t total, bool *taken, double one, const struct tree_crew *crew,
+                     struct tree_range *out, uint32_t *owner, uint32_t cap);
 /* From ranges that are done (any order, overlaps allowed) choose nodes that cover [0,total)
  * exactly, larger nodes first; indices into done[] in order of first. Returns how many, 0 when not
  * covered. */

@@ -163,13 +163,13 @@ static uint32_t candidates(struct coordinator *c, struct cjob *j, const struct c
         struct node *n = e.value;
         if (!node_is_live(c, n, now) || was_passed(&t->drawn, n) || !grant_eligible(j, t, n, &wait))
             continue;
-        uint64_t takes = grant_takes_ms(j, t, n, now);
+        uint64_t takes = grant_takes_ms(c, j, t, n, now);
         fastest = takes < fastest ? takes : fastest;
         who[count++] = n;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct node *n = who[i];
-        if (grant_takes_ms(j, t, n, now) / CHECK_SLOW_TIMES > fastest)
+        if (grant_takes_ms(c, j, t, n, now) / CHECK_SLOW_TIMES > fastest)
             continue;
         who[i] = who[*quick];
         who[(*quick)++] = n;

@@ -11,6 +11,7 @@
 #include "coordinator/checks/disputes.h"
 #include "coordinator/checks/checks.h"
 #include "coordinator/rigs/poll.h"
+#include "coordinator/jobs/cut.h"
 #include "coordinator/rigs/session.h"
 #include "coordinator/jobs/shares.h"
 #include "coordinator/jobs/suspects.h"
@@ -255,31 +256,13 @@ static enum emac_status lease_done(struct coordinator *c, struct cjob *j, struct
     return EMAC_OK;
 }
 
-/* A rig that was outrun is at most this fast: so its next share is smaller. */
-static void outrun_note(struct coordinator *c, struct lease *l)
-{
-    uint64_t elapsed = l->begin_ms ? now_ms(c) - l->begin_ms : 0;
-    if (elapsed > l->expected_ms)
-        sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops, l->fetch_bytes,
-                        elapsed);
-}
-
 /* Leases that nobody would be paid for are taken back. */
-static enum emac_status surplus_cancel(struct coordinator *c, struct cjob *j, struct ctask *t,
-                                       struct emac_err *err)
+static enum emac_status surplus_cancel(struct coordinator *c, struct ctask *t, struct emac_err *err)
 {
-    while (t->lease_count > 0 && t->vote_count + t->lease_count > t->need) {
-        struct lease *l = t->lease[t->lease_count - 1];
-        enum emac_status st = lease_close_row(c, l->id, "cancelled", err);
-        if (st != EMAC_OK)
-            return st;
-        struct node *n = l->node;
-        j->owed_units -= l->units;
-        outrun_note(c, l);
-        lease_detach(l);
-        lease_begin_next(c, n);
-    }
-    return EMAC_OK;
+    enum emac_status st = EMAC_OK;
+    while (st == EMAC_OK && t->lease_count > 0 && t->vote_count + t->lease_count > t->need)
+        st = lease_take_back(c, t->lease[t->lease_count - 1], err);
+    return st;
 }
 
 static void log_accepted(struct coordinator *c, const struct cjob *j, const struct ctask *t)
@@ -320,7 +303,7 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     t->loss = d->loss;
     t->accuracy = d->accuracy;
     j->figures.tasks++;
-    EMAC_TRY(st, surplus_cancel(c, j, t, err));
+    EMAC_TRY(st, surplus_cancel(c, t, err));
     checks_draw(c, j, t, d->did, &d->name);
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     if (t->vote[0].unwritten) {
@@ -330,6 +313,7 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     EMAC_TRY(st, ctask_update(c, j, t, err));
     j->figures_dirty = true;
     if (t->current) {
+        EMAC_TRY(st, round_covered(c, j, t, err));
         EMAC_TRY(st, metrics_write(c, j, t, d->metrics, err));
         log_accepted(c, j, t);
         log_distance(c, j, t, d);
@@ -347,7 +331,7 @@ static enum emac_status agree(struct coordinator *c, struct cjob *j, struct ctas
     enum emac_status st;
     if (t->vote_count == 2)
         j->figures.checked++;
-    EMAC_TRY(st, surplus_cancel(c, j, t, err));
+    EMAC_TRY(st, surplus_cancel(c, t, err));
     EMAC_TRY(st, checks_agreed(c, j, t, d->did, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     st = ctask_update(c, j, t, err);
@@ -469,6 +453,12 @@ static void task_done_with(struct cjob *j, struct ctask *t)
         ctask_remove(j, t);
 }
 
+/* On its own clock; 0: it says nothing sensible. */
+static uint64_t run_ms(const struct receipt *r)
+{
+    return r->ended_ms > r->started_ms ? r->ended_ms - r->started_ms : 0;
+}
+
 /* After the commit: what the rig now holds, how fast it was, and where the job stands. */
 static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
                       const struct delivery *d, bool was_accepted)
@@ -479,7 +469,8 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     if (n) {
         node_made(n, j, t->step, &d->outputs);
         if (d->elapsed_ms)
-            sched_speed_add(&n->speed, work_of(t->kind), t->flops, d->fetch_bytes, d->elapsed_ms);
+            sched_speed_add(&n->speed, work_of(t->kind), t->flops, d->fetch_bytes, d->elapsed_ms,
+                            run_ms(&d->receipt));
         shares_speed(n, work_of(t->kind), t->flops, &d->told);
     }
     if (j->stale) {

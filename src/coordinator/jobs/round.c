@@ -272,7 +272,7 @@ void round_accept(struct coordinator *c, struct cjob *j, struct ctask *t)
 
 struct crew {
     struct node *node[TREE_WORKERS_MAX];
-    double speed[TREE_WORKERS_MAX];
+    double speed[TREE_WORKERS_MAX], busy[TREE_WORKERS_MAX]; /* flops a second, flops */
     uint32_t count;
 };
 
@@ -282,7 +282,24 @@ static int by_did(const void *a, const void *b)
     return strcmp((*x)->did, (*y)->did);
 }
 
-static void crew_gather(struct coordinator *c, struct crew *crew)
+/* What each has to do before a share that is laid out now: its leases, and what waits for it. */
+static void crew_busy(const struct cjob *j, struct crew *crew, uint64_t now)
+{
+    for (uint32_t i = 0; i < crew->count; i++)
+        crew->node[i]->queue_ms = 0;
+    for (uint32_t k = 0; k < j->task_count; k++) {
+        const struct ctask *t = j->task[k];
+        if (t->owner && t->current && t->state == RESULT_OPEN && ctask_wants_lease(t))
+            t->owner->queue_ms += t->expected_ms;
+    }
+    for (uint32_t i = 0; i < crew->count; i++) {
+        const struct node *n = crew->node[i];
+        struct sched_busy b = node_busy(n, NULL);
+        crew->busy[i] = (double)(sched_busy_ms(&b, now) + n->queue_ms) / 1000 * crew->speed[i];
+    }
+}
+
+static void crew_gather(struct coordinator *c, const struct cjob *j, struct crew *crew)
 {
     struct map_entry e;
     uint64_t now = now_ms(c);
@@ -293,6 +310,7 @@ static void crew_gather(struct coordinator *c, struct crew *crew)
     qsort(crew->node, crew->count, sizeof(crew->node[0]), by_did);
     for (uint32_t i = 0; i < crew->count; i++)
         crew->speed[i] = sched_speed_get(&crew->node[i]->speed, SCHED_WORK_MATH);
+    crew_busy(j, crew, now);
 }
 
 /* A want becomes a task in memory: the one that is there, or its row, or a new one. */
@@ -305,6 +323,8 @@ static enum emac_status want_take(struct coordinator *c, struct cjob *j, struct 
         return st;
     if ((t = ctask_find(j, &fresh->cid)) != NULL) {
         t->current = true;
+        t->whole = t->whole || t->cut;
+        t->cut = false;
         ctask_free(fresh);
         return EMAC_OK;
     }
@@ -338,7 +358,7 @@ static uint32_t open_gather(const struct cjob *j, struct plan_open *open)
     uint32_t n = 0;
     for (uint32_t i = 0; i < j->task_count; i++) {
         const struct ctask *t = j->task[i];
-        if (t->current && t->state != RESULT_ACCEPTED && task_kind_info(t->kind)->shared)
+        if (t->current && !t->cut && t->state != RESULT_ACCEPTED && task_kind_info(t->kind)->shared)
             open[n++] = (struct plan_open){t->kind, t->range};
     }
     return n;
@@ -358,14 +378,14 @@ static enum emac_status lay_with(struct coordinator *c, struct cjob *j, const st
     struct plan_want *want = NULL;
     struct plan_open *open = NULL;
     uint32_t cap = crew->count * WANTS_PER_WORKER + WANTS_MORE, count = 0, done = 0, open_count;
+    const struct tree_crew able = {crew->count, crew->speed, crew->busy};
     enum emac_status st;
     if (cap > WANTS_MAX)
         cap = WANTS_MAX;
     EMAC_TRY(st, emac_alloc(&want, cap, sizeof(*want), err));
     EMAC_TRY(st, emac_alloc(&open, j->task_count + 1, sizeof(*open), err));
     open_count = open_gather(j, open);
-    EMAC_TRY(st, plan_next(j->plan, &j->st, open, open_count, crew->speed, crew->count, want, cap,
-                           &count, err));
+    EMAC_TRY(st, plan_next(j->plan, &j->st, open, open_count, &able, want, cap, &count, err));
     for (; done < count; done++)
         if (!is_held(j, want[done].kind))
             EMAC_TRY(st, want_take(c, j, &want[done], crew,
@@ -388,7 +408,7 @@ enum emac_status round_lay(struct coordinator *c, struct cjob *j, struct emac_er
     enum emac_status st = emac_alloc(&crew, 1, sizeof(*crew), err);
     if (st != EMAC_OK)
         return st;
-    crew_gather(c, crew);
+    crew_gather(c, j, crew);
     if (crew->count > 0)
         st = lay_with(c, j, crew, err);
     free(crew);

@@ -112,7 +112,7 @@ bool ctask_wants_lease(const struct ctask *t)
     bool side_by_side = task_kind_info(t->kind)->copies;
     uint32_t want = t->need;
     if (t->state == RESULT_OPEN || t->state == RESULT_WITHDRAWN) {
-        if (!t->current)
+        if (!t->current || t->cut)
             return false;
         want = side_by_side ? t->need : 1;
         return t->lease_count < want;

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "coordinator/jobs/cut.h"
+#include "sched/offers.h"
 #include "work/sealed.h"
 
 #define CHECK_TRIES_MAX 3
@@ -70,168 +72,174 @@ static uint64_t fetch_bytes(const struct cjob *j, const struct ctask *t, const s
 
 enum sched_work work_of(enum task_kind kind)
 {
-    return task_kind_info(kind)->math ? SCHED_WORK_MATH : SCHED_WORK_STATE;
+    return sched_work_of(task_kind_info(kind));
 }
 
-uint64_t grant_takes_ms(const struct cjob *j, const struct ctask *t, const struct node *n,
-                        uint64_t now)
+/* ---- the books, as sched/offers.h reads them ---- */
+
+struct books {
+    struct coordinator *c;
+    struct cjob *job;
+    uint64_t now_ms;
+};
+
+static const void *books_next(void *ctx, size_t *at)
 {
-    uint64_t bytes = fetch_bytes(j, t, n);
-    struct sched_busy b = node_busy(n, NULL);
-    if (!task_kind_info(t->kind)->shared)
-        bytes /= SCHED_STATE_ROUNDS;
-    return sched_busy_ms(&b, now) + sched_expected_ms(&n->speed, work_of(t->kind), t->flops, bytes);
+    struct books *b = ctx;
+    struct map_entry e;
+    while (map_next(&b->c->nodes, at, &e))
+        if (node_is_live(b->c, e.value, b->now_ms))
+            return e.value;
+    return NULL;
 }
 
-static bool at_work_on(const struct ctask *t, const struct node *n)
+static struct sched_rig books_rig(void *ctx, const void *rig)
 {
+    const struct books *b = ctx;
+    const struct node *n = rig;
+    return (struct sched_rig){.speed = &n->speed,
+                              .busy = node_busy(n, NULL),
+                              .queue_ms = n->queue_ms,
+                              .leases = node_leases(n),
+                              .live = node_is_live(b->c, n, b->now_ms)};
+}
+
+static bool books_before(const void *a, const void *b)
+{
+    const struct node *x = a, *y = b;
+    return strcmp(x->did, y->did) < 0;
+}
+
+static uint64_t books_fetch_bytes(void *ctx, const void *task, const void *rig)
+{
+    const struct books *b = ctx;
+    return fetch_bytes(b->job, task, rig);
+}
+
+static bool books_at_work(void *ctx, const void *task, const void *rig)
+{
+    const struct ctask *t = task;
+    const struct node *n = rig;
+    (void)ctx;
     for (uint32_t i = 0; i < t->lease_count; i++)
         if (t->lease[i]->node == n)
             return true;
     return ctask_vote(t, n->did) != NULL;
 }
 
-/* Which rigs would be done with it before `n`, and how long do they have the first word? */
-static void state_facts(struct coordinator *c, const struct cjob *j, const struct ctask *t,
-                        const struct node *n, uint64_t now, struct sched_offer *o)
+/* Not if it failed at this task again and again. */
+static bool books_keeps(void *ctx, const void *task, const void *rig)
 {
-    struct map_entry e;
-    o->kind = SCHED_STATE;
-    o->state.wanted = is_check(t) ? 1 : j->state_wanted;
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        struct node *other = e.value;
-        if (other == n || !node_is_live(c, other, now) || at_work_on(t, other))
-            continue;
-        struct sched_busy b = node_busy(other, NULL);
-        uint64_t busy = b.any ? now + sched_busy_ms(&b, now) : 0;
-        uint64_t until = (busy > t->born_ms ? busy : t->born_ms) + SCHED_STATE_MS;
-        uint64_t done = now + grant_takes_ms(j, t, other, now);
-        uint64_t mine = now + o->mine_ms;
-        if (until <= now || done > mine || (done == mine && strcmp(other->did, n->did) > 0))
-            continue;
-        o->state.ahead++;
-        if (until > o->state.ahead_until_ms)
-            o->state.ahead_until_ms = until;
-    }
-}
-
-static void range_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
-                        uint64_t now, struct sched_offer *o)
-{
-    const struct node *owner = t->owner;
-    o->range.has_owner = true;
-    o->range.is_owner = owner == n;
-    o->range.owner_live = node_is_live(c, owner, now);
-    o->range.expected_ms = t->expected_ms;
-    struct sched_busy b = node_busy(owner, NULL);
-    o->range.since_ms = b.since_ms;
-    o->range.until_ms = b.until_ms;
-    o->range.queue_ms = owner->queue_ms;
-}
-
-/* It failed at this task again and again. */
-static bool has_given_up(const struct ctask *t, const struct node *n)
-{
+    const struct ctask *t = task;
+    (void)ctx;
     for (uint32_t i = 0; i < t->refusal_count; i++)
-        if (t->refusal[i].node == n && t->refusal[i].times >= STAGE_TRIES_MAX)
-            return true;
-    return false;
+        if (t->refusal[i].node == rig && t->refusal[i].times >= STAGE_TRIES_MAX)
+            return false;
+    return node_holds(rig, &t->anchor);
 }
 
-/* Who holds the stage: how many, and when the first of them will be free: one that is idle will ask
- * for the task itself. */
-static void stage_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
-                        uint64_t now, struct sched_offer *o)
+/* The lot named the holder of a check. */
+static struct sched_lease books_lease(void *ctx, const void *task, uint32_t i)
 {
-    struct map_entry e;
-    uint32_t count = 0;
-    o->kind = SCHED_STAGE;
-    o->stage.mine = node_holds(n, &t->anchor);
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *other = e.value;
-        if (!node_is_live(c, other, now) || !node_holds(other, &t->anchor) ||
-            has_given_up(t, other))
-            continue;
-        struct sched_busy b = node_busy(other, NULL);
-        uint64_t until = b.any ? b.until_ms : now;
-        if (count++ == 0 || until < o->stage.until_ms)
-            o->stage.until_ms = until;
-    }
-    o->range.expected_ms = t->expected_ms;
-    o->stage.any = count > 0;
-    o->stage.more = count < t->holders;
-    if (t->owner && node_holds(t->owner, &t->anchor))
-        range_facts(c, t, n, now, o);
+    const struct ctask *t = task;
+    const struct lease *l = t->lease[i];
+    (void)ctx;
+    return (struct sched_lease){.lease = l,
+                                .rig = l->node,
+                                .begin_ms = l->begin_ms,
+                                .expected_ms = l->expected_ms,
+                                .before = node_busy(l->node, l),
+                                .may_recall = !is_check(t) || t->drawn.epoch == 0};
 }
 
-/* State that is to begin on its owner, a stage, is made there: a second rig may have it once the
- * owner is at it, or keeps away. */
-static void placed_facts(struct coordinator *c, const struct ctask *t, const struct node *n,
-                         uint64_t now, struct sched_offer *o)
+static struct sched_books books_of(struct books *b)
 {
-    if (t->owner == n && !at_work_on(t, n)) {
-        o->kind = SCHED_RANGE;
-        range_facts(c, t, n, now, o);
-    } else if (node_is_live(c, t->owner, now) && !at_work_on(t, t->owner)) {
-        o->state.ahead = o->state.wanted;
-        o->state.ahead_until_ms = t->born_ms + SCHED_STAGE_MS;
-    }
+    return (struct sched_books){.ctx = b,
+                                .now_ms = b->now_ms,
+                                .next = books_next,
+                                .rig = books_rig,
+                                .before = books_before,
+                                .fetch_bytes = books_fetch_bytes,
+                                .at_work = books_at_work,
+                                .keeps = books_keeps,
+                                .lease = books_lease};
 }
 
-static struct sched_offer offer_of(struct coordinator *c, const struct cjob *j,
-                                   const struct ctask *t, const struct node *n, uint64_t now)
+static struct sched_task books_task(const struct cjob *j, const struct ctask *t)
 {
-    struct sched_offer o = {.kind = SCHED_RANGE,
-                            .born_ms = t->born_ms,
-                            .asked_ms = now,
-                            .mine_ms = grant_takes_ms(j, t, n, now),
-                            .leases = node_leases(n)};
-    const struct task_kind_info *kind = task_kind_info(t->kind);
-    if (plan_task_owner(j->plan, &t->task) != NULL)
-        return o; /* there is no choice */
-    if (kind->staged && !is_check(t))
-        stage_facts(c, t, n, now, &o);
-    else if (!kind->shared && t->state != RESULT_DISPUTED)
-        state_facts(c, j, t, n, now, &o);
-    else if (t->owner && !is_check(t))
-        range_facts(c, t, n, now, &o);
-    if (o.kind == SCHED_STATE && t->owner && !is_check(t))
-        placed_facts(c, t, n, now, &o);
-    return o;
+    return (struct sched_task){.task = t,
+                               .kind = task_kind_info(t->kind),
+                               .flops = t->flops,
+                               .born_ms = t->born_ms,
+                               .expected_ms = t->expected_ms,
+                               .owner = t->owner,
+                               .batches = t->whole ? 1 : t->range.count,
+                               .need = t->need,
+                               .leases = t->lease_count,
+                               .holders = t->holders,
+                               .state_wanted = j->state_wanted,
+                               .current = t->current && !t->cut,
+                               .check = is_check(t),
+                               .disputed = t->state == RESULT_DISPUTED,
+                               .bound = plan_task_owner(j->plan, &t->task) != NULL};
 }
 
-struct candidate {
-    struct cjob *job;
-    struct ctask *task;
-    struct lease *recalled; /* whose lease it is until then; NULL: nobody's */
-    struct sched_offer offer;
+uint64_t grant_takes_ms(struct coordinator *c, struct cjob *j, const struct ctask *t,
+                        const struct node *n, uint64_t now)
+{
+    struct books own = {c, j, now};
+    struct sched_books books = books_of(&own);
+    struct sched_task task = books_task(j, t);
+    return sched_takes_ms(&books, &task, n);
+}
+
+/* ---- choosing ---- */
+
+/* Who asks, and the best that was found so far. */
+struct asking {
+    struct books own;
+    struct sched_books books;
+    struct node *node;
+    struct cjob *job; /* of `best` */
+    struct sched_choice best;
 };
 
-static void consider(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
-                     uint64_t now, struct candidate *best, uint64_t *wake_ms)
+static struct asking asking_of(struct coordinator *c, struct node *n)
 {
+    return (struct asking){.own = {c, NULL, now_ms(c)}, .node = n, .best = {.wake_ms = UINT64_MAX}};
+}
+
+static void asking_job(struct asking *a, struct cjob *j)
+{
+    a->own.job = j;
+    a->books = books_of(&a->own);
+}
+
+static void take(struct asking *a, const struct sched_choice *choice)
+{
+    if (sched_choice_take(&a->best, choice, a->own.now_ms))
+        a->job = a->own.job;
+}
+
+static void consider(struct asking *a, struct ctask *t)
+{
+    struct coordinator *c = a->own.c;
+    struct cjob *j = a->own.job;
     struct cid gone;
     uint64_t wait;
     if (!ctask_wants_lease(t) || t->lease_count == EMAC_COUNT(t->lease) ||
-        !grant_eligible(j, t, n, &wait))
+        !grant_eligible(j, t, a->node, &wait))
         return;
-    if (wait > now) {
-        *wake_ms = wait < *wake_ms ? wait : *wake_ms;
+    if (wait > a->own.now_ms) {
+        a->best.wake_ms = wait < a->best.wake_ms ? wait : a->best.wake_ms;
         return;
     }
     if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
         return; /* an old check whose inputs went: verify_tick lets it lapse */
-    if (is_check(t) && !checks_may(c, j, t, n, now, wake_ms))
+    if (is_check(t) && !checks_may(c, j, t, a->node, a->own.now_ms, &a->best.wake_ms))
         return;
-    struct sched_offer o = offer_of(c, j, t, n, now);
-    uint64_t wake = UINT64_MAX;
-    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER) {
-        if (wake < *wake_ms)
-            *wake_ms = wake;
-        return;
-    }
-    if (best->task == NULL || sched_offer_before(&o, &best->offer))
-        *best = (struct candidate){j, t, NULL, o};
+    struct sched_task task = books_task(j, t);
+    take(a, &(struct sched_choice){.task = t, .offer = sched_offer_of(&a->books, &task, a->node)});
 }
 
 /* What waits for each rig in this job, and how many executions of tasks that are not shared do. */
@@ -253,79 +261,54 @@ static void waiting_sum(struct cjob *j)
     }
 }
 
-/* A task under way that the rig would be done with well before those that run it: one copy of it,
- * if the escrow allows. */
-static void consider_copy(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
-                          uint64_t now, struct candidate *best, uint64_t *wake_ms)
+/* What others have not begun, or are late with; a copy only if the escrow allows. */
+static void consider_others(struct asking *a, struct ctask *t)
 {
-    uint64_t wait, wake = UINT64_MAX;
-    const struct task_kind_info *kind = task_kind_info(t->kind);
-    uint32_t most = kind->copies ? t->need : 1;
-    if (kind->staged || !t->current || is_check(t) || !grant_eligible(j, t, n, &wait) || wait > now)
+    struct sched_task task = books_task(a->own.job, t);
+    struct sched_choice choice = {.task = t};
+    uint64_t wait;
+    if (t->lease_count == 0 || !grant_eligible(a->own.job, t, a->node, &wait) ||
+        wait > a->own.now_ms)
         return;
-    if (t->lease_count == 0 || t->lease_count > most || t->lease_count == EMAC_COUNT(t->lease) ||
-        cjob_free_units(j) < t->units)
-        return;
-    const struct lease *first = NULL;
-    for (uint32_t i = 0; i < t->lease_count; i++) {
-        const struct lease *l = t->lease[i];
-        if (l->begin_ms &&
-            (!first || l->begin_ms + l->expected_ms < first->begin_ms + first->expected_ms))
-            first = l;
-    }
-    if (first == NULL)
-        return; /* nobody has begun it */
-    struct sched_offer o = {.kind = SCHED_COPY,
-                            .born_ms = t->born_ms,
-                            .mine_ms = grant_takes_ms(j, t, n, now),
-                            .leases = node_leases(n),
-                            .copy = {first->begin_ms, first->begin_ms + first->expected_ms}};
-    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)
-        *wake_ms = wake < *wake_ms ? wake : *wake_ms;
-    else if (best->task == NULL || sched_offer_before(&o, &best->offer))
-        *best = (struct candidate){j, t, NULL, o};
-}
-
-/* The lease of the task that its holder will come to last of all it has, NULL: all are begun. */
-static struct lease *lease_ahead(const struct ctask *t, uint64_t now)
-{
-    struct lease *last = NULL;
-    uint64_t longest = 0;
-    for (uint32_t i = 0; i < t->lease_count; i++) {
-        struct sched_busy b = node_busy(t->lease[i]->node, t->lease[i]);
-        uint64_t ms = sched_busy_ms(&b, now);
-        if (b.any && (last == NULL || ms > longest)) {
-            last = t->lease[i];
-            longest = ms;
-        }
-    }
-    return last;
-}
-
-/* A task that another rig holds and has not begun (AHEAD-2). */
-static void consider_recall(struct coordinator *c, struct cjob *j, struct ctask *t, struct node *n,
-                            uint64_t now, struct candidate *best, uint64_t *wake_ms)
-{
-    uint64_t wait, wake = UINT64_MAX;
-    struct lease *l = lease_ahead(t, now);
-    if (is_check(t) && t->drawn.epoch != 0)
-        return; /* the lot named its holder */
-    bool stranger = task_kind_info(t->kind)->staged && !is_check(t) && !node_holds(n, &t->anchor);
-    if (l == NULL || stranger || !grant_eligible(j, t, n, &wait) || wait > now)
-        return;
-    struct sched_busy b = node_busy(l->node, l);
-    struct sched_offer o = {.kind = SCHED_RECALL,
-                            .born_ms = t->born_ms,
-                            .mine_ms = grant_takes_ms(j, t, n, now),
-                            .leases = node_leases(n),
-                            .recall = {b.since_ms, b.until_ms, l->expected_ms}};
-    if (sched_offer_judge(&o, now, &wake) == SCHED_LATER)
-        *wake_ms = wake < *wake_ms ? wake : *wake_ms;
-    else if (best->task == NULL || sched_offer_before(&o, &best->offer))
-        *best = (struct candidate){j, t, l, o};
+    if (sched_offer_recall(&a->books, &task, a->node, &choice.offer, &choice.lease))
+        take(a, &choice);
+    choice.lease = NULL;
+    if (t->lease_count < EMAC_COUNT(t->lease) && cjob_free_units(a->own.job) >= t->units &&
+        sched_offer_copy(&a->books, &task, a->node, &choice.offer, &choice.cut))
+        take(a, &choice);
 }
 
 /* ---- granting ---- */
+
+struct candidate {
+    struct cjob *job;
+    struct ctask *task;
+    struct lease *recalled; /* whose lease it is until then; NULL: nobody's */
+};
+
+static struct lease *lease_named(const struct ctask *t, const void *lease)
+{
+    for (uint32_t i = 0; i < t->lease_count; i++)
+        if (t->lease[i] == lease)
+            return t->lease[i];
+    EMAC_ASSERT(lease == NULL);
+    return NULL;
+}
+
+static struct ctask *task_named(const struct cjob *j, const void *task)
+{
+    for (uint32_t i = 0; i < j->task_count; i++)
+        if (j->task[i] == task)
+            return j->task[i];
+    EMAC_ASSERT(!"the task is its job's");
+    return NULL;
+}
+
+static struct candidate candidate_of(const struct asking *a)
+{
+    struct ctask *t = task_named(a->job, a->best.task);
+    return (struct candidate){a->job, t, lease_named(t, a->best.lease)};
+}
 
 static enum emac_status lease_insert(struct coordinator *c, const struct lease *l,
                                      struct emac_err *err)
@@ -448,43 +431,68 @@ static bool can_work(const struct cjob *j)
     return j->state == JOB_RUNNING && !j->stale;
 }
 
+static void wake_note(const struct asking *a, uint64_t *wake_ms)
+{
+    *wake_ms = a->best.wake_ms < *wake_ms ? a->best.wake_ms : *wake_ms;
+}
+
+static enum emac_status best_grant(const struct asking *a, struct lease **out, uint64_t *wake_ms,
+                                   struct emac_err *err)
+{
+    wake_note(a, wake_ms);
+    if (a->best.task == NULL)
+        return EMAC_OK;
+    struct candidate w = candidate_of(a);
+    return grant_paid(a->own.c, a->node, &w, out, err);
+}
+
 static enum emac_status try_checks(struct coordinator *c, struct node *n, struct lease **out,
                                    uint64_t *wake_ms, struct emac_err *err)
 {
-    struct candidate best = {0};
-    uint64_t now = now_ms(c);
+    struct asking a = asking_of(c, n);
     for (uint32_t i = 0; i < c->job_count; i++) {
         struct cjob *j = c->job[i];
+        asking_job(&a, j);
         for (uint32_t k = 0; can_work(j) && k < j->task_count; k++)
             if (is_check(j->task[k]))
-                consider(c, j, j->task[k], n, now, &best, wake_ms);
+                consider(&a, j->task[k]);
     }
-    return best.task ? grant_paid(c, n, &best, out, err) : EMAC_OK;
+    return best_grant(&a, out, wake_ms, err);
+}
+
+static void choose(struct asking *a, struct cjob *j)
+{
+    asking_job(a, j);
+    waiting_sum(j);
+    for (uint32_t k = 0; k < j->task_count; k++)
+        if (j->task[k]->current && !is_check(j->task[k]))
+            consider(a, j->task[k]);
+    bool idle = a->best.task == NULL && a->node->lease[0] == NULL;
+    for (uint32_t k = 0; k < j->task_count && idle; k++)
+        consider_others(a, j->task[k]);
 }
 
 static enum emac_status try_job(struct coordinator *c, struct cjob *j, struct node *n,
                                 struct lease **out, uint64_t *wake_ms, struct emac_err *err)
 {
-    struct candidate best = {0};
-    uint64_t now = now_ms(c);
     struct emac_err lay_err = {0};
-    if (round_lay(c, j, &lay_err) != EMAC_OK) {
-        /* One job's trouble must not keep the rigs from the others. */
-        LOG_W("coordinator", "cannot lay out the round of '%s': %s", j->id, lay_err.text);
-        return EMAC_OK;
+    /* Twice: when the best is a range that others are late with, it is laid out anew (CUT-1). */
+    for (bool cut = true; cut;) {
+        if (round_lay(c, j, &lay_err) != EMAC_OK) {
+            /* One job's trouble must not keep the rigs from the others. */
+            LOG_W("coordinator", "cannot lay out the round of '%s': %s", j->id, lay_err.text);
+            return EMAC_OK;
+        }
+        if (j->stale)
+            return EMAC_OK;
+        struct asking a = asking_of(c, n);
+        choose(&a, j);
+        cut = a.best.task != NULL && a.best.cut;
+        if (!cut)
+            return best_grant(&a, out, wake_ms, err);
+        round_cut(c, j, task_named(j, a.best.task));
     }
-    if (j->stale)
-        return EMAC_OK;
-    waiting_sum(j);
-    for (uint32_t k = 0; k < j->task_count; k++)
-        if (j->task[k]->current && !is_check(j->task[k]))
-            consider(c, j, j->task[k], n, now, &best, wake_ms);
-    bool idle = best.task == NULL && n->lease[0] == NULL;
-    for (uint32_t k = 0; k < j->task_count && idle; k++) {
-        consider_recall(c, j, j->task[k], n, now, &best, wake_ms);
-        consider_copy(c, j, j->task[k], n, now, &best, wake_ms);
-    }
-    return best.task ? grant_paid(c, n, &best, out, err) : EMAC_OK;
+    return EMAC_OK;
 }
 
 static enum emac_status try_jobs(struct coordinator *c, struct node *n, struct lease **out,

@@ -214,6 +214,27 @@ static bool lease_end(struct coordinator *c, struct lease *l, const char *state)
     return true;
 }
 
+/* It was late: so its rig's next share is smaller. */
+static void outrun_note(struct coordinator *c, struct lease *l)
+{
+    if (l->begin_ms)
+        sched_speed_late(&l->node->speed, work_of(l->task->kind), l->task->flops, l->expected_ms,
+                         now_ms(c) - l->begin_ms);
+}
+
+enum emac_status lease_take_back(struct coordinator *c, struct lease *l, struct emac_err *err)
+{
+    struct node *n = l->node;
+    enum emac_status st = lease_close_row(c, l->id, "cancelled", err);
+    if (st != EMAC_OK)
+        return st;
+    l->job->owed_units -= l->units;
+    outrun_note(c, l);
+    lease_detach(l);
+    lease_begin_next(c, n);
+    return EMAC_OK;
+}
+
 static bool other_rig_is_live(struct coordinator *c, const struct node *but)
 {
     struct map_entry e;
@@ -249,8 +270,7 @@ static bool lease_check(struct coordinator *c, struct lease *l, uint64_t now)
             "rig %s works on '%s' for longer than four times the expected %llu ms: it goes to "
             "another rig too",
             did_short(l->node->did), l->task->slot, (unsigned long long)l->expected_ms);
-    sched_speed_add(&l->node->speed, work_of(l->task->kind), l->task->flops, l->fetch_bytes,
-                    now - l->begin_ms); /* so its next share is smaller */
+    outrun_note(c, l); /* so its next share is smaller */
     return lease_end(c, l, "expired");
 }
 

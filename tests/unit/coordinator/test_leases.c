@@ -1,5 +1,9 @@
 /* Leases: who gets what, losing them, answering them late, twice, or for somebody else. */
+#include <stdatomic.h>
+
 #include "harness.h"
+
+#include "sched/place.h"
 
 /* A lease on a gradient of a job with one range a step. */
 static json_t *gradient_lease(struct net *n, struct rigbot *r)
@@ -123,6 +127,175 @@ static void a_slow_rig_is_relieved_and_its_late_answer_is_no_fault(void **state)
     assert_int_equal(figure(&n, "mismatches"), 0);
     assert_false(a->unplugged);
     assert_true(a->done > 0);
+    assert_audit(&n);
+    net_close(&n);
+}
+
+static struct tree_range range_of(json_t *lease)
+{
+    unsigned step, first, count;
+    assert_int_equal(sscanf(str_of(lease, "slot"), "grad/%u/%u+%u", &step, &first, &count), 3);
+    return (struct tree_range){first, count};
+}
+
+static bool is_within(struct tree_range r, struct tree_range of)
+{
+    return r.first >= of.first && r.first + r.count <= of.first + of.count;
+}
+
+/* The coordinator's clock, which the test holds and moves by hand: rigs are as fast as it says. It
+ * runs as others do before it is held, and goes on from there when it is let go. */
+static atomic_uint_fast64_t hand_ns, go_ns;
+
+static uint64_t hand_mono(struct os *os)
+{
+    (void)os;
+    uint64_t held = atomic_load(&hand_ns), go = atomic_load(&go_ns);
+    uint64_t now = os_real()->mono_ns(os_real());
+    return held == 0 ? now : go == 0 ? held : held + (now - go);
+}
+
+static void hand_let_go(void)
+{
+    atomic_store(&go_ns, os_real()->mono_ns(os_real()));
+}
+
+static void hand_pass(uint32_t ms)
+{
+    atomic_fetch_add(&hand_ns, (uint64_t)ms * 1000000);
+}
+
+/* One poll; what comes of it is returned, unless it is no gradient: that is answered. */
+static json_t *gradient_poll(struct net *n, struct rigbot *r)
+{
+    json_t *lease = poll(n, r, 0);
+    if (lease == NULL || strncmp(str_of(lease, "slot"), "grad", 4) == 0)
+        return lease;
+    hand_pass(1);
+    assert_int_equal(answer(n, r, lease, false, NULL), 200);
+    json_decref(lease);
+    return NULL;
+}
+
+/* Three rigs on the gradients of a step: *a, who got most, sits on its range, which is what is
+ * returned. The others need a millisecond a micro-batch, until one of them has a piece of that
+ * range: *piece. */
+static json_t *late_range(struct net *n, struct os *os, const char *name, struct rigbot **a,
+                          json_t **piece)
+{
+    *os = *os_real();
+    os->mono_ns = hand_mono;
+    atomic_store(&hand_ns, 0);
+    atomic_store(&go_ns, 0);
+    n->moved = os;
+    net_open(n, name);
+    for (int i = 0; i < 3; i++)
+        rig_add(n);
+    atomic_store(&hand_ns, os_real()->mono_ns(os_real()));
+    struct job job = net_job(n, 2, 256);
+    net_submit(n, &job);
+    json_t *lease[3] = {NULL};
+    uint32_t slow = 0;
+    for (int i = 0; i < 12 && (!lease[0] || !lease[1] || !lease[2]); i++) {
+        for (uint32_t k = 0; k < 3; k++)
+            lease[k] = lease[k] ? lease[k] : gradient_poll(n, &n->rig[k]);
+        hand_pass(SCHED_STATE_MS / 4); /* who makes the first weights may have the first word */
+    }
+    for (uint32_t k = 0; k < 3; k++) {
+        assert_non_null(lease[k]);
+        slow = range_of(lease[k]).count > range_of(lease[slow]).count ? k : slow;
+    }
+    struct rigbot *others[] = {&n->rig[(slow + 1) % 3], &n->rig[(slow + 2) % 3]};
+    struct tree_range late = range_of(lease[slow]);
+    *a = &n->rig[slow];
+    for (uint32_t k = 0; k < 3; k++)
+        if (k != slow) {
+            hand_pass(1);
+            assert_int_equal(answer(n, &n->rig[k], lease[k], false, NULL), 200);
+            json_decref(lease[k]);
+        }
+    for (int i = 0; i < NET_LOOPS; i++) {
+        struct rigbot *r = others[i % 2];
+        json_decref(beat(n, *a));
+        json_t *got = gradient_poll(n, r);
+        if (got && is_within(range_of(got), late)) {
+            *piece = got;
+            return lease[slow];
+        }
+        hand_pass(got ? range_of(got).count : 20);
+        if (got)
+            assert_int_equal(answer(n, r, got, false, NULL), 200);
+        json_decref(got);
+    }
+    fail_msg("'%s' stays with a rig that is late", str_of(lease[slow], "slot"));
+    return NULL;
+}
+
+static struct rigbot *rig_with(struct net *n, json_t *lease)
+{
+    for (uint32_t k = 0; k < n->rigs; k++)
+        if (strcmp(n->rig[k].lease, str_of(lease, "lease")) == 0)
+            return &n->rig[k];
+    fail_msg("nobody has '%s'", str_of(lease, "slot"));
+    return NULL;
+}
+
+/* CUT-1, CUT-2: the others make it in pieces, and are done with it first. */
+static void a_late_range_is_made_in_pieces(void **state)
+{
+    struct net n = {0};
+    struct os os;
+    (void)state;
+    struct rigbot *a;
+    json_t *piece, *reply, *lease = late_range(&n, &os, "pieces", &a, &piece);
+    assert_true(range_of(piece).count < range_of(lease).count);
+    assert_true(logged(&n, "others make it in pieces"));
+    struct rigbot *b = rig_with(&n, piece);
+    assert_int_equal(answer(&n, b, piece, false, NULL), 200);
+    json_decref(piece);
+    for (bool done = false; !done;) {
+        hand_pass(1);
+        for (uint32_t k = 0; k < 3; k++)
+            if (&n.rig[k] != a)
+                turn(&n, &n.rig[k]);
+        reply = beat(&n, a);
+        done = json_array_size(json_object_get(reply, "cancel")) == 1;
+        json_decref(reply);
+    }
+    assert_int_equal(answer(&n, a, lease, false, &reply), 200);
+    assert_int_equal(units_of(reply, "paid_units"), 0);
+    json_decref(reply);
+    json_decref(lease);
+    hand_let_go();
+    run_until(&n, "succeeded"); /* with all of them */
+    assert_int_equal(figure(&n, "mismatches"), 0);
+    assert_audit(&n);
+    net_close(&n);
+}
+
+/* CUT-1: it was late, but not too late. */
+static void a_late_rig_may_still_be_first(void **state)
+{
+    struct net n = {0};
+    struct os os;
+    (void)state;
+    struct rigbot *a;
+    json_t *piece, *reply, *lease = late_range(&n, &os, "stillfirst", &a, &piece);
+    struct rigbot *b = rig_with(&n, piece);
+    assert_int_equal(answer(&n, a, lease, false, &reply), 200);
+    assert_true(json_is_true(json_object_get(reply, "accepted")));
+    assert_true(units_of(reply, "paid_units") > 0);
+    json_decref(reply);
+    reply = beat(&n, b);
+    assert_int_equal(json_array_size(json_object_get(reply, "cancel")), 1);
+    json_decref(reply);
+    assert_int_equal(answer(&n, b, piece, false, &reply), 200);
+    assert_int_equal(units_of(reply, "paid_units"), 0);
+    json_decref(reply);
+    json_decref(piece);
+    json_decref(lease);
+    hand_let_go();
+    run_until(&n, "succeeded");
     assert_audit(&n);
     net_close(&n);
 }
@@ -496,6 +669,8 @@ int main(void)
         cmocka_unit_test(a_lost_rig_gives_its_task_to_another),
         cmocka_unit_test(the_first_answer_wins_even_when_its_lease_expired),
         cmocka_unit_test(a_slow_rig_is_relieved_and_its_late_answer_is_no_fault),
+        cmocka_unit_test(a_late_range_is_made_in_pieces),
+        cmocka_unit_test(a_late_rig_may_still_be_first),
         cmocka_unit_test(heartbeats_keep_a_lease),
         cmocka_unit_test(receipts_are_held_to_their_lease),
         cmocka_unit_test(a_receipt_brings_the_next_task),

@@ -53,12 +53,13 @@ static void result_take(struct job_plan *p, struct plan_state *st, const struct 
 static struct cid planned(struct rig *r, struct job_plan *p)
 {
     struct plan_state st;
-    double speed = 1;
+    const double speed = 1;
+    const struct tree_crew crew = {.count = 1, .speed = &speed};
     plan_state_init(&st);
     while (plan_phase_of(p, &st) < PLAN_EVAL) {
         struct plan_want want[16];
         uint32_t count;
-        assert_ok(plan_next(p, &st, NULL, 0, &speed, 1, want, 16, &count, err));
+        assert_ok(plan_next(p, &st, NULL, 0, &crew, want, 16, &count, err));
         struct exec_result got;
         assert_ok(exec_run(r->exec, &want[0].task, &got, err));
         result_take(p, &st, &want[0], &got);

@@ -277,6 +277,7 @@ static void test_a_job_file_is_completed(void **state)
 static void test_tasks_take_the_base(void **state)
 {
     static const double SPEED = 1;
+    static const struct tree_crew ALONE = {.count = 1, .speed = &SPEED};
     for (int kind = TUNE_FULL; kind < TUNE_KINDS; kind++) {
         struct job j = based_job((enum tune_kind)kind);
         struct job_plan *p;
@@ -286,7 +287,7 @@ static void test_tasks_take_the_base(void **state)
         j.base = text_base(&j.model, ST_F32, (struct entry){0});
         assert_ok(job_plan_new(&j, s, &p, err));
         plan_state_init(&st);
-        assert_ok(plan_next(p, &st, NULL, 0, &SPEED, 1, want, 4, &count, err));
+        assert_ok(plan_next(p, &st, NULL, 0, &ALONE, want, 4, &count, err));
         assert_int_equal(count, 1);
         const struct cid *base = task_input_find(&want[0].task, "base");
         assert_true((base != NULL) == (kind != TUNE_LORA)); /* init */
@@ -295,7 +296,7 @@ static void test_tasks_take_the_base(void **state)
         const struct cid opt = cid_for("opt"), params = cid_for("params");
         plan_value_set(&st, "opt", &opt);
         plan_value_set(&st, "params", &params);
-        assert_ok(plan_next(p, &st, NULL, 0, &SPEED, 1, want, 4, &count, err));
+        assert_ok(plan_next(p, &st, NULL, 0, &ALONE, want, 4, &count, err));
         assert_int_equal(want[0].kind, TASK_GRAD);
         base = task_input_find(&want[0].task, "base");
         assert_true((base != NULL) == (kind != TUNE_FULL));

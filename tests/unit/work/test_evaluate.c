@@ -226,7 +226,8 @@ static void run_fleet(const struct job_plan *p, uint32_t workers, uint64_t seed)
         struct plan_want want[WANTS_MAX];
         uint32_t count;
         assert_int_equal(plan_phase_of(p, &st), PLAN_EVAL);
-        assert_ok(plan_next(p, &st, NULL, 0, speed, workers, want, WANTS_MAX, &count, err));
+        const struct tree_crew crew = {.count = workers, .speed = speed};
+        assert_ok(plan_next(p, &st, NULL, 0, &crew, want, WANTS_MAX, &count, err));
         assert_true(count > 0);
         uint32_t pick = draw_below(&d, count);
         const struct plan_want *w = &want[pick];

@@ -201,11 +201,12 @@ static void run(const struct made *m, uint64_t seed, const double *score, uint32
     struct draw d = {.seed = seed};
     struct plan_state st;
     const double speed[4] = {1, 2, 3, 4};
+    const struct tree_crew crew = {.count = 4, .speed = speed};
     plan_state_init(&st);
     while (st.step < rounds) {
         struct plan_want want[WANTS_MAX];
         uint32_t count, cap = seed == 0 ? WANTS_MAX : 1 + draw_below(&d, WANTS_MAX);
-        assert_ok(plan_next(m->plan, &st, NULL, 0, speed, 4, want, cap, &count, err));
+        assert_ok(plan_next(m->plan, &st, NULL, 0, &crew, want, cap, &count, err));
         assert_true(count > 0);
         uint32_t pick = seed == 0 ? 0 : draw_below(&d, count);
         check_owner(m, &want[pick]);

@@ -101,8 +101,9 @@ static void round_run(struct fleet *f, uint32_t loss_percent)
         speed[i] = 0.1 + draw_unit(&f->d) * 10;
     if (draw_below(&f->d, 100) < loss_percent)
         result_lose(f);
-    assert_ok(plan_next(f->p, &f->st, NULL, 0, speed, workers, want,
-                        1 + draw_below(&f->d, WANTS_MAX), &count, err));
+    const struct tree_crew crew = {.count = workers, .speed = speed};
+    assert_ok(plan_next(f->p, &f->st, NULL, 0, &crew, want, 1 + draw_below(&f->d, WANTS_MAX),
+                        &count, err));
     assert_true(count > 0);
     check_window(f, want, count);
     for (uint32_t i = 0; i < count; i++) {

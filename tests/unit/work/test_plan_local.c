@@ -125,7 +125,8 @@ static struct cid run(const struct job_plan *p, uint64_t seed, uint32_t *tasks)
         struct plan_want want[WANTS_MAX];
         uint32_t count, cap = seed == 0 ? WANTS_MAX : 1 + draw_below(&d, WANTS_MAX);
         uint32_t workers = seed == 0 ? 1 : 1 + draw_below(&d, 8);
-        assert_ok(plan_next(p, &st, NULL, 0, speed, workers, want, cap, &count, err));
+        const struct tree_crew crew = {.count = workers, .speed = speed};
+        assert_ok(plan_next(p, &st, NULL, 0, &crew, want, cap, &count, err));
         assert_true(count > 0);
         uint32_t pick = seed == 0 ? 0 : draw_below(&d, count);
         check_row(p, &want[pick]);

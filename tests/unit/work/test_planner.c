@@ -506,12 +506,15 @@ static void open_drop(struct fake *f, const struct plan_want *w)
 /* One round: plan, hand out some, finish some, lose some. */
 static void fleet_round(struct fake *f, uint32_t loss_percent)
 {
-    double speed[7];
+    double speed[7], busy[7];
     uint32_t workers = 1 + draw_below(&f->d, 7), count;
     struct plan_want want[WANTS_MAX];
-    for (uint32_t i = 0; i < workers; i++)
+    for (uint32_t i = 0; i < workers; i++) {
         speed[i] = 0.1 + draw_unit(&f->d) * 10;
-    assert_ok(plan_next(f->p, &f->st, f->open, f->open_count, speed, workers, want,
+        busy[i] = draw_unit(&f->d) * 1e9;
+    }
+    const struct tree_crew crew = {workers, speed, f->d.at % 2 ? busy : NULL};
+    assert_ok(plan_next(f->p, &f->st, f->open, f->open_count, &crew, want,
                         1 + draw_below(&f->d, WANTS_MAX), &count, err));
     assert_true(count > 0);
     uint32_t step = f->st.step;
@@ -708,6 +711,7 @@ static void test_open_ranges_are_honoured(void **state)
     struct job j = small_job(4, 16);
     struct job_plan *p;
     const double speed[2] = {1, 1};
+    const struct tree_crew crew = {.count = 2, .speed = speed};
     const struct plan_open open[] = {
         {TASK_GRAD, {0, 8}}, {TASK_GRAD, {8, 4}}, {TASK_GRAD, {3, 2}}, {TASK_EVAL, {12, 4}}};
     struct plan_result done = {
@@ -720,14 +724,14 @@ static void test_open_ranges_are_honoured(void **state)
     uint32_t count;
     assert_ok(job_plan_new(&j, NULL, &p, err));
     /* 0+8 is out, 8+4 is done, 3+2 is no node: what is left is shared by two */
-    assert_ok(plan_next(p, &st, open, 4, speed, 2, want, WANTS_MAX, &count, err));
+    assert_ok(plan_next(p, &st, open, 4, &crew, want, WANTS_MAX, &count, err));
     assert_int_equal(count, 3);
     assert_string_equal(want[0].slot, "grad/000000/0+8");
     assert_string_equal(want[1].slot, "grad/000000/12+2");
     assert_string_equal(want[2].slot, "grad/000000/14+2");
     assert_int_equal(want[2].owner, 1);
     plan_wants_release(want, count);
-    assert_ok(plan_next(p, &st, open, 4, speed, 2, want, 1, &count, err));
+    assert_ok(plan_next(p, &st, open, 4, &crew, want, 1, &count, err));
     assert_int_equal(count, 1);
     plan_wants_release(want, count);
     job_plan_free(p);
@@ -738,18 +742,19 @@ static void test_the_first_and_last_tasks(void **state)
     struct job j = small_job(2, 2);
     struct job_plan *p;
     const double speed[3] = {1, 9, 2};
+    const struct tree_crew crew = {.count = 3, .speed = speed};
     struct plan_state st = {0};
     struct plan_want want[4];
     uint32_t count;
     assert_ok(job_plan_new(&j, NULL, &p, err));
-    assert_ok(plan_next(p, &st, NULL, 0, speed, 3, want, 4, &count, err));
+    assert_ok(plan_next(p, &st, NULL, 0, &crew, want, 4, &count, err));
     assert_int_equal(count, 1);
     assert_string_equal(want[0].slot, "init");
     assert_int_equal(want[0].owner, 1);
     assert_int_equal(want[0].task.input_count, 0);
     plan_wants_release(want, count);
     st = (struct plan_state){.value_count = 1, .step = 2, .scored = true};
-    assert_ok(plan_next(p, &st, NULL, 0, speed, 3, want, 4, &count, err));
+    assert_ok(plan_next(p, &st, NULL, 0, &crew, want, 4, &count, err));
     assert_int_equal(count, 0);
     assert_string_equal(task_kind_name(TASK_SCORE), "score");
     job_plan_free(p);

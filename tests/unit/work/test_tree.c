@@ -109,60 +109,118 @@ static void test_decompose_is_the_least_cover(void **state)
     assert_int_equal(tree_decompose(4, 10, 6, out), 1);
 }
 
+#define WORKERS_MAX 12
+
+/* A crew as it may come: some idle, some with work, some of whom nothing sensible is known. */
+struct some_crew {
+    double speed[WORKERS_MAX], busy[WORKERS_MAX];
+    struct tree_crew crew;
+};
+
+static void crew_draw(struct draw *d, struct some_crew *s, uint32_t total)
+{
+    s->crew = (struct tree_crew){1 + draw_below(d, WORKERS_MAX), s->speed,
+                                 draw_below(d, 2) == 0 ? s->busy : NULL};
+    for (uint32_t w = 0; w < s->crew.count; w++) {
+        s->speed[w] = draw_below(d, 5) == 0 ? 0 : 0.1 + 10 * draw_unit(d);
+        s->busy[w] = draw_below(d, 2) == 0 ? 0 : draw_unit(d) * total;
+    }
+    if (draw_below(d, 8) == 0)
+        s->busy[0] = 0.0 / 0.0;
+}
+
+static double when_done(const struct tree_crew *crew, uint32_t w, double work)
+{
+    double speed = crew->speed[w] > 1e-9 ? crew->speed[w] : 1e-9;
+    double busy = crew->busy != NULL && crew->busy[w] > 0 ? crew->busy[w] : 0;
+    return (busy + work) / speed;
+}
+
+/* SHARE-1: giving the last unit of anybody to any other would not have made that one earlier. */
+static bool is_least(const struct tree_crew *crew, uint32_t total, const uint32_t *share)
+{
+    uint32_t g = 1;
+    while (g * 2 * 32 * crew->count <= total)
+        g *= 2;
+    double least = 1e300;
+    for (uint32_t w = 0; w < crew->count; w++) {
+        double t = when_done(crew, w, ((share[w] + g - 1) / g + 1) * g);
+        least = t < least ? t : least;
+    }
+    for (uint32_t w = 0; w < crew->count; w++)
+        if (share[w] > 0 && when_done(crew, w, (share[w] + g - 1) / g * g) > least * (1 + 1e-12))
+            return false;
+    return true;
+}
+
+static uint32_t ones(uint32_t x)
+{
+    uint32_t n = 0;
+    for (; x != 0; x &= x - 1)
+        n++;
+    return n;
+}
+
 static void test_shares_cover_and_balance(void **state)
 {
     struct draw d = {.seed = 11};
     for (int round = 0; round < 2000; round++) {
         uint64_t at = d.at;
-        uint32_t total = 1 + draw_below(&d, TOTAL_MAX), workers = 1 + draw_below(&d, 12);
-        double speed[12];
-        for (uint32_t w = 0; w < workers; w++)
-            speed[w] = draw_below(&d, 5) == 0 ? 0 : 0.1 + 10 * draw_unit(&d);
+        uint32_t total = 1 + draw_below(&d, TOTAL_MAX), nodes = 0;
+        struct some_crew s;
         struct tree_range out[TOTAL_MAX];
-        uint32_t owner[TOTAL_MAX], share[12] = {0};
-        uint32_t n = tree_shares(total, speed, workers, out, owner, TOTAL_MAX);
+        bool taken[TOTAL_MAX] = {false};
+        uint32_t owner[TOTAL_MAX], share[WORKERS_MAX] = {0};
+        crew_draw(&d, &s, total);
+        uint32_t n = tree_shares(total, taken, 1, &s.crew, out, owner, TOTAL_MAX);
         if (!tree_is_cover(out, n, total))
             fail_msg("seed 11 at %llu: no cover", (unsigned long long)at);
         for (uint32_t i = 0; i < n; i++) {
-            assert_true(owner[i] < workers && (i == 0 || owner[i] >= owner[i - 1]));
+            assert_true(owner[i] < s.crew.count && (i == 0 || out[i].count <= out[i - 1].count));
             share[owner[i]] += out[i].count;
         }
-        uint32_t g = 1;
-        while (g * 2 * 8 * workers <= total)
-            g *= 2;
-        /* Least time: giving the last unit of w to any other would not have made that one earlier.
-         */
-        double least = 1e30;
-        for (uint32_t w = 0; w < workers; w++) {
-            speed[w] = speed[w] > 1e-9 ? speed[w] : 1e-9;
-            double t = ((share[w] + g - 1) / g + 1) / speed[w];
-            least = t < least ? t : least;
-        }
-        for (uint32_t w = 0; w < workers; w++) {
-            if ((share[w] + g - 1) / g / speed[w] > least * (1 + 1e-12))
-                fail_msg("seed 11 at %llu: worker %u has %u of %u", (unsigned long long)at, w,
-                         share[w], total);
-        }
+        for (uint32_t w = 0; w < s.crew.count; w++)
+            nodes += ones(share[w]);
+        if (n != nodes) /* SHARE-2 */
+            fail_msg("seed 11 at %llu: %u nodes, %u would do", (unsigned long long)at, n, nodes);
+        if (!is_least(&s.crew, total, share))
+            fail_msg("seed 11 at %llu: shares of %u are not the least", (unsigned long long)at,
+                     total);
     }
+}
+
+static uint32_t shares_by(uint32_t total, const struct tree_crew *crew, struct tree_range *out,
+                          uint32_t *owner, uint32_t cap)
+{
+    bool taken[64] = {false};
+    return tree_shares(total, taken, 1, crew, out, owner, cap);
 }
 
 static void test_shares_are_what_a_person_expects(void **state)
 {
     struct tree_range out[64];
     uint32_t owner[64];
-    const double same[3] = {1, 1, 1}, two[2] = {3, 1}, odd[2] = {0.0 / 0.0, 5};
-    assert_int_equal(tree_shares(16, same, 2, out, owner, 64), 2);
+    const double same[3] = {1, 1, 1}, two[2] = {3, 1}, odd[2] = {0.0 / 0.0, 5}, late[2] = {0, 4};
+    const struct tree_crew pair = {2, same, NULL}, three = {3, same, NULL}, unlike = {2, two, NULL},
+                           nonsense = {2, odd, NULL}, behind = {2, same, late};
+    assert_int_equal(shares_by(16, &pair, out, owner, 64), 2);
     assert_int_equal(out[0].count, 8);
     assert_int_equal(out[1].count, 8);
-    assert_int_equal(tree_shares(16, two, 2, out, owner, 64), 3); /* 8+4, 4 */
+    assert_int_equal(shares_by(16, &unlike, out, owner, 64), 3); /* 8+4, 4 */
     assert_int_equal(owner[1], 0);
     assert_int_equal(out[2].count, 4);
-    assert_int_equal(tree_shares(2, same, 3, out, owner, 64), 2);
-    assert_int_equal(tree_shares(4, odd, 2, out, owner, 64), 1);
+    assert_int_equal(owner[2], 1);
+    assert_int_equal(shares_by(2, &three, out, owner, 64), 2);
+    assert_int_equal(shares_by(4, &nonsense, out, owner, 64), 1);
     assert_int_equal(owner[0], 1);
+    /* who has four to do already gets four less of twelve, and nothing of four */
+    assert_int_equal(shares_by(12, &behind, out, owner, 64), 2);
+    assert_true(out[0].count == 8 && owner[0] == 0 && out[1].count == 4 && owner[1] == 1);
+    assert_int_equal(shares_by(4, &behind, out, owner, 64), 1);
+    assert_int_equal(owner[0], 0);
     /* a full list ends early and is sound as far as it goes */
-    assert_int_equal(tree_shares(16, two, 2, out, owner, 2), 2);
-    assert_int_equal(tree_shares(0, same, 2, out, owner, 64), 0);
+    assert_int_equal(shares_by(16, &unlike, out, owner, 2), 2);
+    assert_int_equal(shares_by(0, &pair, out, owner, 64), 0);
 }
 
 static void test_shares_of_the_rest(void **state)
@@ -170,26 +228,31 @@ static void test_shares_of_the_rest(void **state)
     struct draw d = {.seed = 12};
     for (int round = 0; round < 1000; round++) {
         uint64_t at = d.at;
-        uint32_t total = 1 + draw_below(&d, TOTAL_MAX), workers = 1 + draw_below(&d, 6);
-        bool taken[TOTAL_MAX];
-        double speed[6];
-        for (uint32_t i = 0; i < total; i++)
-            taken[i] = draw_below(&d, 3) == 0;
-        for (uint32_t w = 0; w < workers; w++)
-            speed[w] = 0.5 + draw_unit(&d);
+        uint32_t total = 1 + draw_below(&d, TOTAL_MAX), share[WORKERS_MAX] = {0}, rest = 0;
+        bool taken[TOTAL_MAX], before[TOTAL_MAX];
+        struct some_crew s;
+        for (uint32_t i = 0; i < total; i++) {
+            before[i] = taken[i] = draw_below(&d, 3) == 0;
+            rest += !taken[i];
+        }
+        crew_draw(&d, &s, total);
         struct tree_range out[TOTAL_MAX];
         uint32_t owner[TOTAL_MAX];
-        uint32_t n = tree_shares_of_rest(total, taken, speed, workers, out, owner, TOTAL_MAX);
+        uint32_t n = tree_shares(total, taken, 1, &s.crew, out, owner, TOTAL_MAX);
         for (uint32_t i = 0; i < n; i++) {
             assert_true(tree_is_node(out[i], total));
+            share[owner[i]] += out[i].count;
             for (uint32_t k = out[i].first; k < out[i].first + out[i].count; k++) {
-                if (taken[k])
+                if (before[k])
                     fail_msg("seed 12 at %llu: %u twice", (unsigned long long)at, k);
-                taken[k] = true;
+                before[k] = true;
             }
         }
         for (uint32_t i = 0; i < total; i++)
-            assert_true(taken[i]);
+            assert_true(before[i] && taken[i]);
+        if (!is_least(&s.crew, rest, share))
+            fail_msg("seed 12 at %llu: shares of %u are not the least", (unsigned long long)at,
+                     rest);
     }
 }
 
