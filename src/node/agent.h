@@ -25,7 +25,9 @@
  *        a task can be checked by another rig. Then their memory is given back.
  *        Earlier goes, those used longest ago first: what is two rounds old when
  *        all together pass half of memory_quota; when they pass the whole, sums and
- *        the like and then states, but nothing that a task under way or ready needs.
+ *        the like, and states when those that count pass it alone (what a step takes
+ *        and what it makes are there together for a moment, and the loss of a state
+ *        takes the job back); but nothing that a task under way or ready needs.
  * INV-2  A receipt is sent until the coordinator has answered it, across any
  *        outage; the work is not thrown away because the coordinator is away. It
  *        lives in memory, as the outputs do that it speaks for.

@@ -51,9 +51,21 @@ static size_t oldest(const struct node *n, enum sort sort)
     return found;
 }
 
-static bool is_full(const struct node *n)
+/* Whatever else fills it goes with the tasks that need it, or has gone: would states alone? */
+static uint64_t states_bytes(const struct node *n)
 {
-    return n->retained_bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n->retained_count; i++) {
+        const struct retained *e = &n->retained[i];
+        bytes += e->state && !e->superseded && !e->past ? e->value->size : 0;
+    }
+    return bytes;
+}
+
+static bool is_full(const struct node *n, enum sort sort)
+{
+    uint64_t bytes = sort == SORT_ALL ? states_bytes(n) : n->retained_bytes;
+    return bytes > n->memory_quota || n->retained_count >= NODE_RETAINED_MAX;
 }
 
 static void make_room(struct node *n)
@@ -62,7 +74,7 @@ static void make_room(struct node *n)
     while (n->retained_bytes > n->memory_quota / 2 && (i = oldest(n, SORT_PAST)) != SIZE_MAX)
         remove_at(n, i);
     for (enum sort sort = SORT_OLD; sort < SORTS; sort++) {
-        while (is_full(n) && (i = oldest(n, sort)) != SIZE_MAX) {
+        while (is_full(n, sort) && (i = oldest(n, sort)) != SIZE_MAX) {
             LOG_D("node", "memory for results is full: one of round %llu goes early",
                   (unsigned long long)n->retained[i].round);
             remove_at(n, i);

@@ -79,11 +79,11 @@ static enum emac_status outputs_retain(struct node *n, const struct leased *l,
                                        const struct exec_result *r, struct emac_err *err)
 {
     enum emac_status st = EMAC_OK;
-    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
-        st = agent_retain_add(n, r->value[i], l->job, l->round, r->output[i].name, false, err);
-    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
+    for (uint32_t i = 0; i < r->output_count; i++)
         if (plan_name_is_state(r->output[i].name))
             agent_retain_supersede(n, r->value[i], l->job, r->output[i].name);
+    for (uint32_t i = 0; i < r->output_count && st == EMAC_OK; i++)
+        st = agent_retain_add(n, r->value[i], l->job, l->round, r->output[i].name, false, err);
     return st;
 }
 

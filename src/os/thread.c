@@ -83,8 +83,14 @@ void os_cond_broadcast(struct os_cond *c)
 
 void os_thread_start(struct os_thread *t, void *(*fn)(void *), void *arg)
 {
-    int rc = pthread_create(&t->t, NULL, fn, arg);
+    pthread_attr_t attr;
+    int rc = pthread_attr_init(&attr);
     EMAC_ASSERT(rc == 0);
+    rc = pthread_attr_setstacksize(&attr, OS_THREAD_STACK);
+    EMAC_ASSERT(rc == 0);
+    rc = pthread_create(&t->t, &attr, fn, arg);
+    EMAC_ASSERT(rc == 0);
+    pthread_attr_destroy(&attr);
 }
 
 void os_thread_join(struct os_thread *t)

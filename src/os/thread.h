@@ -8,6 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of each thread but the first. The system's own size (8 MiB as a rule) counts in full against
+ * RLIMIT_DATA, used or not: a rig of a dozen threads would take 84 MiB before its first task. Twice
+ * what jansson needs for JSON as deep as it reads any (2,048 levels). */
+#define OS_THREAD_STACK ((size_t)2 << 20)
+
 struct os_mutex {
     pthread_mutex_t m;
 };

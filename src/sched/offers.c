@@ -102,6 +102,25 @@ static void placed_facts(const struct sched_books *b, const struct sched_task *t
     }
 }
 
+/* ROOM-1: who has the stage already, or is at its init, is asked for nothing. */
+static bool may_take(const struct sched_books *b, const struct sched_task *t, const void *rig)
+{
+    return !b->at_work(b->ctx, t->task, rig) &&
+           !(t->kind->staged && b->keeps(b->ctx, t->task, rig)) &&
+           b->has_room(b->ctx, t->task, rig);
+}
+
+static void room_facts(const struct sched_books *b, const struct sched_task *t, const void *rig,
+                       struct sched_offer *o)
+{
+    const void *other;
+    if (!t->stage || t->check || t->bound || (t->kind->staged && b->keeps(b->ctx, t->task, rig)))
+        return;
+    o->room.none = !b->has_room(b->ctx, t->task, rig);
+    for (size_t at = 0; o->room.none && (other = b->next(b->ctx, &at)) != NULL;)
+        o->room.elsewhere |= other != rig && may_take(b, t, other);
+}
+
 struct sched_offer sched_offer_of(const struct sched_books *b, const struct sched_task *t,
                                   const void *rig)
 {
@@ -112,6 +131,7 @@ struct sched_offer sched_offer_of(const struct sched_books *b, const struct sche
                             .leases = b->rig(b->ctx, rig).leases};
     if (t->bound)
         return o;
+    room_facts(b, t, rig, &o);
     if (t->kind->staged && !t->check)
         stage_facts(b, t, rig, &o);
     else if (!t->kind->shared && !t->disputed)
@@ -162,6 +182,7 @@ bool sched_offer_copy(const struct sched_books *b, const struct sched_task *t, c
                               .mine_ms = takes_ms(b, t, (double)t->flops * share, rig),
                               .leases = b->rig(b->ctx, rig).leases,
                               .copy = {first.begin_ms, first.begin_ms + first.expected_ms}};
+    room_facts(b, t, rig, o);
     return true;
 }
 
@@ -188,6 +209,7 @@ bool sched_offer_recall(const struct sched_books *b, const struct sched_task *t,
         .mine_ms = sched_takes_ms(b, t, rig),
         .leases = b->rig(b->ctx, rig).leases,
         .recall = {last.before.since_ms, last.before.until_ms, last.expected_ms}};
+    room_facts(b, t, rig, o);
     return true;
 }
 

@@ -38,6 +38,7 @@ struct sched_task {
     bool check;            /* its result is there: this is about another vote */
     bool disputed;         /* and the votes differ */
     bool bound;            /* one rig alone can run it: there is no choice */
+    bool stage;            /* whoever runs it keeps a stage's state from then on (ROOM-1) */
 };
 
 struct sched_lease {
@@ -61,6 +62,9 @@ struct sched_books {
     /* Has the rig the anchor, and may it be waited for? */
     bool (*keeps)(void *ctx, const void *task, const void *rig);
     struct sched_lease (*lease)(void *ctx, const void *task, uint32_t i);
+    /* Of a stage's task: may the rig keep that stage beside its others, by sched_keeps? True where
+     * that is not known. Asked of rigs that do not keep it. */
+    bool (*has_room)(void *ctx, const void *task, const void *rig);
 };
 
 enum sched_work sched_work_of(const struct task_kind_info *kind);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "base/assert.h"
+#include "base/checked.h"
 
 uint64_t sched_grace_ms(uint64_t expected_ms)
 {
@@ -14,6 +15,12 @@ uint64_t sched_end_ms(uint64_t granted_ms, uint64_t expected_ms, uint64_t now_ms
 {
     uint64_t end = granted_ms + expected_ms;
     return end >= now_ms ? end : now_ms + (now_ms - granted_ms) / 2;
+}
+
+uint64_t sched_keeps(const struct sched_stage *has, const struct sched_stage *more)
+{
+    uint64_t moves = has->moves > more->moves ? has->moves : more->moves;
+    return emac_add_most(emac_add_most(has->all, more->all), moves);
 }
 
 static enum sched_verdict not_before(uint64_t at_ms, uint64_t now_ms, uint64_t *wake_ms)
@@ -125,6 +132,8 @@ enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_m
                                      uint64_t *wake_ms)
 {
     EMAC_ASSERT(wake_ms != NULL);
+    if (o->room.none && o->room.elsewhere)
+        return never(wake_ms);
     enum sched_verdict ahead = judge_ahead(o, now_ms, wake_ms);
     return ahead == SCHED_GRANT ? judge(o, now_ms, wake_ms) : ahead;
 }

@@ -14,6 +14,11 @@
  * rounds. The others wait for them for 200 ms.
  * Stages: a rig that holds the stage keeps it, the owner first if it is one. Others get the task
  * when nobody alive holds it, fewer do than may, or all who do run past their expected end.
+ * ROOM-1  A rig that has not the stage gets its init, or takes it over, only if it has room for
+ *         what it would keep then: the states of all stages of the job that it holds or will make,
+ *         and once more what moves of the one that moves most, for that is there twice while a step
+ *         is made. Else it would let go of one, and the job begin again. Where no live rig that
+ *         could have it has room, all may: nothing waits for ever.
  * A rig at work asks too, so that its link and its device work at the same time:
  * AHEAD-1  It gets what is meant for it: its own stages (SCHED_AHEAD_TASKS beside what it works at
  *          are what a rig asks for), one range of its own, since ranges of a round share their
@@ -84,6 +89,9 @@ struct sched_offer {
         uint64_t since_ms, until_ms; /* what its holder does before it */
         uint64_t expected_ms;        /* with its holder */
     } recall;
+    struct {
+        bool none, elsewhere; /* the asking rig has none for its stage; another live one has */
+    } room;                   /* ROOM-1 */
 };
 
 enum sched_verdict sched_offer_judge(const struct sched_offer *o, uint64_t now_ms,
@@ -99,6 +107,13 @@ uint64_t sched_busy_ms(const struct sched_busy *b, uint64_t now_ms);
  * One's own ranges first, then orphans and state (what takes this rig least), then what is taken
  * from others, what they have not begun, copies; among equals the older. */
 bool sched_offer_before(const struct sched_offer *a, const struct sched_offer *b);
+/* Bytes of stages: what a rig keeps of them, and of that what each step makes anew, of the one of
+ * which it is most. */
+struct sched_stage {
+    uint64_t all, moves;
+};
+/* What a rig would have to keep that takes one stage more (ROOM-1). */
+uint64_t sched_keeps(const struct sched_stage *has, const struct sched_stage *more);
 uint64_t sched_grace_ms(uint64_t expected_ms);
 /* When a task that was begun at granted_ms is expected to end, seen from now. */
 uint64_t sched_end_ms(uint64_t granted_ms, uint64_t expected_ms, uint64_t now_ms);

@@ -21,6 +21,7 @@
 #define EMAC_SCHED_PREDICT_H
 
 #include "http/shape.h"
+#include "sched/place.h"
 #include "work/planner.h"
 
 #define PREDICT_RIGS_MAX 256
@@ -100,10 +101,17 @@ enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_
 
 /* Bytes that whoever has a stage keeps of it: weights, optimiser state, what is frozen; and what of
  * that each step makes anew. */
-struct predict_state {
-    uint64_t all, moves;
-};
-struct predict_state predict_state(const struct job_plan *p, uint32_t s);
+struct sched_stage predict_state(const struct job_plan *p, uint32_t s);
+/* What a rig keeps of a job's stages that holds what `holds` says: the facts of ROOM-1
+ * (sched/place.h). */
+struct sched_stage predict_kept(const struct job_plan *p, const struct plan_state *st,
+                                bool (*holds)(const void *ctx, const struct cid *cid),
+                                const void *ctx);
+/* Stage s more. */
+void predict_keep(struct sched_stage *kept, const struct job_plan *p, uint32_t s);
+/* Does who runs such a task keep a stage, its program's part, from then on, of a job that has
+ * several? */
+bool predict_is_stage(const struct job_plan *p, enum task_kind kind);
 /* TOO_LARGE with the figures, and what would do, when a job's stages, of which a rig may have
  * several, find no room on these rigs together. OK without rigs or stages, or when what one may
  * keep is not known. */

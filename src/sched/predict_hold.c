@@ -13,14 +13,19 @@
 /* The stages of all replicas, the largest first. */
 struct holding {
     uint32_t count;
-    struct predict_state stage[JOB_LANES_MAX];
+    struct sched_stage stage[JOB_LANES_MAX];
     uint64_t all;
 };
 
-struct predict_state predict_state(const struct job_plan *p, uint32_t s)
+static uint32_t lanes_of(const struct job_plan *p)
+{
+    return p->job.spread == SPREAD_HYBRID ? p->job.local.replicas : 1;
+}
+
+struct sched_stage predict_state(const struct job_plan *p, uint32_t s)
 {
     const struct plan_program *init = plan_program_part(p, TASK_INIT, s);
-    struct predict_state state = {0};
+    struct sched_stage state = {0};
     EMAC_ASSERT(init != NULL);
     for (uint32_t i = 0; i < init->output_count; i++) {
         const struct plan_bundle *b = &init->output[i];
@@ -31,13 +36,62 @@ struct predict_state predict_state(const struct job_plan *p, uint32_t s)
     return state;
 }
 
+/* What tells where the stage of the lane is: a value of its state after the last round, or of what
+ * init made of it; NULL: nothing yet. */
+static const struct cid *stage_value(const struct job_plan *p, const struct plan_state *st,
+                                     uint32_t s, uint32_t lane)
+{
+    static const char *const KINDS[] = {"opt", "params", "frozen"}; /* not every stage has all */
+    const struct cid *found = NULL;
+    for (size_t i = 0; i < EMAC_COUNT(KINDS) && found == NULL; i++) {
+        char name[TASK_NAME_MAX], own[TASK_NAME_MAX];
+        snprintf(name, sizeof name, "%s.%u", KINDS[i], s);
+        snprintf(own, sizeof own, "%s.%u.%u", KINDS[i], s, lane);
+        found = plan_value(st, p->job.spread == SPREAD_HYBRID ? own : name);
+        for (uint32_t k = 0; k < st->result_count && found == NULL; k++)
+            if (st->result[k].kind == TASK_INIT)
+                found = plan_output(&st->result[k], name);
+    }
+    return found;
+}
+
+struct sched_stage predict_kept(const struct job_plan *p, const struct plan_state *st,
+                                bool (*holds)(const void *ctx, const struct cid *cid),
+                                const void *ctx)
+{
+    struct sched_stage kept = {0};
+    for (uint32_t s = 0; s < job_stages(&p->job); s++) {
+        const struct cid *last = NULL;
+        for (uint32_t lane = 0; lane < lanes_of(p); lane++) {
+            const struct cid *cid = stage_value(p, st, s, lane);
+            if (cid != NULL && !(last != NULL && cid_equal(cid, last)) && holds(ctx, cid))
+                predict_keep(&kept, p, s);
+            last = cid; /* lanes begin with one state */
+        }
+    }
+    return kept;
+}
+
+void predict_keep(struct sched_stage *kept, const struct job_plan *p, uint32_t s)
+{
+    struct sched_stage one = predict_state(p, s);
+    kept->all = emac_add_most(kept->all, one.all);
+    kept->moves = one.moves > kept->moves ? one.moves : kept->moves;
+}
+
+bool predict_is_stage(const struct job_plan *p, enum task_kind kind)
+{
+    return p->job.kind != JOB_EVALUATE && job_stages(&p->job) > 1 &&
+           (kind == TASK_INIT || task_kind_info(kind)->staged);
+}
+
 static void holding_of(const struct job_plan *p, struct holding *out)
 {
     uint32_t stages = job_stages(&p->job);
-    uint32_t lanes = p->job.spread == SPREAD_HYBRID ? p->job.local.replicas : 1;
+    uint32_t lanes = lanes_of(p);
     *out = (struct holding){.count = 0};
     for (uint32_t i = 0; i < stages * lanes; i++) {
-        struct predict_state one = predict_state(p, i % stages);
+        struct sched_stage one = predict_state(p, i % stages);
         uint32_t at = out->count++;
         for (; at > 0 && out->stage[at - 1].all < one.all; at--)
             out->stage[at] = out->stage[at - 1];
@@ -46,24 +100,16 @@ static void holding_of(const struct job_plan *p, struct holding *out)
     }
 }
 
-/* What a rig would have to keep that takes one stage more: all of them, and once more what moves of
- * the one that moves most, for it is there twice while a step is made. */
-static uint64_t keeps(const struct predict_state *has, const struct predict_state *more)
-{
-    uint64_t moves = has->moves > more->moves ? has->moves : more->moves;
-    return emac_add_most(emac_add_most(has->all, more->all), moves);
-}
-
 /* The largest stages first, each to the rig that has most room left then. */
 static bool find_room(const struct holding *h, const struct predict_rig *rig, uint32_t rigs)
 {
-    struct predict_state has[PREDICT_RIGS_MAX] = {{0}};
+    struct sched_stage has[PREDICT_RIGS_MAX] = {{0}};
     for (uint32_t i = 0; i < h->count; i++) {
-        const struct predict_state *one = &h->stage[i];
+        const struct sched_stage *one = &h->stage[i];
         uint64_t most = 0;
         uint32_t best = rigs;
         for (uint32_t r = 0; r < rigs; r++) {
-            uint64_t bytes = keeps(&has[r], one);
+            uint64_t bytes = sched_keeps(&has[r], one);
             if (rig[r].keep == 0)
                 return true; /* nobody knows how much it may keep */
             if (bytes > rig[r].keep || (best < rigs && rig[r].keep - bytes <= most))

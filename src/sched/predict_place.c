@@ -107,6 +107,45 @@ static bool books_keeps(void *ctx, const void *task, const void *rig)
     return v != NULL && v->held[row_of(ctx, rig)];
 }
 
+struct holder {
+    struct sim *s;
+    uint32_t rig;
+};
+
+static bool holder_has(const void *ctx, const struct cid *cid)
+{
+    const struct holder *h = ctx;
+    const struct sim_value *v = sim_value(h->s, cid);
+    return v != NULL && v->held[h->rig];
+}
+
+/* Does the lease bring its rig a stage that it has not, another than t's? */
+static bool brings(const struct holder *h, const struct sim_lease *l, const struct sim_task *t)
+{
+    const struct sim_task *made = l->task;
+    if (made->accepted || !predict_is_stage(h->s->plan, made->want.kind))
+        return false;
+    return made->want.kind == TASK_INIT ||
+           (!cid_equal(&made->want.anchor, &t->want.anchor) && !holder_has(h, &made->want.anchor));
+}
+
+static bool books_has_room(void *ctx, const void *task, const void *rig)
+{
+    const struct sim_task *t = task;
+    const struct sim_rig *r = rig;
+    const struct holder h = {ctx, row_of(ctx, rig)};
+    const struct job_plan *p = h.s->plan;
+    uint64_t keep = h.s->cfg->rig[h.rig].keep;
+    struct sched_stage has, more = predict_state(p, t->program->part);
+    if (keep == 0)
+        return true;
+    has = predict_kept(p, &h.s->st, holder_has, &h);
+    for (uint32_t i = 0; i < r->leases; i++)
+        if (brings(&h, r->lease[i], t))
+            predict_keep(&has, p, r->lease[i]->task->program->part);
+    return sched_keeps(&has, &more) <= keep;
+}
+
 static struct sched_lease books_lease(void *ctx, const void *task, uint32_t i)
 {
     const struct sim_task *t = task;
@@ -135,7 +174,8 @@ static struct sched_task books_task(const struct sim *s, const struct sim_task *
                                .holders = t->want.holders,
                                .state_wanted = s->state_wanted,
                                .current = t->current && !t->cut,
-                               .check = t->accepted};
+                               .check = t->accepted,
+                               .stage = predict_is_stage(s->plan, t->want.kind)};
 }
 
 /* ---- choosing ---- */
@@ -166,7 +206,8 @@ struct sim_choice sim_choose(struct sim *s, uint32_t rig)
                                       .fetch_bytes = books_fetch_bytes,
                                       .at_work = books_at_work,
                                       .keeps = books_keeps,
-                                      .lease = books_lease};
+                                      .lease = books_lease,
+                                      .has_room = books_has_room};
     const struct sim_rig *r = &s->rig[rig];
     struct sched_choice best = {.wake_ms = UINT64_MAX};
     for (int checks = 1; checks >= 0 && best.task == NULL; checks--) {

@@ -9,6 +9,7 @@
 #include "base/hex.h"
 #include "coordinator/jobs/cut.h"
 #include "sched/offers.h"
+#include "sched/predict.h"
 #include "work/sealed.h"
 
 #define CHECK_TRIES_MAX 3
@@ -127,15 +128,61 @@ static bool books_at_work(void *ctx, const void *task, const void *rig)
     return ctask_vote(t, n->did) != NULL;
 }
 
+static bool failed_often(const struct ctask *t, const struct node *n)
+{
+    for (uint32_t i = 0; i < t->refusal_count; i++)
+        if (t->refusal[i].node == n && t->refusal[i].times >= STAGE_TRIES_MAX)
+            return true;
+    return false;
+}
+
 /* Not if it failed at this task again and again. */
 static bool books_keeps(void *ctx, const void *task, const void *rig)
 {
     const struct ctask *t = task;
     (void)ctx;
-    for (uint32_t i = 0; i < t->refusal_count; i++)
-        if (t->refusal[i].node == rig && t->refusal[i].times >= STAGE_TRIES_MAX)
-            return false;
-    return node_holds(rig, &t->anchor);
+    return !failed_often(t, rig) && node_holds(rig, &t->anchor);
+}
+
+static bool holder_has(const void *rig, const struct cid *cid)
+{
+    return node_holds(rig, cid);
+}
+
+static const struct plan_program *program_of(const struct cjob *j, const struct ctask *t)
+{
+    const struct plan_program *program = plan_program_find(j->plan, &t->task.program);
+    EMAC_ASSERT(program != NULL);
+    return program;
+}
+
+/* Does the lease bring its rig a stage that it has not, another than t's? */
+static bool brings(const struct lease *l, const struct ctask *t)
+{
+    const struct ctask *made = l->task;
+    if (is_check(made) || !predict_is_stage(l->job->plan, made->kind))
+        return false;
+    return made->kind == TASK_INIT ||
+           (!cid_equal(&made->anchor, &t->anchor) && !node_holds(l->node, &made->anchor));
+}
+
+/* Not if it failed at the task again and again. */
+static bool books_has_room(void *ctx, const void *task, const void *rig)
+{
+    const struct books *b = ctx;
+    const struct job_plan *p = b->job->plan;
+    const struct ctask *t = task;
+    const struct node *n = rig;
+    struct sched_stage has, more = predict_state(p, program_of(b->job, t)->part);
+    if (n->keep_bytes == 0)
+        return true;
+    if (failed_often(t, n))
+        return false;
+    has = predict_kept(p, &b->job->st, holder_has, n);
+    for (uint32_t i = 0; i < NODE_LEASES_MAX && n->lease[i]; i++)
+        if (n->lease[i]->job == b->job && brings(n->lease[i], t))
+            predict_keep(&has, p, program_of(b->job, n->lease[i]->task)->part);
+    return sched_keeps(&has, &more) <= n->keep_bytes;
 }
 
 /* The lot named the holder of a check. */
@@ -162,7 +209,8 @@ static struct sched_books books_of(struct books *b)
                                 .fetch_bytes = books_fetch_bytes,
                                 .at_work = books_at_work,
                                 .keeps = books_keeps,
-                                .lease = books_lease};
+                                .lease = books_lease,
+                                .has_room = books_has_room};
 }
 
 static struct sched_task books_task(const struct cjob *j, const struct ctask *t)
@@ -181,7 +229,8 @@ static struct sched_task books_task(const struct cjob *j, const struct ctask *t)
                                .current = t->current && !t->cut,
                                .check = is_check(t),
                                .disputed = t->state == RESULT_DISPUTED,
-                               .bound = plan_task_owner(j->plan, &t->task) != NULL};
+                               .bound = plan_task_owner(j->plan, &t->task) != NULL,
+                               .stage = predict_is_stage(j->plan, t->kind)};
 }
 
 uint64_t grant_takes_ms(struct coordinator *c, struct cjob *j, const struct ctask *t,

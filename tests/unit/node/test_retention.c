@@ -131,6 +131,42 @@ static void test_retention_bounds(void **state)
     agent_end(&a);
 }
 
+/* in/x f32[n] times args/s -> params/x, and that times it again -> opt/x: both are states. */
+static struct cid state_program(struct store *s, size_t n)
+{
+    struct graph *g = graph_new();
+    value_id in[2] = {graph_input(g, "in/x", DTYPE_F32, SHAPE1(n)),
+                      graph_input(g, "args/s", DTYPE_F32, SHAPE1(1))};
+    value_id again[2] = {graph_op(g, OP_SCALE, NULL, 2, in), in[1]};
+    graph_output(g, "opt/x", graph_op(g, OP_SCALE, NULL, 2, again));
+    graph_output(g, "params/x", again[0]);
+    return program_put(s, g, NULL);
+}
+
+/* There is room for a state and a half; while a step is made, its input is there beside it. */
+static void test_retention_of_states(void **state)
+{
+    struct fake *f = &fake;
+    struct node_config cfg = agent_config(f->url);
+    struct agent a;
+    struct receipt r;
+    struct cid program = state_program(f->rig.store, LARGE), in = large_put(f, 1);
+    cfg.memory_quota = 5 * LARGE * sizeof(float) / 2;
+    agent_start_as(&a, cfg);
+    for (int i = 0; i < 3; i++) {
+        struct task t = scale_task(&program, &in, 1.5f + (float)i);
+        char id[32];
+        snprintf(id, sizeof id, "lease-%d", i);
+        fake_queue(f, task_lease(id, "step", (uint64_t)i, &t, NULL, NULL));
+        fake_wait(f, receipts, i + 1);
+        receipt_read(f, &r);
+        in = *receipt_output(&r, "params");
+        assert_true(serves(&a, &in));
+        assert_true(serves(&a, receipt_output(&r, "opt")));
+    }
+    agent_end(&a);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -138,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_retention),
         TEST(test_retention_is_flat),
+        TEST(test_retention_of_states),
         TEST(test_retention_bounds),
     };
     log_open();

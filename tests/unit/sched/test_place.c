@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/philox.h"
-#include "sched/place.h"
+#include "sched/offers.h"
 
 /* A range of another rig, which is idle. */
 static const struct sched_offer FOREIGN = {
@@ -294,6 +294,108 @@ static void what_is_held_is_one_piece_of_work(void **state)
     assert_true(sched_busy_ms(&busy, 5000) == 2000); /* late: half as long again */
 }
 
+/* Rigs that ask for a stage, as the books have them. */
+struct crew {
+    struct sched_speed speed;
+    struct rig {
+        bool gone, room, at_work, keeps;
+    } rig[2];
+};
+
+static const void *crew_next(void *ctx, size_t *at)
+{
+    const struct crew *c = ctx;
+    while (*at < 2 && c->rig[*at].gone)
+        ++*at;
+    return *at < 2 ? &c->rig[(*at)++] : NULL;
+}
+
+static struct sched_rig crew_rig(void *ctx, const void *rig)
+{
+    const struct crew *c = ctx;
+    return (struct sched_rig){.speed = &c->speed, .live = !((const struct rig *)rig)->gone};
+}
+
+static bool crew_before(const void *a, const void *b)
+{
+    return (const struct rig *)a < (const struct rig *)b;
+}
+
+static uint64_t crew_fetch(void *ctx, const void *task, const void *rig)
+{
+    (void)ctx, (void)task, (void)rig;
+    return 0;
+}
+
+static bool crew_at_work(void *ctx, const void *task, const void *rig)
+{
+    (void)ctx, (void)task;
+    return ((const struct rig *)rig)->at_work;
+}
+
+static bool crew_keeps(void *ctx, const void *task, const void *rig)
+{
+    (void)ctx, (void)task;
+    return ((const struct rig *)rig)->keeps;
+}
+
+static bool crew_has_room(void *ctx, const void *task, const void *rig)
+{
+    (void)ctx, (void)task;
+    return ((const struct rig *)rig)->room;
+}
+
+/* What the first rig is told, long after all graces. */
+static enum sched_verdict crew_asks(struct crew *c, enum task_kind kind, bool stage)
+{
+    const struct sched_books books = {c,           1000000,      crew_next,    crew_rig,
+                                      crew_before, crew_fetch,   crew_at_work, crew_keeps,
+                                      NULL,        crew_has_room};
+    const struct sched_task task = {.task = c,
+                                    .kind = task_kind_info(kind),
+                                    .flops = 1,
+                                    .need = 1,
+                                    .holders = 1,
+                                    .state_wanted = 1,
+                                    .current = true,
+                                    .stage = stage};
+    uint64_t wake;
+    sched_speed_seed(&c->speed, 1e9);
+    struct sched_offer o = sched_offer_of(&books, &task, &c->rig[0]);
+    return sched_offer_judge(&o, books.now_ms, &wake);
+}
+
+/* ROOM-1 */
+static void a_stage_goes_where_there_is_room(void **state)
+{
+    static const struct {
+        enum task_kind kind;
+        bool stage;
+        struct rig rig[2];
+        enum sched_verdict verdict;
+    } CASES[] = {
+        {TASK_INIT, true, {{.room = true}, {.room = true}}, SCHED_GRANT},
+        {TASK_INIT, true, {{.room = false}, {.room = true}}, SCHED_LATER},
+        {TASK_INIT, true, {{.room = false}, {.room = false}}, SCHED_GRANT},
+        {TASK_INIT, true, {{.room = false}, {.room = true, .gone = true}}, SCHED_GRANT},
+        {TASK_INIT, true, {{.room = false}, {.room = true, .at_work = true}}, SCHED_GRANT},
+        {TASK_INIT, false, {{.room = false}, {.room = true}}, SCHED_GRANT},
+        {TASK_UPDATE, true, {{.room = false}, {.room = true}}, SCHED_LATER},
+        {TASK_UPDATE, true, {{.room = true}, {.room = true}}, SCHED_GRANT},
+        {TASK_UPDATE, true, {{.room = false, .keeps = true}, {.room = true}}, SCHED_GRANT},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct crew crew = {.rig = {CASES[i].rig[0], CASES[i].rig[1]}};
+        if (crew_asks(&crew, CASES[i].kind, CASES[i].stage) != CASES[i].verdict)
+            fail_msg("case %zu", i);
+    }
+    /* All of them, and the one that moves most a second time. */
+    const struct sched_stage has = {10, 6}, more = {5, 5}, much = {UINT64_MAX, 1};
+    assert_true(sched_keeps(&has, &more) == 21 && sched_keeps(&more, &has) == 21);
+    assert_true(sched_keeps(&has, &much) == UINT64_MAX);
+}
+
 static void jobs_take_turns_by_virtual_time(void **state)
 {
     (void)state;
@@ -323,6 +425,7 @@ int main(void)
         cmocka_unit_test(a_rig_at_work_takes_what_is_meant_for_it),
         cmocka_unit_test(what_is_not_begun_goes_to_who_is_idle),
         cmocka_unit_test(what_is_held_is_one_piece_of_work),
+        cmocka_unit_test(a_stage_goes_where_there_is_room),
         cmocka_unit_test(jobs_take_turns_by_virtual_time),
     };
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);

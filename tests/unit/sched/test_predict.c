@@ -310,7 +310,7 @@ static void test_stages_find_room_between_tasks(void **state)
     job_set_stages(&j, 4);
     assert_ok(job_plan_new(&j, NULL, &p, err));
     for (uint32_t s = 0; s < 4; s++) {
-        struct predict_state one = predict_state(p, s);
+        struct sched_stage one = predict_state(p, s);
         assert_int_equal(one.all, one.moves); /* nothing is frozen */
         all += one.all;
         largest = one.all > largest ? one.all : largest;
