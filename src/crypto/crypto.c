@@ -10,42 +10,23 @@
 
 #include "base/assert.h"
 
-/* Of a, then b. */
-static void sha256_two(uint8_t out[SHA256_BYTES], const void *a, size_t a_n, const void *b,
-                       size_t b_n)
+void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n)
 {
     SHA256_CTX ctx;
     int ok = SHA256_Init(&ctx);
-    if (a_n > 0)
-        ok = ok && SHA256_Update(&ctx, a, a_n);
-    if (b_n > 0)
-        ok = ok && SHA256_Update(&ctx, b, b_n);
+    if (n > 0)
+        ok = ok && SHA256_Update(&ctx, data, n);
     EMAC_ASSERT(ok && SHA256_Final(out, &ctx));
 }
-
-void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n)
-{
-    sha256_two(out, data, n, NULL, 0);
-}
-
-/* RFC 2104. */
 
 void crypto_hmac_sha256(uint8_t out[SHA256_BYTES], const void *key, size_t key_n, const void *data,
                         size_t n)
 {
-    uint8_t inner[SHA256_CBLOCK] = {0}, outer[SHA256_CBLOCK], digest[SHA256_BYTES];
-    if (key_n > sizeof inner)
-        crypto_sha256(inner, key, key_n);
-    else if (key_n > 0)
-        memcpy(inner, key, key_n);
-    for (size_t i = 0; i < sizeof inner; i++) {
-        outer[i] = inner[i] ^ 0x5c;
-        inner[i] ^= 0x36;
-    }
-    sha256_two(digest, inner, sizeof inner, data, n);
-    sha256_two(out, outer, sizeof outer, digest, sizeof digest);
-    crypto_wipe(inner, sizeof inner);
-    crypto_wipe(outer, sizeof outer);
+    crypto_auth_hmacsha256_state mac;
+    crypto_auth_hmacsha256_init(&mac, key, key_n);
+    crypto_auth_hmacsha256_update(&mac, data, n);
+    crypto_auth_hmacsha256_final(&mac, out);
+    crypto_wipe(&mac, sizeof mac);
 }
 
 void crypto_ed25519_keypair(uint8_t public_key[ED25519_PUBLIC_BYTES],
