@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "node/local_state.h"
 #include "work/base.h"
+#include "work/bundle.h"
 #include "work/evaluate.h"
 
 #define LOCAL_WANTS_MAX 32 /* nodes of one worker's share: at most the height of the tree */

@@ -5,6 +5,8 @@
 
 #include "base/assert.h"
 
+#define METRICS_BYTES_MAX 4096
+
 bool bundle_of(const char *port_name, const char *bundle, const char **tensor)
 {
     size_t n = strlen(bundle);
@@ -93,4 +95,26 @@ void bundle_release(struct bundle *b)
     emac_buf_release(&b->header);
     free(b->port);
     *b = (struct bundle){0};
+}
+
+enum emac_status metrics_read(const void *bundle, size_t n, const char *name, double *out,
+                              struct emac_err *err)
+{
+    struct st_index idx = {0};
+    if (n > METRICS_BYTES_MAX)
+        return emac_fail(err, EMAC_TOO_LARGE, "metrics of %zu bytes; at most %d", n,
+                         METRICS_BYTES_MAX);
+    enum emac_status st = st_index_parse(&idx, bundle, n, n, err);
+    if (st != EMAC_OK)
+        return st;
+    const struct st_tensor *t = st_index_find(&idx, name);
+    if (t == NULL || t->dtype != ST_F32 || t->end - t->begin != sizeof(float)) {
+        st = emac_fail(err, EMAC_INVALID, "the metrics hold no f32 number '%s'", name);
+    } else {
+        float v;
+        memcpy(&v, (const uint8_t *)bundle + idx.data_offset + t->begin, sizeof v);
+        *out = (double)v;
+    }
+    st_index_release(&idx);
+    return st;
 }

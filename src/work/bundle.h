@@ -31,4 +31,8 @@ enum emac_status bundle_layout(const struct graph *g, bool outputs, const char *
                                struct bundle *out, struct emac_err *err);
 void bundle_release(struct bundle *b);
 
+/* Read tensor `name` of one f32 element out of a metrics bundle (<= 4 KiB). */
+enum emac_status metrics_read(const void *bundle, size_t n, const char *name, double *out,
+                              struct emac_err *err);
+
 #endif

@@ -1,16 +1,14 @@
-/* What tasks cost, which are executed twice, and what their metrics say. */
+/* What tasks cost, and which are executed twice. */
 #include "work/planner.h"
 
 #include <string.h>
 
 #include "base/assert.h"
-#include "codec/safetensors.h"
 #include "work/planner_impl.h"
 
-#define FLOPS_PER_TFLOP   1000000000000u
-#define METRICS_BYTES_MAX 4096
-#define BUDGET_TIMES      3        /* checks, state copies and rounding included */
-#define BUDGET_STEP       10000000 /* the usual budget is rounded up to 0.01 EMAC */
+#define FLOPS_PER_TFLOP 1000000000000u
+#define BUDGET_TIMES    3        /* checks, state copies and rounding included */
+#define BUDGET_STEP     10000000 /* the usual budget is rounded up to 0.01 EMAC */
 
 enum emac_status plan_price(const struct job *job, uint64_t flops, int64_t *units,
                             struct emac_err *err)
@@ -86,26 +84,4 @@ bool plan_is_checked(const struct job *job, const uint8_t secret[32], const stru
         v = v << 8 | mac[i];
     /* The upper 53 bits as a number in [0, 1), exactly. */
     return (double)(v >> 11) * 0x1p-53 < job->check;
-}
-
-enum emac_status metrics_read(const void *bundle, size_t n, const char *name, double *out,
-                              struct emac_err *err)
-{
-    struct st_index idx = {0};
-    if (n > METRICS_BYTES_MAX)
-        return emac_fail(err, EMAC_TOO_LARGE, "metrics of %zu bytes; at most %d", n,
-                         METRICS_BYTES_MAX);
-    enum emac_status st = st_index_parse(&idx, bundle, n, n, err);
-    if (st != EMAC_OK)
-        return st;
-    const struct st_tensor *t = st_index_find(&idx, name);
-    if (t == NULL || t->dtype != ST_F32 || t->end - t->begin != sizeof(float)) {
-        st = emac_fail(err, EMAC_INVALID, "the metrics hold no f32 number '%s'", name);
-    } else {
-        float v;
-        memcpy(&v, (const uint8_t *)bundle + idx.data_offset + t->begin, sizeof v);
-        *out = (double)v;
-    }
-    st_index_release(&idx);
-    return st;
 }

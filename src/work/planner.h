@@ -192,8 +192,6 @@ void plan_value_set(struct plan_state *st, const char *name, const struct cid *c
 /* Names in the state, and outputs that become such, begin so: what is kept when a rig lets go of
  * the rest. "params", "opt.2". */
 bool plan_name_is_state(const char *name);
-void plan_value_remove(struct plan_state *st, const char *name);
-const struct cid *plan_output(const struct plan_result *r, const char *name); /* NULL: none */
 /* What names the round's start in a lineage: the CID of "params", or of all values together where
  * there is no such value; none before init. */
 struct cid plan_base(const struct plan_state *st);
@@ -229,6 +227,11 @@ bool plan_needs(const struct job_plan *p, const struct plan_state *st, const str
 /* Does the state need the value now? After training only parameters are needed. */
 bool plan_needs_value(const struct job_plan *p, const struct plan_state *st,
                       const struct plan_value *v);
+
+/* What tells who has a stage of a lane (job_lanes): a value of its state after the last round, or
+ * what init made of it while not all stages have theirs. NULL: nothing yet. */
+const struct cid *plan_stage_anchor(const struct job_plan *p, const struct plan_state *st,
+                                    uint32_t s, uint32_t lane);
 
 /* ---- what comes next ---- */
 
@@ -292,9 +295,5 @@ bool plan_is_checked(const struct job *job, const uint8_t secret[32], const stru
 enum emac_status plan_model(const struct job_plan *p, const struct cid *params, struct cid *model,
                             struct job_block **block, size_t *count, struct emac_err *err);
 void job_blocks_free(struct job_block *block, size_t count);
-
-/* Read tensor `name` of one f32 element out of a metrics bundle (<= 4 KiB). */
-enum emac_status metrics_read(const void *bundle, size_t n, const char *name, double *out,
-                              struct emac_err *err);
 
 #endif

@@ -66,6 +66,8 @@ uint32_t plan_fastest(const struct planning *g);
 /* Whose part number `part` is: they go round, the fastest first. */
 uint32_t plan_owner(const struct planning *g, uint32_t part);
 const struct plan_result *plan_result_find(const struct plan_state *st, const char *slot);
+const struct cid *plan_output(const struct plan_result *r, const char *name); /* NULL: none */
+void plan_value_remove(struct plan_state *st, const char *name);
 
 /* ---- plan_share.c: a sum shared out by ranges, and the task that takes it ---- */
 

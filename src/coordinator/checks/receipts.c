@@ -21,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "work/bundle.h"
+
 #define INLINE_MAX   4096
 #define LOSS_MAX     1e30
 #define ACCURACY_MAX 1.000001 /* all right, and the rounding of a mean */

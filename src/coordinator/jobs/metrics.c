@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "work/bundle.h"
+
 #define POINTS_USUAL 500
 #define ROWS_MAX     10000 /* of one answer in order of ids */
 #define VALUE_MAX    1e300
