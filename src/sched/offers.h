@@ -42,7 +42,7 @@ struct sched_task {
 };
 
 struct sched_lease {
-    const void *lease, *rig;
+    const void *lease;
     uint64_t begin_ms; /* 0: the rig is at one before it */
     uint64_t expected_ms;
     struct sched_busy before; /* what its rig does before it */

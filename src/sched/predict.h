@@ -102,16 +102,27 @@ enum emac_status predict_fits(const struct job_plan *p, struct store *s, uint64_
 /* Bytes that whoever has a stage keeps of it: weights, optimiser state, what is frozen; and what of
  * that each step makes anew. */
 struct sched_stage predict_state(const struct job_plan *p, uint32_t s);
-/* What a rig keeps of a job's stages that holds what `holds` says: the facts of ROOM-1
- * (sched/place.h). */
-struct sched_stage predict_kept(const struct job_plan *p, const struct plan_state *st,
-                                bool (*holds)(const void *ctx, const struct cid *cid),
-                                const void *ctx);
-/* Stage s more. */
-void predict_keep(struct sched_stage *kept, const struct job_plan *p, uint32_t s);
 /* Does who runs such a task keep a stage, its program's part, from then on, of a job that has
  * several? */
 bool predict_is_stage(const struct job_plan *p, enum task_kind kind);
+/* A lease of the job, no check: its stage comes to whoever has it. */
+struct predict_lease {
+    enum task_kind kind;
+    uint32_t part;            /* of its program */
+    const struct cid *anchor; /* not of init's */
+};
+/* A rig, as ROOM-1 (sched/place.h) asks about it. */
+struct predict_keeper {
+    uint64_t keep; /* bytes that values may take between tasks; 0: not known */
+    bool (*holds)(const void *ctx, const struct cid *cid);
+    const void *ctx;
+    const struct predict_lease *lease;
+    uint32_t leases;
+};
+/* May it keep, beside the stages that it holds and those that its leases bring, that of a task with
+ * program part `part` and this anchor? True when its `keep` is not known. */
+bool predict_has_room(const struct job_plan *p, const struct plan_state *st,
+                      const struct predict_keeper *k, uint32_t part, const struct cid *anchor);
 /* TOO_LARGE with the figures, and what would do, when a job's stages, of which a rig may have
  * several, find no room on these rigs together. OK without rigs or stages, or when what one may
  * keep is not known. */

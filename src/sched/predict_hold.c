@@ -17,11 +17,6 @@ struct holding {
     uint64_t all;
 };
 
-static uint32_t lanes_of(const struct job_plan *p)
-{
-    return p->job.spread == SPREAD_HYBRID ? p->job.local.replicas : 1;
-}
-
 struct sched_stage predict_state(const struct job_plan *p, uint32_t s)
 {
     const struct plan_program *init = plan_program_part(p, TASK_INIT, s);
@@ -36,47 +31,54 @@ struct sched_stage predict_state(const struct job_plan *p, uint32_t s)
     return state;
 }
 
-/* What tells where the stage of the lane is: a value of its state after the last round, or of what
- * init made of it; NULL: nothing yet. */
-static const struct cid *stage_value(const struct job_plan *p, const struct plan_state *st,
-                                     uint32_t s, uint32_t lane)
+static void stage_add(struct sched_stage *has, const struct sched_stage *one)
 {
-    static const char *const KINDS[] = {"opt", "params", "frozen"}; /* not every stage has all */
-    const struct cid *found = NULL;
-    for (size_t i = 0; i < EMAC_COUNT(KINDS) && found == NULL; i++) {
-        char name[TASK_NAME_MAX], own[TASK_NAME_MAX];
-        snprintf(name, sizeof name, "%s.%u", KINDS[i], s);
-        snprintf(own, sizeof own, "%s.%u.%u", KINDS[i], s, lane);
-        found = plan_value(st, p->job.spread == SPREAD_HYBRID ? own : name);
-        for (uint32_t k = 0; k < st->result_count && found == NULL; k++)
-            if (st->result[k].kind == TASK_INIT)
-                found = plan_output(&st->result[k], name);
-    }
-    return found;
+    has->all = emac_add_most(has->all, one->all);
+    has->moves = one->moves > has->moves ? one->moves : has->moves;
 }
 
-struct sched_stage predict_kept(const struct job_plan *p, const struct plan_state *st,
-                                bool (*holds)(const void *ctx, const struct cid *cid),
-                                const void *ctx)
+static void stage_keep(struct sched_stage *has, const struct job_plan *p, uint32_t s)
+{
+    struct sched_stage one = predict_state(p, s);
+    stage_add(has, &one);
+}
+
+static struct sched_stage kept_of(const struct job_plan *p, const struct plan_state *st,
+                                  const struct predict_keeper *k)
 {
     struct sched_stage kept = {0};
     for (uint32_t s = 0; s < job_stages(&p->job); s++) {
         const struct cid *last = NULL;
-        for (uint32_t lane = 0; lane < lanes_of(p); lane++) {
-            const struct cid *cid = stage_value(p, st, s, lane);
-            if (cid != NULL && !(last != NULL && cid_equal(cid, last)) && holds(ctx, cid))
-                predict_keep(&kept, p, s);
-            last = cid; /* lanes begin with one state */
+        for (uint32_t lane = 0; lane < job_lanes(&p->job); lane++) {
+            const struct cid *cid = plan_stage_anchor(p, st, s, lane);
+            if (cid != NULL && !(last != NULL && cid_equal(cid, last)) && k->holds(k->ctx, cid))
+                stage_keep(&kept, p, s);
+            last = cid; /* lanes begin with one state, and share what is frozen */
         }
     }
     return kept;
 }
 
-void predict_keep(struct sched_stage *kept, const struct job_plan *p, uint32_t s)
+/* Does the lease bring a stage that the rig has not, another than that at `anchor`? */
+static bool brings(const struct job_plan *p, const struct predict_keeper *k,
+                   const struct predict_lease *l, const struct cid *anchor)
 {
-    struct sched_stage one = predict_state(p, s);
-    kept->all = emac_add_most(kept->all, one.all);
-    kept->moves = one.moves > kept->moves ? one.moves : kept->moves;
+    if (!predict_is_stage(p, l->kind))
+        return false;
+    return l->kind == TASK_INIT || (!cid_equal(l->anchor, anchor) && !k->holds(k->ctx, l->anchor));
+}
+
+bool predict_has_room(const struct job_plan *p, const struct plan_state *st,
+                      const struct predict_keeper *k, uint32_t part, const struct cid *anchor)
+{
+    struct sched_stage has, more = predict_state(p, part);
+    if (k->keep == 0)
+        return true;
+    has = kept_of(p, st, k);
+    for (uint32_t i = 0; i < k->leases; i++)
+        if (brings(p, k, &k->lease[i], anchor))
+            stage_keep(&has, p, k->lease[i].part);
+    return sched_keeps(&has, &more) <= k->keep;
 }
 
 bool predict_is_stage(const struct job_plan *p, enum task_kind kind)
@@ -88,7 +90,7 @@ bool predict_is_stage(const struct job_plan *p, enum task_kind kind)
 static void holding_of(const struct job_plan *p, struct holding *out)
 {
     uint32_t stages = job_stages(&p->job);
-    uint32_t lanes = lanes_of(p);
+    uint32_t lanes = job_lanes(&p->job);
     *out = (struct holding){.count = 0};
     for (uint32_t i = 0; i < stages * lanes; i++) {
         struct sched_stage one = predict_state(p, i % stages);
@@ -119,8 +121,7 @@ static bool find_room(const struct holding *h, const struct predict_rig *rig, ui
         }
         if (best == rigs)
             return false;
-        has[best].all += one->all;
-        has[best].moves = one->moves > has[best].moves ? one->moves : has[best].moves;
+        stage_add(&has[best], one);
     }
     return true;
 }

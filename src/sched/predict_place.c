@@ -119,31 +119,20 @@ static bool holder_has(const void *ctx, const struct cid *cid)
     return v != NULL && v->held[h->rig];
 }
 
-/* Does the lease bring its rig a stage that it has not, another than t's? */
-static bool brings(const struct holder *h, const struct sim_lease *l, const struct sim_task *t)
-{
-    const struct sim_task *made = l->task;
-    if (made->accepted || !predict_is_stage(h->s->plan, made->want.kind))
-        return false;
-    return made->want.kind == TASK_INIT ||
-           (!cid_equal(&made->want.anchor, &t->want.anchor) && !holder_has(h, &made->want.anchor));
-}
-
 static bool books_has_room(void *ctx, const void *task, const void *rig)
 {
     const struct sim_task *t = task;
     const struct sim_rig *r = rig;
     const struct holder h = {ctx, row_of(ctx, rig)};
-    const struct job_plan *p = h.s->plan;
-    uint64_t keep = h.s->cfg->rig[h.rig].keep;
-    struct sched_stage has, more = predict_state(p, t->program->part);
-    if (keep == 0)
-        return true;
-    has = predict_kept(p, &h.s->st, holder_has, &h);
-    for (uint32_t i = 0; i < r->leases; i++)
-        if (brings(&h, r->lease[i], t))
-            predict_keep(&has, p, r->lease[i]->task->program->part);
-    return sched_keeps(&has, &more) <= keep;
+    struct predict_lease lease[EMAC_COUNT(r->lease)];
+    struct predict_keeper k = {h.s->cfg->rig[h.rig].keep, holder_has, &h, lease, 0};
+    for (uint32_t i = 0; i < r->leases; i++) {
+        const struct sim_task *made = r->lease[i]->task;
+        if (!made->accepted)
+            lease[k.leases++] =
+                (struct predict_lease){made->want.kind, made->program->part, &made->want.anchor};
+    }
+    return predict_has_room(h.s->plan, &h.s->st, &k, t->program->part, &t->want.anchor);
 }
 
 static struct sched_lease books_lease(void *ctx, const void *task, uint32_t i)
@@ -153,7 +142,6 @@ static struct sched_lease books_lease(void *ctx, const void *task, uint32_t i)
     const struct sim_lease *l = t->lease[i];
     const struct sim_rig *r = &s->rig[l->rig];
     return (struct sched_lease){.lease = l,
-                                .rig = r,
                                 .begin_ms = l->begin_ms,
                                 .expected_ms = l->expected_ms,
                                 .before = sim_busy(r, l),

@@ -239,6 +239,11 @@ uint32_t job_stages(const struct job *job)
                                                                           : 1;
 }
 
+uint32_t job_lanes(const struct job *job)
+{
+    return job->spread == SPREAD_HYBRID ? job->local.replicas : 1;
+}
+
 bool job_set_stages(struct job *job, uint32_t stages)
 {
     bool whole = job_stages(job) == 1;

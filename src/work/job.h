@@ -184,6 +184,8 @@ double job_bits_per_byte(const struct job *job, double loss);
  * pipeline. */
 uint32_t job_stages(const struct job *job);
 bool job_set_stages(struct job *job, uint32_t stages);
+/* Replicas that each have stages of their own, side by side: 1 but for spread hybrid. */
+uint32_t job_lanes(const struct job *job);
 /* How many stages have a larger spread.shares, or the same and come before: it begins on the rig
  * that is as many places behind the fastest. */
 uint32_t job_stage_rank(const struct job *job, uint32_t stage);

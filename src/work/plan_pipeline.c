@@ -141,11 +141,6 @@ static uint32_t rounds(const struct job *job)
 
 /* ---- what is there ---- */
 
-uint32_t pipeline_lanes(const struct job *job)
-{
-    return job->spread == SPREAD_HYBRID ? job->local.replicas : 1;
-}
-
 /* The stage and micro-batch of a result lie in its range: {first: m, count: s}. */
 const struct plan_result *pipeline_result(const struct plan_state *st, enum task_kind kind,
                                           uint32_t s, uint32_t m)
@@ -200,8 +195,7 @@ enum emac_status pipeline_round_init(struct pipeline_round *r, struct planning *
     const struct job *job = &g->p->job;
     size_t cells = (size_t)job->pipeline.stages * job->micro_batches;
     enum emac_status st;
-    *r = (struct pipeline_round){
-        .g = g, .stages = job->pipeline.stages, .lanes = pipeline_lanes(job)};
+    *r = (struct pipeline_round){.g = g, .stages = job->pipeline.stages, .lanes = job_lanes(job)};
     r->batches = job->micro_batches / r->lanes;
     EMAC_TRY(st, emac_alloc(&r->forward, cells, sizeof(void *), err));
     EMAC_TRY(st, emac_alloc(&r->backward, cells, sizeof(void *), err));
@@ -280,16 +274,19 @@ static const struct cid *input_of(const struct pipeline_round *r, enum task_kind
 
 /* A stage is where its optimiser's state is: weights also go to whom a checkpoint or a check takes
  * them. */
-static const struct cid *stage_anchor(const struct pipeline_round *r, uint32_t s, uint32_t lane)
+const struct cid *plan_stage_anchor(const struct job_plan *p, const struct plan_state *st,
+                                    uint32_t s, uint32_t lane)
 {
     static const char *const KINDS[] = {"opt", "params", "frozen"}; /* not every stage has all */
     const struct cid *found = NULL;
     for (size_t i = 0; i < EMAC_COUNT(KINDS) && found == NULL; i++) {
         char name[TASK_NAME_MAX];
         snprintf(name, sizeof name, "%s.%u", KINDS[i], s);
-        found = pipeline_value(r->g->p, r->g->st, name, lane);
+        found = pipeline_value(p, st, name, lane);
+        for (uint32_t k = 0; k < st->result_count && found == NULL; k++)
+            if (st->result[k].kind == TASK_INIT)
+                found = plan_output(&st->result[k], name);
     }
-    EMAC_ASSERT(found != NULL); /* each stage has weights of its own */
     return found;
 }
 
@@ -309,8 +306,11 @@ static void want_place(const struct pipeline_round *r, struct plan_want *w, uint
 {
     const struct task_kind_info *info = task_kind_info(w->kind);
     uint32_t replicas = r->g->p->job.pipeline.replicas;
-    if (info->staged)
-        w->anchor = *stage_anchor(r, s, lane);
+    if (info->staged) {
+        const struct cid *anchor = plan_stage_anchor(r->g->p, r->g->st, s, lane);
+        EMAC_ASSERT(anchor != NULL); /* each stage has weights of its own */
+        w->anchor = *anchor;
+    }
     w->holders = holders_of(r->g, s);
     w->copies = w->kind == TASK_UPDATE && replicas > 1 ? replicas : 0;
     w->owner = plan_owner(r->g, lane * r->stages + job_stage_rank(&r->g->p->job, s));
@@ -518,7 +518,7 @@ bool pipeline_needs(const struct job_plan *p, const struct plan_state *st,
                     const struct plan_result *r, const struct task_output *output)
 {
     uint32_t s = r->range.count, m = r->range.first;
-    uint32_t batches = p->job.micro_batches / pipeline_lanes(&p->job);
+    uint32_t batches = p->job.micro_batches / job_lanes(&p->job);
     uint32_t first = m / batches * batches; /* of the lane: what is there once has this number */
     const char *to = strrchr(output->name, '.');
     switch (r->kind) {
@@ -539,7 +539,7 @@ bool pipeline_needs(const struct job_plan *p, const struct plan_state *st,
 
 enum emac_status pipeline_bill(const struct job_plan *p, struct plan_bill *b, struct emac_err *err)
 {
-    uint64_t lanes = pipeline_lanes(&p->job);
+    uint64_t lanes = job_lanes(&p->job);
     uint64_t steps = rounds(&p->job), joins = steps / p->job.checkpoint_every + 1;
     if (p->job.eval_every > 0)
         joins += 2 * (steps / p->job.eval_every);

@@ -5,16 +5,13 @@
 #include "graph/stages.h"
 #include "work/planner_impl.h"
 
-/* Replicas, each with a pipeline of its own: 1 but for spread hybrid. Lane l has micro-batches
- * [l * batches, (l + 1) * batches) of a step; tasks that are no micro-batch's have its first. */
-uint32_t pipeline_lanes(const struct job *job);
-
 struct pipeline_lane {
     const struct plan_result *reduce[STAGES_MAX], *step[STAGES_MAX], *delta[STAGES_MAX];
     uint32_t back[STAGES_MAX]; /* how many micro-batches the stage brought back */
 };
 
-/* The round's results, by stage and micro-batch. */
+/* The round's results, by stage and micro-batch. Lane l has micro-batches [l * batches,
+ * (l + 1) * batches) of a step; tasks that are no micro-batch's have its first. */
 struct pipeline_round {
     struct planning *g;
     uint32_t stages, lanes, batches;                /* batches: of a lane */

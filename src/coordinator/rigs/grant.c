@@ -156,33 +156,25 @@ static const struct plan_program *program_of(const struct cjob *j, const struct 
     return program;
 }
 
-/* Does the lease bring its rig a stage that it has not, another than t's? */
-static bool brings(const struct lease *l, const struct ctask *t)
-{
-    const struct ctask *made = l->task;
-    if (is_check(made) || !predict_is_stage(l->job->plan, made->kind))
-        return false;
-    return made->kind == TASK_INIT ||
-           (!cid_equal(&made->anchor, &t->anchor) && !node_holds(l->node, &made->anchor));
-}
-
 /* Not if it failed at the task again and again. */
 static bool books_has_room(void *ctx, const void *task, const void *rig)
 {
     const struct books *b = ctx;
-    const struct job_plan *p = b->job->plan;
     const struct ctask *t = task;
     const struct node *n = rig;
-    struct sched_stage has, more = predict_state(p, program_of(b->job, t)->part);
+    struct predict_lease lease[NODE_LEASES_MAX];
+    struct predict_keeper k = {n->keep_bytes, holder_has, n, lease, 0};
     if (n->keep_bytes == 0)
         return true;
     if (failed_often(t, n))
         return false;
-    has = predict_kept(p, &b->job->st, holder_has, n);
-    for (uint32_t i = 0; i < NODE_LEASES_MAX && n->lease[i]; i++)
-        if (n->lease[i]->job == b->job && brings(n->lease[i], t))
-            predict_keep(&has, p, program_of(b->job, n->lease[i]->task)->part);
-    return sched_keeps(&has, &more) <= n->keep_bytes;
+    for (uint32_t i = 0; i < NODE_LEASES_MAX && n->lease[i]; i++) {
+        const struct ctask *made = n->lease[i]->task;
+        if (n->lease[i]->job == b->job && !is_check(made))
+            lease[k.leases++] =
+                (struct predict_lease){made->kind, program_of(b->job, made)->part, &made->anchor};
+    }
+    return predict_has_room(b->job->plan, &b->job->st, &k, program_of(b->job, t)->part, &t->anchor);
 }
 
 /* The lot named the holder of a check. */
@@ -192,7 +184,6 @@ static struct sched_lease books_lease(void *ctx, const void *task, uint32_t i)
     const struct lease *l = t->lease[i];
     (void)ctx;
     return (struct sched_lease){.lease = l,
-                                .rig = l->node,
                                 .begin_ms = l->begin_ms,
                                 .expected_ms = l->expected_ms,
                                 .before = node_busy(l->node, l),

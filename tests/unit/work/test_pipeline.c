@@ -74,7 +74,7 @@ static void result_lose(struct fleet *f)
 static void check_window(const struct fleet *f, const struct plan_want *want, uint32_t count)
 {
     uint32_t stages = f->p->job.pipeline.stages;
-    uint32_t batches = f->p->job.micro_batches / pipeline_lanes(&f->p->job);
+    uint32_t batches = f->p->job.micro_batches / job_lanes(&f->p->job);
     for (uint32_t stage = 0; stage < stages; stage++) {
         uint32_t back[JOB_LANES_MAX] = {0}, from = stage; /* from: the next that brings any back */
         while (plan_program_part(f->p, TASK_BACKWARD, from) == NULL)
@@ -92,6 +92,14 @@ static void check_window(const struct fleet *f, const struct plan_want *want, ui
     }
 }
 
+/* After init something tells of each stage where it is, of those that stay as they are, too. */
+static void check_anchors(const struct fleet *f)
+{
+    const struct job *j = &f->p->job;
+    for (uint32_t i = 0; f->st.value_count > 0 && i < job_stages(j) * job_lanes(j); i++)
+        assert_non_null(plan_stage_anchor(f->p, &f->st, i % job_stages(j), i / job_stages(j)));
+}
+
 static void round_run(struct fleet *f, uint32_t loss_percent)
 {
     double speed[5];
@@ -106,6 +114,7 @@ static void round_run(struct fleet *f, uint32_t loss_percent)
                         &count, err));
     assert_true(count > 0);
     check_window(f, want, count);
+    check_anchors(f);
     for (uint32_t i = 0; i < count; i++) {
         const struct plan_want *w = &want[i];
         bool staged = task_kind_info(w->kind)->staged;
