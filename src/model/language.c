@@ -126,19 +126,46 @@ static bool is_end(const struct language *l, int32_t id)
     return false;
 }
 
+/* What a token is to who reads. */
+static void token_read(const struct completion *c, int32_t id, struct emac_slice *bytes,
+                       bool *ended)
+{
+    *bytes = (struct emac_slice){0};
+    *ended = is_end(c->language, id);
+    if (!*ended && (uint32_t)id < tokenizer_vocab(c->language->tokenizer))
+        *bytes = tokenizer_piece(c->language->tokenizer, id, false);
+}
+
 enum emac_status completion_next(struct completion *c, struct emac_slice *bytes, bool *ended,
                                  struct emac_err *err)
 {
     int32_t id = 0;
-    *bytes = (struct emac_slice){0};
-    *ended = false;
     enum emac_status st = generator_next(c->generator, &id, err);
-    if (st != EMAC_OK)
-        return st;
-    *ended = is_end(c->language, id);
-    if (!*ended && (uint32_t)id < tokenizer_vocab(c->language->tokenizer))
-        *bytes = tokenizer_piece(c->language->tokenizer, id, false);
-    return EMAC_OK;
+    if (st == EMAC_OK)
+        token_read(c, id, bytes, ended);
+    return st;
+}
+
+enum emac_status completions_step(struct completion_turn *turn, uint32_t count,
+                                  uint32_t prompt_rows, struct emac_err *err)
+{
+    struct generator_turn of[COMPLETIONS_MAX];
+    EMAC_ASSERT(count <= COMPLETIONS_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        of[i] = (struct generator_turn){.g = turn[i].c->generator};
+    enum emac_status st = generators_step(of, count, prompt_rows, err);
+    for (uint32_t i = 0; i < count && st == EMAC_OK; i++) {
+        turn[i].came = of[i].drawn;
+        turn[i].err = of[i].err;
+        if (of[i].drawn)
+            token_read(turn[i].c, of[i].token, &turn[i].bytes, &turn[i].ended);
+    }
+    return st;
+}
+
+bool completion_is_reading(const struct completion *c)
+{
+    return generator_is_reading(c->generator);
 }
 
 uint32_t completion_prompt_tokens(const struct completion *c)

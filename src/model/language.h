@@ -43,4 +43,19 @@ enum emac_status completion_next(struct completion *c, struct emac_slice *bytes,
                                  struct emac_err *err);
 uint32_t completion_prompt_tokens(const struct completion *c);
 
+/* A completion's part in a step of several (generate.h). */
+struct completion_turn {
+    struct completion *c;
+    bool came;               /* out: a token did; `bytes` and `ended` are completion_next's */
+    bool ended;              /* out */
+    struct emac_slice bytes; /* out */
+    struct emac_err err;     /* out: it failed, and can only be closed */
+};
+#define COMPLETIONS_MAX 64 /* in a step */
+/* As generators_step, for count <= COMPLETIONS_MAX completions of one decoder. */
+enum emac_status completions_step(struct completion_turn *turn, uint32_t count,
+                                  uint32_t prompt_rows, struct emac_err *err);
+/* Does it wait for its prompt to be fed? */
+bool completion_is_reading(const struct completion *c);
+
 #endif
