@@ -80,13 +80,6 @@ static enum emac_status run(struct cli *c, const struct generate_args *a, const 
         return st;
     EMAC_TRY(st, llama_config_read(&config, emac_buf_str(&m.config), m.config.len, &c->err));
     EMAC_TRY(st, cli_device_open(c, &a->device, &dev));
-    if (!device_is_host(dev)) {
-        cli_progress(c, "generation runs on the CPU, which holds the model: not on '%s'",
-                     device_name(dev));
-        device_close(dev);
-        dev = NULL;
-        EMAC_TRY(st, device_open("cpu", (uint32_t)a->device.threads, &dev, &c->err));
-    }
     EMAC_TRY(st, session_open(dev, &config, m.weights.data, m.weights.len, &s, &c->err));
     EMAC_TRY(st, model_texts_language(&m.texts, emac_buf_slice(&m.config), config.vocab_size,
                                       &language, &c->err));

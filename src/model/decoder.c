@@ -19,13 +19,10 @@ enum emac_status decoder_open(struct device *dev, const struct llama_config *c, 
 
     *out = NULL;
     EMAC_TRY(st, llama_config_check(c, err));
-    if (!device_is_host(dev))
-        return emac_fail(err, EMAC_UNSUPPORTED, "generation runs on the CPU, not on device '%s'",
-                         device_name(dev));
     EMAC_TRY(st, emac_alloc(&d, 1, sizeof(*d), err));
     d->dev = dev;
     d->c = *c;
-    EMAC_TRY(st, weights_open(&d->weights, c, bundle, n, err));
+    EMAC_TRY(st, weights_open(&d->weights, dev, c, bundle, n, err));
     *out = d;
     d = NULL;
 out:
@@ -43,10 +40,12 @@ void decoder_close(struct decoder *d)
 {
     if (d == NULL)
         return;
-    free(d->cos);
-    free(d->sin);
-    free(d->s.block);
-    free(d->logits);
+    device_free(d->dev, d->cos);
+    device_free(d->dev, d->sin);
+    device_free(d->dev, d->s.block);
+    device_free(d->dev, d->logits);
+    free(d->embedded);
+    free(d->told);
     weights_release(&d->weights);
     free(d);
 }
@@ -58,36 +57,57 @@ const struct llama_config *decoder_config(const struct decoder *d)
 
 /* ---- memory ---- */
 
-enum emac_status decoder_grow(float **block, size_t used, size_t floats, struct emac_err *err)
+enum emac_status decoder_grow(struct decoder *d, float **block, size_t used, size_t floats,
+                              struct emac_err *err)
 {
-    float *p;
+    float *p = NULL;
     size_t bytes;
     enum emac_status st;
 
     if (!emac_mul_size(floats, sizeof(float), &bytes))
         return emac_fail(err, EMAC_TOO_LARGE, "the key-value cache is too large");
-    EMAC_TRY(st, emac_alloc_aligned(&p, bytes, err));
+    EMAC_TRY(st, device_alloc(d->dev, bytes, &p, err));
     if (used > 0)
-        memcpy(p, *block, used * sizeof(float));
-    free(*block);
+        EMAC_TRY(st, device_copy(d->dev, p, *block, used * sizeof(float), err));
+    device_free(d->dev, *block);
     *block = p;
+    p = NULL;
 out:
+    device_free(d->dev, p);
     return st;
+}
+
+/* Beside a block of the device, so many floats of the host's, where these are two. */
+static enum emac_status host_room(struct decoder *d, float **block, size_t floats,
+                                  struct emac_err *err)
+{
+    if (device_is_host(d->dev))
+        return EMAC_OK;
+    free(*block);
+    *block = NULL;
+    return emac_alloc(block, floats, sizeof(float), err);
 }
 
 enum emac_status decoder_tables(struct decoder *d, uint32_t rows, struct emac_err *err)
 {
-    size_t half = d->c.head_dim / 2;
+    size_t floats = (size_t)rows * (d->c.head_dim / 2);
+    float *cos = NULL, *sin = NULL;
     enum emac_status st = EMAC_OK;
 
     if (rows <= d->table_rows)
         return EMAC_OK;
     d->table_rows = 0;
-    EMAC_TRY(st, decoder_grow(&d->cos, 0, rows * half, err));
-    EMAC_TRY(st, decoder_grow(&d->sin, 0, rows * half, err));
-    llama_rope_tables(&d->c, rows, d->cos, d->sin);
+    EMAC_TRY(st, emac_alloc(&cos, floats, sizeof(*cos), err));
+    EMAC_TRY(st, emac_alloc(&sin, floats, sizeof(*sin), err));
+    llama_rope_tables(&d->c, rows, cos, sin);
+    EMAC_TRY(st, decoder_grow(d, &d->cos, 0, floats, err));
+    EMAC_TRY(st, decoder_grow(d, &d->sin, 0, floats, err));
+    EMAC_TRY(st, device_write(d->dev, d->cos, cos, floats * sizeof(*cos), err));
+    EMAC_TRY(st, device_write(d->dev, d->sin, sin, floats * sizeof(*sin), err));
     d->table_rows = rows;
 out:
+    free(cos);
+    free(sin);
     return st;
 }
 
@@ -110,7 +130,8 @@ static enum emac_status scratch_reserve(struct decoder *d, uint32_t rows, struct
     if (rows <= d->s.rows)
         return EMAC_OK;
     d->s.rows = 0;
-    EMAC_TRY(st, decoder_grow(&d->s.block, 0, floats + 9 * 16, err));
+    EMAC_TRY(st, decoder_grow(d, &d->s.block, 0, floats + 9 * 16, err));
+    EMAC_TRY(st, host_room(d, &d->embedded, r * c->hidden_size, err));
     d->s.rows = rows;
     next = d->s.block;
     d->s.x = carve(&next, r * c->hidden_size);
@@ -133,7 +154,8 @@ static enum emac_status logits_reserve(struct decoder *d, uint32_t rows, struct 
     if (rows <= d->logits_rows)
         return EMAC_OK;
     d->logits_rows = 0;
-    EMAC_TRY(st, decoder_grow(&d->logits, 0, (size_t)rows * d->c.vocab_size, err));
+    EMAC_TRY(st, decoder_grow(d, &d->logits, 0, (size_t)rows * d->c.vocab_size, err));
+    EMAC_TRY(st, host_room(d, &d->told, (size_t)rows * d->c.vocab_size, err));
     d->logits_rows = rows;
 out:
     return st;
@@ -162,10 +184,8 @@ static struct tensor weight_matrix(const struct weight *w, size_t rows, size_t c
     size_t bytes = 0;
     bool ok = w->quant == NULL || quant_row_bytes(w->quant->format, columns, &bytes);
 
-    EMAC_ASSERT(ok);
-    return w->quant == NULL
-               ? matrix(w->data, rows, columns)
-               : (struct tensor){DTYPE_U8, SHAPE2(rows, bytes), (void *)(uintptr_t)w->data};
+    EMAC_ASSERT(ok && w->data != NULL);
+    return (struct tensor){w->dtype, SHAPE2(rows, w->quant == NULL ? columns : bytes), w->data};
 }
 
 /* y[n,out] = x[n,in] W^T */
@@ -214,27 +234,17 @@ static enum emac_status residual(struct decoder *d, float *dst, const float *y, 
     return device_add(d->dev, dst, dst, y, (size_t)n * d->c.hidden_size, err);
 }
 
-/* x[n,D] = rows of the embedding */
-static enum emac_status embed(struct decoder *d, const int32_t *tokens, uint32_t n, float *x,
+/* x[n,D] = rows of the embedding, which the host reads; `row` is where they are among the step's.
+ */
+static enum emac_status embed(struct decoder *d, const int32_t *tokens, uint32_t n, uint32_t row,
                               struct emac_err *err)
 {
-    const struct weight *w = weight(d, LLAMA_EMBED, 0);
     size_t width = d->c.hidden_size;
-    struct tensor table = weight_matrix(w, d->c.vocab_size, width), out = matrix(x, n, width);
-    struct tensor in[2] = {{DTYPE_I32, SHAPE1(n), (void *)(uintptr_t)tokens}, table};
-    enum emac_status st = EMAC_OK;
+    float *x = d->s.x + row * width, *to = device_is_host(d->dev) ? x : d->embedded;
 
-    if (w->quant == NULL)
-        return device_run(d->dev, OP_EMBED, NULL, in, &out, err);
-    out.shape.dim[0] = table.shape.dim[0] = 1;
-    for (uint32_t i = 0; i < n && st == EMAC_OK; i++) {
-        const struct op_attrs attrs = {.at = {{.i = w->quant->format}}};
-
-        table.data = (uint8_t *)in[1].data + (size_t)tokens[i] * table.shape.dim[1];
-        out.data = x + i * width;
-        st = device_run(d->dev, OP_DEQUANTISE, &attrs, &table, &out, err);
-    }
-    return st;
+    for (uint32_t i = 0; i < n; i++)
+        weights_embed(&d->weights, tokens[i], to + i * width);
+    return to == x ? EMAC_OK : device_write(d->dev, x, to, n * width * sizeof(*to), err);
 }
 
 /* ---- operators on a sequence ---- */
@@ -316,7 +326,8 @@ static enum emac_status qkv(const struct step *s, uint32_t layer, struct emac_er
     EMAC_TRY(st, project(d, d->s.h, LLAMA_V, layer, d->s.o, s->rows, kv, err));
     for (uint32_t i = 0; i < s->count; i++) {
         const struct rows *r = &s->of[i];
-        memcpy(r->s->v[layer] + r->at * kv, d->s.o + r->row * kv, r->n * kv * sizeof(float));
+        EMAC_TRY(st, device_copy(d->dev, r->s->v[layer] + r->at * kv, d->s.o + r->row * kv,
+                                 r->n * kv * sizeof(float), err));
     }
 out:
     return st;
@@ -362,39 +373,42 @@ out:
 
 /* Those that want logits: their last rows, one after another, at the beginning of x, which nobody
  * needs any more; a row never comes before one that is still to be moved. */
-static uint32_t wanted_gather(struct decoder *d, const struct session_part *part, uint32_t count)
+static enum emac_status wanted_gather(struct decoder *d, const struct session_part *part,
+                                      uint32_t count, uint32_t *wanted, struct emac_err *err)
 {
     size_t width = d->c.hidden_size;
-    uint32_t row = 0, wanted = 0;
+    uint32_t row = 0;
+    enum emac_status st = EMAC_OK;
 
-    for (uint32_t i = 0; i < count; i++) {
+    *wanted = 0;
+    for (uint32_t i = 0; i < count && st == EMAC_OK; i++) {
         if (part[i].err.status != EMAC_OK)
             continue;
         row += part[i].n;
-        if (part[i].wants)
-            memmove(d->s.x + wanted++ * width, d->s.x + (row - 1) * width, width * sizeof(float));
+        if (part[i].wants && ++*wanted < row)
+            st = device_copy(d->dev, d->s.x + (*wanted - 1) * width, d->s.x + (row - 1) * width,
+                             width * sizeof(float), err);
     }
-    return wanted;
+    return st;
 }
 
 /* Each has its row, or is told that it is of no use. */
 static enum emac_status wanted_give(struct decoder *d, struct session_part *part, uint32_t count,
-                                    struct emac_err *err)
+                                    const float *told, struct emac_err *err)
 {
-    size_t vocab = d->c.vocab_size;
-    float *at = d->logits;
+    size_t vocab = d->c.vocab_size, at = 0;
     enum emac_status st = EMAC_OK;
 
     for (uint32_t i = 0; i < count && st == EMAC_OK; i++) {
         struct session_part *p = &part[i];
-        const struct tensor row = matrix(at, 1, vocab);
+        const struct tensor row = matrix(d->logits + at, 1, vocab);
         bool finite = true;
 
         if (p->err.status != EMAC_OK || !p->wants)
             continue;
         st = device_finite(d->dev, 1, &row, &finite, err);
         if (finite)
-            p->logits = at;
+            p->logits = told + at;
         else
             emac_fail(&p->err, EMAC_NUMERIC,
                       "the model gave logits that are not finite; its weights are not usable");
@@ -408,15 +422,20 @@ static enum emac_status logits_run(struct decoder *d, struct session_part *part,
 {
     const struct weight *head = weight(d, d->c.tie_embeddings ? LLAMA_EMBED : LLAMA_LM_HEAD, 0);
     size_t width = d->c.hidden_size, vocab = d->c.vocab_size;
-    uint32_t n = wanted_gather(d, part, count);
-    enum emac_status st = EMAC_OK;
+    const float *told;
+    uint32_t n;
+    enum emac_status st;
 
+    EMAC_TRY(st, wanted_gather(d, part, count, &n, err));
     if (n == 0)
         return EMAC_OK;
     EMAC_TRY(st, logits_reserve(d, n, err));
     EMAC_TRY(st, norm(d, d->s.x, weight(d, LLAMA_NORM, 0), d->s.h, n, err));
     EMAC_TRY(st, linear(d, d->s.h, head, d->logits, n, width, vocab, err));
-    st = wanted_give(d, part, count, err);
+    told = device_is_host(d->dev) ? d->logits : d->told;
+    if (told != d->logits)
+        EMAC_TRY(st, device_read(d->dev, d->told, d->logits, n * vocab * sizeof(float), err));
+    st = wanted_give(d, part, count, told, err);
 out:
     return st;
 }
@@ -450,7 +469,7 @@ enum emac_status decoder_run(struct decoder *d, struct session_part *part, uint3
     for (uint32_t i = 0, at = 0; i < count; i++) {
         if (part[i].err.status != EMAC_OK)
             continue;
-        EMAC_TRY(st, embed(d, part[i].tokens, part[i].n, d->s.x + at * d->c.hidden_size, err));
+        EMAC_TRY(st, embed(d, part[i].tokens, part[i].n, at, err));
         at += part[i].n;
     }
     for (uint32_t layer = 0; layer < d->c.layers; layer++) {

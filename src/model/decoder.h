@@ -17,9 +17,11 @@ struct decoder;
 
 /* `bundle` is a whole safetensors file; it must outlive the decoder. Missing, superfluous or
  * misshapen tensors and dtypes other than F32, BF16 and U8 (weights.h) are refused by name. A file
- * whose data are not 4-byte aligned is copied; bf16 weights are widened once. Activations are f32
- * whatever the model's storage. `dev` is borrowed; UNSUPPORTED when its memory is not the host's.
- * One thread at a time uses a decoder and its sessions. */
+ * whose data are not 4-byte aligned is copied; bf16 weights are widened once. A device with memory
+ * of its own gets the weights once, and keeps caches and what lies between layers; what crosses a
+ * step are rows of the embedding and the logits that were asked for. Activations are f32 whatever
+ * the model's storage. `dev` is borrowed; NO_MEMORY with the figures when it has no room for the
+ * weights. One thread at a time uses a decoder and its sessions. */
 enum emac_status decoder_open(struct device *dev, const struct llama_config *c, const void *bundle,
                               size_t n, struct decoder **out, struct emac_err *err);
 /* After its sessions; NULL is nothing. */

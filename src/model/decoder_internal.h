@@ -21,17 +21,21 @@ struct decoder {
     struct scratch s;
     uint32_t logits_rows;
     float *logits; /* [logits_rows, vocab] */
+    /* In host memory, where the device's is another: rows of the embedding on their way, and logits
+     * that came. NULL, and the same sizes. */
+    float *embedded, *told;
 };
 
 struct session {
     struct decoder *d;
     bool own_decoder;
     uint32_t length, cache_rows;
-    float **k, **v; /* per layer: [cache_rows, G*E] */
+    float **k, **v; /* per layer: [cache_rows, G*E], the device's memory */
 };
 
-/* A larger block with the first `used` floats of the old one. */
-enum emac_status decoder_grow(float **block, size_t used, size_t floats, struct emac_err *err);
+/* A larger block of the device's memory with the first `used` floats of the old one. */
+enum emac_status decoder_grow(struct decoder *d, float **block, size_t used, size_t floats,
+                              struct emac_err *err);
 /* Rotary tables of so many positions. */
 enum emac_status decoder_tables(struct decoder *d, uint32_t rows, struct emac_err *err);
 /* The parts' tokens, one part's rows after another's, through all layers: keys and values into the

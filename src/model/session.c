@@ -60,9 +60,9 @@ void session_close(struct session *s)
         return;
     for (uint32_t layer = 0; layer < s->d->c.layers; layer++) {
         if (s->k != NULL)
-            free(s->k[layer]);
+            device_free(s->d->dev, s->k[layer]);
         if (s->v != NULL)
-            free(s->v[layer]);
+            device_free(s->d->dev, s->v[layer]);
     }
     free(s->k);
     free(s->v);
@@ -119,8 +119,8 @@ static enum emac_status cache_reserve(struct session *s, uint32_t rows, struct e
         return EMAC_OK;
     uint32_t want = cache_rows_for(&s->d->c, s->cache_rows, rows);
     for (uint32_t layer = 0; layer < s->d->c.layers; layer++) {
-        EMAC_TRY(st, decoder_grow(&s->k[layer], s->length * width, want * width, err));
-        EMAC_TRY(st, decoder_grow(&s->v[layer], s->length * width, want * width, err));
+        EMAC_TRY(st, decoder_grow(s->d, &s->k[layer], s->length * width, want * width, err));
+        EMAC_TRY(st, decoder_grow(s->d, &s->v[layer], s->length * width, want * width, err));
     }
     EMAC_TRY(st, decoder_tables(s->d, want, err));
     s->cache_rows = want;

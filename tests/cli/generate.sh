@@ -8,6 +8,17 @@ one=$(json .text)
 check "export" "$EMAC" model export "$model" "$WORK/m"
 check "generate from the directory" "$EMAC" generate "$WORK/m" -p "one and two" --seed 3 -n 40 --json --threads 2 --isa portable
 same "same text on another instruction set" "$one" "$(json .text)"
+if has_opencl; then
+    check "generate on a device with memory of its own" "$EMAC" generate "$WORK/m" -p "one and two" --seed 3 -n 40 --json --device opencl:0
+    same "same text there" "$one" "$(json .text)"
+    check "quantise" "$EMAC" model quantise "$WORK/m" "$WORK/q" --format q8_0
+    check "generate with 8 bits a weight" "$EMAC" generate "$WORK/q" -p "one and two" --seed 3 -n 40 --json
+    eight=$(json .text)
+    check "on the device" "$EMAC" generate "$WORK/q" -p "one and two" --seed 3 -n 40 --json --device opencl:0
+    same "same text there" "$eight" "$(json .text)"
+    expect "a device that is too small says the figures" 16 'bytes do not fit on device' \
+        "$EMAC" generate "$WORK/m" -p x --device opencl:0 --device-memory 10K
+fi
 check "another seed" "$EMAC" generate "$WORK/m" -p "one and two" --seed 4 -n 40 --json
 [ "$one" != "$(json .text)" ] && pass "gives another text" || fail "same text for another seed"
 check "past the window" "$EMAC" generate "$WORK/m" -p "one" -n 300 --json

@@ -214,7 +214,9 @@ static void together(struct request *r, const struct model *m, const char *name,
     decoder_close(d);
 }
 
-static void run_seed(const struct kind *k, enum isa isa, uint32_t threads, uint64_t seed)
+/* Together on `card`, where there is one, else on the processor. */
+static void run_seed(const struct kind *k, enum isa isa, uint32_t threads, uint64_t seed,
+                     struct device *card)
 {
     static struct request r[REQUESTS];
     struct device *dev;
@@ -227,7 +229,7 @@ static void run_seed(const struct kind *k, enum isa isa, uint32_t threads, uint6
         request_make(&r[i], &m);
         alone(&r[i], &m, dev);
     }
-    together(r, &m, k->name, dev);
+    together(r, &m, k->name, card != NULL ? card : dev);
     for (uint32_t i = 0; i < REQUESTS; i++)
         assert_true(r[i].gots == (r[i].leaves < r[i].wants ? r[i].leaves : r[i].wants) ||
                     (r[i].leaves == 0 && r[i].gots <= 1));
@@ -241,7 +243,7 @@ static void test_together_as_alone(void **state)
     uint64_t first = one ? strtoull(one, NULL, 10) : 1, seeds = one ? 1 : SEEDS;
     for (uint64_t seed = first; seed < first + seeds; seed++)
         for (size_t k = 0; k < EMAC_COUNT(kinds); k++)
-            run_seed(&kinds[k], ISA_BEST, 1 + (uint32_t)(seed + k) % 2, seed);
+            run_seed(&kinds[k], ISA_BEST, 1 + (uint32_t)(seed + k) % 2, seed, NULL);
 }
 
 /* Which instruction set is the same to the bits, and so is how many rows it takes at once. */
@@ -249,7 +251,60 @@ static void test_on_every_processor(void **state)
 {
     for (int isa = ISA_PORTABLE; isa < ISA_COUNT; isa++)
         for (size_t k = 0; k < EMAC_COUNT(kinds) && isa_supported((enum isa)isa); k += 3)
-            run_seed(&kinds[k], (enum isa)isa, 1, 100 + (uint64_t)isa);
+            run_seed(&kinds[k], (enum isa)isa, 1, 100 + (uint64_t)isa, NULL);
+}
+
+static uint64_t used(struct device *dev)
+{
+    struct device_memory m;
+    device_memory(dev, &m);
+    return m.used;
+}
+
+/* What the weights take there. */
+static uint64_t opened(const struct kind *k, struct device *card)
+{
+    struct device *dev = best_device();
+    struct decoder *d;
+    struct model m;
+    uint64_t before = used(card);
+    model_init(&m, k, dev);
+    ASSERT_OK(decoder_open(card, &m.c, m.file.data, m.file.len, &d, err));
+    uint64_t bytes = used(card) - before;
+    decoder_wipe(d);
+    decoder_close(d);
+    assert_int_equal(used(card), before);
+    emac_buf_release(&m.file);
+    device_close(dev);
+    return bytes;
+}
+
+/* The same on a device with memory of its own: what comes is what a processor gives alone, and what
+ * was taken there is given back. */
+static void test_on_a_card(void **state)
+{
+    const struct kind *bf16 = &kinds[2];
+    struct emac_err why;
+    struct device *card;
+    if (device_opencl_open("0", &card, &why) != EMAC_OK) {
+        print_message("# opencl: not tested, %s\n", why.text);
+        skip();
+    }
+    for (size_t k = 0; k < EMAC_COUNT(kinds); k++)
+        run_seed(&kinds[k], ISA_BEST, 1, 200 + k, card);
+    uint64_t scratch = used(card);
+    run_seed(&kinds[0], ISA_BEST, 1, 200, card);
+    assert_int_equal(used(card), scratch);
+
+    /* where widened ones would leave too little, bf16 weights stay what they are */
+    assert_int_equal(bf16->storage, DTYPE_BF16);
+    uint64_t wide = opened(bf16, card);
+    device_memory_limit(card, scratch + wide + wide / 4);
+    uint64_t narrow = opened(bf16, card);
+    assert_true(narrow > wide * 2 / 5 && narrow < wide * 3 / 5);
+    device_memory_limit(card, scratch + wide);
+    run_seed(bf16, ISA_BEST, 1, 300, card);
+    device_close(card);
 }
 
 /* What a cache takes is what is counted for it. */
@@ -305,9 +360,8 @@ static void test_parts_fail_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_together_as_alone),
-        cmocka_unit_test(test_on_every_processor),
-        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_together_as_alone), cmocka_unit_test(test_on_every_processor),
+        cmocka_unit_test(test_on_a_card),         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_parts_fail_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
