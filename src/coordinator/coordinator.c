@@ -18,6 +18,12 @@
 #define FIGURES_FLUSH_MS 1000
 #define UNPINS_BYTES_MAX (64u << 20)
 
+void coordinator_changed(struct coordinator *c)
+{
+    os_cond_broadcast(&c->changed);
+    errands_changed(&c->errands);
+}
+
 /* ---- the ticker ---- */
 
 static void tick_jobs(struct coordinator *c, bool flush)
@@ -207,12 +213,13 @@ static enum emac_status config_take(struct coordinator *c, const struct coordina
     return c->os->dir_make(c->os, c->dir, err);
 }
 
-static void parts_init(struct coordinator *c)
+static void parts_init(struct coordinator *c, struct os *os)
 {
     os_mutex_init(&c->lock);
     os_mutex_init(&c->rate_lock);
     os_mutex_init(&c->challenge_lock);
     os_cond_init(&c->changed);
+    errands_init(&c->errands, os, &c->lock, settle, c);
     emac_buf_init(&c->unpins, UNPINS_BYTES_MAX);
     c->serve = serve_queue_new();
     c->nonces = nonce_cache_new();
@@ -240,6 +247,7 @@ static void coordinator_free(struct coordinator *c)
     nonce_cache_free(c->nonces);
     crypto_wipe(c->secret, sizeof(c->secret));
     crypto_wipe(&c->draw, sizeof(c->draw));
+    errands_release(&c->errands);
     os_cond_release(&c->changed);
     os_mutex_release(&c->challenge_lock);
     os_mutex_release(&c->rate_lock);
@@ -258,7 +266,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     enum emac_status st = emac_alloc(&c, 1, sizeof(*c), err);
     if (st != EMAC_OK)
         return st;
-    parts_init(c);
+    parts_init(c, cfg->os);
     EMAC_TRY(st, config_take(c, cfg, err));
     EMAC_TRY(st, db_start(c, err));
     EMAC_TRY(st, secret_open(c, err));
@@ -283,7 +291,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
 out:
     os_mutex_lock(&c->lock);
     c->stopping = true;
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
     os_mutex_unlock(&c->lock);
     disputes_stop(c);
     chain_side_stop(c);
@@ -300,7 +308,7 @@ void coordinator_stop(struct coordinator *c)
 {
     os_mutex_lock(&c->lock);
     c->stopping = true;
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
     os_mutex_unlock(&c->lock);
     http_server_stop(c->server);
     os_thread_join(&c->ticker);

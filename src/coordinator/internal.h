@@ -12,6 +12,9 @@
 #include "coordinator/money/money.h"
 #include "coordinator/state.h"
 
+/* ---- coordinator.c ---- */
+void coordinator_changed(struct coordinator *c); /* something that somebody may wait for */
+
 /* ---- migrations.c ---- */
 #define MIGRATIONS_MAX 64
 extern const struct db_migration COORDINATOR_MIGRATIONS[];

@@ -229,6 +229,31 @@ static const char LEASES_ENDED[] =
     "DROP INDEX leases_by_end;"
     "CREATE INDEX leases_by_end ON leases (job, ended_ms) WHERE ended_ms > 0;";
 
+/* What IN says of more than two words, said by OR: for IN, SQLite makes a table of the words each
+ * time it writes a row, and these rows are written for each task. */
+static const char PLAIN_CHECKS[] =
+    "ALTER TABLE tasks ADD COLUMN now TEXT NOT NULL DEFAULT 'open' CHECK (now = 'open'"
+    "  OR now = 'accepted' OR now = 'disputed' OR now = 'withdrawn');"
+    "UPDATE tasks SET now = state;"
+    "ALTER TABLE tasks DROP COLUMN state;"
+    "ALTER TABLE tasks RENAME COLUMN now TO state;"
+    "DROP INDEX leases_open;"
+    "ALTER TABLE leases ADD COLUMN part TEXT NOT NULL DEFAULT 'work'"
+    "  CHECK (part = 'work' OR part = 'check' OR part = 'referee');"
+    "ALTER TABLE leases ADD COLUMN now TEXT NOT NULL DEFAULT 'open' CHECK (now = 'open'"
+    "  OR now = 'done' OR now = 'expired' OR now = 'failed' OR now = 'cancelled');"
+    "UPDATE leases SET part = role, now = state;"
+    "ALTER TABLE leases DROP COLUMN role;"
+    "ALTER TABLE leases DROP COLUMN state;"
+    "ALTER TABLE leases RENAME COLUMN part TO role;"
+    "ALTER TABLE leases RENAME COLUMN now TO state;"
+    "CREATE INDEX leases_open ON leases (job) WHERE state = 'open';"
+    "ALTER TABLE receipts ADD COLUMN now TEXT NOT NULL DEFAULT 'unpaid' CHECK (now = 'unpaid'"
+    "  OR now = 'held' OR now = 'settled' OR now = 'void');"
+    "UPDATE receipts SET now = state;"
+    "ALTER TABLE receipts DROP COLUMN state;"
+    "ALTER TABLE receipts RENAME COLUMN now TO state;";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
@@ -250,7 +275,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"132_fault_costs", FAULT_COSTS},
                                                       {"128_leases_ended", LEASES_ENDED},
                                                       {"137_private_models", PRIVATE_MODELS},
-                                                      {"133_draws_in_time", DRAWS_IN_TIME}};
+                                                      {"133_draws_in_time", DRAWS_IN_TIME},
+                                                      {"116_plain_checks", PLAIN_CHECKS}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

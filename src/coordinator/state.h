@@ -7,6 +7,7 @@
 
 #include "coordinator/coordinator.h"
 #include "coordinator/checks/drawn.h"
+#include "coordinator/errands.h"
 #include "coordinator/jobs/shares.h"
 #include "coordinator/map.h"
 #include "coordinator/rigs/held.h"
@@ -15,7 +16,6 @@
 #include "http/shape.h"
 #include "http/signature.h"
 #include "ledger/ledger.h"
-#include "os/thread.h"
 #include "sched/place.h"
 #include "sched/speed.h"
 #include "work/planner.h"
@@ -223,8 +223,7 @@ struct cjob {
     bool waits;    /* nothing is laid out: it is not its turn in the sweep */
 };
 
-struct csweep; /* sweeps.h */
-struct serve_queue;
+struct csweep;     /* sweeps.h */
 struct disputes;   /* disputes.h */
 struct chain_side; /* chain.c */
 struct deals_side; /* deals.h */
@@ -250,7 +249,8 @@ struct coordinator {
     uint64_t start_ms, start_at;
 
     struct os_mutex lock;
-    struct os_cond changed; /* something a long poll or the ticker may wait for */
+    struct os_cond changed; /* something that a thread under the lock may wait for */
+    struct errands errands; /* of rigs: what they deliver, and polls, which wait there */
     bool stopping;
     struct os_thread ticker;
     struct map nodes; /* did -> struct node * */

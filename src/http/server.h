@@ -42,6 +42,7 @@ struct http_response {
     void (*stream_free)(void *ctx);
     void *stream_ctx;
     int64_t content_length; /* -1: unknown. A HEAD may set it alone, with neither body nor stream */
+    bool settled; /* the handler did what `settle` is for, also for its failure: it is not called */
 };
 /* What the server does before and after a handler; tests of handlers call these themselves. Release
  * ends a stream that was never started. */

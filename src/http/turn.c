@@ -289,7 +289,7 @@ static enum MHD_Result turn_handle(struct turn *t)
     if (st == EMAC_OK)
         st = t->route->handler(cfg->ctx, &t->req, &res, &err);
     struct emac_err lost = {.status = EMAC_OK};
-    if (cfg->settle != NULL && cfg->settle(cfg->ctx, &lost) != EMAC_OK) {
+    if (!res.settled && cfg->settle != NULL && cfg->settle(cfg->ctx, &lost) != EMAC_OK) {
         st = lost.status;
         err = lost;
     }

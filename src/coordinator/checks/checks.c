@@ -267,7 +267,7 @@ bool checks_may(struct coordinator *c, struct cjob *j, struct ctask *t, const st
     if (d->checker == NULL) {
         choose(c, j, t, now);
         if (d->checker != NULL && d->checker != n)
-            os_cond_broadcast(&c->changed); /* it may be waiting in a poll */
+            coordinator_changed(c); /* it may be waiting in a poll */
     }
     if (d->checker == n)
         return true;

@@ -184,7 +184,7 @@ void disputes_tick(struct coordinator *c)
     if (st == EMAC_OK && !all->dirty && all->waiting > 0) {
         st = dispute_rows_promote(c, &err);
         if (all->dirty)
-            os_cond_broadcast(&c->changed); /* somebody is asked something */
+            coordinator_changed(c); /* somebody is asked something */
     }
     if (st != EMAC_OK)
         LOG_W("coordinator", "disputes have to wait: %s", err.text);

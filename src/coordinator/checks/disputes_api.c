@@ -88,7 +88,7 @@ static enum emac_status answer_take(struct coordinator *c, struct cdispute *x, u
     }
     if (x->d.stage == DISPUTE_DONE)
         st = dispute_decide(c, x, err);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 out:
     return st;
 }

@@ -487,7 +487,7 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
      * ask already: with nothing left to do it may have what it could not have at work (AHEAD-1). */
     bool idle = n && n->waiting > 0 && node_leases(n) == 0;
     if (!j->laid || j->stale || idle || (t && ctask_wants_lease(t)))
-        os_cond_broadcast(&c->changed);
+        errands_changed(&c->errands);
     if (t)
         task_done_with(j, t);
 }
@@ -601,40 +601,64 @@ out:
     return st;
 }
 
+/* One delivery, done under the lock by whoever has it. */
+struct errand_take {
+    struct errand errand; /* first */
+    struct delivery *d;
+    const char *base_url;
+    enum emac_status st; /* with `err` */
+    struct emac_err err;
+    struct answer a;
+    json_t *deposit, *next;
+};
+
+static bool take_run(void *ctx, struct errand *errand)
+{
+    struct coordinator *c = ctx;
+    struct errand_take *e = (struct errand_take *)errand;
+    struct delivery *d = e->d;
+    uint64_t began = mono_us(c);
+    e->st = take(c, d, &e->a, &e->err);
+    struct cjob *j = job_find(c, d->job);
+    if (j) {
+        j->figures.busy_us += (int64_t)(mono_us(c) - began);
+        j->figures_dirty = true;
+    }
+    struct node *n = node_find(c, d->did);
+    if (e->st == EMAC_OK && n)
+        deposits_for(c, n, e->deposit);
+    if (e->st == EMAC_OK && d->next.asked && node_working(c, d->did, &n, NULL) == EMAC_OK)
+        e->next = poll_at_once(c, n, &d->next, e->base_url);
+    return true;
+}
+
 enum emac_status receipts_post(void *ctx, const struct http_request *req, struct http_response *res,
                                struct emac_err *err)
 {
     struct coordinator *c = ctx;
     struct delivery d = {.loss = -1, .accuracy = -1};
-    struct answer a = {0};
-    json_t *next = NULL;
     enum emac_status st = api_rig(c, req, d.did, err);
     if (st == EMAC_OK)
         st = delivery_read(req, &d, err);
     if (st != EMAC_OK)
         return st;
-    const char *base_url = request_base_url(req);
-    os_mutex_lock(&c->lock);
-    uint64_t began = mono_us(c);
-    st = take(c, &d, &a, err);
-    struct cjob *j = job_find(c, d.job);
-    if (j) {
-        j->figures.busy_us += (int64_t)(mono_us(c) - began);
-        j->figures_dirty = true;
+    struct errand_take e = {.errand = {.run = take_run, .wake_ms = UINT64_MAX},
+                            .d = &d,
+                            .base_url = request_base_url(req),
+                            .deposit = json_array()};
+    st = errand_do(&c->errands, &e.errand, err);
+    res->settled = true;
+    if (st == EMAC_OK && e.st != EMAC_OK) {
+        st = e.st;
+        *err = e.err;
     }
-    struct node *n = node_find(c, d.did);
-    json_t *deposit = json_array();
-    if (st == EMAC_OK && n)
-        deposits_for(c, n, deposit);
-    if (st == EMAC_OK && d.next.asked && node_working(c, d.did, &n, NULL) == EMAC_OK)
-        next = poll_at_once(c, n, &d.next, base_url);
-    os_mutex_unlock(&c->lock);
     if (st == EMAC_OK)
         return api_reply(res, 200,
-                         json_pack("{s:b, s:o, s:s, s:o, s:o*}", "accepted", a.accepted,
-                                   "paid_units", api_units(a.paid_units), "reason", a.reason,
-                                   "deposit", deposit, "next", next),
+                         json_pack("{s:b, s:o, s:s, s:o, s:o*}", "accepted", e.a.accepted,
+                                   "paid_units", api_units(e.a.paid_units), "reason", e.a.reason,
+                                   "deposit", e.deposit, "next", e.next),
                          err);
-    json_decref(deposit);
+    json_decref(e.deposit);
+    json_decref(e.next);
     return st;
 }

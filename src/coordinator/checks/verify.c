@@ -319,7 +319,7 @@ void verify_after(struct coordinator *c)
         else if (j->st.step > was)
             job_log(c, j->id, LOG_INFO, "goes on at step %u", j->st.step);
     }
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 /* ---- what cannot be checked ---- */

@@ -517,7 +517,7 @@ static void work_note(struct coordinator *c, const struct work *w)
                 text);
         drop_old(c, j);
     }
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 static void unpins_do(struct coordinator *c)

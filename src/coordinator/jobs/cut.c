@@ -10,7 +10,7 @@ void round_cut(struct coordinator *c, struct cjob *j, struct ctask *t)
             t->lease_count > 0 ? did_short(t->lease[0]->node->did) : "?", t->slot);
     t->cut = true;
     j->laid = false;
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 static bool is_cut_by(const struct ctask *t, const struct ctask *made)

@@ -79,7 +79,7 @@ static void work_note(struct coordinator *c, const struct work *w)
         return;
     unpin_later(c, j->id, &j->evaluation);
     j->evaluation = w->cid;
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 void evaluations_work(struct coordinator *c)

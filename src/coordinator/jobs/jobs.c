@@ -252,7 +252,7 @@ static void resume_if_it_fits(struct coordinator *c, struct cjob *j)
     j->reason[0] = 0;
     vtime_enter(c, j);
     job_log(c, j->id, LOG_INFO, "goes on: the escrow covers the next task");
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 struct disputed {
@@ -346,7 +346,7 @@ enum emac_status job_end(struct coordinator *c, struct cjob *j, enum job_state s
     if (state != JOB_SUCCEEDED)
         plan_unpin(c, j->id, j->plan);
     job_forget(c, j);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 out:
     return st;
 }
@@ -620,7 +620,7 @@ static enum emac_status job_create(struct coordinator *c, struct submission *s,
     EMAC_TRY(st, db_commit(c->db, err));
     EMAC_TRY(st, submission_open(c, s, &j, err));
     jobs_refresh(c);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 out:
     return st;
 }

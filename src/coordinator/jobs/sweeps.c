@@ -97,7 +97,7 @@ static void turn_set(struct coordinator *c, struct cjob *j, uint32_t hold, bool 
     j->waits = waits;
     j->laid = false;
     vtime_enter(c, j);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 /* SWEEP-2, and of the trials that are not at the rung yet the first few train, the others wait. */
@@ -329,7 +329,7 @@ static enum emac_status finish(struct coordinator *c, struct csweep *s, struct e
     LOG_I("coordinator", "sweep %s has ended: %s", s->id,
           won ? s->trial[score[0].trial].job : "no trial succeeded");
     sweep_forget(c, s);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 out:
     return st;
 }

@@ -178,7 +178,7 @@ static void deposit_note(struct coordinator *c, const struct cid *root, const ch
         n->last_job->figures.bytes_moved += (int64_t)bytes;
         n->last_job->figures_dirty = true;
     }
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
     os_mutex_unlock(&c->lock);
 }
 

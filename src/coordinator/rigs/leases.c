@@ -210,7 +210,7 @@ static bool lease_end(struct coordinator *c, struct lease *l, const char *state)
     if (!t->current && t->lease_count == 0 &&
         !(t->state == RESULT_ACCEPTED && t->vote_count < t->need))
         ctask_remove(j, t);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
     return true;
 }
 
@@ -365,31 +365,6 @@ static enum emac_status poll_once(struct coordinator *c, struct node *n, const c
     return lease_json(c, l, base_url, answer, err);
 }
 
-static enum emac_status poll_wait(struct coordinator *c, struct node *n, const struct poll *p,
-                                  const char *base_url, json_t **answer, struct emac_err *err)
-{
-    uint64_t end = now_ms(c) + p->wait_ms, seq = ++n->poll_seq;
-    for (;;) {
-        uint64_t wake, now;
-        /* A later poll of the same rig means that nobody listens to this one any more. */
-        if (c->stopping || n->poll_seq != seq)
-            return EMAC_OK;
-        if (n->state == NODE_QUARANTINED)
-            return emac_fail(err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
-        enum emac_status st = poll_once(c, n, base_url, answer, &wake, err);
-        now = now_ms(c);
-        if (st != EMAC_OK || *answer || now >= end)
-            return st;
-        if (wake > end)
-            wake = end;
-        if (wake <= now)
-            wake = now + 1;
-        n->waiting++;
-        os_cond_wait_ms(&c->changed, &c->lock, (uint32_t)(wake - now));
-        n->waiting--;
-    }
-}
-
 json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p,
                      const char *base_url)
 {
@@ -402,34 +377,92 @@ json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p
     return answer;
 }
 
+/* A rig's long poll: it waits among the coordinator's errands. */
+struct errand_poll {
+    struct errand errand; /* first */
+    struct poll poll;
+    char did[DID_KEY_MAX];
+    const char *base_url;
+    struct node *node; /* NULL: it was not looked for yet */
+    bool waits;        /* and node->waiting counts it */
+    uint64_t end_ms, seq;
+    json_t *answer;
+    enum emac_status st; /* with `err` */
+    struct emac_err err;
+};
+
+static enum emac_status poll_begin(struct coordinator *c, struct errand_poll *e)
+{
+    enum emac_status st = node_working(c, e->did, &e->node, &e->err);
+    if (st != EMAC_OK)
+        return st;
+    node_seen(c, e->node);
+    node_holds_say(c, e->node, e->poll.hold, e->poll.hold_count);
+    e->seq = ++e->node->poll_seq;
+    return EMAC_OK;
+}
+
+/* True when it is over, with an answer or without. */
+static bool poll_look(struct coordinator *c, struct errand_poll *e)
+{
+    struct node *n = e->node;
+    uint64_t wake, now;
+    /* A later poll of the same rig means that nobody listens to this one any more. */
+    if (c->stopping || n->poll_seq != e->seq)
+        return true;
+    if (n->state == NODE_QUARANTINED) {
+        e->st = emac_fail(&e->err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
+        return true;
+    }
+    e->st = poll_once(c, n, e->base_url, &e->answer, &wake, &e->err);
+    now = now_ms(c);
+    if (e->st != EMAC_OK || e->answer || now >= e->end_ms)
+        return true;
+    wake = wake < e->end_ms ? wake : e->end_ms;
+    e->errand.wake_ms = wake > now ? wake : now + 1;
+    return false;
+}
+
+static bool poll_run(void *ctx, struct errand *errand)
+{
+    struct errand_poll *e = (struct errand_poll *)errand;
+    if (e->waits)
+        e->node->waiting--;
+    e->waits = false;
+    if (e->node == NULL && (e->st = poll_begin(ctx, e)) != EMAC_OK)
+        return true;
+    e->waits = !poll_look(ctx, e);
+    if (e->waits)
+        e->node->waiting++;
+    return !e->waits;
+}
+
 enum emac_status lease_post(void *ctx, const struct http_request *req, struct http_response *res,
                             struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    char did[DID_KEY_MAX];
-    struct poll p;
-    struct node *n;
-    json_t *answer = NULL;
-    enum emac_status st = api_rig(c, req, did, err);
+    struct errand_poll e = {.errand = {.run = poll_run}};
+    enum emac_status st = api_rig(c, req, e.did, err);
     if (st == EMAC_OK)
-        st = poll_parse(req, &p, err);
+        st = poll_parse(req, &e.poll, err);
     if (st != EMAC_OK)
         return st;
-    const char *base_url = request_base_url(req);
-    os_mutex_lock(&c->lock);
-    st = node_working(c, did, &n, err);
-    if (st == EMAC_OK) {
-        node_seen(c, n);
-        node_holds_say(c, n, p.hold, p.hold_count);
-        st = poll_wait(c, n, &p, base_url, &answer, err);
+    e.base_url = request_base_url(req);
+    e.end_ms = now_ms(c) + e.poll.wait_ms;
+    uint64_t hint = e.poll.wait_ms < WAKE_MAX_MS ? e.poll.wait_ms : WAKE_MAX_MS;
+    e.errand.wake_ms = e.end_ms - e.poll.wait_ms + hint;
+    st = errand_do(&c->errands, &e.errand, err);
+    res->settled = true;
+    if (st == EMAC_OK && e.st != EMAC_OK) {
+        st = e.st;
+        *err = e.err;
     }
-    os_mutex_unlock(&c->lock);
-    if (st != EMAC_OK)
-        return st;
-    if (answer)
-        return api_reply(res, 200, answer, err);
-    api_no_content(res);
-    return EMAC_OK;
+    if (st == EMAC_OK && e.answer != NULL)
+        return api_reply(res, 200, e.answer, err);
+    json_decref(e.answer);
+    if (st == EMAC_OK)
+        api_no_content(res);
+    return st;
 }
 
 /* ---- failing ---- */

@@ -224,7 +224,7 @@ enum emac_status node_admit(struct coordinator *c, struct node *n, struct emac_e
         n->stored = true;
         sched_speed_seed(&n->speed, n->gflops * 1e9);
         node_seen(c, n);
-        os_cond_broadcast(&c->changed);
+        coordinator_changed(c);
     }
     return st;
 }
@@ -478,7 +478,7 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
         n->state = NODE_NEW; /* whatever it was before: another device must prove itself */
         return challenge_open(c, n, err);
     }
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
     return row_write(c, n, err);
 }
 

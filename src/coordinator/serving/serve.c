@@ -111,7 +111,7 @@ static enum emac_status ticket_enter(struct coordinator *c, struct serve_ticket 
         st = replay_take(t, &replay, err);
     } else if (st == EMAC_OK) {
         c->serve->ticket[c->serve->count++] = t;
-        os_cond_broadcast(&c->changed);
+        coordinator_changed(c);
     }
     emac_buf_release(&replay.text);
     return st;
@@ -265,7 +265,7 @@ static void ticket_fail(struct coordinator *c, struct serve_ticket *t, const str
 {
     t->state = TICKET_FAILED;
     emac_fail(&t->err, why->status, "%s", why->text);
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 /* The lease; NULL when a key to what the model has of private is not to be had any more. */
@@ -345,7 +345,7 @@ static void ticket_lost(struct coordinator *c, struct serve_ticket *t, const cha
         t->state = TICKET_FAILED;
         emac_fail(&t->err, EMAC_UNAVAILABLE, "%s", why);
     }
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
 }
 
 void serve_tick(struct coordinator *c)
@@ -359,7 +359,7 @@ void serve_tick(struct coordinator *c)
             t->state = TICKET_FAILED;
             emac_fail(&t->err, EMAC_UNAVAILABLE, "no rig was free for %u s: try again later",
                       SERVE_WAIT_MS / 1000);
-            os_cond_broadcast(&c->changed);
+            coordinator_changed(c);
         }
     }
 }
@@ -409,7 +409,7 @@ static bool piece_add(struct coordinator *c, struct serve_ticket *t, const struc
         emac_strcpy(t->finish_reason, sizeof(t->finish_reason),
                     p->finish_reason ? p->finish_reason : "stop");
     }
-    os_cond_broadcast(&c->changed);
+    coordinator_changed(c);
     return false;
 }
 

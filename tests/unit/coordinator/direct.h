@@ -43,7 +43,7 @@ static inline int direct_run(struct net *n, http_handler *handler, const struct 
     http_response_init(&res);
     struct emac_err lost = {0};
     enum emac_status st = handler(n->c, &call->req, &res, &error);
-    if (db_sync(n->c->db, &lost) != EMAC_OK) {
+    if (!res.settled && db_sync(n->c->db, &lost) != EMAC_OK) {
         st = lost.status;
         error = lost;
     }
