@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "cli/model_dir.h"
+#include "cli/model_gguf.h"
 #include "model/convert.h"
+#include "model/to_gguf.h"
 #include "model/tokenizer_gguf.h"
 
 #define WEIGHTS_MAX ((size_t)1 << 36)
@@ -88,6 +90,17 @@ out:
     return st;
 }
 
+static enum emac_status ends_import(struct cli *c, const struct gguf *g, const char *dir)
+{
+    struct emac_buf text;
+    emac_buf_init(&text, TOKENIZER_JSON_MAX);
+    enum emac_status st = generation_from_gguf(g, &text, &c->err);
+    if (st == EMAC_OK && text.len > 0)
+        st = cli_file_put(c, dir, "generation_config.json", &text);
+    emac_buf_release(&text);
+    return st;
+}
+
 static enum emac_status import_gguf(struct cli *c, const char *path, const char *format,
                                     const char *dir)
 {
@@ -101,6 +114,7 @@ static enum emac_status import_gguf(struct cli *c, const char *path, const char 
     EMAC_TRY(st, gguf_parse(&g, file.data, file.len, &c->err));
     EMAC_TRY(st, llama_from_gguf(&g, &config, &source, &c->err));
     EMAC_TRY(st, convert(c, &config, source, format, NULL, dir));
+    EMAC_TRY(st, ends_import(c, &g, dir));
     st = tokenizer_import(c, &g, dir);
 out:
     free(source);
@@ -190,6 +204,15 @@ static enum emac_status act_export(struct cli *c, const struct model_args *a)
 {
     uint64_t bytes = 0;
     enum emac_status st = EMAC_OK;
+    if (model_gguf_named(a->name[1])) {
+        if (a->part_size)
+            return emac_fail(&c->err, EMAC_INVALID, "a GGUF file is one: leave out --part-size");
+        return model_gguf_export(c, a->name[0], a->format, a->name[1]);
+    }
+    if (a->format)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "--format goes with export to a file that ends in .gguf; for a directory "
+                         "there is 'emac model quantise'");
     if (a->part_size)
         st = cli_bytes(c, "--part-size", a->part_size, &bytes);
     return st == EMAC_OK ? write_out(c, a->name[0], a->name[1], bytes) : st;
@@ -220,11 +243,19 @@ static const struct {
     const char *takes;
     enum emac_status (*act)(struct cli *c, const struct model_args *a);
 } ACTIONS[] = {
-    {"export", 2, 2, "CID DIR", act_export},
+    {"export", 2, 2, "CID DIR, or MODEL FILE.gguf", act_export},
     {"import", 1, 2, "FILE.gguf DIR, or DIR", act_import},
     {"quantise", 2, 2, "MODEL DIR", act_quantise},
     {"merge", 1, 2, "MODEL, or BASE ADAPTER", act_merge},
 };
+
+static enum emac_status format_check(struct cli *c, const char *format, bool exports)
+{
+    if (format == NULL || (exports ? gguf_type_find(format) >= 0 : quant_find(format) != NULL))
+        return EMAC_OK;
+    return emac_fail(&c->err, EMAC_INVALID, "unknown format '%s': q4_0, q4_1, q8_0, q6_k%s", format,
+                     exports ? ", f32, f16, bf16" : "");
+}
 
 enum emac_status cmd_model(struct cli *c, int argc, char **argv)
 {
@@ -238,9 +269,9 @@ enum emac_status cmd_model(struct cli *c, int argc, char **argv)
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 2, 3);
     if (st != EMAC_OK)
         return st;
-    if (a.format && !quant_find(a.format))
-        return emac_fail(&c->err, EMAC_INVALID, "unknown format '%s': q4_0, q4_1, q8_0, q6_k",
-                         a.format);
+    st = format_check(c, a.format, strcmp(pos[0], "export") == 0);
+    if (st != EMAC_OK)
+        return st;
     if (a.is_private && strcmp(pos[0], "import") != 0)
         return emac_fail(&c->err, EMAC_INVALID, "--private goes with import");
     a.names = pos[2] ? 2 : 1;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "codec/st_parts.h"
 #include "work/model_tree.h"
 
@@ -11,7 +12,7 @@
 /* Receives the joined file in order. */
 typedef enum emac_status sink_fn(void *ctx, const void *data, size_t n, struct emac_err *err);
 
-struct joining {
+struct model_joined {
     struct cli *c;
     const char *dir;
     struct st_parts parts;
@@ -21,7 +22,7 @@ struct joining {
     struct emac_buf header;
 };
 
-static enum emac_status index_file_read(struct joining *j)
+static enum emac_status index_file_read(struct model_joined *j)
 {
     struct cli *c = j->c;
     struct emac_buf text;
@@ -35,9 +36,8 @@ static enum emac_status index_file_read(struct joining *j)
     return st;
 }
 
-static enum emac_status part_header(struct joining *j, const char *path, struct st_index *out)
+enum emac_status model_parts_header(struct cli *c, const char *path, struct st_index *out)
 {
-    struct cli *c = j->c;
     struct emac_buf head;
     uint8_t first[8];
     uint64_t size = 0, need = 0;
@@ -54,13 +54,13 @@ out:
     return st;
 }
 
-static enum emac_status headers_read(struct joining *j)
+static enum emac_status headers_read(struct model_joined *j)
 {
     struct cli *c = j->c;
     enum emac_status st = emac_alloc(&j->index, j->parts.count, sizeof *j->index, &c->err);
     for (size_t i = 0; i < j->parts.count && st == EMAC_OK; i++) {
         char *path = emac_asprintf("%s/%s", j->dir, j->parts.name[i]);
-        st = part_header(j, path, &j->index[i]);
+        st = model_parts_header(c, path, &j->index[i]);
         free(path);
         if (st == EMAC_NOT_FOUND)
             st = emac_fail(&c->err, EMAC_INVALID,
@@ -73,7 +73,7 @@ static enum emac_status headers_read(struct joining *j)
     return st;
 }
 
-static void joining_close(struct joining *j)
+static void joining_close(struct model_joined *j)
 {
     for (size_t i = 0; j->index != NULL && i < j->parts.count; i++)
         st_index_release(&j->index[i]);
@@ -85,10 +85,10 @@ static void joining_close(struct joining *j)
 }
 
 /* Close in any case. */
-static enum emac_status joining_open(struct joining *j, struct cli *c, const char *dir)
+static enum emac_status joining_open(struct model_joined *j, struct cli *c, const char *dir)
 {
     enum emac_status st;
-    *j = (struct joining){.c = c, .dir = dir};
+    *j = (struct model_joined){.c = c, .dir = dir};
     emac_buf_init(&j->header, (size_t)ST_HEADER_MAX + 64);
     EMAC_TRY(st, index_file_read(j));
     EMAC_TRY(st, headers_read(j));
@@ -98,7 +98,7 @@ out:
 }
 
 /* Tensor `i` of the bundle. */
-static enum emac_status tensor_copy(struct joining *j, size_t i, uint8_t *room, sink_fn *sink,
+static enum emac_status tensor_copy(struct model_joined *j, size_t i, uint8_t *room, sink_fn *sink,
                                     void *ctx)
 {
     struct cli *c = j->c;
@@ -118,7 +118,7 @@ static enum emac_status tensor_copy(struct joining *j, size_t i, uint8_t *room, 
     return st;
 }
 
-static enum emac_status joined_copy(struct joining *j, sink_fn *sink, void *ctx)
+static enum emac_status joined_copy(struct model_joined *j, sink_fn *sink, void *ctx)
 {
     uint8_t *room;
     enum emac_status st = emac_alloc_aligned(&room, COPY_BYTES, &j->c->err);
@@ -141,6 +141,46 @@ bool model_parts_there(struct cli *c, const char *dir)
     return there;
 }
 
+/* ---- in pieces ---- */
+
+enum emac_status model_joined_open(struct cli *c, const char *dir, struct model_joined **out,
+                                   struct st_index *idx)
+{
+    enum emac_status st;
+    EMAC_TRY(st, emac_alloc(out, 1, sizeof **out, &c->err));
+    EMAC_TRY(st, joining_open(*out, c, dir));
+    const struct emac_buf *head = &(*out)->header;
+    st = st_index_parse(idx, head->data, head->len, (*out)->bundle.file_size, &c->err);
+out:
+    return st;
+}
+
+void model_joined_close(struct model_joined *j)
+{
+    if (j == NULL)
+        return;
+    joining_close(j);
+    free(j);
+}
+
+enum emac_status model_joined_read(struct model_joined *j, uint64_t offset, void *out, size_t n)
+{
+    struct cli *c = j->c;
+    uint64_t at = offset - j->bundle.data_offset;
+    size_t low = 0, high = j->bundle.count;
+    while (high - low > 1) { /* the last tensor that does not begin behind it */
+        size_t middle = low + (high - low) / 2;
+        *(j->bundle.tensor[middle].begin <= at ? &low : &high) = middle;
+    }
+    const struct st_tensor *t = &j->bundle.tensor[low];
+    EMAC_ASSERT(offset >= j->bundle.data_offset && at >= t->begin && n <= t->end - at);
+    char *path = emac_asprintf("%s/%s", j->dir, j->parts.name[j->piece[low].part]);
+    enum emac_status st =
+        c->os->file_pread(c->os, path, j->piece[low].begin + at - t->begin, out, n, &c->err);
+    free(path);
+    return st;
+}
+
 static enum emac_status to_buf(void *ctx, const void *data, size_t n, struct emac_err *err)
 {
     return emac_buf_append(ctx, data, n, err);
@@ -148,7 +188,7 @@ static enum emac_status to_buf(void *ctx, const void *data, size_t n, struct ema
 
 enum emac_status model_parts_read(struct cli *c, const char *dir, struct emac_buf *out)
 {
-    struct joining j;
+    struct model_joined j;
     enum emac_status st = joining_open(&j, c, dir);
     emac_buf_clear(out);
     if (st == EMAC_OK)
@@ -167,7 +207,7 @@ static enum emac_status to_builder(void *ctx, const void *data, size_t n, struct
 enum emac_status model_parts_import(struct cli *c, struct store *s, const char *dir,
                                     struct unixfs_link *link)
 {
-    struct joining j;
+    struct model_joined j;
     struct unixfs_builder *b = NULL;
     enum emac_status st;
     EMAC_TRY(st, joining_open(&j, c, dir));

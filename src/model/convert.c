@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "compute/half.h"
+#include "model/rows.h"
 #include "model/weights.h"
 
 /* One parameter on its way. */
@@ -15,11 +15,6 @@ struct matrix {
     size_t rows, k;
     size_t head_rows; /* rows of a head where they are paired, else 0 */
 };
-
-static bool is_quantised(const struct llama_source *s, const struct quant_info *format)
-{
-    return s->type == LLAMA_SOURCE_QUANT && s->quant == format;
-}
 
 static size_t source_row_bytes(const struct matrix *m)
 {
@@ -56,69 +51,33 @@ static size_t source_row(const struct matrix *m, size_t r)
     return head ? r - at + 2 * (at % (head / 2)) + at / (head / 2) : r;
 }
 
-static uint32_t word(const uint8_t *p, int bytes)
+static enum gguf_type source_type(const struct llama_source *s)
 {
-    uint32_t v = 0;
-
-    for (int i = 0; i < bytes; i++)
-        v |= (uint32_t)p[i] << 8 * i;
-    return v;
-}
-
-static void row_widen(const struct matrix *m, const uint8_t *from, float *y)
-{
-    for (size_t i = 0; i < m->k; i++)
-        switch (m->from->type) {
-        case LLAMA_SOURCE_F32:
-            y[i] = fn_float(word(from + 4 * i, 4));
-            break;
-        case LLAMA_SOURCE_F16:
-            y[i] = half_to_float(word(from + 2 * i, 2));
-            break;
-        case LLAMA_SOURCE_BF16:
-            y[i] = fn_from_bf16(word(from + 2 * i, 2));
-            break;
-        case LLAMA_SOURCE_QUANT:
-            quant_row_decode(m->from->quant->format, from, y, m->k);
-            return;
-        }
-}
-
-static bool row_finite(const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if ((fn_bits(x[i]) & FN_INF) == FN_INF)
-            return false;
-    return true;
-}
-
-/* Row r into `to`; `x` has room for a row of numbers. */
-static enum emac_status row_convert(const struct matrix *m, size_t r, uint8_t *to, float *x,
-                                    struct emac_err *err)
-{
-    size_t bytes = source_row_bytes(m);
-    const uint8_t *from = m->from->data + source_row(m, r) * bytes;
-
-    if (m->from->type == LLAMA_SOURCE_F16 || (m->to != NULL && !is_quantised(m->from, m->to)))
-        row_widen(m, from, x);
-    else
-        memcpy(to, from, bytes);
-    if (m->to != NULL && !is_quantised(m->from, m->to)) {
-        if (!row_finite(x, m->k))
-            return emac_fail(err, EMAC_NUMERIC, "tensor '%s' holds numbers that are not finite",
-                             m->p.name);
-        quant_row_encode(m->to->format, to, x, m->k);
-    } else if (m->from->type == LLAMA_SOURCE_F16) {
-        memcpy(to, x, m->k * sizeof(*x));
+    switch (s->type) {
+    case LLAMA_SOURCE_QUANT:
+        return (enum gguf_type)s->quant->format;
+    case LLAMA_SOURCE_F16:
+        return GGUF_F16;
+    case LLAMA_SOURCE_BF16:
+        return GGUF_BF16;
+    case LLAMA_SOURCE_F32:
+        break;
     }
-    return EMAC_OK;
+    return GGUF_F32;
+}
+
+static enum gguf_type target_type(const struct matrix *m)
+{
+    if (m->to != NULL)
+        return (enum gguf_type)m->to->format;
+    return m->from->type == LLAMA_SOURCE_BF16 || m->from->narrow ? GGUF_BF16 : GGUF_F32;
 }
 
 static enum emac_status index_add(struct st_index *idx, const struct matrix *m,
                                   struct emac_err *err)
 {
     uint64_t dim[2] = {m->p.shape.rank == 2 ? m->rows : m->k, m->k};
-    enum st_dtype dtype = m->from->type == LLAMA_SOURCE_BF16 ? ST_BF16 : ST_F32;
+    enum st_dtype dtype = target_type(m) == GGUF_BF16 ? ST_BF16 : ST_F32;
     size_t bytes;
 
     if (m->to != NULL) {
@@ -135,13 +94,15 @@ static enum emac_status matrix_convert(const struct matrix *m, const struct st_i
                                        uint8_t *data, struct emac_err *err)
 {
     const struct st_tensor *t = st_index_find(idx, m->p.name);
-    size_t bytes = (size_t)((t->end - t->begin) / m->rows);
-    float *x;
-    enum emac_status st = emac_alloc(&x, m->k, sizeof(*x), err);
+    enum gguf_type from = source_type(m->from), to = target_type(m);
+    size_t bytes = (size_t)((t->end - t->begin) / m->rows), have = source_row_bytes(m);
+    float *room;
+    enum emac_status st = emac_alloc(&room, m->k, sizeof(*room), err);
 
     for (size_t r = 0; st == EMAC_OK && r < m->rows; r++)
-        st = row_convert(m, r, data + t->begin + r * bytes, x, err);
-    free(x);
+        st = row_convert(from, to, m->k, m->from->data + source_row(m, r) * have,
+                         data + t->begin + r * bytes, room, m->p.name, err);
+    free(room);
     return st;
 }
 

@@ -1,37 +1,19 @@
-/* Models of the Llama family in GGUF files, as llama.cpp's converter writes them
- * (github.com/ggml-org/llama.cpp, gguf-py/gguf/constants.py). */
+/* Models of the Llama family in GGUF files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "compute/fn.h"
 #include "model/convert.h"
-#include "model/llama_internal.h"
-
-static const char *const gguf_name[LLAMA_KIND_COUNT] = {
-    [LLAMA_LM_HEAD] = "output.weight",   [LLAMA_EMBED] = "token_embd.weight",
-    [LLAMA_NORM] = "output_norm.weight", [LLAMA_ATTN_NORM] = "attn_norm.weight",
-    [LLAMA_DOWN] = "ffn_down.weight",    [LLAMA_GATE] = "ffn_gate.weight",
-    [LLAMA_UP] = "ffn_up.weight",        [LLAMA_MLP_NORM] = "ffn_norm.weight",
-    [LLAMA_K] = "attn_k.weight",         [LLAMA_O] = "attn_output.weight",
-    [LLAMA_Q] = "attn_q.weight",         [LLAMA_V] = "attn_v.weight",
-    [LLAMA_K_BIAS] = "attn_k.bias",      [LLAMA_Q_BIAS] = "attn_q.bias",
-    [LLAMA_V_BIAS] = "attn_v.bias",
-};
-
-/* By "general.architecture", which is also what its keys begin with. */
-static const struct arch {
-    const char *name;
-    bool qkv_bias;
-    bool paired; /* rows of q and k are written as rotary pairs (convert.h) */
-} ARCHS[] = {{"llama", false, true}, {"qwen2", true, false}};
+#include "model/gguf_names.h"
 
 /* -- configuration ------------------------------------------------------------------------- */
 
 /* What is read of a file: its keys are "<architecture>.<key>". */
 struct source {
     const struct gguf *g;
-    const struct arch *arch;
+    const struct gguf_arch *arch;
     char key[64];
 };
 
@@ -53,27 +35,18 @@ static enum emac_status get_f32(struct source *s, const char *key, const float *
     return gguf_f32(s->g, key_of(s, key), usual, out, err);
 }
 
-static enum emac_status arch_read(const struct gguf *g, const struct arch **out,
+static enum emac_status arch_read(const struct gguf *g, const struct gguf_arch **out,
                                   struct emac_err *err)
 {
     struct gguf_text name = gguf_text(g, "general.architecture");
 
-    for (size_t i = 0; i < EMAC_COUNT(ARCHS); i++) {
-        *out = &ARCHS[i];
-        if (gguf_text_is(name, ARCHS[i].name))
+    for (size_t i = 0; i < GGUF_ARCH_COUNT; i++) {
+        *out = &GGUF_ARCHS[i];
+        if (gguf_text_is(name, GGUF_ARCHS[i].name))
             return EMAC_OK;
     }
     return emac_fail(err, EMAC_UNSUPPORTED,
                      "'general.architecture' in the GGUF file must be \"llama\" or \"qwen2\"");
-}
-
-static enum emac_status need_no_scaling(struct source *s, struct emac_err *err)
-{
-    const char *key = key_of(s, "rope.scaling.type");
-
-    if (gguf_value_find(s->g, key) == NULL || gguf_text_is(gguf_text(s->g, key), "none"))
-        return EMAC_OK;
-    return emac_fail(err, EMAC_UNSUPPORTED, "'%s' in the GGUF file must be \"none\"", key);
 }
 
 /* The file has binary32; config.json has the shortest decimal that means the same. */
@@ -91,11 +64,10 @@ static double decimal_of(float v)
 
 static enum emac_status vocab_size(const struct gguf *g, uint32_t *out, struct emac_err *err)
 {
-    const struct gguf_tensor *t = gguf_tensor_find(g, gguf_name[LLAMA_EMBED]);
+    const struct gguf_tensor *t = gguf_tensor_find(g, GGUF_EMBED);
 
     if (t == NULL || t->rank != 2 || t->dim[1] > LLAMA_DIM_MAX)
-        return emac_fail(err, EMAC_INVALID, "tensor '%s' is missing or misshapen",
-                         gguf_name[LLAMA_EMBED]);
+        return emac_fail(err, EMAC_INVALID, "tensor '%s' is missing or misshapen", GGUF_EMBED);
     *out = (uint32_t)t->dim[1];
     return EMAC_OK;
 }
@@ -124,6 +96,90 @@ out:
     return st;
 }
 
+static enum emac_status get_decimal(struct source *s, const char *key, double *out,
+                                    struct emac_err *err)
+{
+    float v;
+    enum emac_status st = gguf_f32(s->g, key, NULL, &v, err);
+
+    if (st == EMAC_OK)
+        *out = decimal_of(v);
+    return st;
+}
+
+static float freq_at(const struct gguf_tensor *t, uint32_t j)
+{
+    const uint8_t *p = t->data + 4 * (size_t)j;
+
+    return fn_float(p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+}
+
+/* What the tensor was made of: as the keys beside it say, else with Llama 3.1's and 3.2's numbers
+ * and the factor of the slowest angle. */
+static enum emac_status llama3_guess(struct source *s, const struct gguf_tensor *t,
+                                     struct rope_scaling *r, struct emac_err *err)
+{
+    enum emac_status st;
+
+    *r = (struct rope_scaling){.kind = ROPE_LLAMA3, .low = 1, .high = 4, .positions = 8192};
+    r->factor = decimal_of(freq_at(t, (uint32_t)t->dim[0] - 1));
+    if (gguf_value_find(s->g, GGUF_ROPE_FACTOR) == NULL)
+        return EMAC_OK;
+    EMAC_TRY(st, get_decimal(s, GGUF_ROPE_FACTOR, &r->factor, err));
+    EMAC_TRY(st, get_decimal(s, GGUF_ROPE_LOW, &r->low, err));
+    EMAC_TRY(st, get_decimal(s, GGUF_ROPE_HIGH, &r->high, err));
+    st = gguf_u32(s->g, GGUF_ROPE_POSITIONS, NULL, &r->positions, err);
+out:
+    return st;
+}
+
+/* Others compute the tensor in binary32. */
+#define FREQ_TOLERANCE 1e-4f
+
+static enum emac_status llama3_read(struct source *s, const struct gguf_tensor *t,
+                                    struct llama_config *c, struct emac_err *err)
+{
+    bool fits = t->type == GGUF_F32 && t->rank == 1 && t->dim[0] == c->head_dim / 2;
+    enum emac_status st = EMAC_OK;
+
+    if (fits)
+        st = llama3_guess(s, t, &c->rope, err);
+    if (st != EMAC_OK)
+        return st;
+    fits = fits && rope_scaling_check(&c->rope, NULL) == EMAC_OK;
+    for (uint32_t j = 0; fits && j < t->dim[0]; j++) {
+        float want = gguf_rope_freq(c, j), off = freq_at(t, j) - want;
+
+        fits = off <= FREQ_TOLERANCE * want && -off <= FREQ_TOLERANCE * want;
+    }
+    if (!fits)
+        st = emac_fail(err, EMAC_UNSUPPORTED,
+                       "the angles of '" GGUF_ROPE_FREQS "' are not those of a known scaling of "
+                       "rotary positions");
+    return st;
+}
+
+static enum emac_status rope_read(struct source *s, struct llama_config *c, struct emac_err *err)
+{
+    static const float one = 1;
+    const struct gguf_tensor *freqs = gguf_tensor_find(s->g, GGUF_ROPE_FREQS);
+    const char *key = key_of(s, "rope.scaling.type");
+    struct gguf_text type = gguf_text(s->g, key);
+    float factor;
+    enum emac_status st;
+
+    if (gguf_value_find(s->g, key) == NULL || gguf_text_is(type, "none"))
+        return freqs != NULL ? llama3_read(s, freqs, c, err) : EMAC_OK;
+    if (!gguf_text_is(type, "linear") || freqs != NULL)
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "'%s' in the GGUF file must be \"none\" or \"linear\"", key);
+    EMAC_TRY(st, get_f32(s, "rope.scaling.factor", &one, &factor, err));
+    c->rope = (struct rope_scaling){.kind = ROPE_LINEAR, .factor = decimal_of(factor)};
+    st = rope_scaling_check(&c->rope, err);
+out:
+    return st;
+}
+
 static enum emac_status config_read(struct source *s, struct llama_config *c, struct emac_err *err)
 {
     static const float theta_default = 10000.0f;
@@ -135,18 +191,17 @@ static enum emac_status config_read(struct source *s, struct llama_config *c, st
     memset(c, 0, sizeof(*c));
     c->storage = DTYPE_F32;
     c->qkv_bias = s->arch->qkv_bias;
-    EMAC_TRY(st, need_no_scaling(s, err));
     EMAC_TRY(st, get_u32(s, "expert_count", &none, &experts, err));
-    if (experts != 0 || gguf_tensor_find(s->g, "rope_freqs.weight") != NULL)
-        return emac_fail(err, EMAC_UNSUPPORTED,
-                         "the model has experts or scaled rotary angles, which cannot be run");
+    if (experts != 0)
+        return emac_fail(err, EMAC_UNSUPPORTED, "the model has experts, which cannot be run");
     EMAC_TRY(st, sizes_read(s, c, err));
     EMAC_TRY(st, get_f32(s, "rope.freq_base", &theta_default, &theta, err));
     EMAC_TRY(st, get_f32(s, "attention.layer_norm_rms_epsilon", NULL, &eps, err));
     c->rope_theta = decimal_of(theta);
     c->norm_eps = decimal_of(eps);
-    c->tie_embeddings = gguf_tensor_find(s->g, gguf_name[LLAMA_LM_HEAD]) == NULL;
-    st = llama_config_check(c, err);
+    c->tie_embeddings = gguf_tensor_find(s->g, "output.weight") == NULL;
+    EMAC_TRY(st, llama_config_check(c, err));
+    st = rope_read(s, c, err);
 out:
     return st;
 }
@@ -169,15 +224,12 @@ static enum emac_status source_find(const struct source *s, const struct llama_c
     struct model_param p;
     enum llama_kind kind;
     uint32_t layer;
-    char name[GGUF_NAME_MAX + 1];
+    char name[GGUF_NAME_MAX];
     bool fits;
 
     llama_param_place(c, i, &kind, &layer);
     llama_param_at(c, NULL, i, &p);
-    if (kind < LLAMA_ATTN_NORM)
-        snprintf(name, sizeof(name), "%s", gguf_name[kind]);
-    else
-        snprintf(name, sizeof(name), "blk.%u.%s", layer, gguf_name[kind]);
+    gguf_param_name(c, i, name);
     t = gguf_tensor_find(s->g, name);
     if (t == NULL)
         return emac_fail(err, EMAC_INVALID, "tensor '%s' is missing in the GGUF file", name);
@@ -193,6 +245,40 @@ static enum emac_status source_find(const struct source *s, const struct llama_c
     return EMAC_OK;
 }
 
+static bool is_matrix(const struct llama_config *c, uint32_t i)
+{
+    struct model_param p;
+
+    llama_param_at(c, NULL, i, &p);
+    return p.shape.rank == 2;
+}
+
+/* Numbers of BF16 in binary32: the lower halves are zero. */
+static bool holds_bf16(const struct llama_config *c, uint32_t i, const struct llama_source *from)
+{
+    struct model_param p;
+
+    llama_param_at(c, NULL, i, &p);
+    for (size_t k = 0; k < p.shape.dim[0]; k++)
+        if (from->data[4 * k] != 0 || from->data[4 * k + 1] != 0)
+            return false;
+    return from->type == LLAMA_SOURCE_F32;
+}
+
+/* Such files have their vectors in F32 whatever the model is kept as. */
+static void storage_find(struct llama_config *c, struct llama_source *source)
+{
+    uint32_t n = llama_param_count(c);
+
+    for (uint32_t i = 0; i < n; i++)
+        if (is_matrix(c, i) ? source[i].type != LLAMA_SOURCE_BF16
+                            : source[i].type != LLAMA_SOURCE_BF16 && !holds_bf16(c, i, &source[i]))
+            return;
+    c->storage = DTYPE_BF16;
+    for (uint32_t i = 0; i < n; i++)
+        source[i].narrow = source[i].type == LLAMA_SOURCE_F32;
+}
+
 enum emac_status llama_from_gguf(const struct gguf *g, struct llama_config *c,
                                  struct llama_source **out, struct emac_err *err)
 {
@@ -205,11 +291,14 @@ enum emac_status llama_from_gguf(const struct gguf *g, struct llama_config *c,
     EMAC_TRY(st, emac_alloc(out, llama_param_count(c), sizeof(**out), err));
     for (uint32_t i = 0; i < llama_param_count(c); i++)
         EMAC_TRY(st, source_find(&s, c, i, &(*out)[i], err));
-    if (g->tensors != llama_param_count(c))
+    if (g->tensors != llama_param_count(c) + (c->rope.kind == ROPE_LLAMA3))
         st = emac_fail(err, EMAC_UNSUPPORTED,
                        "the GGUF file has %zu tensors, a %s model of its sizes %u; other biases "
                        "and additions cannot be run",
-                       g->tensors, s.arch->name, llama_param_count(c));
+                       g->tensors, s.arch->name,
+                       llama_param_count(c) + (c->rope.kind == ROPE_LLAMA3));
+    else
+        storage_find(c, *out);
 out:
     if (st != EMAC_OK) {
         free(*out);

@@ -5,19 +5,16 @@
 
 #include "base/assert.h"
 #include "base/utf8.h"
-#include "model/tokenizer_internal.h"
+#include "model/tokenizer_cuts.h"
 
 #define META "\xe2\x96\x81"
-
-/* Types of tokens in the file. */
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4 };
 
 struct source {
     const struct gguf *g;
     struct tok_vocab vocab;
     struct tok_parts parts;
     struct tok_parts_added *added;
-    const uint8_t *type, *score; /* [vocab.count] of 4 bytes each, little-endian; NULL: absent */
+    const uint8_t *type, *score; /* by id, of 4 bytes each, little-endian; NULL: absent */
     int32_t (*merge)[2];
     struct emac_buf post;
     struct emac_err *err;
@@ -30,7 +27,7 @@ static uint32_t word(const uint8_t *p)
 
 static uint32_t type_of(const struct source *s, uint32_t id)
 {
-    return s->type != NULL ? word(s->type + 4 * (size_t)id) : NORMAL;
+    return s->type != NULL ? word(s->type + 4 * (size_t)id) : TOK_GGUF_NORMAL;
 }
 
 static float score_of(const struct source *s, uint32_t id)
@@ -55,18 +52,29 @@ static int32_t id_get(const struct source *s, const char *key)
     static const uint32_t none = UINT32_MAX;
     uint32_t id;
 
-    if (gguf_u32(s->g, key, &none, &id, NULL) != EMAC_OK || id >= s->vocab.count)
+    if (gguf_u32(s->g, key, &none, &id, NULL) != EMAC_OK || id >= s->vocab.count ||
+        s->vocab.written[id].at == UINT32_MAX)
         return -1;
     return (int32_t)id;
 }
 
 /* -- tokens -------------------------------------------------------------------------------- */
 
-static const uint8_t *numbers(const struct source *s, const char *key, uint32_t element)
+static const uint8_t *numbers(const struct source *s, uint64_t n, const char *key, uint32_t element)
 {
     const struct gguf_value *v = gguf_array(s->g, key, element);
 
-    return v != NULL && v->n == s->vocab.count ? v->data : NULL;
+    return v != NULL && v->n == n ? v->data : NULL;
+}
+
+/* An id without a token: the model has more rows than its tokenizer tokens. */
+static bool is_padding(const struct source *s, uint32_t id, struct gguf_text form)
+{
+    char room[TOK_GGUF_PAD_MAX];
+    struct emac_slice pad = tok_gguf_pad(id, room);
+
+    return type_of(s, id) == TOK_GGUF_UNUSED && form.n == pad.len &&
+           memcmp(form.p, pad.data, pad.len) == 0;
 }
 
 static enum emac_status tokens_read(struct source *s)
@@ -78,20 +86,22 @@ static enum emac_status tokens_read(struct source *s)
     if (v == NULL || v->n == 0 || v->n > TOKENIZER_VOCAB_MAX)
         return emac_fail(s->err, EMAC_INVALID,
                          "'tokenizer.ggml.tokens' in the GGUF file is no list of tokens");
+    s->type = numbers(s, v->n, "tokenizer.ggml.token_type", GGUF_I32);
+    s->score = numbers(s, v->n, "tokenizer.ggml.scores", GGUF_REAL);
     for (uint32_t id = 0; id < v->n; id++) {
         struct gguf_text t = gguf_array_text(&at);
 
+        if (is_padding(s, id, t))
+            continue;
         EMAC_TRY(st, tok_vocab_add(&s->vocab, EMAC_SLICE(t.p, (size_t)t.n), id, s->err));
     }
-    s->type = numbers(s, "tokenizer.ggml.token_type", GGUF_I32);
-    s->score = numbers(s, "tokenizer.ggml.scores", GGUF_REAL);
     EMAC_TRY(st, tok_vocab_index(&s->vocab, s->err));
-    EMAC_TRY(st, emac_alloc(&s->added, s->vocab.count, sizeof(*s->added), s->err));
+    EMAC_TRY(st, emac_alloc(&s->added, (size_t)v->n, sizeof(*s->added), s->err));
     for (uint32_t id = 0; id < s->vocab.count; id++) {
         uint32_t type = type_of(s, id);
-        bool special = type == CONTROL || type == UNKNOWN;
+        bool special = type == TOK_GGUF_CONTROL || type == TOK_GGUF_UNKNOWN;
 
-        if (special || type == USER_DEFINED)
+        if (special || type == TOK_GGUF_USER_DEFINED)
             s->added[s->parts.added_count++] = (struct tok_parts_added){(int32_t)id, special};
     }
     s->parts.added = s->added;
@@ -175,7 +185,7 @@ static int32_t part_find(const struct source *s, struct emac_slice form)
 {
     int32_t id = tok_vocab_find(&s->vocab, form);
 
-    return id >= 0 && type_of(s, (uint32_t)id) == NORMAL ? id : -1;
+    return id >= 0 && type_of(s, (uint32_t)id) == TOK_GGUF_NORMAL ? id : -1;
 }
 
 /* All ways to make a token of two others. */
@@ -218,7 +228,7 @@ static enum emac_status merges_make(struct source *s)
             st = emac_fail(s->err, EMAC_INVALID, "a token's score in the GGUF file is no number");
             goto out;
         }
-        if (type_of(s, id) == NORMAL)
+        if (type_of(s, id) == TOK_GGUF_NORMAL)
             EMAC_TRY(st, ways_add(s, id, &ways));
     }
     way = (struct scored *)(void *)ways.data;
@@ -238,48 +248,23 @@ out:
 
 /* -- the two models ------------------------------------------------------------------------ */
 
-/* The names that llama.cpp has for ways of cutting words (its convert_hf_to_gguf_update.py). */
-static const struct {
-    const char *name, *pre;
-    bool ignore_merges, composed;
-} CUTS[] = {
-    {"llama-bpe", "llama3", true, false},
-    {"llama3", "llama3", true, false},
-    {"llama-v3", "llama3", true, false},
-    {"qwen2", "qwen2", false, true},
-    {"deepseek-r1-qwen", "qwen2", false, true},
-    {"gpt-2", "gpt2", false, false},
-    {"phi-2", "gpt2", false, false},
-    {"jina-es", "gpt2", false, false},
-    {"smollm", "digits", false, false},
-    {"starcoder", "digits", false, false},
-    {"refact", "digits", false, false},
-    {"command-r", "digits", false, false},
-};
-
 static enum emac_status gpt2_read(struct source *s)
 {
     struct gguf_text name = gguf_text(s->g, "tokenizer.ggml.pre");
+    const struct tok_cut *cut = tok_cut_find(EMAC_SLICE(name.p, (size_t)name.n));
 
-    for (size_t i = 0; i < EMAC_COUNT(CUTS); i++) {
-        if (!gguf_text_is(name, CUTS[i].name))
-            continue;
-        s->parts.pre = tok_pre_json(CUTS[i].pre);
-        EMAC_ASSERT(s->parts.pre != NULL);
-        s->parts.ignore_merges = CUTS[i].ignore_merges;
-        s->parts.normalizer = CUTS[i].composed ? "{\"type\": \"NFC\"}" : NULL;
-    }
-    if (s->parts.pre == NULL)
+    if (cut == NULL)
         return emac_fail(s->err, EMAC_UNSUPPORTED,
                          "how words are cut, '%.*s' in the GGUF file, is not known",
                          (int)(name.n < 40 ? name.n : 40), name.p);
+    s->parts.pre = tok_pre_json(cut->pre);
+    s->parts.ignore_merges = cut->ignore_merges;
+    s->parts.normalizer = cut->composed ? "{\"type\": \"NFC\"}" : NULL;
     s->parts.decoder = "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": "
                        "true, \"use_regex\": true}";
     return merges_take(s);
 }
 
-#define TO_META                                                                                    \
-    "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" META "\"}"
 #define FROM_META                                                                                  \
     "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": "   \
     "\"" META "\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}"
@@ -289,9 +274,7 @@ static enum emac_status llama_read(struct source *s)
     bool space = flag(s->g, "tokenizer.ggml.add_space_prefix", true);
     int32_t unk = id_get(s, "tokenizer.ggml.unknown_token_id");
 
-    s->parts.normalizer = space ? "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": "
-                                  "\"Prepend\", \"prepend\": \"" META "\"}, " TO_META "]}"
-                                : TO_META;
+    s->parts.normalizer = tok_meta_json(space);
     s->parts.decoder = space ? FROM_META ", {\"type\": \"Strip\", \"content\": \" \", \"start\": "
                                          "1, \"stop\": 0}]}"
                              : FROM_META "]}";
@@ -399,6 +382,25 @@ out:
     return st;
 }
 
+/* The byte tokenizer, as tokenizer_to_gguf writes it. */
+static bool is_bytes(const struct gguf *g)
+{
+    const struct gguf_value *v = gguf_array(g, "tokenizer.ggml.tokens", GGUF_STRING);
+    const uint8_t *at = v != NULL ? v->data : NULL;
+
+    if (v == NULL || v->n != TOKENIZER_BYTES)
+        return false;
+    for (unsigned byte = 0; byte < TOKENIZER_BYTES; byte++) {
+        char room[TOK_GGUF_BYTE_MAX];
+        struct emac_slice want = tok_gguf_byte(byte, room);
+        struct gguf_text have = gguf_array_text(&at);
+
+        if (have.n != want.len || memcmp(have.p, want.data, want.len) != 0)
+            return false;
+    }
+    return true;
+}
+
 enum emac_status tokenizer_from_gguf(const struct gguf *g, struct emac_buf *json,
                                      struct emac_buf *config, struct emac_err *err)
 {
@@ -410,6 +412,8 @@ enum emac_status tokenizer_from_gguf(const struct gguf *g, struct emac_buf *json
 
     if (model.n == 0)
         return emac_fail(err, EMAC_NOT_FOUND, "the GGUF file has no tokenizer");
+    if (gguf_text_is(model, "rwkv") && is_bytes(g))
+        return emac_fail(err, EMAC_NOT_FOUND, "the GGUF file has the tokenizer of bytes");
     if (!is_llama && !gguf_text_is(model, "gpt2"))
         return emac_fail(err, EMAC_UNSUPPORTED,
                          "the tokenizer '%.*s' of the GGUF file is not known: gpt2, llama",
@@ -429,5 +433,28 @@ out:
     emac_buf_release(&s.post);
     free(s.added);
     free(s.merge);
+    return st;
+}
+
+enum emac_status generation_from_gguf(const struct gguf *g, struct emac_buf *out,
+                                      struct emac_err *err)
+{
+    static const char *const ENDS[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    static const uint32_t none = UINT32_MAX;
+    uint32_t id[EMAC_COUNT(ENDS)], count = 0;
+    bool bytes = gguf_text_is(gguf_text(g, "tokenizer.ggml.model"), "rwkv") && is_bytes(g);
+    enum emac_status st;
+
+    for (size_t i = 0; i < EMAC_COUNT(ENDS); i++)
+        if (gguf_u32(g, ENDS[i], &none, &id[count], NULL) == EMAC_OK && id[count] != none)
+            count++;
+    if (count < (bytes ? 1 : 2))
+        return EMAC_OK;
+    EMAC_TRY(st, emac_buf_printf(out, err, "{\n  \"eos_token_id\": ["));
+    for (uint32_t i = 0; i < count; i++)
+        EMAC_TRY(st, emac_buf_printf(out, err, "%s%u", i > 0 ? ", " : "", id[i]));
+    st = emac_buf_printf(out, err, "]\n}\n");
+out:
     return st;
 }

@@ -13,8 +13,14 @@
 #include "model/tokenizer.h"
 
 /* Appends tokenizer.json and tokenizer_config.json, which tokenizer_read takes. NOT_FOUND when the
- * file has no tokenizer, UNSUPPORTED naming what is not known, INVALID. */
+ * file has no tokenizer, or that of bytes, which a model of 256 tokens has anyway; UNSUPPORTED
+ * naming what is not known, INVALID. */
 enum emac_status tokenizer_from_gguf(const struct gguf *g, struct emac_buf *json,
                                      struct emac_buf *config, struct emac_err *err);
+/* Appends a generation_config.json that lists the ends of an answer, where the file says more of
+ * them than tokenizer_config.json names: "eot" or "eom", or an end for the tokenizer of bytes. Else
+ * nothing. */
+enum emac_status generation_from_gguf(const struct gguf *g, struct emac_buf *out,
+                                      struct emac_err *err);
 
 #endif

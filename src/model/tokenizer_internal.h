@@ -166,7 +166,8 @@ struct tokenizer {
     struct tok_vocab vocab;
     uint32_t
         *merge_begin; /* [vocab.count + 1]: merges whose left part is an id, by the right one */
-    struct tok_merge *merge;
+    struct tok_merge *merge; /* [merges] */
+    uint32_t merges;
     int32_t low_id[512];  /* ids of characters below U+0200, -1: none */
     int32_t byte_id[256]; /* of <0x00> ..., -1: none */
     int32_t unk;          /* -1: what is unknown is left out */

@@ -239,6 +239,7 @@ static enum emac_status merges_index(struct tokenizer *t, struct merge_row *row,
         t->merge[used++] = row[i].merge;
         t->merge_begin[row[i].left + 1] = (uint32_t)used;
     }
+    t->merges = (uint32_t)used;
     for (uint32_t id = 0; id < t->vocab.count; id++)
         if (t->merge_begin[id + 1] < t->merge_begin[id])
             t->merge_begin[id + 1] = t->merge_begin[id];

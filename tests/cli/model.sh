@@ -41,6 +41,8 @@ check "and the whole" "$EMAC" generate "$WORK/m" -p "one" -n 8 -t 0 --json
 same "the same" "$text" "$(json .text)"
 check "quantise a directory in parts" "$EMAC" model quantise "$WORK/parts" "$WORK/q3" --format q8_0
 check "bytes are those of the whole one's" cmp "$WORK/q/model.safetensors" "$WORK/q3/model.safetensors"
+cp -r "$WORK/m" "$WORK/odd"
+jq '.pre_tokenizer.use_regex = true' "$WORK/m/tokenizer.json" >"$WORK/odd/tokenizer.json"
 mkdir "$WORK/whole" && touch "$WORK/whole/model.safetensors"
 check "parts take the place of one file" "$EMAC" model export "$model" "$WORK/whole" --part-size 1M
 check "which would be read before them" test ! -e "$WORK/whole/model.safetensors" -a -e "$WORK/whole/model-00001-of-00001.safetensors"
@@ -69,6 +71,37 @@ echo '{}' >"$index"
 parts_refused "no map" "names no tensor"
 expect "a part of nothing" 2 "'--part-size 0' is not an amount" "$EMAC" model export "$model" "$WORK/x" --part-size 0
 expect "no model there" 5 'config.json' "$EMAC" model import "$WORK"
+# GGUF
+check "export a GGUF file" "$EMAC" model export "$model" "$WORK/m.gguf" --json
+same "its size is told" "$(json .bytes)" "$(stat -c %s "$WORK/m.gguf")"
+check "import it" "$EMAC" model import "$WORK/m.gguf" "$WORK/back"
+check "it is the directory that was exported" diff -r "$WORK/m" "$WORK/back"
+check "of a directory" "$EMAC" model export "$WORK/m" "$WORK/d.gguf"
+mkdir "$WORK/named" && cp -r "$WORK/parts" "$WORK/named/m" && cp "$WORK/index" "$WORK/named/m/model.safetensors.index.json"
+check "of one in parts" "$EMAC" model export "$WORK/named/m" "$WORK/p.gguf"
+check "bytes are those of the whole one's" cmp "$WORK/d.gguf" "$WORK/p.gguf"
+mkdir "$WORK/again" && cp -r "$WORK/back" "$WORK/again/m"
+check "export what was imported" "$EMAC" model export "$WORK/again/m" "$WORK/a.gguf"
+check "it is the same file" cmp "$WORK/d.gguf" "$WORK/a.gguf"
+for format in q8_0 f16 bf16; do
+    check "export as $format" "$EMAC" model export "$WORK/m" "$WORK/$format.gguf" --format $format
+    check "import it" "$EMAC" model import "$WORK/$format.gguf" "$WORK/as-$format"
+    check "it speaks" "$EMAC" generate "$WORK/as-$format" -p "one" -n 4 --quiet
+done
+check "quantised on the way it is what quantise makes" cmp "$WORK/as-q8_0/model.safetensors" "$WORK/q/model.safetensors"
+check "a quantised model as it is" "$EMAC" model export "$WORK/q" "$WORK/q.gguf"
+check "and back" "$EMAC" model import "$WORK/q.gguf" "$WORK/q4"
+check "blocks are the same" cmp "$WORK/q/model.safetensors" "$WORK/q4/model.safetensors"
+expect "an unknown type" 2 "unknown format 'q5_0': .*bf16" "$EMAC" model export "$WORK/m" "$WORK/x.gguf" --format q5_0
+expect "a type for a directory" 2 "goes with export to a file that ends in .gguf" "$EMAC" model export "$model" "$WORK/x" --format q8_0
+expect "a GGUF file in parts" 2 'leave out --part-size' "$EMAC" model export "$model" "$WORK/x.gguf" --part-size 1M
+expect "nothing there" 5 'neither a model CID nor a directory' "$EMAC" model export "$WORK/none" "$WORK/x.gguf"
+expect "no tokenizer that can be said" 12 'names no token for the end of a text' "$EMAC" model export "$WORK/odd" "$WORK/x.gguf"
+mkdir "$WORK/full"
+full() { (ulimit -f 40 && exec "$EMAC" model export "$WORK/m" "$WORK/full/x.gguf"); }
+expect "the disk is full" 15 . full
+check "and nothing is left" test -z "$(ls -A "$WORK/full")"
+expect "no such folder" 5 . "$EMAC" model export "$WORK/m" "$WORK/nowhere/x.gguf"
 expect "merge where to" 2 'add -o DIR' "$EMAC" model merge "$model"
 expect "too few names" 2 "'emac model export' takes CID DIR" "$EMAC" model export "$model"
 expect "unknown action" 2 "unknown action 'eat'" "$EMAC" model eat a b

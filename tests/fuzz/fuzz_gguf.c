@@ -38,6 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     emac_buf_clear(&out);
     emac_buf_init(&other, (size_t)1 << 24);
     (void)tokenizer_from_gguf(&g, &out, &other, NULL);
+    emac_buf_clear(&out);
+    (void)generation_from_gguf(&g, &out, NULL);
     free(source);
     emac_buf_release(&other);
     emac_buf_release(&out);
