@@ -181,14 +181,16 @@ __kernel void quantise(MEMORY(const float, x), MEMORY(uchar, q), ulong n, ulong 
 
 /* ---- the product ---- */
 
-/* n parts of activations: x = e * q; es = e * sum of the part's q */
-__kernel void activations(MEMORY(const float, x), MEMORY(char, q), MEMORY(float, e),
+/* n parts of activations: x = e * q; es = e * sum of the part's q. The integers are kept as floats:
+ * what the product sums of them stays below 2^24, so it is exact, and floats are what every device
+ * multiplies fastest. */
+__kernel void activations(MEMORY(const float, x), MEMORY(float, q), MEMORY(float, e),
                           MEMORY(float, es), ulong n, ulong chunk)
 {
     EACH_PART(i, n)
     {
         __global const float *x = AT(const float, x) + i * PART;
-        __global char *q = AT(char, q) + i * PART;
+        __global float *q = AT(float, q) + i * PART;
         uint most = 0;
         int sum = 0;
         float e, r;
@@ -199,7 +201,7 @@ __kernel void activations(MEMORY(const float, x), MEMORY(char, q), MEMORY(float,
         r = inverse(e);
         for (int k = 0; k < PART; k++) {
             int v = nearest(x[k] * r, -127.0f, 127.0f);
-            q[k] = (char)v;
+            q[k] = (float)v;
             sum += v;
         }
         AT(float, e)[i] = e;
@@ -207,41 +209,161 @@ __kernel void activations(MEMORY(const float, x), MEMORY(char, q), MEMORY(float,
     }
 }
 
-/* An item has one row of weights, columns of C, and ROWS rows of C, the last ones clamped. */
-__kernel void qmatmul(MEMORY(const uchar, w), MEMORY(const char, q), MEMORY(const float, e),
-                      MEMORY(const float, es), MEMORY(float, c), ulong m, ulong n, ulong parts,
-                      ulong row_bytes)
+#define BLOCK_PARTS (RULE_BLOCK / PART) /* of a block of rule 3 */
+
+#if WIDE && ROWS > 1
+
+/* A block of rule 3 of VEC columns of weights, side by side. */
+struct panel {
+    float w[RULE_BLOCK][VEC], d[BLOCK_PARTS][VEC], m[BLOCK_PARTS][VEC];
+};
+
+/* By some rows of activations; those from `last` on are not there. */
+static void rows_multiply(const struct panel *b, size_t count, size_t parts, size_t part,
+                          size_t first, size_t last, __global const float *q,
+                          __global const float *e, __global const float *es, vec *acc)
 {
-    size_t col = get_global_id(0), first = get_global_id(1) * ROWS;
-    __global const uchar *w = AT(const uchar, w) + col * row_bytes;
-    __global const char *q = AT(const char, q);
-    __global const float *e = AT(const float, e), *es = AT(const float, es);
-    size_t at[ROWS]; /* a row's first part */
-    float acc[ROWS], total[ROWS];
-    if (col >= n)
-        return;
+    __global const float *x[ROWS], *scale[ROWS];
+#pragma unroll
     for (int r = 0; r < ROWS; r++) {
-        at[r] = min(first + r, (size_t)m - 1) * parts;
-        acc[r] = total[r] = 0.0f;
+        size_t at = min(first + r, last - 1) * parts + part;
+        x[r] = q + at * PART;
+        scale[r] = e + at;
+        acc[r] = 0.0f;
     }
+    for (size_t p = 0; p < count; p++) {
+        vec sum[ROWS], d = vload_vec(0, b->d[p]), m = vload_vec(0, b->m[p]);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            sum[r] = 0.0f;
+        for (int k = 0; k < PART; k++) {
+            vec w = vload_vec(0, b->w[p * PART + k]);
+#pragma unroll
+            for (int r = 0; r < ROWS; r++)
+                sum[r] = fma(w, (vec)(x[r][p * PART + k]), sum[r]);
+        }
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            acc[r] = fma(sum[r], d * scale[r][p], acc[r]);
+            if (FORMAT == Q4_1)
+                acc[r] = fma(m, (vec)(es[scale[r] - e + p]), acc[r]);
+        }
+    }
+}
+
+static void panel_read(struct panel *b, __global const uchar *w, ulong row_bytes, size_t have,
+                       size_t part, size_t count)
+{
+    for (size_t v = 0; v < VEC; v++)
+        for (size_t p = 0; p < count; p++) {
+            short x[PART];
+            b->d[p][v] = part_read(w + min(v, have - 1) * row_bytes, part + p, x, &b->m[p][v]);
+            for (int k = 0; k < PART; k++)
+                b->w[p * PART + k][v] = (float)x[k];
+        }
+}
+
+/* An item has VEC columns of C and `unit` rows of it. A block of the weights is read once and goes
+ * over all rows; C keeps the totals in between. */
+__kernel void qmatmul(MEMORY(const uchar, w), MEMORY(const float, q), MEMORY(const float, e),
+                      MEMORY(const float, es), MEMORY(float, c), ulong m, ulong n, ulong parts,
+                      ulong row_bytes, ulong unit)
+{
+    size_t col = get_global_id(0) * VEC, first = get_global_id(1) * unit;
+    size_t last = min(first + (size_t)unit, (size_t)m), have = min((size_t)n - col, (size_t)VEC);
+    struct panel b;
+    for (size_t part = 0; part < parts; part += BLOCK_PARTS) {
+        size_t count = min((size_t)parts - part, (size_t)BLOCK_PARTS);
+        panel_read(&b, AT(const uchar, w) + col * row_bytes, row_bytes, have, part, count);
+        for (size_t i = first; i < last; i += ROWS) {
+            vec acc[ROWS];
+            float sum[ROWS][VEC];
+            rows_multiply(&b, count, parts, part, i, last, AT(const float, q), AT(const float, e),
+                          AT(const float, es), acc);
+#pragma unroll
+            for (int r = 0; r < ROWS; r++)
+                vstore_vec(acc[r], 0, sum[r]);
+            for (size_t r = 0; r < min((size_t)ROWS, last - i); r++)
+                for (size_t v = 0; v < have; v++) {
+                    __global float *to = AT(float, c) + (i + r) * n + col + v;
+                    *to = (part == 0 ? 0.0f : *to) + sum[r][v];
+                }
+        }
+    }
+}
+
+#elif WIDE
+
+/* One row of C; an item has one column. */
+__kernel void qmatmul(MEMORY(const uchar, w), MEMORY(const float, q), MEMORY(const float, e),
+                      MEMORY(const float, es), MEMORY(float, c), ulong m, ulong n, ulong parts,
+                      ulong row_bytes, ulong unit)
+{
+    size_t col = get_global_id(0);
+    __global const float *q = AT(const float, q);
+    float acc = 0.0f, total = 0.0f;
     for (size_t p = 0; p < parts; p++) {
         short v[PART];
-        float min_w, d = part_read(w, p, v, &min_w);
-        for (int r = 0; r < ROWS; r++) {
-            __global const char *x = q + (at[r] + p) * PART;
-            int sum = 0;
-            for (int k = 0; k < PART; k++)
-                sum += (int)v[k] * (int)x[k];
-            acc[r] = fma((float)sum, d * e[at[r] + p], acc[r]);
-            if (FORMAT == Q4_1)
-                acc[r] = fma(min_w, es[at[r] + p], acc[r]);
+        float least, d = part_read(AT(const uchar, w) + col * row_bytes, p, v, &least);
+        int sum = 0; /* in any order: it is exact, and so vectors can be made of it */
+        for (int k = 0; k < PART; k++)
+            sum += (int)v[k] * (int)q[p * PART + k];
+        acc = fma((float)sum, d * AT(const float, e)[p], acc);
+        if (FORMAT == Q4_1)
+            acc = fma(least, AT(const float, es)[p], acc);
+        if ((p + 1) % BLOCK_PARTS == 0 || p + 1 == parts) {
+            total = total + acc;
+            acc = 0.0f;
         }
-        if ((p + 1) % (RULE_BLOCK / PART) == 0 || p + 1 == parts)
-            for (int r = 0; r < ROWS; r++) {
-                total[r] = total[r] + acc[r];
-                acc[r] = 0.0f;
-            }
     }
-    for (int r = 0; r < ROWS && first + r < m; r++)
-        AT(float, c)[(first + r) * n + col] = total[r];
+    AT(float, c)[col] = total;
 }
+
+#else
+
+/* A team has TEAM / LANES columns of C and ROWS rows of it; the items of a column take turns with the
+ * blocks of rule 3, LANES of them at a time, which are then added in their order, each row by one
+ * of the items. */
+__kernel void qmatmul(MEMORY(const uchar, w), MEMORY(const float, q), MEMORY(const float, e),
+                      MEMORY(const float, es), MEMORY(float, c), ulong m, ulong n, ulong parts,
+                      ulong row_bytes, ulong unit, __local float *sums)
+{
+    size_t lane = get_local_id(0) % LANES, own = get_local_id(0) / LANES;
+    size_t col = get_group_id(0) * (get_local_size(0) / LANES) + own;
+    size_t first = get_group_id(1) * ROWS, at[ROWS];
+    __global const uchar *w = AT(const uchar, w) + min(col, (size_t)n - 1) * row_bytes;
+    __global const float *q = AT(const float, q), *e = AT(const float, e);
+    __local float *column = sums + own * LANES * ROWS;
+    float total = 0.0f;
+    for (int r = 0; r < ROWS; r++)
+        at[r] = min(first + r, (size_t)m - 1) * parts;
+    for (size_t turn = 0; turn < parts; turn += LANES * BLOCK_PARTS) {
+        size_t begin = turn + lane * BLOCK_PARTS, end = min(begin + BLOCK_PARTS, (size_t)parts);
+        float acc[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            acc[r] = 0.0f;
+        for (size_t p = begin; p < end; p++) {
+            short v[PART];
+            float least, d = part_read(w, p, v, &least);
+            for (int r = 0; r < ROWS; r++) {
+                __global const float *x = q + (at[r] + p) * PART;
+                float sum = 0.0f;
+                for (int k = 0; k < PART; k++)
+                    sum = fma((float)v[k], x[k], sum);
+                acc[r] = fma(sum, d * e[at[r] + p], acc[r]);
+                if (FORMAT == Q4_1)
+                    acc[r] = fma(least, AT(const float, es)[at[r] + p], acc[r]);
+            }
+        }
+        for (int r = 0; r < ROWS; r++)
+            column[lane * ROWS + r] = acc[r];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (size_t l = 0; lane < ROWS && l < LANES && turn + l * BLOCK_PARTS < parts; l++)
+            total = total + column[l * ROWS + lane];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    if (lane < ROWS && col < n && first + lane < m)
+        AT(float, c)[(first + lane) * n + col] = total;
+}
+
+#endif

@@ -4,19 +4,18 @@
 #include "compute/half.h"
 #include "compute_test.h"
 
-static struct device *opencl; /* NULL where there is none */
+static struct test_devices cards; /* OpenCL in both layouts, where there is one */
 
 static int open_opencl(void **state)
 {
-    struct emac_err err;
-    if (device_opencl_open("0", &opencl, &err) != EMAC_OK)
-        printf("# OpenCL is not tested: %s\n", err.text);
+    test_opencl_open(&cards);
     return 0;
 }
 
 static int close_opencl(void **state)
 {
-    device_close(opencl);
+    device_close(cards.opencl[0]);
+    device_close(cards.opencl[1]);
     return 0;
 }
 
@@ -267,7 +266,7 @@ static void operators(void **state)
         }
         for (int isa = ISA_REF; isa <= ISA_COUNT; isa++)
             for (int t = 0; t < (isa == ISA_COUNT ? 1 : TEST_THREADS_MAX); t++) {
-                struct device *dev = isa == ISA_COUNT ? opencl
+                struct device *dev = isa == ISA_COUNT ? cards.opencl[0]
                                      : isa == ISA_REF ? d.ref
                                                       : d.fast[isa][t];
                 if (!dev)
@@ -343,9 +342,9 @@ static void product_of(enum quant_format format, struct tensor x, size_t n)
     assert_int_equal(device_cpu_open(ISA_REF, 1, &ref, NULL), EMAC_OK);
     test_run(ref, OP_QMATMUL, &attrs, in, &want);
     struct tensor got;
-    if (opencl) {
-        test_run(opencl, OP_QMATMUL, &attrs, in, &got);
-        same_product(device_name(opencl), format, &want, &got, k);
+    for (int o = 0; o < 2 && cards.opencl[o] != NULL; o++) {
+        test_run(cards.opencl[o], OP_QMATMUL, &attrs, in, &got);
+        same_product(o == 0 ? "OpenCL" : "OpenCL, the other layout", format, &want, &got, k);
         free(got.data);
     }
     got = test_tensor(DTYPE_F32, want.shape);
