@@ -13,7 +13,7 @@
 struct node_args {
     const char *dir, *name, *owner, *address, *public_url, *duty, *link;
     const char *offer_price, *results;
-    uint64_t port, memory_mb, disk_mb, offer_mb, give_up_s;
+    uint64_t port, memory_mb, disk_mb, offer_mb, slots, cache_mb, give_up_s;
     struct cli_device device;
     bool unreachable, no_sandbox, once;
 };
@@ -83,11 +83,16 @@ static enum emac_status args_check(struct cli *c, struct node_args *a, int *valu
     if (st == EMAC_OK)
         st = cli_results_parse(c, a->results, values);
     if (st == EMAC_OK && (a->port > 65535 || a->memory_mb > (1u << 30) || a->disk_mb > (1u << 30) ||
-                          a->offer_mb > (1u << 30)))
+                          a->offer_mb > (1u << 30) || a->cache_mb > (1u << 30)))
         st = emac_fail(&c->err, EMAC_INVALID,
-                       "port goes up to 65535, memory-mb, disk-mb and offer-mb to 2^30");
+                       "port goes up to 65535, memory-mb, disk-mb, offer-mb and cache-mb to 2^30");
+    if (st == EMAC_OK && a->slots > NODE_SLOTS_MAX)
+        st = emac_fail(&c->err, EMAC_INVALID, "slots go up to %d", NODE_SLOTS_MAX);
     if (st == EMAC_OK && a->give_up_s > GIVE_UP_S_MAX)
         st = emac_fail(&c->err, EMAC_INVALID, "give-up is at most %d seconds", GIVE_UP_S_MAX);
+    uint8_t key[ED25519_PUBLIC_BYTES];
+    if (st == EMAC_OK && a->owner != NULL && !crypto_did_key_parse(key, a->owner))
+        st = emac_fail(&c->err, EMAC_INVALID, "'--owner %s' is no did:key", a->owner);
     if (a->once && a->give_up_s == 0)
         a->give_up_s = ONCE_S;
     return st;
@@ -108,6 +113,8 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
         {"disk-mb", 0, OPT_U64, &a.disk_mb},
         {"offer-mb", 0, OPT_U64, &a.offer_mb},
         {"offer-price", 0, OPT_TEXT, &a.offer_price},
+        {"slots", 0, OPT_U64, &a.slots},
+        {"cache-mb", 0, OPT_U64, &a.cache_mb},
         {"results", 0, OPT_TEXT, &a.results},
         {"duty", 0, OPT_TEXT, &a.duty},
         {"link", 0, OPT_TEXT, &a.link},
@@ -128,9 +135,6 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
     if (a.offer_price != NULL &&
         ledger_amount_parse(a.offer_price, &offer_units, &c->err) != EMAC_OK)
         return c->err.status;
-    uint8_t key[ED25519_PUBLIC_BYTES];
-    if (a.owner != NULL && !crypto_did_key_parse(key, a.owner))
-        return emac_fail(&c->err, EMAC_INVALID, "'--owner %s' is no did:key", a.owner);
     uint32_t duty = DUTY_WHOLE;
     if (a.duty != NULL && !duty_parse(a.duty, &duty))
         return emac_fail(&c->err, EMAC_INVALID, "'--duty %s' is not a share from 0.001 to 1",
@@ -160,6 +164,8 @@ enum emac_status cmd_node(struct cli *c, int argc, char **argv)
                                     .disk_quota = a.disk_mb << 20,
                                     .offer_bytes = a.offer_mb << 20,
                                     .offer_units = offer_units,
+                                    .slots = (uint32_t)a.slots,
+                                    .cache_bytes = a.cache_mb << 20,
                                     .sandbox = !a.no_sandbox,
                                     .give_up_ms = (uint32_t)(a.give_up_s * 1000)};
     return run(c, &cfg);

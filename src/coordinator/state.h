@@ -24,7 +24,6 @@
 #define STRANGERS_MAX       1000 /* of them that have not solved their challenge */
 #define JOBS_OPEN_MAX       1000
 #define NODE_LEASES_MAX     8    /* under way, ahead, receipts on their way */
-#define NODE_HOLDS_MAX      256  /* as the rig says */
 #define NODE_MADE_MAX       1024 /* what else its last receipts tell */
 #define NODE_ROUNDS_KEPT    2    /* rigs keep sums so many rounds (node/agent.h, INV-1) */
 #define NODE_NAME_MAX       64
@@ -85,6 +84,7 @@ struct node {
     uint64_t last_job_ms, sent_bytes, received_bytes;
     uint32_t alarms; /* results that it said others made wrong, and they had not (suspects.h) */
     struct share share;
+    struct node_serving serving;
 };
 
 struct lease {

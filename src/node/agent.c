@@ -30,6 +30,7 @@
 #define DISK_QUOTA       (UINT64_C(1) << 40)
 #define HEARTBEAT_MS     1000
 #define NAME_MAX_BYTES   63
+#define SLOT_BYTES       (UINT64_C(1) << 30)
 #define URL_MAX_BYTES    255
 
 /* ---- asked by all threads ---- */
@@ -255,6 +256,15 @@ static enum emac_status url_check(const char *url, struct emac_err *err)
     return st;
 }
 
+static uint32_t slots_of(const struct node_config *cfg)
+{
+    uint64_t slots = os_memory_bytes() / SLOT_BYTES;
+    EMAC_ASSERT(cfg->slots <= NODE_SLOTS_MAX);
+    if (cfg->slots != 0)
+        return cfg->slots;
+    return slots < 1 ? 1 : slots < NODE_SLOTS ? (uint32_t)slots : NODE_SLOTS;
+}
+
 static enum emac_status config_take(struct node *n, const struct node_config *cfg,
                                     struct emac_err *err)
 {
@@ -275,6 +285,8 @@ static enum emac_status config_take(struct node *n, const struct node_config *cf
     n->memory_quota = cfg->memory_quota != 0 ? cfg->memory_quota : os_memory_bytes() / 4;
     n->disk_quota = cfg->disk_quota != 0 ? cfg->disk_quota : DISK_QUOTA;
     n->file_max = os_memory_bytes() / 2;
+    n->cache_bytes = cfg->cache_bytes != 0 ? cfg->cache_bytes : os_memory_bytes() / 4;
+    n->slots = slots_of(cfg);
     size_t len = strlen(n->cfg.name);
     if (len > NAME_MAX_BYTES || !emac_utf8_valid(n->cfg.name, len))
         return emac_fail(err, EMAC_INVALID, "a rig's name is UTF-8 of at most %d bytes",

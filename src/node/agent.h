@@ -9,12 +9,13 @@
  *              waits, while the intake asks for the next (node/ahead.c)
  *   worker     runs them, the one after the other. It generates text too, between
  *              tasks, on the same device: a rig's cores are all busy with either.
+ *              Requests that come meanwhile are answered together (node/serving.h)
  *   courier    deposit when not reachable -> receipt, until it is answered
  *   heartbeat  every heartbeat_ms: leases held; takes cancel and deposit lists
  *   keeper     keeps and proves what storage deals want of it (node/keep.h)
  *   uploader   pushes bundles the coordinator asked for to the depot
- *   poster     during a generation: sends the pieces, so that the next byte
- *              does not wait for the network
+ *   posters    one for each answer under way: sends the pieces, so that the next
+ *              byte does not wait for the network
  *   server     GET /ipfs/{cid} for other rigs
  * The agent only dials out; the server is for those who can be reached.
  *
@@ -47,6 +48,9 @@
 #include "node/exec.h"
 #include "os/os.h"
 
+#define NODE_SLOTS     8
+#define NODE_SLOTS_MAX 16
+
 struct node_config {
     struct os *os;
     const char *coordinator; /* "http://127.0.0.1:7070" */
@@ -72,6 +76,9 @@ struct node_config {
     uint64_t offer_bytes;   /* of it, for storage deals (node/keep.h); 0: none */
     int64_t offer_units;    /* the least it keeps a GiB and day for */
     bool sandbox;           /* seccomp while working; default on in the CLI */
+    uint32_t slots;         /* requests for text answered at once, NODE_SLOTS_MAX at most; 0: one a
+                             * GiB of memory, NODE_SLOTS at most */
+    uint64_t cache_bytes;   /* for what they keep (keys and values); 0: a quarter of memory */
     uint32_t give_up_ms;    /* UNAVAILABLE when the first hello fails for so long; 0: never */
     /* A rig that lies, for tests; NULL in the product. Called with each output bundle of a task
      * before it is hashed (never in the challenge), and with output NULL when a task begins. */

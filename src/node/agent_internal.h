@@ -18,7 +18,6 @@
 #include "http/identity.h"
 #include "http/link.h"
 #include "http/signature.h"
-#include "model/language.h"
 #include "node/agent.h"
 #include "node/duty.h"
 #include "node/exec.h"
@@ -42,6 +41,8 @@
 #define NODE_SERVE_MODELS  2
 
 #define NS_PER_MS UINT64_C(1000000)
+
+struct agent_model;
 
 /* A value that is held for others (INV-1). */
 struct retained {
@@ -87,6 +88,8 @@ struct node {
     char conformance[2 * SHA256_BYTES + 1];
     char boot[2 * 16 + 1]; /* tells this start from others */
     uint64_t memory_quota, disk_quota, file_max;
+    uint64_t cache_bytes; /* for keys and values of answers under way */
+    uint32_t slots;       /* answers at once */
     atomic_bool stop;
     atomic_bool reachable; /* peers can fetch from us, as the coordinator found */
     atomic_uint heartbeat_ms;
@@ -105,6 +108,7 @@ struct node {
     struct agent_dispute *dispute;                /* dispute.c; NULL: none */
     uint64_t told_sent, told_received;            /* agent_traffic as the last receipt told it */
     struct agent_model *model[NODE_SERVE_MODELS]; /* latest use first */
+    struct agent_model *private_model;            /* of the answers under way; NULL: none */
 
     /* whoever has the device */
     bool in_challenge;
@@ -123,6 +127,11 @@ struct node {
     struct lease_mark lease[NODE_LEASES_MAX];
     struct leased *ready[SCHED_AHEAD_TASKS]; /* for the worker, the next first (ahead.c) */
     uint32_t ready_count;
+    struct leased *asked[NODE_SLOTS_MAX]; /* requests for text, in order: at most `slots` */
+    uint32_t asked_count;
+    bool tasks_turn; /* what is ready comes before the next run of answers (SLOT-4) */
+    struct cid loaded[NODE_SERVE_MODELS];
+    uint32_t loaded_count;
     bool working; /* the worker has a lease that it took out of `ready` */
     bool narrow;  /* memory is too short to look ahead: until a task of another job comes */
     char narrow_job[NODE_JOB_MAX];
@@ -261,26 +270,10 @@ enum emac_status agent_generation_device(struct node *n, struct device **out, st
 enum emac_status agent_keys_take(struct node *n, const json_t *reply, const char *lease,
                                  struct sealed_ring *out, struct emac_err *err);
 
-/* ---- serve.c, serve_model.c ---- */
-/* Answer a generation request; failures are told to the coordinator. */
-void agent_serve(struct node *n, const json_t *reply, const char *lease);
-struct agent_model {
-    struct cid cid;
-    struct llama_config config;
-    struct language language;
-    const struct store_value
-        *whole;                /* held; NULL when the model is private, or merged out of two */
-    struct emac_buf merged;    /* else empty */
-    struct emac_slice weights; /* whichever it is */
-    bool is_private;           /* it was opened by keys, and goes when they do */
-};
-/* From memory, or fetched; what is private is opened by `keys`, for this once. Until
- * agent_model_leave. */
-enum emac_status agent_model_get(struct node *n, const struct cid *cid,
-                                 const struct sealed_ring *keys, struct agent_model **out,
-                                 struct emac_err *err);
-/* Done with it; NULL is nothing. */
-void agent_model_leave(struct node *n, struct agent_model *m);
+/* ---- serve.c, serve_model.c (serving.h) ---- */
+/* Answer a request for text, and those that come meanwhile, until there are none; failures are told
+ * to the coordinator. Takes the lease. Of the worker, who has the device. */
+void agent_serve(struct node *n, struct leased *first);
 void agent_models_release(struct node *n);
 
 /* ---- dispute.c ---- */

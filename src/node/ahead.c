@@ -3,6 +3,7 @@
  *
  * AHEAD-4  Leases wait in the order in which they came, but for those that somebody waits for, and
  *          the worker takes them in that order: whose inputs are here sooner changes nothing.
+ *          Requests for text have a queue of their own, of which a run takes many (serving.h).
  * AHEAD-5  At most SCHED_FETCH_TASKS of them have their inputs brought at a time. Each has a place
  *          in the queue from the poll on, so there are no more inputs ahead than there are places;
  *          those on their way count against the memory quota like those that are here.
@@ -13,7 +14,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "node/agent_internal.h"
+#include "node/serving.h"
 #include "work/planner.h"
 
 /* ---- the queue; under the lock ---- */
@@ -33,6 +34,15 @@ static void take_out(struct node *n, uint32_t i)
     memmove(&n->ready[i], &n->ready[i + 1], (--n->ready_count - i) * sizeof n->ready[0]);
 }
 
+static struct leased *asked_take(struct node *n, uint32_t i)
+{
+    struct leased *l = n->asked[i];
+    EMAC_ASSERT(i < n->asked_count);
+    memmove(&n->asked[i], &n->asked[i + 1], (--n->asked_count - i) * sizeof n->asked[0]);
+    os_cond_broadcast(&n->wake);
+    return l;
+}
+
 /* Of leases whose inputs are on their way, and what they were said to take. */
 static uint32_t coming(const struct node *n, uint64_t *bytes)
 {
@@ -47,10 +57,22 @@ static uint32_t coming(const struct node *n, uint64_t *bytes)
     return count;
 }
 
+static void asked_put(struct node *n, struct leased *l)
+{
+    os_mutex_lock(&n->lock);
+    EMAC_ASSERT(n->asked_count < n->slots);
+    n->asked[n->asked_count++] = l;
+    os_cond_broadcast(&n->wake);
+    os_mutex_unlock(&n->lock);
+}
+
 void agent_ahead_put(struct node *n, struct leased *l)
 {
-    bool urgent = l->kind != LEASED_TASK; /* whoever waits for text, or for an answer in a dispute,
-                                           * has waited longest */
+    bool urgent = l->kind == LEASED_DISPUTE; /* who waits for an answer has waited longest */
+    if (l->kind == LEASED_SERVE) {
+        asked_put(n, l);
+        return;
+    }
     for (uint32_t i = 0; i < l->task.input_count; i++)
         l->brings_state |= plan_name_is_state(l->task.input[i].name) &&
                            !store_value_has(n->store, &l->task.input[i].cid);
@@ -89,6 +111,9 @@ static struct leased *cancelled_take(struct node *n)
         take_out(n, i);
         found = l;
     }
+    for (uint32_t i = 0; i < n->asked_count && found == NULL; i++)
+        if (agent_lease_is_cancelled(n, n->asked[i]->lease))
+            found = asked_take(n, i);
     os_mutex_unlock(&n->lock);
     return found;
 }
@@ -108,6 +133,9 @@ static bool has_cancelled(struct node *n)
     for (uint32_t i = 0; i < n->ready_count; i++)
         if (n->ready[i]->inputs != INPUTS_COMING && agent_lease_is_cancelled(n, n->ready[i]->lease))
             return true;
+    for (uint32_t i = 0; i < n->asked_count; i++)
+        if (agent_lease_is_cancelled(n, n->asked[i]->lease))
+            return true;
     return false;
 }
 
@@ -124,7 +152,8 @@ static bool state_comes(const struct node *n)
 static bool has_room(const struct node *n)
 {
     bool busy = n->working || n->ready_count > 0;
-    return n->ready_count < SCHED_AHEAD_TASKS && !(n->narrow && busy) && !state_comes(n);
+    return n->ready_count < SCHED_AHEAD_TASKS && n->asked_count < n->slots &&
+           !(n->narrow && busy) && !state_comes(n);
 }
 
 bool agent_ahead_wait(struct node *n)
@@ -240,19 +269,45 @@ static bool may_begin(const struct node *n)
     return n->outbox_count < NODE_OUTBOX_MAX || atomic_load(&n->stop) || n->final.status != EMAC_OK;
 }
 
+/* Whoever waits for text has waited longest, but for the turn of the others after a run (SLOT-4).
+ */
+static bool asked_is_next(const struct node *n)
+{
+    return n->asked_count > 0 && !(n->tasks_turn && next_is_ready(n) && may_begin(n));
+}
+
 struct leased *agent_ahead_next(struct node *n)
 {
     struct leased *l = NULL;
     os_mutex_lock(&n->lock);
-    while (n->ready_count == 0 ? !n->intake_over : !next_is_ready(n) || !may_begin(n))
+    while (!asked_is_next(n) &&
+           (n->ready_count == 0 ? !n->intake_over : !next_is_ready(n) || !may_begin(n)))
         os_cond_wait(&n->wake, &n->lock);
-    if (n->ready_count > 0) {
+    if (asked_is_next(n)) {
+        l = asked_take(n, 0);
+    } else if (n->ready_count > 0) {
         l = n->ready[0];
         take_out(n, 0);
+    }
+    if (l != NULL) {
         n->narrow = n->narrow && (l->kind != LEASED_TASK || strcmp(n->narrow_job, l->job) == 0);
         n->working = true;
+        n->tasks_turn = false;
         os_cond_broadcast(&n->wake);
     }
+    os_mutex_unlock(&n->lock);
+    return l;
+}
+
+struct leased *agent_ahead_asked(struct node *n, uint64_t run_ns)
+{
+    struct leased *l = NULL;
+    os_mutex_lock(&n->lock);
+    bool late = (n->os->mono_ns(n->os) - run_ns) / NS_PER_MS >= SERVE_RUN_MS;
+    if (next_is_ready(n) && (late || n->ready[0]->kind == LEASED_DISPUTE))
+        n->tasks_turn = true;
+    else if (n->asked_count > 0)
+        l = asked_take(n, 0);
     os_mutex_unlock(&n->lock);
     return l;
 }

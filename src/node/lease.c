@@ -189,14 +189,25 @@ static void take_in(struct node *n, struct leased *l)
     agent_leased_free(n, l);
 }
 
+/* What the rig could do: how many requests for text at once, of which models soonest. */
+static json_t *poll_json(struct node *n)
+{
+    json_t *models = json_array();
+    os_mutex_lock(&n->lock);
+    for (uint32_t i = 0; i < n->loaded_count; i++)
+        json_array_append_new(models, agent_json_cid(&n->loaded[i]));
+    os_mutex_unlock(&n->lock);
+    return json_pack("{s:i,s:o,s:i,s:o}", "wait_ms", NODE_LEASE_WAIT_MS, "holds",
+                     agent_retain_holds(n), "slots", (int)n->slots, "models", models);
+}
+
 enum emac_status agent_work(struct node *n, struct emac_err *err)
 {
     json_t *reply = NULL;
     struct leased *l;
     if (!agent_ahead_wait(n))
         return EMAC_OK;
-    json_t *body =
-        json_pack("{s:i,s:o}", "wait_ms", NODE_LEASE_WAIT_MS, "holds", agent_retain_holds(n));
+    json_t *body = poll_json(n);
     uint64_t began = n->os->mono_ns(n->os);
     enum emac_status st =
         agent_poll(n, "/v1/lease", body, NODE_LEASE_WAIT_MS + NODE_CALL_MS, &reply, err);

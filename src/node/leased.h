@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include "node/agent.h"
 #include "node/exec.h"
 #include "sched/place.h"
 
@@ -14,8 +15,9 @@
 #define NODE_SLOT_MAX    64
 #define NODE_MISSING_MAX 64
 #define NODE_OUTBOX_MAX  2 /* receipts not answered; with so many no task is begun */
-/* Taken in, ready, under way, in the outbox. */
-#define NODE_LEASES_MAX  (1 + SCHED_AHEAD_TASKS + 1 + NODE_OUTBOX_MAX)
+/* Taken in, ready, under way, in the outbox; requests for text that wait, the next one, those that
+ * are answered and those whose last words are on their way. */
+#define NODE_LEASES_MAX  (1 + SCHED_AHEAD_TASKS + 1 + NODE_OUTBOX_MAX + 4 * NODE_SLOTS_MAX + 1)
 
 struct node;
 
@@ -93,6 +95,9 @@ bool agent_ahead_has(struct node *n, const char *lease);
 void *agent_bringer_thread(void *node);
 /* The next for the worker, whose it is then; NULL when there will be none. */
 struct leased *agent_ahead_next(struct node *n);
+/* A request for text for a run that began at run_ns; NULL when none waits, or when it is the turn
+ * of what is ready (SLOT-4, serving.h). */
+struct leased *agent_ahead_asked(struct node *n, uint64_t run_ns);
 /* The worker is free again. */
 void agent_ahead_done(struct node *n);
 /* Memory is short for `l`, at which the worker is: inputs that lie ready for later tasks go, and no

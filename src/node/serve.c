@@ -1,319 +1,302 @@
-/* Generating text for a client of the gateway.
- *
- * The worker makes bytes; a thread beside it, the poster, sends what has come
- * together since its last call, at most every 20 ms or 16 bytes, so that the
- * network's delay costs no compute. They share struct post, under its lock:
- *   worker: adds text and counts, sets done at the end
- *   poster: takes them; sets cancel when the client is gone or the coordinator
- *           does not take pieces any more; ends after it has sent `done` */
+/* A run: answers that are made together, until nobody is left (serving.h). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "model/language.h"
-#include "node/agent_internal.h"
-#include "node/piece.h"
+#include "node/serving.h"
 
-#define POST_EVERY_MS   20
-#define POST_BYTES      16
-#define POST_BYTES_MOST (32u << 10)
-#define POST_TRIES      3
-#define POST_TEXT_MAX   (4u << 20)
-#define PROMPT_BYTES    (1u << 20)
-#define SERVE_TOKENS    1000000
+struct answer {
+    struct leased *l; /* ours */
+    struct request q;
+    struct post post;
+    struct sealed_ring keys; /* until the model is there */
+    struct agent_model *m;   /* from here on NULL until they are there */
+    struct session *s;
+    struct completion *c;
+    uint64_t bytes; /* that its cache may come to, counted in the run's */
+    uint64_t began;
+    uint32_t made;        /* tokens, that which ends the text with them */
+    struct emac_buf text; /* of a step */
+};
 
-struct post {
+/* Nobody comes in while as many leave as there can be slots: so there is always a place among those
+ * that leave. */
+struct run {
     struct node *n;
-    const char *lease;
-    struct os_mutex lock;
-    struct os_cond changed;
-    /* guarded by lock */
-    struct emac_buf text;
-    uint32_t tokens, prompt_tokens; /* tokens: not sent yet */
-    bool done, cancel;
-    const char *finish;    /* "stop", "length", NULL */
-    struct emac_err error; /* OK: none */
+    uint64_t began, bytes;
+    uint32_t count, leaving_count;
+    struct answer *live[NODE_SLOTS_MAX];        /* in order of their coming */
+    struct answer *leaving[2 * NODE_SLOTS_MAX]; /* their posters have the rest */
+    struct answer *next;                        /* came, and has no room yet */
 };
 
-struct request {
-    const char *prompt;
-    size_t prompt_len;
-    uint32_t max_tokens;
-    struct sample_params params;
-    struct piece_filter filter;
-    struct cid model;
-};
+static const struct emac_err CANCELLED = {EMAC_CANCELLED, "the generation was cancelled"};
+static const struct emac_err FINE = {.status = EMAC_OK};
 
-/* ---- what is asked ---- */
+/* ---- the end of an answer ---- */
 
-static enum emac_status number(const json_t *o, const char *key, double least, double most,
-                               double *out, struct emac_err *err)
+static void say_end(struct node *n, const struct answer *a, const struct emac_err *err)
 {
-    const json_t *v = json_object_get(o, key);
-    double x = json_number_value(v);
-    if (!json_is_number(v) || !(x >= least && x <= most))
-        return emac_fail(err, EMAC_INVALID, "field '%s' must be a number from %g to %g", key, least,
-                         most);
-    *out = x;
+    double s = (double)(n->os->mono_ns(n->os) - a->began) * 1e-9;
+    os_mutex_lock(&n->lock);
+    n->figures.tokens_served += a->made;
+    os_mutex_unlock(&n->lock);
+    if (err->status == EMAC_OK)
+        LOG_I("node", "generated %u tokens in %.2f s", a->made, s);
+    else
+        LOG_W("node", "a generation ended after %u tokens: %s", a->made, err->text);
+}
+
+static void live_remove(struct run *r, const struct answer *a)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        if (r->live[i] == a) {
+            memmove(&r->live[i], &r->live[i + 1], (--r->count - i) * sizeof r->live[0]);
+            return;
+        }
+}
+
+/* What it took is free again; its poster sends the rest, and the lease is kept alive until then. */
+static void finish(struct run *r, struct answer *a, const char *reason, const struct emac_err *why)
+{
+    struct emac_err err = *why;
+    emac_buf_clear(&a->text);
+    if (err.status == EMAC_OK && !a->q.filter.stopped)
+        (void)piece_end(&a->q.filter, &a->text, &err);
+    if (err.status != EMAC_OK)
+        emac_buf_clear(&a->text);
+    say_end(r->n, a, &err);
+    post_done(&a->post, &a->text, err.status == EMAC_OK ? reason : NULL, &err);
+    sealed_ring_wipe(&a->keys);
+    completion_close(a->c);
+    session_close(a->s);
+    agent_model_leave(r->n, a->m);
+    a->c = NULL;
+    a->s = NULL;
+    a->m = NULL;
+    r->bytes -= a->bytes;
+    live_remove(r, a);
+    EMAC_ASSERT(r->leaving_count < EMAC_COUNT(r->leaving));
+    r->leaving[r->leaving_count++] = a;
+}
+
+static void answer_free(struct node *n, struct answer *a)
+{
+    post_close(&a->post);
+    agent_leased_free(n, a->l);
+    emac_buf_release(&a->text);
+    free(a);
+}
+
+/* Those that are sent. */
+static void leaving_reap(struct run *r)
+{
+    for (uint32_t i = r->leaving_count; i-- > 0;) {
+        struct answer *a = r->leaving[i];
+        if (!post_over(&a->post))
+            continue;
+        r->leaving[i] = r->leaving[--r->leaving_count];
+        answer_free(r->n, a);
+    }
+}
+
+static void leaving_wait(struct run *r)
+{
+    while (r->leaving_count > 0)
+        answer_free(r->n, r->leaving[--r->leaving_count]);
+}
+
+/* ---- the beginning ---- */
+
+/* A lease's answer, not begun; NULL when there is no memory for it, and the lease is given back. */
+static struct answer *answer_new(struct node *n, struct leased *l)
+{
+    struct answer *a = NULL;
+    struct emac_err err = {.status = EMAC_OK};
+    if (emac_alloc(&a, 1, sizeof *a, &err) != EMAC_OK) {
+        agent_leased_failed(n, l, &err);
+        agent_leased_free(n, l);
+        return NULL;
+    }
+    a->l = l;
+    a->began = n->os->mono_ns(n->os);
+    emac_buf_init(&a->text, POST_TEXT_MAX);
+    post_open(&a->post, n, l->lease);
+    return a;
+}
+
+/* What it asks for, and its model with the prompt in tokens; without either if its model has to be
+ * loaded and somebody is answered (SLOT-2). */
+static enum emac_status answer_prepare(struct run *r, struct answer *a, struct emac_err *err)
+{
+    enum emac_status st;
+    EMAC_TRY(st, request_parse(a->l->reply, &a->q, err));
+    EMAC_TRY(st, agent_keys_take(r->n, a->l->reply, a->l->lease, &a->keys, err));
+    EMAC_TRY(st, agent_model_get(r->n, &a->q.model, &a->keys, r->count == 0, &a->m, err));
+    if (a->m == NULL)
+        goto out;
+    EMAC_TRY(st, session_join(a->m->decoder, &a->s, err));
+    st = completion_open(a->s, &a->m->config, &a->m->language,
+                         EMAC_SLICE(a->q.prompt, a->q.prompt_len), &a->q.params, &a->c, err);
+out:
+    sealed_ring_wipe(&a->keys);
+    return st;
+}
+
+/* SLOT-1: what it may come to is counted, if there is room. */
+static enum emac_status answer_reserve(struct run *r, struct answer *a, bool *room,
+                                       struct emac_err *err)
+{
+    uint64_t positions = (uint64_t)completion_prompt_tokens(a->c) + a->q.max_tokens;
+    uint32_t most = positions < UINT32_MAX ? (uint32_t)positions : UINT32_MAX;
+    uint64_t bytes = session_bytes(&a->m->config, most), have = r->n->cache_bytes;
+    if (bytes > have)
+        return emac_fail(err, EMAC_TOO_LARGE,
+                         "an answer of up to %u tokens takes %.1f MiB for keys and values, and "
+                         "this rig has %.1f MiB: ask for fewer tokens",
+                         a->q.max_tokens, (double)bytes * 0x1p-20, (double)have * 0x1p-20);
+    *room = bytes <= have - r->bytes;
+    if (*room) {
+        a->bytes = bytes;
+        r->bytes += bytes;
+    }
     return EMAC_OK;
 }
 
-static enum emac_status stops_parse(const json_t *list, struct piece_filter *f,
-                                    struct emac_err *err)
-{
-    enum emac_status st = EMAC_OK;
-    for (size_t i = 0; i < json_array_size(list) && st == EMAC_OK; i++) {
-        const json_t *s = json_array_get(list, i);
-        if (!json_is_string(s))
-            return emac_fail(err, EMAC_INVALID, "field 'stop' must hold texts");
-        st = piece_stop_add(f, json_string_value(s), json_string_length(s), err);
-    }
-    return st;
-}
-
-static enum emac_status request_parse(const json_t *reply, struct request *out,
-                                      struct emac_err *err)
-{
-    const json_t *r = json_object_get(reply, "request"), *prompt = json_object_get(r, "prompt");
-    const char *model;
-    uint64_t tokens, top_k, seed;
-    enum emac_status st;
-    *out = (struct request){0};
-    piece_init(&out->filter);
-    EMAC_TRY(st, agent_field_str(reply, "model", CID_TEXT_MAX, &model, err));
-    EMAC_TRY(st, cid_parse(&out->model, model, err));
-    if (!json_is_string(prompt) || json_string_length(prompt) > PROMPT_BYTES)
-        return emac_fail(err, EMAC_INVALID, "field 'prompt' must be text of at most %u bytes",
-                         PROMPT_BYTES);
-    out->prompt = json_string_value(prompt);
-    out->prompt_len = json_string_length(prompt);
-    EMAC_TRY(st, agent_field_u64(r, "max_tokens", SERVE_TOKENS, &tokens, err));
-    EMAC_TRY(st, agent_field_u64(r, "top_k", SERVE_TOKENS, &top_k, err));
-    EMAC_TRY(st, agent_field_u64(r, "seed", INT64_MAX, &seed, err));
-    EMAC_TRY(st, number(r, "temperature", 0, 100, &out->params.temperature, err));
-    EMAC_TRY(st, number(r, "top_p", 1e-9, 1, &out->params.top_p, err));
-    EMAC_TRY(st, stops_parse(json_object_get(r, "stop"), &out->filter, err));
-    out->max_tokens = (uint32_t)tokens;
-    out->params.top_k = (uint32_t)top_k;
-    out->params.seed = seed;
-out:
-    return st;
-}
-
-/* ---- the poster ---- */
-
-/* Where to cut what has come together over a slow network: after a whole character. */
-static size_t piece_cut(const struct emac_buf *text)
-{
-    size_t n = text->len < POST_BYTES_MOST ? text->len : POST_BYTES_MOST;
-    while (n > 0 && n < text->len && (text->data[n] & 0xc0) == 0x80)
-        n--;
-    return n;
-}
-
-static json_t *piece_json(struct post *p, bool *last)
-{
-    bool failed = p->error.status != EMAC_OK;
-    size_t n = piece_cut(&p->text);
-    *last = p->done && n == p->text.len;
-    json_t *o =
-        json_pack("{s:o,s:I,s:b,s:s?,s:I,s:o}", "text", json_stringn(emac_buf_str(&p->text), n),
-                  "tokens", (json_int_t)p->tokens, "done", (int)*last, "finish_reason", p->finish,
-                  "prompt_tokens", (json_int_t)p->prompt_tokens, "error",
-                  failed ? agent_json_sentence(p->error.text) : json_null());
-    p->tokens = 0;
-    p->text.len -= n;
-    if (n > 0)
-        memmove(p->text.data, p->text.data + n, p->text.len + 1); /* and the zero behind it */
-    return o;
-}
-
-/* Waits until there is something to send; NULL when nothing will come any more. */
-static json_t *piece_take(struct post *p, uint64_t *sent_ns, bool *last)
-{
-    struct os *os = p->n->os;
-    os_mutex_lock(&p->lock);
-    while (!p->done && !p->cancel) {
-        uint64_t since = (os->mono_ns(os) - *sent_ns) / NS_PER_MS;
-        if (p->text.len >= POST_BYTES || (p->text.len > 0 && since >= POST_EVERY_MS))
-            break;
-        if (p->text.len > 0)
-            os_cond_wait_ms(&p->changed, &p->lock, (uint32_t)(POST_EVERY_MS - since));
-        else
-            os_cond_wait(&p->changed, &p->lock);
-    }
-    json_t *o = p->cancel ? NULL : piece_json(p, last);
-    os_mutex_unlock(&p->lock);
-    *sent_ns = os->mono_ns(os);
-    return o;
-}
-
-/* true when the client wants more */
-static bool piece_send(struct post *p, const char *path, json_t *piece)
+/* False when it has to wait. */
+static bool answer_enter(struct run *r, struct answer *a)
 {
     struct emac_err err = {.status = EMAC_OK};
-    enum emac_status st = EMAC_UNAVAILABLE;
-    json_t *reply = NULL;
-    for (int i = 0; i < POST_TRIES && emac_status_retryable(st); i++) {
-        if (i > 0)
-            agent_pause(p->n, 100u << i);
-        if (i > 0 && agent_over(p->n))
-            break;
-        st = agent_post(p->n, path, json_incref(piece), NODE_CALL_MS, &reply, &err);
-    }
-    bool more = st == EMAC_OK && !json_is_true(json_object_get(reply, "cancel"));
-    if (st == EMAC_FORBIDDEN)
-        agent_refused(p->n, &err);
-    else if (st != EMAC_OK)
-        LOG_W("node", "a piece of text cannot be delivered: %s", err.text);
-    json_decref(reply);
-    return more;
+    enum emac_status st = EMAC_OK;
+    bool room = false;
+    if (!post_wanted(&a->post))
+        st = emac_fail(&err, EMAC_CANCELLED, "%s", CANCELLED.text);
+    if (st == EMAC_OK && a->m == NULL)
+        st = answer_prepare(r, a, &err);
+    if (st == EMAC_OK && a->m != NULL)
+        st = answer_reserve(r, a, &room, &err);
+    if (st == EMAC_OK && !room)
+        return false;
+    if (st != EMAC_OK)
+        finish(r, a, NULL, &err);
+    else if (a->q.max_tokens == 0)
+        finish(r, a, "length", &FINE);
+    else
+        r->live[r->count++] = a;
+    return true;
 }
 
-static void *poster(void *arg)
+static void newcomers_take(struct run *r)
 {
-    struct post *p = arg;
-    char path[sizeof "/v1/serve/" + NODE_LEASE_MAX] = "/v1/serve/";
-    uint64_t sent_ns = 0;
-    bool last = false;
-    strncat(path, p->lease, NODE_LEASE_MAX);
-    while (!last) {
-        json_t *piece = piece_take(p, &sent_ns, &last);
-        if (piece == NULL)
-            break;
-        if (!piece_send(p, path, piece)) {
-            os_mutex_lock(&p->lock);
-            p->cancel = true;
-            os_mutex_unlock(&p->lock);
+    struct leased *l;
+    while (r->count < r->n->slots && r->leaving_count < NODE_SLOTS_MAX) {
+        if (r->next == NULL && (l = agent_ahead_asked(r->n, r->began)) != NULL)
+            r->next = answer_new(r->n, l);
+        if (r->next == NULL || !answer_enter(r, r->next))
+            return;
+        r->next = NULL;
+    }
+}
+
+/* ---- a step ---- */
+
+static void token_give(struct run *r, struct answer *a, const struct completion_turn *t)
+{
+    struct piece_filter *f = &a->q.filter;
+    struct emac_err err = t->err;
+    emac_buf_clear(&a->text);
+    for (size_t i = 0; t->came && err.status == EMAC_OK && i < t->bytes.len && !f->stopped; i++)
+        (void)piece_push(f, t->bytes.data[i], &a->text, &err);
+    if (err.status != EMAC_OK) {
+        finish(r, a, NULL, &err);
+        return;
+    }
+    if (!t->came)
+        return;
+    a->made++;
+    if (!post_add(&a->post, &a->text, completion_prompt_tokens(a->c)))
+        finish(r, a, NULL, &CANCELLED);
+    else if (f->stopped || t->ended)
+        finish(r, a, "stop", &FINE);
+    else if (a->made == a->q.max_tokens)
+        finish(r, a, "length", &FINE);
+}
+
+/* A step of those whose model is m. */
+static void model_step(struct run *r, struct answer *const *all, uint32_t count,
+                       const struct agent_model *m, uint32_t prompt_rows)
+{
+    struct completion_turn turn[NODE_SLOTS_MAX];
+    struct answer *of[NODE_SLOTS_MAX];
+    struct emac_err err = {.status = EMAC_OK};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (all[i]->m == m) {
+            of[n] = all[i];
+            turn[n++] = (struct completion_turn){.c = all[i]->c};
         }
-        json_decref(piece);
+    enum emac_status st = completions_step(turn, n, prompt_rows, &err);
+    while (st == EMAC_NO_MEMORY && agent_retain_spare(r->n))
+        st = completions_step(turn, n, prompt_rows, &err);
+    for (uint32_t i = 0; i < n; i++) {
+        if (st != EMAC_OK)
+            finish(r, of[i], NULL, &err);
+        else
+            token_give(r, of[i], &turn[i]);
     }
-    return NULL;
 }
 
-/* ---- the worker ---- */
-
-/* Adds decided text; false when nobody wants more. */
-static bool post_add(struct post *p, const struct emac_buf *text, uint32_t prompt_tokens)
+/* As many tokens of prompts as do not hold up who draws. */
+static uint32_t prompt_rows(const struct run *r)
 {
-    os_mutex_lock(&p->lock);
-    bool more = !p->cancel && !agent_lease_cancelled(p->n, p->lease) && !agent_over(p->n) &&
-                emac_buf_append(&p->text, text->data, text->len, NULL) == EMAC_OK;
-    p->tokens++;
-    p->prompt_tokens = prompt_tokens;
-    os_cond_signal(&p->changed);
-    os_mutex_unlock(&p->lock);
-    return more;
+    for (uint32_t i = 0; i < r->count; i++)
+        if (!completion_is_reading(r->live[i]->c))
+            return SERVE_PROMPT_ROWS;
+    return SESSION_ROWS_MAX - NODE_SLOTS_MAX;
 }
 
-static void post_done(struct post *p, const struct emac_buf *text, const char *finish,
-                      const struct emac_err *error)
+static void step(struct run *r)
 {
-    os_mutex_lock(&p->lock);
-    emac_buf_append(&p->text, text->data, text->len, NULL);
-    p->finish = finish;
-    p->error = *error;
-    p->done = true;
-    os_cond_signal(&p->changed);
-    os_mutex_unlock(&p->lock);
-}
-
-/* *made counts the tokens, that which ends the text with them. */
-static enum emac_status generate(struct post *p, struct request *q, struct completion *g,
-                                 const char **finish, uint32_t *made, struct emac_buf *text,
-                                 struct emac_err *err)
-{
-    enum emac_status st = EMAC_OK;
-    *finish = "length";
-    bool ended = false;
-    while (*made < q->max_tokens && !q->filter.stopped && !ended) {
-        struct emac_slice bytes;
-        emac_buf_clear(text);
-        EMAC_TRY(st, completion_next(g, &bytes, &ended, err));
-        for (size_t i = 0; i < bytes.len && !q->filter.stopped; i++)
-            EMAC_TRY(st, piece_push(&q->filter, bytes.data[i], text, err));
-        ++*made;
-        if (!post_add(p, text, completion_prompt_tokens(g)))
-            return emac_fail(err, EMAC_CANCELLED, "the generation was cancelled");
+    struct answer *all[NODE_SLOTS_MAX];
+    const struct agent_model *m[NODE_SLOTS_MAX];
+    uint32_t count = r->count, models = 0, rows = prompt_rows(r);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t k = 0;
+        all[i] = r->live[i];
+        while (k < models && m[k] != all[i]->m)
+            k++;
+        if (k == models)
+            m[models++] = all[i]->m;
     }
-    emac_buf_clear(text);
-    if (q->filter.stopped || ended)
-        *finish = "stop";
-    if (!q->filter.stopped)
-        st = piece_end(&q->filter, text, err);
-out:
-    return st;
+    for (uint32_t k = 0; k < models; k++)
+        model_step(r, all, count, m[k], rows);
 }
 
-static enum emac_status answer(struct post *p, struct request *q, const struct sealed_ring *keys,
-                               const char **finish, uint32_t *made, struct emac_buf *text,
-                               struct emac_err *err)
+/* ---- the run ---- */
+
+/* Those whose clients are gone: also while they wait, or read a long prompt. */
+static void unwanted_drop(struct run *r)
 {
-    struct node *n = p->n;
-    struct agent_model *m = NULL;
-    struct session *s = NULL;
-    struct completion *g = NULL;
-    struct device *dev;
-    enum emac_status st;
-    EMAC_TRY(st, agent_model_get(n, &q->model, keys, &m, err));
-    EMAC_TRY(st, agent_generation_device(n, &dev, err));
-    EMAC_TRY(st, session_open(dev, &m->config, m->weights.data, m->weights.len, &s, err));
-    EMAC_TRY(st, completion_open(s, &m->config, &m->language, EMAC_SLICE(q->prompt, q->prompt_len),
-                                 &q->params, &g, err));
-    st = generate(p, q, g, finish, made, text, err);
-out:
-    completion_close(g);
-    if (m != NULL && m->is_private)
-        session_wipe(s);
-    session_close(s);
-    agent_model_leave(n, m);
-    return st;
+    for (uint32_t i = r->count; i-- > 0;)
+        if (!post_wanted(&r->live[i]->post))
+            finish(r, r->live[i], NULL, &CANCELLED);
 }
 
-static void served(struct node *n, uint32_t made, uint64_t began, const struct emac_err *err)
+void agent_serve(struct node *n, struct leased *first)
 {
-    double s = (double)(n->os->mono_ns(n->os) - began) * 1e-9;
-    os_mutex_lock(&n->lock);
-    n->figures.tokens_served += made;
-    os_mutex_unlock(&n->lock);
-    if (err->status == EMAC_OK)
-        LOG_I("node", "generated %u tokens in %.2f s", made, s);
-    else
-        LOG_W("node", "a generation ended after %u tokens: %s", made, err->text);
-}
-
-void agent_serve(struct node *n, const json_t *reply, const char *lease)
-{
-    struct post p = {.n = n, .lease = lease};
-    struct request q;
-    struct sealed_ring keys = {0};
-    struct emac_err err = {.status = EMAC_OK};
-    struct emac_buf text;
-    struct os_thread thread;
-    const char *finish = NULL;
-    uint32_t made = 0;
-    uint64_t began = n->os->mono_ns(n->os);
-    emac_buf_init(&text, POST_TEXT_MAX);
-    emac_buf_init(&p.text, POST_TEXT_MAX);
-    os_mutex_init(&p.lock);
-    os_cond_init(&p.changed);
-    os_thread_start(&thread, poster, &p);
-    enum emac_status st = request_parse(reply, &q, &err);
-    if (st == EMAC_OK)
-        st = agent_keys_take(n, reply, lease, &keys, &err);
-    if (st == EMAC_OK)
-        st = answer(&p, &q, &keys, &finish, &made, &text, &err);
-    sealed_ring_wipe(&keys);
-    if (st == EMAC_OK)
-        err.status = EMAC_OK; /* it may tell of an attempt that was made good */
-    else
-        emac_buf_clear(&text);
-    post_done(&p, &text, st == EMAC_OK ? finish : NULL, &err);
-    os_thread_join(&thread);
-    served(n, made, began, &err);
-    os_cond_release(&p.changed);
-    os_mutex_release(&p.lock);
-    emac_buf_release(&p.text);
-    emac_buf_release(&text);
+    struct run r = {.n = n, .began = n->os->mono_ns(n->os), .next = answer_new(n, first)};
+    EMAC_ASSERT(n->slots >= 1 && n->slots <= NODE_SLOTS_MAX);
+    do {
+        if (r.count == 0 && r.leaving_count >= NODE_SLOTS_MAX)
+            leaving_wait(&r);
+        leaving_reap(&r);
+        newcomers_take(&r);
+        unwanted_drop(&r);
+        if (r.count > 0)
+            step(&r);
+    } while (r.count > 0 || r.next != NULL);
+    leaving_wait(&r);
+    EMAC_ASSERT(r.bytes == 0);
+    agent_models_rest(n);
 }

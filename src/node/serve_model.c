@@ -4,7 +4,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "node/agent_internal.h"
+#include "node/serving.h"
 #include "work/model_tree.h"
 
 static enum emac_status language_load(struct node *n, const struct cid *cid,
@@ -49,10 +49,19 @@ out:
     return st;
 }
 
+static void decoder_end(struct agent_model *m)
+{
+    if (m->is_private)
+        decoder_wipe(m->decoder);
+    decoder_close(m->decoder);
+    m->decoder = NULL;
+}
+
 static void model_free(struct node *n, struct agent_model *m)
 {
     if (m == NULL)
         return;
+    decoder_end(m);
     language_release(&m->language);
     store_value_forget(n->store, m->whole);
     if (m->is_private)
@@ -91,35 +100,98 @@ static enum emac_status model_load(struct node *n, const struct cid *cid,
     return EMAC_OK;
 }
 
-void agent_model_leave(struct node *n, struct agent_model *m)
+/* ---- those that are loaded ---- */
+
+/* For polls, which tell of them. */
+static void loaded_note(struct node *n)
 {
-    if (m != NULL && m->is_private)
-        model_free(n, m);
+    os_mutex_lock(&n->lock);
+    n->loaded_count = 0;
+    for (size_t i = 0; i < NODE_SERVE_MODELS && n->model[i] != NULL; i++)
+        n->loaded[n->loaded_count++] = n->model[i]->cid;
+    os_mutex_unlock(&n->lock);
 }
 
-enum emac_status agent_model_get(struct node *n, const struct cid *cid,
-                                 const struct sealed_ring *keys, struct agent_model **out,
-                                 struct emac_err *err)
+/* The latest use is first in the list; the last one goes when another comes. */
+static void model_put_first(struct node *n, struct agent_model *m)
 {
-    struct agent_model *m = NULL;
     size_t at = 0;
-    if (keys->count > 0)
-        return model_load(n, cid, keys, out, err);
-    while (at < NODE_SERVE_MODELS && n->model[at] != NULL && !cid_equal(&n->model[at]->cid, cid))
+    while (at < NODE_SERVE_MODELS - 1 && n->model[at] != NULL && n->model[at] != m)
         at++;
-    if (at < NODE_SERVE_MODELS && n->model[at] != NULL) {
-        m = n->model[at];
-    } else {
-        enum emac_status st = model_load(n, cid, keys, &m, err);
-        if (st != EMAC_OK)
-            return st;
-        at = at < NODE_SERVE_MODELS ? at : NODE_SERVE_MODELS - 1;
+    if (n->model[at] != m) {
+        EMAC_ASSERT(n->model[at] == NULL || n->model[at]->users == 0);
         model_free(n, n->model[at]);
     }
     memmove(&n->model[1], &n->model[0], at * sizeof n->model[0]);
     n->model[0] = m;
-    *out = m;
-    return EMAC_OK;
+    loaded_note(n);
+}
+
+static struct agent_model *model_find(struct node *n, const struct cid *cid, bool is_private)
+{
+    if (is_private)
+        return n->private_model != NULL && cid_equal(&n->private_model->cid, cid) ? n->private_model
+                                                                                  : NULL;
+    for (size_t i = 0; i < NODE_SERVE_MODELS && n->model[i] != NULL; i++)
+        if (cid_equal(&n->model[i]->cid, cid))
+            return n->model[i];
+    return NULL;
+}
+
+void agent_model_leave(struct node *n, struct agent_model *m)
+{
+    if (m == NULL)
+        return;
+    EMAC_ASSERT(m->users > 0);
+    if (--m->users > 0 || !m->is_private)
+        return;
+    EMAC_ASSERT(n->private_model == m);
+    n->private_model = NULL;
+    model_free(n, m);
+}
+
+static enum emac_status model_open(struct node *n, struct agent_model *m, struct emac_err *err)
+{
+    struct device *dev;
+    enum emac_status st = EMAC_OK;
+    if (m->decoder == NULL)
+        st = agent_generation_device(n, &dev, err);
+    if (st == EMAC_OK && m->decoder == NULL)
+        st = decoder_open(dev, &m->config, m->weights.data, m->weights.len, &m->decoder, err);
+    return st;
+}
+
+enum emac_status agent_model_get(struct node *n, const struct cid *cid,
+                                 const struct sealed_ring *keys, bool may_load,
+                                 struct agent_model **out, struct emac_err *err)
+{
+    struct agent_model *m = model_find(n, cid, keys->count > 0);
+    enum emac_status st = EMAC_OK;
+    *out = NULL;
+    if (m == NULL && !may_load)
+        return EMAC_OK;
+    if (m == NULL)
+        st = model_load(n, cid, keys, &m, err);
+    if (st != EMAC_OK)
+        return st;
+    m->users++;
+    if (m->is_private)
+        n->private_model = m;
+    else
+        model_put_first(n, m);
+    st = model_open(n, m, err);
+    if (st == EMAC_OK)
+        *out = m;
+    else
+        agent_model_leave(n, m);
+    return st;
+}
+
+void agent_models_rest(struct node *n)
+{
+    for (size_t i = 0; i < NODE_SERVE_MODELS && n->model[i] != NULL; i++)
+        decoder_end(n->model[i]);
+    EMAC_ASSERT(n->private_model == NULL);
 }
 
 void agent_models_release(struct node *n)

@@ -161,20 +161,25 @@ static void task_work(struct node *n, struct leased *l)
     exec_result_release(n->exec, &result);
 }
 
+/* Takes the lease. */
 static void work(struct node *n, struct leased *l)
 {
     switch (l->kind) {
     case LEASED_TASK:
+        n->running = l;
         task_work(n, l);
-        return;
+        n->running = NULL;
+        break;
     case LEASED_SERVE:
-        agent_serve(n, l->reply, l->lease);
+        agent_serve(n, l);
         return;
     case LEASED_DISPUTE:
+        n->running = l;
         agent_dispute(n, l);
-        return;
+        n->running = NULL;
+        break;
     }
-    EMAC_ASSERT(!"a kind of lease");
+    agent_leased_free(n, l);
 }
 
 /* ---- the thread ---- */
@@ -187,15 +192,15 @@ void *agent_worker_thread(void *node)
     bool there = true;
     while ((l = agent_ahead_next(n)) != NULL) {
         agent_device_take(n);
-        n->running = l;
-        if (!there || agent_over(n))
-            agent_leased_failed(n, l, &over);
-        else
+        bool begins = there && !agent_over(n);
+        if (begins)
             work(n, l);
-        n->running = NULL;
         there = there && agent_device_check(n);
         agent_device_give(n);
-        agent_leased_free(n, l);
+        if (!begins) {
+            agent_leased_failed(n, l, &over);
+            agent_leased_free(n, l);
+        }
         agent_ahead_done(n);
     }
     return NULL;

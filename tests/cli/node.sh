@@ -2,6 +2,7 @@
 expect "unknown instruction set" 2 "unknown instruction set 'mmx'" "$EMAC" node --isa mmx
 expect "bad port" 2 'port' "$EMAC" node --port 70000
 expect "bad share of time" 2 "not a share" "$EMAC" node --duty 0
+expect "too many slots" 2 "slots go up to 16" "$EMAC" node --slots 17
 expect "bad patience" 2 'at most 86400' "$EMAC" node --give-up 86401
 expect "bad link" 2 "is no link" "$EMAC" node --link 10M
 expect "no coordinator, asked to give up" 13 '127\.0\.0\.1:9' timeout 60 "$EMAC" node --give-up 1 --url http://127.0.0.1:9 --dir "$WORK/n0"

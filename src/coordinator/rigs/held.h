@@ -10,10 +10,21 @@
 
 #include "codec/cid.h"
 
+#define NODE_HOLDS_MAX  256 /* as the rig says */
+#define NODE_MODELS_MAX 8   /* loaded, to generate text with */
+
 struct cjob;
 struct coordinator;
 struct node;
 struct outputs;
+
+/* What a rig could do about requests for text, as its last poll said. */
+struct node_serving {
+    uint64_t slots; /* answers at once; 0: not told, and it is given what it asks for */
+    uint32_t model_count;
+    struct cid model[NODE_MODELS_MAX]; /* directories, loaded */
+    uint32_t answers;                  /* leased to it, as serve_take counted them last */
+};
 
 struct made {
     struct cid cid;

@@ -290,6 +290,18 @@ void leases_tick(struct coordinator *c, struct cjob *j)
 
 /* ---- the long poll ---- */
 
+static enum emac_status serving_read(json_t *o, struct node_serving *s, struct emac_err *err)
+{
+    json_t *models;
+    enum emac_status st;
+    EMAC_TRY(st, api_u64_opt(o, "slots", UINT32_MAX, &s->slots, err));
+    EMAC_TRY(st, api_list_opt(o, "models", NODE_MODELS_MAX, &models, err));
+    for (size_t i = 0; i < json_array_size(models); i++)
+        EMAC_TRY(st, api_cid_at(models, i, "models", &s->model[s->model_count++], err));
+out:
+    return st;
+}
+
 enum emac_status poll_read(json_t *o, struct poll *p, struct emac_err *err)
 {
     json_t *holds;
@@ -303,6 +315,7 @@ enum emac_status poll_read(json_t *o, struct poll *p, struct emac_err *err)
     EMAC_TRY(st, api_list_opt(o, "holds", NODE_HOLDS_MAX, &holds, err));
     for (size_t i = 0; i < json_array_size(holds); i++)
         EMAC_TRY(st, api_cid_at(holds, i, "holds", &p->hold[p->hold_count++], err));
+    EMAC_TRY(st, serving_read(o, &p->serving, err));
     if (p->wait_ms > POLL_MAX_MS)
         p->wait_ms = POLL_MAX_MS;
 out:
@@ -372,6 +385,7 @@ json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p
     uint64_t wake;
     struct emac_err why = {0};
     node_holds_say(c, n, p->hold, p->hold_count);
+    n->serving = p->serving;
     if (!c->stopping && poll_once(c, n, base_url, &answer, &wake, &why) != EMAC_OK)
         LOG_W("coordinator", "no work for rig '%s': %s", did_short(n->did), why.text);
     return answer;
@@ -398,6 +412,7 @@ static enum emac_status poll_begin(struct coordinator *c, struct errand_poll *e)
         return st;
     node_seen(c, e->node);
     node_holds_say(c, e->node, e->poll.hold, e->poll.hold_count);
+    e->node->serving = e->poll.serving;
     e->seq = ++e->node->poll_seq;
     return EMAC_OK;
 }

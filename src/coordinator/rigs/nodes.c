@@ -11,7 +11,7 @@
 
 #define PROBE_MS         2000
 #define PROBE_CID        "bafkqaaa"
-#define HEARTBEAT_LEASES 16
+#define HEARTBEAT_LEASES 96 /* of tasks, and of text: three times a rig's slots and more */
 
 /* ---- who ---- */
 

@@ -12,6 +12,7 @@ struct poll {
     uint64_t wait_ms;
     uint32_t hold_count;
     struct cid hold[NODE_HOLDS_MAX]; /* states that it holds */
+    struct node_serving serving;
 };
 
 /* From an object {wait_ms, holds}; NULL is no poll. */

@@ -9,9 +9,9 @@
 #include "base/hex.h"
 #include "coordinator/assets/private.h"
 #include "coordinator/internal.h"
+#include "coordinator/serving/serve_share.h"
 #include "coordinator/serving/serving.h"
 
-#define SERVE_HOLDER_MS 200 /* rigs that have the model in memory first */
 #define SERVE_PIECE_MAX (64u << 10)
 
 enum ticket_state { TICKET_QUEUED, TICKET_LEASED, TICKET_DONE, TICKET_FAILED };
@@ -212,6 +212,8 @@ void serve_close(struct coordinator *c, struct serve_ticket *t)
             break;
         }
     ticket_settle(c, t);
+    if (t->state == TICKET_LEASED)
+        coordinator_changed(c); /* its slot is free */
     os_mutex_unlock(&c->lock);
     ticket_free(t);
 }
@@ -227,38 +229,6 @@ static json_t *request_json(const struct serve_request *r)
                      (json_int_t)r->max_tokens, "temperature", r->temperature, "top_p", r->top_p,
                      "top_k", (json_int_t)r->top_k, "seed", (json_int_t)(r->seed & INT64_MAX),
                      "stop", stop);
-}
-
-/* Will another rig be free before this one, which is at work? */
-static bool other_is_sooner(struct coordinator *c, const struct node *n)
-{
-    struct map_entry e;
-    uint64_t now = now_ms(c);
-    struct sched_busy mine = node_busy(n, NULL);
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *other = e.value;
-        if (other == n || !node_is_live(c, other, now))
-            continue;
-        struct sched_busy b = node_busy(other, NULL);
-        if (sched_busy_ms(&b, now) < sched_busy_ms(&mine, now))
-            return true;
-    }
-    return false;
-}
-
-static bool fits(struct coordinator *c, const struct serve_ticket *t, const struct node *n,
-                 uint64_t *wake_ms)
-{
-    uint64_t from = t->queued_ms + SERVE_HOLDER_MS;
-    if (t->state != TICKET_QUEUED || (n->lease[0] && other_is_sooner(c, n)))
-        return false;
-    bool first_choice = node_holds(n, &t->req.model.params) && t->failed != n;
-    bool others = holder_exists(c, &t->req.model.params, n) || t->failed == n;
-    if (first_choice || !others || now_ms(c) >= from)
-        return true;
-    if (from < *wake_ms)
-        *wake_ms = from;
-    return false;
 }
 
 static void ticket_fail(struct coordinator *c, struct serve_ticket *t, const struct emac_err *why)
@@ -290,12 +260,28 @@ static json_t *lease_of(struct coordinator *c, struct serve_ticket *t, struct no
     return o;
 }
 
+/* What each rig has under way. */
+static void answers_count(struct coordinator *c)
+{
+    struct map_entry e;
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        ((struct node *)e.value)->serving.answers = 0;
+    for (uint32_t i = 0; i < c->serve->count; i++)
+        if (c->serve->ticket[i]->state == TICKET_LEASED)
+            c->serve->ticket[i]->node->serving.answers++;
+}
+
 json_t *serve_take(struct coordinator *c, struct node *n, const char *base_url, uint64_t *wake_ms)
 {
     struct emac_err err = {0};
+    if (waiting(c->serve) == 0)
+        return NULL;
+    answers_count(c);
     for (uint32_t i = 0; i < c->serve->count; i++) {
         struct serve_ticket *t = c->serve->ticket[i];
-        if (!fits(c, t, n, wake_ms))
+        const struct serve_wish wish = {&t->req.model.model, &t->req.model.params, t->failed,
+                                        t->queued_ms};
+        if (t->state != TICKET_QUEUED || !serve_suits(c, &wish, n, wake_ms))
             continue;
         uint8_t id[LEASE_ID_BYTES];
         c->os->entropy(c->os, id, sizeof(id));

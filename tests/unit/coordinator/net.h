@@ -26,6 +26,7 @@ struct rigbot {
     struct identity id;
     char boot[16];
     bool unplugged;       /* neither polls nor beats */
+    int slots;            /* told with its polls; 0: not */
     bool lies;            /* about gradients, or */
     const char *about;    /* what slots begin with */
     uint32_t lie_after;   /* only from this step on */

@@ -121,6 +121,8 @@ static inline json_t *holds_json(const struct rigbot *r)
 static inline int poll_status(struct net *n, struct rigbot *r, uint32_t wait_ms, json_t **lease)
 {
     json_t *body = json_pack("{s:i, s:o}", "wait_ms", (int)wait_ms, "holds", holds_json(r));
+    if (r->slots > 0)
+        json_object_set_new(body, "slots", json_integer(r->slots));
     int status = call(n, &r->id, "POST", "/v1/lease", body, lease);
     if (status == 409) {
         json_decref(*lease);

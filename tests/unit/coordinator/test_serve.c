@@ -252,6 +252,51 @@ static void a_failing_rig_is_tried_once_more_elsewhere(void **state)
     net_close(&n);
 }
 
+/* SHARE-1, and each by itself: one ends, one is cut by its client, one loses its rig. */
+static void a_rig_has_as_many_as_it_has_slots(void **state)
+{
+    struct net n = {0};
+    struct client c[2];
+    struct serve_ticket *cut;
+    struct serve_model m;
+    json_t *lease[3];
+    (void)state;
+    serving_open(&n, "slots");
+    struct rigbot *r = &n.rig[0];
+    r->slots = 2;
+    client_start(&c[0], &n, ask("first"));
+    lease[0] = serve_lease(&n, r);
+    assert_ok(serve_model_find(n.c, "small", &m, err));
+    struct serve_request q = {.model = m, .prompt = "second", .max_tokens = 9, .top_p = 1};
+    assert_ok(serve_submit(n.c, &q, &cut, err));
+    lease[1] = serve_lease(&n, r);
+    client_start(&c[1], &n, ask("third"));
+    assert_null(poll(&n, r, 300));
+    assert_false(piece(&n, r, lease[0], words(" one", 1)));
+    assert_false(piece(&n, r, lease[1], words(" two", 1)));
+    serve_close(n.c, cut); /* its client goes */
+    assert_true(piece(&n, r, lease[1], words(" more", 1)));
+    lease[2] = serve_lease(&n, r);
+    assert_string_equal(str_of(json_object_get(lease[2], "request"), "prompt"), "third");
+    assert_true(piece(&n, r, lease[2], json_pack("{s:s, s:s}", "text", "", "error", "no")));
+    assert_false(piece(&n, r, lease[0], the_end("stop")));
+    client_end(&c[0]);
+    assert_int_equal(c[0].status, 200);
+    assert_non_null(strstr(c[0].text, " one"));
+    json_decref(lease[2]);
+    lease[2] = serve_lease(&n, r); /* once more, of the same rig */
+    assert_false(piece(&n, r, lease[2], words(" three", 1)));
+    assert_false(piece(&n, r, lease[2], the_end("stop")));
+    client_end(&c[1]);
+    assert_int_equal(c[1].status, 200);
+    assert_non_null(strstr(c[1].text, " three"));
+    for (int i = 0; i < 3; i++)
+        json_decref(lease[i]);
+    free(c[0].text);
+    free(c[1].text);
+    net_close(&n);
+}
+
 static void requests_are_checked(void **state)
 {
     struct net n = {0};
@@ -327,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_rig_lost_before_a_word_is_replaced),
         cmocka_unit_test(a_rig_lost_in_the_middle_is_an_error),
         cmocka_unit_test(a_failing_rig_is_tried_once_more_elsewhere),
+        cmocka_unit_test(a_rig_has_as_many_as_it_has_slots),
         cmocka_unit_test(requests_are_checked),
         cmocka_unit_test(models_are_listed_by_three_names),
         cmocka_unit_test(the_queue_is_bounded),

@@ -47,6 +47,7 @@ static inline void fake_open(struct fake *f)
     f->cancel = json_array();
     f->deposit = json_array();
     f->providers = json_array();
+    f->said = json_object();
     emac_buf_init(&f->text, 1 << 20);
     os_mutex_init(&f->lock);
     os_cond_init(&f->changed);
@@ -57,8 +58,9 @@ static inline void fake_close(struct fake *f)
 {
     if (f->server != NULL)
         fake_down(f);
-    json_t *kept[] = {f->last_hello, f->last_answer, f->last_poll, f->last_receipt, f->last_failure,
-                      f->last_beat,  f->last_piece,  f->cancel,    f->deposit,      f->providers};
+    json_t *kept[] = {f->last_hello,   f->last_answer, f->last_poll,  f->last_receipt,
+                      f->last_failure, f->last_beat,   f->last_piece, f->cancel,
+                      f->deposit,      f->providers,   f->said};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         json_decref(kept[i]);
     for (uint32_t i = 0; i < f->queued; i++)

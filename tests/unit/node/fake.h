@@ -45,6 +45,7 @@ struct fake {
     json_t *last_hello, *last_answer, *last_poll, *last_receipt, *last_failure, *last_beat;
     struct emac_buf text; /* of pieces */
     json_t *last_piece;
+    json_t *said; /* by lease: its pieces put together */
     uint64_t last_receipt_ns, last_lease_ns;
     char did[DID_KEY_MAX];
     /* Blocks of the depot: answers are held back while `hold`, of all or of one root; requests that

@@ -153,6 +153,16 @@ static inline enum emac_status fake_failure(void *ctx, const struct http_request
     return fake_reply(res, json_object(), err);
 }
 
+/* What came of a lease so far: the last piece, with all of its text. */
+static inline void fake_said_add(json_t *said, const char *lease, const json_t *piece)
+{
+    json_t *all = json_deep_copy(piece);
+    const char *before = json_string_value(json_object_get(json_object_get(said, lease), "text"));
+    const char *more = json_string_value(json_object_get(piece, "text"));
+    json_object_set_new(all, "text", json_sprintf("%s%s", before ? before : "", more ? more : ""));
+    json_object_set_new(said, lease, all);
+}
+
 static inline enum emac_status fake_piece(void *ctx, const struct http_request *req,
                                           struct http_response *res, struct emac_err *err)
 {
@@ -165,6 +175,7 @@ static inline enum emac_status fake_piece(void *ctx, const struct http_request *
     f->pieces++;
     json_t *text = json_object_get(body, "text");
     emac_buf_append(&f->text, json_string_value(text), json_string_length(text), NULL);
+    fake_said_add(f->said, http_path_param(req, "lease"), body);
     keep(&f->last_piece, body);
     json_t *reply = json_pack("{s:b}", "cancel", (int)f->serve_cancel);
     os_cond_broadcast(&f->changed);
