@@ -1,12 +1,14 @@
 /* Fully paid assignments through a real coordinator: each is a lease, a signed result, its check
  * by the coordinator's rules, the payment, and the next lease, durable before the answer.
  *
- *   bench_paid [--http] RIGS SECONDS
+ *   bench_paid [--http] [--jobs N] RIGS SECONDS
  *
  * Rigs by script answer at once with made-up results, a thread each, and authenticate as rigs do
- * (sessions, signed receipts); one job whose results are checked as the rules say. Without --http
- * the handlers are called as the server calls them (with signatures, JSON and the sync before the
- * answer, without sockets). Prints one line: assignments paid a second on the wall, and
+ * (sessions, signed receipts); one job, or N at once, whose results are checked as the rules say. A
+ * job alone has its rigs wait for each other at the end of each of its rounds, which costs no
+ * processor time, but time; where there are several a rig works for another meanwhile. Without
+ * --http the handlers are called as the server calls them (with signatures, JSON and the sync
+ * before the answer, without sockets). Prints one line: assignments paid a second on the wall, and
  * microseconds an assignment: the handlers' processor time (0 with --http), the time that the one
  * lock is held for (coordinator_us_per_task), and the processor time of the whole process, rigs and
  * kernel included. Ends with the ledger's audit. */
@@ -23,6 +25,7 @@
 #include "../tests/unit/coordinator/makeup.h"
 
 #define BENCH_RIGS_MAX 64
+#define BENCH_JOBS_MAX 4 /* net.h: rigs keep the states of so many */
 
 static struct {
     struct net net;
@@ -150,26 +153,49 @@ static void rig_start(uint32_t i)
     b.caller[i].signer.mac = &b.session[i];
 }
 
+static void jobs_submit(uint32_t count)
+{
+    struct job job = net_job(&b.net, 100000, 1024);
+    job.check = 0.1;
+    job.checkpoint_every = 100000;
+    job.price_units_per_tflop = 1000;
+    for (b.net.jobs = 0; b.net.jobs < count; b.net.jobs++) {
+        job.nonce = b.net.jobs + 1;
+        net_submit(&b.net, &job);
+    }
+}
+
+static uint32_t number(const char *text, uint32_t most)
+{
+    unsigned long n = strtoul(text, NULL, 10);
+    if (n >= 1 && n <= most)
+        return (uint32_t)n;
+    fprintf(stderr, "bench_paid: '%s' is not a number from 1 to %u\n", text, most);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
-    b.http = argc > 1 && strcmp(argv[1], "--http") == 0;
-    if (argc - b.http != 3) {
-        fprintf(stderr, "usage: bench_paid [--http] RIGS SECONDS\n");
+    uint32_t jobs = 1;
+    int at = 1;
+    b.http = at < argc && strcmp(argv[at], "--http") == 0;
+    at += b.http;
+    if (at + 1 < argc && strcmp(argv[at], "--jobs") == 0) {
+        jobs = number(argv[at + 1], BENCH_JOBS_MAX);
+        at += 2;
+    }
+    if (argc - at != 2) {
+        fprintf(stderr, "usage: bench_paid [--http] [--jobs N] RIGS SECONDS\n");
         return 2;
     }
-    uint32_t rigs = (uint32_t)strtoul(argv[1 + b.http], NULL, 10);
-    EMAC_ASSERT(rigs >= 1 && rigs <= BENCH_RIGS_MAX);
+    uint32_t rigs = number(argv[at], BENCH_RIGS_MAX), seconds = number(argv[at + 1], 3600);
     b.net.cfg.rate_per_s = 1000000;
     net_open(&b.net, "bench");
     for (uint32_t i = 0; i < rigs; i++)
         rig_start(i);
     b.net.bytes_dropped = true;
-    struct job job = net_job(&b.net, 100000, 1024);
-    job.check = 0.1;
-    job.checkpoint_every = 100000;
-    job.price_units_per_tflop = 1000;
-    net_submit(&b.net, &job);
-    measure(rigs, (uint32_t)strtoul(argv[2 + b.http], NULL, 10));
+    jobs_submit(jobs);
+    measure(rigs, seconds);
     assert_audit(&b.net);
     for (uint32_t i = 0; i < rigs; i++)
         json_decref(b.rig[i].deposits);

@@ -31,9 +31,10 @@ def measure_transfers(b):
 
 
 def measure_assignments(b):
-    (wall, own, lock, all_in_all), spread = answers(b.program("bench_paid"), "32", "5")
-    b.figure("paid_assignments", round(wall), "lease, result, check, pay, durable; /s with 32 rigs (goal 5000)")
-    b.note(f"paid_assignments: {own:.0f} us of processor in the handlers, {lock:.0f} us under the lock, "
-           f"{all_in_all:.0f} us with the rigs, spread {spread:.0%} of {RUNS} runs")
+    for name, more, what in [("paid_assignments", [], ""), ("paid_assignments_jobs", ["--jobs", "4"], " and 4 jobs")]:
+        (wall, own, lock, all_in_all), spread = answers(b.program("bench_paid"), *more, "32", "5")
+        b.figure(name, round(wall), f"lease, result, check, pay, durable; /s with 32 rigs{what} (goal 5000)")
+        b.note(f"{name}: {own:.0f} us of processor in the handlers, {lock:.0f} us under the lock, "
+               f"{all_in_all:.0f} us with the rigs, spread {spread:.0%} of {RUNS} runs")
     (http, *_), spread = answers(b.program("bench_paid"), "--http", "32", "5")
     b.figure("paid_assignments_http", round(http), "the same through HTTP, rigs on the same cores")

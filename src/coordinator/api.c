@@ -8,6 +8,8 @@
 #include "base/assert.h"
 #include "base/hex.h"
 
+#define REPLY_USUAL 2048 /* bytes: a lease */
+
 #define BUCKETS_MAX 65536
 
 enum emac_status api_rate(struct coordinator *c, const char *did, struct emac_err *err)
@@ -73,7 +75,10 @@ enum emac_status api_reply(struct http_response *res, int status, json_t *body,
 {
     if (body == NULL)
         return emac_fail(err, EMAC_NO_MEMORY, "no memory for the answer");
-    int rc = json_dump_callback(body, dump, &res->body, JSON_COMPACT);
+    /* It comes in pieces of a few bytes: room for a lease at once. */
+    int rc = emac_buf_reserve(&res->body, REPLY_USUAL, NULL) == EMAC_OK
+                 ? json_dump_callback(body, dump, &res->body, JSON_COMPACT)
+                 : -1;
     json_decref(body);
     if (rc != 0)
         return emac_fail(err, EMAC_TOO_LARGE, "the answer is too large: ask for less at once");

@@ -2,7 +2,9 @@
 
 #include "base/assert.h"
 
-#define PASSES_MAX 3 /* over those that wait, when running them changes something for the others */
+#define PASSES_MAX                                                                                 \
+    3 /* over those that wait, when running them changes something for the others                  \
+       */
 
 void errands_init(struct errands *all, struct os *os, struct os_mutex *lock,
                   enum emac_status (*settle)(void *ctx, struct emac_err *err), void *ctx)

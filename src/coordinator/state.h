@@ -202,7 +202,7 @@ struct cjob {
     int64_t pause_units;              /* what the next lease needs */
     double vtime;
     uint32_t state_wanted; /* grant.c: executions of its tasks that are not shared to be begun */
-    bool figures_dirty;
+    bool figures_dirty, nothing_private; /* nothing_private: as was found; false: not looked yet */
     struct figures figures;
     uint64_t created_at;
     uint32_t checkpoint_count, checkpoint_cap;

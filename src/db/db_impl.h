@@ -67,6 +67,10 @@ struct db {
     uint64_t tick;
 };
 
+/* The page cache for SQLITE_CONFIG_PCACHE2 (pages.c), before SQLite is used at all; NULL when it is
+ * in use already. */
+const sqlite3_pcache_methods2 *db_pages_methods(void);
+
 void db_lock(struct db *db);
 void db_unlock(struct db *db);
 

@@ -98,11 +98,14 @@ enum emac_status db_fail(struct db *db, int rc, struct emac_err *err)
 
 /* ---- opening ---- */
 
-/* SQLite counts its memory under one lock for the whole process; nobody asks for the count. It goes
- * on where the library is in use already. */
+/* SQLite counts its memory under one lock for the whole process; nobody asks for the count. Both go
+ * on as they were where the library is in use already. */
 static void library_configure(void)
 {
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    const sqlite3_pcache_methods2 *pages = db_pages_methods();
+    if (pages != NULL)
+        (void)sqlite3_config(SQLITE_CONFIG_PCACHE2, pages);
 }
 
 static void sql_sha256(sqlite3_context *ctx, int count, sqlite3_value **value)

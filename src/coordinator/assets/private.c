@@ -224,9 +224,20 @@ enum emac_status private_lease_keys(struct coordinator *c, const struct lease *l
                                     struct emac_err *err)
 {
     struct cid asset[PRIVATE_ASSETS_MAX];
+    struct cjob *j = l->job;
     uint32_t count;
+    int64_t any = 0;
+    enum emac_status st = EMAC_OK;
     *out = NULL;
-    enum emac_status st = task_assets(c, l->job->id, &l->task->task, asset, &count, err);
+    /* The rows come with the job and stay: most jobs have none, and are asked once. */
+    if (!j->nothing_private) {
+        st = db_one_i64(c->db, &any, err, "SELECT COUNT(*) FROM job_private WHERE job = ?", "t",
+                        j->id);
+        j->nothing_private = st == EMAC_OK && any == 0;
+    }
+    if (st != EMAC_OK || j->nothing_private)
+        return st;
+    st = task_assets(c, j->id, &l->task->task, asset, &count, err);
     if (st != EMAC_OK || count == 0)
         return st;
     *out = json_object();
