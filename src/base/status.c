@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 
 struct status_row {
     const char *text;
@@ -36,6 +37,7 @@ enum emac_status emac_fail(struct emac_err *err, enum emac_status status, const 
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    emac_utf8_plain(text);
     memcpy(err->text, text, sizeof text);
     err->status = status;
     return status;
@@ -51,6 +53,7 @@ enum emac_status emac_wrap(struct emac_err *err, const char *fmt, ...)
     va_end(ap);
     size_t at = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
     snprintf(text + at, sizeof text - at, ": %.*s", EMAC_ERR_TEXT_MAX - 3, err->text);
+    emac_utf8_plain(text);
     memcpy(err->text, text, sizeof text);
     return err->status;
 }

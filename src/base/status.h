@@ -48,7 +48,9 @@ enum emac_status {
 
 struct emac_err {
     enum emac_status status;
-    char text[EMAC_ERR_TEXT_MAX]; /* "" when OK; always terminated */
+    /* "" when OK; always terminated. UTF-8 without control characters, whatever it quotes of a file
+     * or a peer: it is shown on terminals, logged by the line and sent as JSON. */
+    char text[EMAC_ERR_TEXT_MAX];
 };
 
 /* Fill `err` (may be NULL) and return `status`, so callers write

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 /* Number of bytes that the first byte announces; 0 when it cannot begin a character. C0, C1 would
  * be overlong, F5 and up lie above U+10FFFF. */
 static size_t announced(uint8_t first)
@@ -45,4 +47,24 @@ bool emac_utf8_valid(const void *data, size_t n)
         n -= len;
     }
     return true;
+}
+
+static bool is_control(uint32_t c)
+{
+    return c < ' ' || (c >= 0x7f && c <= 0x9f);
+}
+
+void emac_utf8_plain(char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        uint32_t c = 0;
+        size_t len = emac_utf8_next(text, left, &c);
+        if (len == 0)
+            *text = '?';
+        else if (is_control(c))
+            memset(text, ' ', len);
+        len = len > 0 ? len : 1;
+        text += len;
+        left -= len;
+    }
 }

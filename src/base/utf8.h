@@ -10,5 +10,8 @@
  * the bytes are not UTF-8 or end inside the character. */
 size_t emac_utf8_next(const void *data, size_t n, uint32_t *out);
 bool emac_utf8_valid(const void *data, size_t n);
+/* Make text fit to be shown and to go into JSON: a control character becomes a space, each byte
+ * that is not UTF-8 a '?'. */
+void emac_utf8_plain(char *text);
 
 #endif

@@ -91,10 +91,6 @@ enum emac_status http_error_parse(int http, const struct emac_buf *body, const c
         emac_fail(err, st, "%s", message);
     else
         emac_fail(err, st, "'%.200s' answered HTTP %d without saying why", url, http);
-    for (char *p = err != NULL ? err->text : ""; *p != '\0'; p++) { /* no forged log lines */
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = ' ';
-    }
     json_decref(j);
     return st;
 }

@@ -40,22 +40,6 @@ static const char *error_type(int http)
     }
 }
 
-/* A sentence may quote bytes a client sent, or be cut inside a character: what is not UTF-8 then
- * loses its bytes above 127. */
-static json_t *json_text(const char *text)
-{
-    json_t *j = json_string(text);
-    if (j != NULL)
-        return j;
-    char ascii[EMAC_ERR_TEXT_MAX];
-    emac_strcpy(ascii, sizeof ascii, text);
-    for (char *p = ascii; *p != '\0'; p++) {
-        if ((unsigned char)*p > 127)
-            *p = '?';
-    }
-    return json_string(ascii);
-}
-
 void http_response_error(struct http_response *res, const struct emac_err *err)
 {
     http_response_error_param(res, err, NULL);
@@ -71,7 +55,7 @@ void http_response_error_param(struct http_response *res, const struct emac_err 
     res->content_type = NULL;
     res->content_length = -1;
     json_t *j =
-        json_pack("{s:{s:o, s:s, s:s?, s:s}}", "error", "message", json_text(err->text), "type",
+        json_pack("{s:{s:s, s:s, s:s?, s:s}}", "error", "message", err->text, "type",
                   error_type(res->status), "param", param, "code", emac_status_text(err->status));
     char *text = j != NULL ? json_dumps(j, JSON_COMPACT) : NULL;
     /* Without memory the status alone must do. */

@@ -181,7 +181,7 @@ enum emac_status agent_get(struct node *n, const char *path, json_t **reply, str
 /* Is anybody there? */
 enum emac_status agent_probe(struct node *n, struct emac_err *err);
 json_t *agent_json_bytes(const void *data, size_t n);
-/* JSON is UTF-8; in a sentence that is not, each byte outside ASCII becomes '?'. */
+/* A sentence, or the name of a device, made fit for JSON (emac_utf8_plain). */
 json_t *agent_json_sentence(const char *text);
 json_t *agent_json_cid(const struct cid *cid);
 /* Fields of an answer. CORRUPT naming the field. Strings are borrowed. */

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/hex.h"
+#include "base/utf8.h"
 #include "node/agent_internal.h"
 
 /* A receipt under way when node_stop is called is still delivered, if that does not take long. */
@@ -146,16 +147,10 @@ json_t *agent_json_bytes(const void *data, size_t n)
 
 json_t *agent_json_sentence(const char *text)
 {
-    char ascii[EMAC_ERR_TEXT_MAX];
-    json_t *s = json_string(text);
-    if (s != NULL)
-        return s;
-    emac_strcpy(ascii, sizeof ascii, text);
-    for (char *c = ascii; *c != '\0'; c++) {
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    }
-    return json_string(ascii);
+    char plain[EMAC_ERR_TEXT_MAX];
+    emac_strcpy(plain, sizeof plain, text);
+    emac_utf8_plain(plain);
+    return json_string(plain);
 }
 
 json_t *agent_json_cid(const struct cid *cid)

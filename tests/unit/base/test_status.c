@@ -44,6 +44,21 @@ static void fail_may_quote_the_old_sentence(void **state)
     assert_string_equal(err.text, "second after first");
 }
 
+/* What it quotes comes from files and peers; and a cut may fall inside a character. */
+static void sentences_are_plain_text(void **state)
+{
+    struct emac_err err = {0};
+    char big[EMAC_ERR_TEXT_MAX + 8];
+    emac_fail(&err, EMAC_INVALID, "'%s' is none", "a\x1b[2Jb\nc\xff\xc3\xa9\xc2\x9b");
+    assert_string_equal(err.text, "'a [2Jb c?\xc3\xa9  ' is none");
+    emac_wrap(&err, "line %s", "\t\xc3");
+    assert_string_equal(err.text, "line  ?: 'a [2Jb c?\xc3\xa9  ' is none");
+    memset(big, 'a', sizeof big);
+    memcpy(big + EMAC_ERR_TEXT_MAX - 2, "\xc3\xa9", 3);
+    emac_fail(&err, EMAC_INVALID, "%s", big);
+    assert_string_equal(err.text + EMAC_ERR_TEXT_MAX - 3, "a?");
+}
+
 static void long_sentences_are_cut(void **state)
 {
     struct emac_err err = {0};
@@ -105,6 +120,7 @@ int main(void)
         cmocka_unit_test(every_code_has_its_row),
         cmocka_unit_test(fail_composes_the_sentence),
         cmocka_unit_test(fail_may_quote_the_old_sentence),
+        cmocka_unit_test(sentences_are_plain_text),
         cmocka_unit_test(long_sentences_are_cut),
         cmocka_unit_test(errno_maps_to_codes),
         cmocka_unit_test(log_goes_to_the_sink),
