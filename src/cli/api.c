@@ -2,18 +2,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "cli/cli.h"
 #include "cli/data_tokens.h"
 #include "codec/yaml.h"
 #include "exchange/exchange.h"
 #include "os/process.h"
 
-#define FETCH_MAX     (UINT64_C(1) << 44)
-#define PROVIDERS_MAX 16
 #include "work/base.h"
 #include "work/corpus.h"
 
+#define FETCH_MAX       (UINT64_C(1) << 44)
+#define PROVIDERS_MAX   16
 #define CALL_TIMEOUT_MS 60000
+#define RANDOM_MAX      32
 #define PAUSE_SHARE     20
 #define PAUSE_LEAST_MS  20
 #define PAUSE_MOST_MS   500
@@ -31,6 +33,40 @@ void cli_pause(struct cli *c, uint64_t since_ns)
     if (ms < PAUSE_LEAST_MS)
         ms = PAUSE_LEAST_MS;
     os_stop_wait(ms < PAUSE_MOST_MS ? (uint32_t)ms : PAUSE_MOST_MS);
+}
+
+char *cli_encoded(const char *text)
+{
+    static const char PLAIN[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:";
+    char *out = malloc(3 * strlen(text) + 1), *to = out;
+    EMAC_ASSERT(out != NULL);
+    for (; *text != '\0'; text++) {
+        if (strchr(PLAIN, *text) != NULL)
+            *to++ = *text;
+        else
+            to += snprintf(to, 4, "%%%02X", (unsigned char)*text);
+    }
+    *to = '\0';
+    return out;
+}
+
+void cli_random_hex(struct cli *c, char *out, size_t bytes)
+{
+    uint8_t random[RANDOM_MAX];
+    EMAC_ASSERT(bytes <= sizeof random);
+    c->os->entropy(c->os, random, bytes);
+    emac_hex(out, random, bytes);
+    crypto_wipe(random, sizeof random);
+}
+
+/* The usual address is one that nobody has named. */
+static enum emac_status called(struct cli *c, enum emac_status st)
+{
+    if (st == EMAC_UNAVAILABLE && !c->url_given)
+        emac_wrap(&c->err, "no coordinator at the default address; name one by --url or EMAC_URL, "
+                           "or start one by 'emac up'");
+    return st;
 }
 
 static enum emac_status parse_reply(struct cli *c, const char *url, struct http_reply *r,
@@ -70,9 +106,7 @@ enum emac_status cli_call(struct cli *c, const char *method, const char *path, j
     if (st == EMAC_OK)
         st = parse_reply(c, url, &r, reply);
     http_reply_release(&r);
-    if (st == EMAC_UNAVAILABLE && !c->url_given)
-        emac_wrap(&c->err, "no coordinator at the default address; name one by --url or EMAC_URL, "
-                           "or start one by 'emac up'");
+    st = called(c, st);
 out:
     json_decref(body);
     free(text);
@@ -107,10 +141,11 @@ static enum emac_status fetch_from_rigs(struct cli *c, struct store *s, struct h
     char *path = emac_asprintf("/v1/providers/%s", text);
     enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
     free(path);
-    json_array_foreach(json_object_get(reply, "providers"), i,
-                       p) if (count < PROVIDERS_MAX && strcmp(cli_str(p, "node"), "depot") != 0)
-        source[count++]
-            .base_url = cli_str(p, "url");
+    json_array_foreach(json_object_get(reply, "providers"), i, p)
+    {
+        if (count < PROVIDERS_MAX && strcmp(cli_str(p, "node"), "depot") != 0)
+            source[count++].base_url = cli_str(p, "url");
+    }
     if (st == EMAC_OK && count > 0)
         st = exchange_fetch(s, http, cid, source, count, false, FETCH_MAX, &bytes, &c->err);
     json_decref(reply);
@@ -134,7 +169,9 @@ enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid
     uint64_t bytes = 0;
     struct exchange_source source = {.base_url = c->url};
     st = exchange_fetch(s, http, cid, &source, 1, false, FETCH_MAX, &bytes, &c->err);
-    return st == EMAC_OK ? st : fetch_from_rigs(c, s, http, cid, st);
+    if (st != EMAC_OK)
+        st = fetch_from_rigs(c, s, http, cid, st);
+    return called(c, st);
 }
 
 enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)
@@ -146,7 +183,7 @@ enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)
         st = cli_http(c, &http);
     if (st == EMAC_OK)
         st = exchange_push(s, http, cid, c->url, &c->identity.signer, &bytes, &c->err);
-    return st;
+    return called(c, st);
 }
 
 enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,

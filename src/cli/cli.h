@@ -52,6 +52,7 @@ struct cli {
     const char *command; /* "train" */
     bool json, quiet, verbose, colour;
     bool result_given;        /* the JSON object was printed */
+    bool service;             /* it runs on when nobody reads what it prints */
     const char *home;         /* --home, $EMAC_HOME, ~/.emac */
     const char *url;          /* --url, $EMAC_URL, http://127.0.0.1:7070 */
     bool url_given;           /* by flag or environment */
@@ -70,11 +71,18 @@ struct cli_option {
 };
 #define CLI_POSITIONALS_MAX 8
 
-/* Parse argv[1..]: the command's options and the common ones (--json --help --home --url --quiet
+/* What a command is given is UTF-8, so that it can be shown and put into JSON: anything else is
+ * refused here. Parse argv[1..]: the command's options and the common ones (--json --help --home
+ * --url --quiet
  * --verbose). Positional arguments go to pos (fewer than CLI_POSITIONALS_MAX); their number must be
  * within [least, most]. CANCELLED after --help was printed; INVALID with the sentence. */
 enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cli_option *options,
                            size_t count, const char **pos, int least, int most);
+
+/* Is it one that the coordinator gives to a "job", "deal", "sweep"? Only then may it stand in a
+ * path.
+ */
+enum emac_status cli_id_check(struct cli *c, const char *what, const char *id);
 
 /* Lists for several rigs: rig i takes item i, and the list begins anew at its end. */
 char *cli_item(const char *list, char between, uint32_t i); /* free it */
@@ -117,6 +125,10 @@ enum emac_status cli_http(struct cli *c, struct http_client **out);
  * owned, may be asked for with NULL). sign: with the user's key. */
 enum emac_status cli_call(struct cli *c, const char *method, const char *path, json_t *body,
                           bool sign, json_t **reply);
+/* Text made fit for the query of a URL (percent-encoded); free it. */
+char *cli_encoded(const char *text);
+/* `bytes` random bytes in hex, with the NUL: what tells a request from those before it. */
+void cli_random_hex(struct cli *c, char *out, size_t bytes);
 /* Sleep before asking again for what was asked for first at since_ns: a twentieth of the time gone
  * by, from 20 to 500 ms, so that the end of something short is told soon. A stop ends it. */
 void cli_pause(struct cli *c, uint64_t since_ns);
@@ -141,7 +153,8 @@ enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, 
 enum emac_status cli_job_json(struct cli *c, struct store *s, const char *path, json_t *root,
                               struct job *out);
 
-/* stdout text unless --json or --quiet; printf-like. */
+/* stdout text unless --json or --quiet; printf-like. Whoever goes away and reads no further has
+ * seen enough: but for a service the command is asked to stop. */
 void cli_say(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Progress: on a terminal rewrites one line on stderr, else prints a line at most every 10 s. */
 void cli_progress(struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -151,6 +164,10 @@ void cli_progress_end(struct cli *c);
 void cli_result(struct cli *c, json_t *object);
 /* A line of stdout before the last, for commands that tell how things go. The same otherwise. */
 void cli_update(struct cli *c, json_t *object);
+
+/* Of all that was printed: OK; NO_SPACE or IO when some of it could not be written. *gone: nobody
+ * reads any more. */
+enum emac_status cli_output_end(bool *gone, struct emac_err *err);
 
 /* Member access with defaults, for replies. */
 const char *cli_str(json_t *o, const char *key);

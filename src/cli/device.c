@@ -14,7 +14,7 @@ enum emac_status cli_bytes(struct cli *c, const char *option, const char *text, 
     unsigned long long v = strtoull(text, &end, 10);
     const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
     unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
-    if (errno || end == text || *text == '-' || *text == '+' || v == 0 ||
+    if (errno || *text < '0' || *text > '9' || v == 0 ||
         strcmp(unit != NULL ? end + 1 : end, "") != 0 || v > UINT64_MAX >> shift)
         return emac_fail(&c->err, EMAC_INVALID,
                          "'%s %s' is not an amount of memory such as 4G or 800M", option, text);

@@ -54,10 +54,28 @@ static enum log_level log_least(int argc, char **argv, bool is_service)
     return is_service ? LOG_INFO : LOG_WARN;
 }
 
+/* The exit code of all that was done and printed. */
+static int ended(int code)
+{
+    struct emac_err err;
+    bool gone;
+    enum emac_status st = cli_output_end(&gone, &err);
+    if (gone && code == emac_status_exit(EMAC_CANCELLED))
+        return 0;
+    if (st == EMAC_OK)
+        return code;
+    fprintf(stderr, "emac: %s\n", err.text);
+    return code != 0 ? code : emac_status_exit(st);
+}
+
 static int report(struct cli *c, enum emac_status st)
 {
+    bool gone;
     if (st == EMAC_OK)
         return 0;
+    (void)cli_output_end(&gone, NULL);
+    if (gone && st == EMAC_CANCELLED) /* by us, for nobody reads any more */
+        return emac_status_exit(st);
     const char *text = c->err.text[0] ? c->err.text : emac_status_text(st);
     bool helped = st == EMAC_CANCELLED && c->err.text[0] == 0;
     if (helped)
@@ -79,9 +97,9 @@ static int run(const struct command *cmd, int argc, char **argv)
                     .url = url && *url ? url : "http://127.0.0.1:7070",
                     .url_given = url && *url,
                     .colour = isatty(2) && !(no_colour && *no_colour)};
-    bool is_service = strcmp(cmd->name, "up") == 0 || strcmp(cmd->name, "node") == 0 ||
-                      strcmp(cmd->name, "coordinator") == 0;
-    log_set_sink(sink, c.os, log_least(argc, argv, is_service));
+    c.service = strcmp(cmd->name, "up") == 0 || strcmp(cmd->name, "node") == 0 ||
+                strcmp(cmd->name, "coordinator") == 0;
+    log_set_sink(sink, c.os, log_least(argc, argv, c.service));
     os_stop_install();
     enum emac_status st = cmd->run(&c, argc, argv);
     cli_progress_end(&c);
@@ -91,17 +109,29 @@ static int run(const struct command *cmd, int argc, char **argv)
     return code;
 }
 
-int main(int argc, char **argv)
+static int unknown(const char *command)
+{
+    fprintf(stderr, "emac: unknown command '%s'; 'emac help' lists them\n", command);
+    return emac_status_exit(EMAC_INVALID);
+}
+
+static int help(int argc, char **argv)
+{
+    const char *manual = argc > 2 ? cli_manual(argv[2]) : NULL;
+    if (argc > 2 && manual == NULL)
+        return unknown(argv[2]);
+    if (manual != NULL)
+        fputs(manual, stdout);
+    else
+        overview(argc < 2 ? stderr : stdout);
+    return argc < 2 ? emac_status_exit(EMAC_INVALID) : 0;
+}
+
+static int dispatch(int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
-        strcmp(argv[1], "-h") == 0) {
-        const char *manual = argc > 2 ? cli_manual(argv[2]) : NULL;
-        if (manual)
-            fputs(manual, stdout);
-        else
-            overview(argc < 2 ? stderr : stdout);
-        return argc < 2 ? emac_status_exit(EMAC_INVALID) : 0;
-    }
+        strcmp(argv[1], "-h") == 0)
+        return help(argc, argv);
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
         puts("emac " EMAC_VERSION);
         return 0;
@@ -109,6 +139,11 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < EMAC_COUNT(COMMANDS); i++)
         if (strcmp(argv[1], COMMANDS[i].name) == 0)
             return run(&COMMANDS[i], argc - 1, argv + 1);
-    fprintf(stderr, "emac: unknown command '%s'; 'emac help' lists them\n", argv[1]);
-    return emac_status_exit(EMAC_INVALID);
+    return unknown(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    os_std_open();
+    return ended(dispatch(argc, argv));
 }

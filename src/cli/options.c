@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 #include "http/shape.h"
+
+#define ID_MAX 64
 
 static enum emac_status take_number(struct cli *c, const struct cli_option *o, const char *text)
 {
@@ -13,9 +16,9 @@ static enum emac_status take_number(struct cli *c, const struct cli_option *o, c
     errno = 0;
     if (o->kind == OPT_U64) {
         unsigned long long v = strtoull(text, &end, 10);
-        if (errno || end == text || *end || *text == '-' || *text == '+')
-            return emac_fail(&c->err, EMAC_INVALID, "'--%s %s' is not a whole number", o->name,
-                             text);
+        if (errno || *end || *text < '0' || *text > '9')
+            return emac_fail(&c->err, EMAC_INVALID, "'--%s %s' is not a whole number, 0 or more",
+                             o->name, text);
         *(uint64_t *)o->target = v;
         return EMAC_OK;
     }
@@ -84,6 +87,17 @@ static enum emac_status show_help(struct cli *c)
     return EMAC_CANCELLED;
 }
 
+static enum emac_status utf8_check(struct cli *c, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!emac_utf8_valid(argv[i], strlen(argv[i])))
+            return emac_fail(&c->err, EMAC_INVALID,
+                             "argument %d, '%s', is not UTF-8: write it so, or rename the file", i,
+                             argv[i]);
+    }
+    return EMAC_OK;
+}
+
 enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cli_option *options,
                            size_t count, const char **pos, int least, int most)
 {
@@ -97,6 +111,9 @@ enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cl
     };
     int n = 0;
     bool only_positionals = false;
+    enum emac_status st = utf8_check(c, argc, argv);
+    if (st != EMAC_OK)
+        return st;
     for (int i = 1; i < argc; i++) {
         if (!only_positionals && strcmp(argv[i], "--") == 0) {
             only_positionals = true;
@@ -113,9 +130,13 @@ enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cl
         const struct cli_option *o = match(options, count, argv[i], &value);
         if (!o)
             o = match(common, EMAC_COUNT(common), argv[i], &value);
+        if (!o && argv[i][1] >= '0' && argv[i][1] <= '9')
+            return emac_fail(&c->err, EMAC_INVALID, "'%s' is no option, and no number is negative",
+                             argv[i]);
         if (!o)
-            return emac_fail(&c->err, EMAC_INVALID, "unknown option '%s'; see --help", argv[i]);
-        enum emac_status st = take_arg(c, o, value, argc, argv, &i);
+            return emac_fail(&c->err, EMAC_INVALID, "unknown option '%s'; see emac %s --help",
+                             argv[i], c->command);
+        st = take_arg(c, o, value, argc, argv, &i);
         if (st != EMAC_OK)
             return st;
         if (help)
@@ -131,6 +152,15 @@ enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cl
         return emac_fail(&c->err, EMAC_INVALID, "an argument is missing; see emac %s --help",
                          c->command);
     return EMAC_OK;
+}
+
+enum emac_status cli_id_check(struct cli *c, const char *what, const char *id)
+{
+    size_t n = strlen(id);
+    if (n > 0 && n <= ID_MAX && strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == n)
+        return EMAC_OK;
+    return emac_fail(&c->err, EMAC_INVALID,
+                     "'%.80s' is not the id of a %s: 'emac %s list' has them", id, what, what);
 }
 
 char *cli_item(const char *list, char between, uint32_t i)

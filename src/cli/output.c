@@ -1,11 +1,24 @@
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "os/process.h"
 
 static bool progress_open;   /* a rewritten line stands on the terminal */
 static uint64_t progress_at; /* mono ns of the last line printed elsewhere */
+static int output_errno;     /* of the first thing that could not be printed; 0: none */
+
+static void flush(const struct cli *c)
+{
+    errno = 0;
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || output_errno != 0)
+        return;
+    output_errno = errno != 0 ? errno : EIO;
+    if (output_errno == EPIPE && !c->service)
+        os_stop_request();
+}
 
 void cli_say(struct cli *c, const char *fmt, ...)
 {
@@ -17,7 +30,7 @@ void cli_say(struct cli *c, const char *fmt, ...)
     vprintf(fmt, ap);
     va_end(ap);
     putchar('\n');
-    fflush(stdout);
+    flush(c);
 }
 
 void cli_progress(struct cli *c, const char *fmt, ...)
@@ -53,7 +66,7 @@ void cli_update(struct cli *c, json_t *object)
     if (c->json && !c->result_given) {
         json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
         putchar('\n');
-        fflush(stdout);
+        flush(c);
     }
     json_decref(object);
 }
@@ -62,6 +75,15 @@ void cli_result(struct cli *c, json_t *object)
 {
     cli_update(c, object);
     c->result_given = true;
+}
+
+enum emac_status cli_output_end(bool *gone, struct emac_err *err)
+{
+    flush(&(struct cli){.service = true});
+    *gone = output_errno == EPIPE;
+    return output_errno == 0 || *gone
+               ? EMAC_OK
+               : emac_fail_errno(err, output_errno, "write", "standard output");
 }
 
 const char *cli_str(json_t *o, const char *key)

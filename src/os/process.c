@@ -150,3 +150,12 @@ enum emac_status os_process_self(char *out, size_t cap, struct emac_err *err)
     out[n] = '\0';
     return EMAC_OK;
 }
+
+void os_std_open(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        bool open_now = fcntl(fd, F_GETFD) >= 0;
+        /* The lowest free number is the one taken. */
+        EMAC_ASSERT(open_now || open("/dev/null", O_RDONLY) == fd);
+    }
+}

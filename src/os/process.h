@@ -19,6 +19,11 @@ void os_process_signal(pid_t pid, int sig);
 /* Absolute path of the running program. */
 enum emac_status os_process_self(char *out, size_t cap, struct emac_err *err);
 
+/* Who closed standard input, output or error gets a descriptor in its place that gives nothing and
+ * takes nothing: else a file opened later would have its number, and get what is printed. Before
+ * anything is opened. */
+void os_std_open(void);
+
 /* SIGINT and SIGTERM set the flag that os_stop_requested reads; SIGPIPE and SIGXFSZ are ignored. A
  * second SIGINT ends the process at once, unless it follows within 0.5 s: then it is the same one,
  * passed on by a program around this one. os_stop_fd becomes readable on the first. */
