@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
 #include "chain/amount.h"
 #include "cli/chain_tool.h"
 
@@ -103,15 +102,13 @@ out:
 enum emac_status chain_tool_payout(struct chain_tool *t, const char *amount)
 {
     struct cli *c = t->c;
-    uint8_t random[PAYOUT_KEY_BYTES];
     char key[2 * PAYOUT_KEY_BYTES + 1], number[32], waiting[32];
     json_t *reply = NULL;
     int64_t units = 0;
     enum emac_status st;
     EMAC_TRY(st, amount_of(c, amount, &units));
     EMAC_TRY(st, cli_identity(c));
-    c->os->entropy(c->os, random, sizeof(random));
-    emac_hex(key, random, sizeof(random));
+    cli_random_hex(c, key, PAYOUT_KEY_BYTES);
     snprintf(number, sizeof(number), "%lld", (long long)units);
     EMAC_TRY(st, cli_post(c, "/v1/chain/payables",
                           json_pack("{s:s, s:s}", "units", number, "key", key), &reply));

@@ -1,7 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hex.h"
 #include "cli/cli.h"
 #include "ledger/ledger.h"
 
@@ -78,7 +77,6 @@ static enum emac_status list(struct cli *c, const struct bond_args *a)
 static enum emac_status put(struct cli *c, const struct bond_args *a, const char *text)
 {
     int64_t units = 0;
-    uint8_t random[KEY_BYTES];
     char key[2 * KEY_BYTES + 1], number[32];
     json_t *reply = NULL;
     enum emac_status st = ledger_amount_parse(text, &units, &c->err);
@@ -88,8 +86,7 @@ static enum emac_status put(struct cli *c, const struct bond_args *a, const char
         st = signer(c, a);
     if (st != EMAC_OK)
         return st;
-    c->os->entropy(c->os, random, sizeof(random));
-    emac_hex(key, random, sizeof(random));
+    cli_random_hex(c, key, KEY_BYTES);
     snprintf(number, sizeof(number), "%lld", (long long)units);
     json_t *body = body_of(a);
     json_object_set_new(body, "units", json_string(number));
@@ -118,6 +115,9 @@ enum emac_status cmd_bond(struct cli *c, int argc, char **argv)
     enum emac_status st = cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 0, 2);
     if (st != EMAC_OK)
         return st;
+    uint8_t key[ED25519_PUBLIC_BYTES];
+    if (a.did != NULL && !crypto_did_key_parse(key, a.did))
+        return emac_fail(&c->err, EMAC_INVALID, "'--did %s' is no did:key of a rig", a.did);
     bool puts = pos[0] && strcmp(pos[0], "put") == 0;
     if (puts != (pos[0] && pos[1]))
         return emac_fail(&c->err, EMAC_INVALID,

@@ -7,6 +7,8 @@
 #define HOUR_S UINT64_C(3600)
 #define DAY_S  (24 * HOUR_S)
 
+#define CONFIRMATIONS_MAX 100000
+
 struct chain_args {
     struct chain_tool tool;
     const char *out, *token, *name, *symbol, *supply, *cap, *stake, *least;
@@ -137,6 +139,9 @@ static enum emac_status chain_make(struct chain_args *a)
     enum emac_status st;
     if (t->rpc == NULL)
         return emac_fail(&c->err, EMAC_INVALID, "deploy needs the URL of a node: --rpc URL");
+    if (a->confirmations > CONFIRMATIONS_MAX)
+        return emac_fail(&c->err, EMAC_INVALID, "confirmations goes up to %d blocks",
+                         CONFIRMATIONS_MAX);
     t->chain_path = a->out ? a->out : t->chain_path;
     EMAC_TRY(st, chain_tool_path(t));
     if (c->os->file_size(c->os, t->path, &size, NULL) == EMAC_OK)

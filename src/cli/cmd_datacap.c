@@ -124,7 +124,10 @@ static enum emac_status list(struct cli *c)
         return st;
     if (json_array_size(json_object_get(reply, "motions")) == 0)
         cli_say(c, "no notary has voted yet");
-    json_array_foreach(json_object_get(reply, "motions"), i, m) motion_say(c, m);
+    json_array_foreach(json_object_get(reply, "motions"), i, m)
+    {
+        motion_say(c, m);
+    }
     cli_result(c, reply);
     return EMAC_OK;
 }
@@ -163,12 +166,13 @@ static enum emac_status use(struct cli *c, struct datacap_args *a, const char *d
 {
     char path[256];
     json_t *reply = NULL;
-    if (strspn(deal, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(deal) || strlen(deal) > 64)
-        return emac_fail(&c->err, EMAC_INVALID, "'%.64s' is no name of a deal", deal);
+    enum emac_status st = cli_id_check(c, "deal", deal);
+    if (st != EMAC_OK)
+        return st;
     if (a->registry)
         return registry_tool_use(&a->tool, deal);
     snprintf(path, sizeof(path), "/v1/deals/%s/datacap", deal);
-    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
+    st = cli_call(c, "POST", path, json_object(), true, &reply);
     if (st != EMAC_OK)
         return st;
     cli_say(c, "deal '%s' has %.0f bytes of your allowance", deal, cli_num(reply, "bound_bytes"));

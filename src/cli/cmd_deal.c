@@ -11,6 +11,7 @@
 
 #define NONCE_BYTES 12
 #define DAY_MS      86400000.0
+#define DAYS_MAX    36500
 
 struct deal_args {
     uint64_t replicas, epochs;
@@ -72,20 +73,40 @@ static enum emac_status amount_text(struct cli *c, const char *name, const char 
     return EMAC_OK;
 }
 
+/* What can be said before anything is fetched, read and uploaded for it. */
+static enum emac_status make_check(struct cli *c, const struct deal_args *a)
+{
+    char units[24];
+    enum emac_status st;
+    if (a->price == NULL)
+        return emac_fail(&c->err, EMAC_INVALID, "at what price? add --price EMAC, a GiB and day");
+    if (a->replicas > UINT32_MAX || a->epochs > UINT32_MAX)
+        return emac_fail(&c->err, EMAC_INVALID, "--replicas and --epochs are small numbers");
+    if ((a->epochs == 0) == !(a->days > 0) || a->days > DAYS_MAX)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "for how long? add --days N, up to %d, or --epochs N", DAYS_MAX);
+    EMAC_TRY(st, amount_text(c, "price", a->price, units));
+    st = amount_text(c, "traffic", a->traffic ? a->traffic : a->price, units);
+out:
+    return st;
+}
+
 /* Days are epochs here: as many as it takes. */
 static enum emac_status epochs_of(struct cli *c, const struct deal_args *a, uint64_t *out)
 {
     json_t *reply = NULL;
     *out = a->epochs;
-    if ((a->epochs == 0) == !(a->days > 0) || a->days > 36500)
-        return emac_fail(&c->err, EMAC_INVALID, "for how long? add --days N, or --epochs N");
     if (a->epochs > 0)
         return EMAC_OK;
     enum emac_status st = cli_call(c, "GET", "/v1/deals/epochs?limit=0", NULL, false, &reply);
     if (st != EMAC_OK)
         return st;
-    double epochs = a->days * DAY_MS / cli_num(reply, "epoch_ms");
+    double epoch_ms = cli_num(reply, "epoch_ms");
     json_decref(reply);
+    if (!(epoch_ms >= 1))
+        return emac_fail(&c->err, EMAC_CORRUPT,
+                         "the coordinator does not say how long an epoch is");
+    double epochs = a->days * DAY_MS / epoch_ms;
     *out = (uint64_t)epochs;
     *out += (double)*out < epochs;
     return EMAC_OK;
@@ -95,14 +116,12 @@ static enum emac_status body_make(struct cli *c, const struct deal_args *a, cons
                                   const struct commp *piece, json_t **out)
 {
     char price[24], traffic[24], piece_text[COMMP_TEXT_MAX], nonce[2 * NONCE_BYTES + 1];
-    uint8_t random[NONCE_BYTES];
     uint64_t epochs = 0;
     enum emac_status st;
     EMAC_TRY(st, amount_text(c, "price", a->price, price));
     EMAC_TRY(st, amount_text(c, "traffic", a->traffic ? a->traffic : a->price, traffic));
     EMAC_TRY(st, epochs_of(c, a, &epochs));
-    c->os->entropy(c->os, random, sizeof random);
-    emac_hex(nonce, random, sizeof random);
+    cli_random_hex(c, nonce, NONCE_BYTES);
     commp_text(piece_text, piece);
     *out = json_pack("{s:s,s:s,s:I,s:I,s:s,s:s,s:s}", "cid", name, "piece", piece_text, "replicas",
                      (json_int_t)a->replicas, "epochs", (json_int_t)epochs, "price_units", price,
@@ -134,9 +153,9 @@ out:
 static enum emac_status make(struct cli *c, const struct deal_args *a, const char *name)
 {
     struct store *s = NULL;
-    if (a->price == NULL)
-        return emac_fail(&c->err, EMAC_INVALID, "at what price? add --price EMAC, a GiB and day");
-    enum emac_status st = cli_store(c, &s);
+    enum emac_status st = make_check(c, a);
+    if (st == EMAC_OK)
+        st = cli_store(c, &s);
     if (st != EMAC_OK)
         return st;
     st = make_in(c, s, a, name);
@@ -237,6 +256,11 @@ static enum emac_status proof_check(struct checking *k, json_t *p)
         k->old++;
         return EMAC_OK;
     }
+    if (epoch == 0) { /* before any deal: there is no seed that it could be a proof for */
+        k->wrong++;
+        cli_say(k->c, "wrong: replica %u was paid for epoch 0", replica);
+        return EMAC_OK;
+    }
     enum emac_status st = seed_get(k, epoch);
     if (st == EMAC_OK)
         st = emac_alloc(&proof, n, 1, &k->c->err);
@@ -326,10 +350,11 @@ enum emac_status cmd_deal(struct cli *c, int argc, char **argv)
     if (!pos[1])
         return emac_fail(&c->err, EMAC_INVALID, "deal %s takes %s", pos[0],
                          is_make ? "the CID of what is to be kept" : "the id of a deal");
-    if (!is_make && strspn(pos[1], "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(pos[1]))
-        return emac_fail(&c->err, EMAC_INVALID, "'%s' is not the id of a deal", pos[1]);
     if (is_make)
         return make(c, &a, pos[1]);
+    st = cli_id_check(c, "deal", pos[1]);
+    if (st != EMAC_OK)
+        return st;
     if (strcmp(pos[0], "verify") == 0)
         return verify(c, pos[1]);
     return strcmp(pos[0], "show") == 0 ? about(c, "GET", pos[1], "")

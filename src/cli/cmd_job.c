@@ -147,9 +147,12 @@ static enum emac_status job_list(struct cli *c, const struct job_args *a)
     enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
     if (st != EMAC_OK)
         return st;
-    json_array_foreach(json_object_get(reply, "jobs"), i, j) cli_say(
-        c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"), cli_str(j, "state"),
-        cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"), cli_str(j, "name"));
+    json_array_foreach(json_object_get(reply, "jobs"), i, j)
+    {
+        cli_say(c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"),
+                cli_str(j, "state"), cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"),
+                cli_str(j, "name"));
+    }
     cli_result(c, reply);
     return EMAC_OK;
 }
@@ -241,13 +244,14 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
     if (!known)
         return emac_fail(&c->err, EMAC_INVALID,
                          "unknown action '%s': job knows plan, submit, list, show, watch, cancel, "
-                         "logs, receipts "
-                         "and audit",
+                         "logs, receipts and audit",
                          pos[0]);
     bool of_file = strcmp(pos[0], "submit") == 0 || strcmp(pos[0], "plan") == 0;
     if (!pos[1])
         return emac_fail(&c->err, EMAC_INVALID, "which one? 'emac job %s' needs %s", pos[0],
                          of_file ? "a job file" : "a job's id");
+    if (!of_file && (st = cli_id_check(c, "job", pos[1])) != EMAC_OK)
+        return st;
     if (strcmp(pos[0], "plan") == 0)
         return job_plan_show(c, pos[1], &a.plan);
     if (strcmp(pos[0], "submit") == 0)

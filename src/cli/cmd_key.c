@@ -23,7 +23,7 @@ static void amount_of(char out[32], json_t *o, const char *field)
 /* The coordinator learns the key's hash alone, so a call that is sent again makes no second key. */
 static enum emac_status key_new(struct cli *c, const struct key_args *a)
 {
-    uint8_t secret[TOKEN_BYTES], hash[SHA256_BYTES];
+    uint8_t hash[SHA256_BYTES];
     char hex[2 * TOKEN_BYTES + 1], token[sizeof(TOKEN_PREFIX) + 2 * TOKEN_BYTES];
     char hash64[EMAC_BASE64_LEN(SHA256_BYTES) + 1], units_text[24], limit[32];
     json_t *reply = NULL;
@@ -31,8 +31,7 @@ static enum emac_status key_new(struct cli *c, const struct key_args *a)
     enum emac_status st = ledger_amount_parse(a->limit, &units, &c->err);
     if (st != EMAC_OK)
         return emac_wrap(&c->err, "--limit");
-    c->os->entropy(c->os, secret, sizeof(secret));
-    emac_hex(hex, secret, sizeof(secret));
+    cli_random_hex(c, hex, TOKEN_BYTES);
     snprintf(token, sizeof(token), TOKEN_PREFIX "%s", hex);
     crypto_sha256(hash, token, strlen(token));
     emac_base64(hash64, hash, sizeof(hash));
@@ -50,7 +49,6 @@ static enum emac_status key_new(struct cli *c, const struct key_args *a)
         json_object_set_new(reply, "key", json_string(token));
         cli_result(c, reply);
     }
-    crypto_wipe(secret, sizeof(secret));
     crypto_wipe(hex, sizeof(hex));
     crypto_wipe(token, sizeof(token));
     return st;
@@ -76,7 +74,10 @@ static enum emac_status list(struct cli *c)
         return st;
     if (json_array_size(json_object_get(reply, "keys")) == 0)
         cli_say(c, "you have no API keys: 'emac key new' makes one");
-    json_array_foreach(json_object_get(reply, "keys"), i, k) key_say(c, k);
+    json_array_foreach(json_object_get(reply, "keys"), i, k)
+    {
+        key_say(c, k);
+    }
     cli_result(c, reply);
     return EMAC_OK;
 }

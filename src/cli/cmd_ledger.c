@@ -23,11 +23,13 @@ static void amount_column(char out[32], json_t *item)
 
 static enum emac_status show_balances(struct cli *c, const struct ledger_args *a)
 {
-    char path[512], amount[32];
-    snprintf(path, sizeof(path), "/v1/ledger/balances?prefix=%s", a->prefix);
+    char amount[32], *prefix = cli_encoded(a->prefix);
+    char *path = emac_asprintf("/v1/ledger/balances?prefix=%s", prefix);
     json_t *reply, *item;
     size_t i;
     enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
+    free(path);
+    free(prefix);
     if (st != EMAC_OK)
         return st;
     json_array_foreach(json_object_get(reply, "balances"), i, item)

@@ -398,8 +398,11 @@ static enum emac_status sweep_list(struct cli *c, const struct sweep_args *a)
     enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
     if (st != EMAC_OK)
         return st;
-    json_array_foreach(json_object_get(reply, "sweeps"), i, one) cli_say(
-        c, "%-20s %-10s %s", cli_str(one, "id"), cli_str(one, "state"), cli_str(one, "name"));
+    json_array_foreach(json_object_get(reply, "sweeps"), i, one)
+    {
+        cli_say(c, "%-20s %-10s %s", cli_str(one, "id"), cli_str(one, "state"),
+                cli_str(one, "name"));
+    }
     cli_result(c, reply);
     return EMAC_OK;
 }
@@ -438,7 +441,10 @@ enum emac_status cmd_sweep(struct cli *c, int argc, char **argv)
     if (pos[1] == NULL)
         return emac_fail(&c->err, EMAC_INVALID, "which one? 'emac sweep %s' needs %s", pos[0],
                          run ? "a sweep file" : "a sweep's id");
-    return run    ? sweep_run(c, pos[1], &a)
-           : show ? sweep_show(c, pos[1], &a)
-                  : sweep_cancel(c, pos[1]);
+    if (run)
+        return sweep_run(c, pos[1], &a);
+    st = cli_id_check(c, "sweep", pos[1]);
+    if (st != EMAC_OK)
+        return st;
+    return show ? sweep_show(c, pos[1], &a) : sweep_cancel(c, pos[1]);
 }

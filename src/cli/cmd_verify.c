@@ -8,8 +8,10 @@ enum emac_status cmd_verify(struct cli *c, int argc, char **argv)
     const char *pos[CLI_POSITIONALS_MAX];
     struct verify *v = NULL;
     struct verified r = {0};
+    struct cid receipt;
     enum emac_status st;
     EMAC_TRY(st, cli_parse(c, argc, argv, options, EMAC_COUNT(options), pos, 1, 1));
+    EMAC_TRY(st, cid_parse(&receipt, pos[0], &c->err));
     EMAC_TRY(st, verify_open(c, &d, &v));
     EMAC_TRY(st, verify_receipt(v, pos[0], &r));
     verified_say(c, &r);

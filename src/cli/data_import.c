@@ -1,7 +1,6 @@
 #include "cli/data_import.h"
 
 #include "cli/data_sealed.h"
-
 #include "codec/gzip.h"
 #include "work/dataset_import.h"
 

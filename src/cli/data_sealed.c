@@ -47,7 +47,7 @@ static enum emac_status key_load(struct cli *c, const struct cid *cid, uint8_t k
     st = c->os->file_read(c->os, path, &text, &c->err);
     if (st == EMAC_NOT_FOUND) {
         st = emac_fail(&c->err, EMAC_FORBIDDEN,
-                       "'%s' is private and its key is not in '%s/private'", name, c->home);
+                       "'%s' is private and its key is not here: it would be '%s'", name, path);
     } else if (st == EMAC_OK) {
         char *hex = (char *)text.data;
         hex[strcspn(hex, "\n")] = 0;

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "cli/data_sealed.h"
 #include "cli/model_dir.h"
-#include "base/assert.h"
 #include "model/model_config.h"
 
 /* ---- the tokenizer ---- */

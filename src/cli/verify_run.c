@@ -184,12 +184,9 @@ static enum emac_status keys_have(struct verify *v, const struct task *t)
         st = exec_keys_add(v->exec, &keys, &v->cli->err);
     }
     sealed_ring_wipe(&keys);
-    if (st == EMAC_FORBIDDEN)
-        st = emac_fail(&v->cli->err, st,
-                       "it was computed on private data or a private model: the owner can check "
-                       "it, or whoever has the key in '%s/private'",
-                       v->cli->home);
-    return st;
+    return st == EMAC_FORBIDDEN
+               ? emac_wrap(&v->cli->err, "only the owner of what it was computed on can check it")
+               : st;
 }
 
 static enum emac_status task_run(struct verify *v, const struct task *t, struct exec_result *out)

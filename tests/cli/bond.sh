@@ -14,7 +14,7 @@ check "return" "$EMAC" bond return --did "$rig"
 expect "a bond of nothing" 2 'is none' "$EMAC" bond put 0
 expect "not an amount" 2 'much' "$EMAC" bond put much
 expect "put without one" 2 'takes an amount' "$EMAC" bond put
-expect "no DID" 2 "no did:key: 'me'" "$EMAC" bond put 1 --did me
+expect "no DID" 2 'is no did:key' "$EMAC" bond put 1 --did me
 expect "nothing to return" 5 'has no bond' "$EMAC" bond return
 expect "no rig there" 5 'node\.key' "$EMAC" bond put 1 --node-dir "$WORK/nowhere"
 expect "another's earnings" 3 'that rig alone' "$EMAC" bond put 1 --node-dir "$WORK/net/node-1" --did "$(json .did 2>/dev/null; "$EMAC" wallet show --json | jq -r .did)"

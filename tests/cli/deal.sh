@@ -40,6 +40,8 @@ check "its piece" "$EMAC" data piece "$cid" --json
 piece=$(json .piece)
 expect "a deal without a price" 2 'add --price' "$EMAC" deal make "$cid" --days 1
 expect "a deal without a time" 2 'for how long' "$EMAC" deal make "$cid" --price 1
+expect "a price that is none, before anything is fetched" 2 "price: 'much' is not an amount" "$EMAC" deal make "$ROOT" --price much --days 1
+expect "days that are none" 2 'for how long' "$EMAC" deal make "$cid" --price 1 --days nan
 expect "too many replicas" 2 "'replicas' must be a whole number from 1 to 16" "$EMAC" deal make "$cid" --price 1 --epochs 5 --replicas 17
 expect "a price that pays nothing" 2 'pays less than one unit' "$EMAC" deal make "$cid" --price 0.000000001 --epochs 5
 expect "more than there is" 4 'but needs' "$EMAC" deal make "$cid" --price 90000 --epochs 200000 --replicas 16
