@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "chain/config.h"
@@ -48,8 +49,7 @@ static enum emac_status serve(struct cli *c, struct coordinator_config *cfg)
         judge_close(judge);
         return st;
     }
-    char url[160];
-    snprintf(url, sizeof(url), "http://%s:%u", cfg->address, coordinator_port(co));
+    char *url = http_server_url(cfg->address, coordinator_port(co));
     cli_say(c, "EMAC_URL=%s", url);
     st = write_url(c, cfg->dir, url);
     while (st == EMAC_OK && !os_stop_wait(LOOK_MS))
@@ -57,6 +57,7 @@ static enum emac_status serve(struct cli *c, struct coordinator_config *cfg)
     coordinator_stop(co);
     judge_close(judge);
     cli_result(c, json_pack("{s:s}", "url", url));
+    free(url);
     return st;
 }
 

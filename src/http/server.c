@@ -91,6 +91,12 @@ out:
     return st;
 }
 
+char *http_server_url(const char *address, uint16_t port)
+{
+    bool v6 = strchr(address, ':') != NULL;
+    return emac_asprintf("http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "", port);
+}
+
 uint16_t http_server_port(const struct http_server *s)
 {
     return s->port;

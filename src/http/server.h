@@ -95,6 +95,8 @@ struct http_server_config {
                   int status, uint64_t duration_us);
 };
 
+/* "http://127.0.0.1:7070", "http://[::1]:7070"; free it. */
+char *http_server_url(const char *address, uint16_t port);
 /* CONFLICT naming the address when the port is taken. */
 enum emac_status http_server_start(const struct http_server_config *cfg, struct http_server **out,
                                    struct emac_err *err);

@@ -225,11 +225,8 @@ static enum emac_status server_open(struct node *n, struct emac_err *err)
         st = link_listen(n->link, address, n->cfg.port, n->port, &n->port, err);
     if (st != EMAC_OK)
         return st;
-    if (n->cfg.public_url == NULL) {
-        bool v6 = strchr(address, ':') != NULL;
-        n->cfg.public_url =
-            emac_asprintf("http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "", n->port);
-    }
+    if (n->cfg.public_url == NULL)
+        n->cfg.public_url = http_server_url(address, n->port);
     return EMAC_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "base/assert.h"
 #include "fixture.h"
 
 static enum emac_status call_full(struct fixture *f, struct http_call call, const char *path,
@@ -353,6 +354,26 @@ static void test_many_threads(void **state)
     }
 }
 
+static void test_url(void **state)
+{
+    static const struct {
+        const char *address, *url;
+    } ROWS[] = {{"127.0.0.1", "http://127.0.0.1:7070"},
+                {"::1", "http://[::1]:7070"},
+                {"::", "http://[::]:7070"}};
+    for (size_t i = 0; i < EMAC_COUNT(ROWS); i++) {
+        struct arena a;
+        struct http_url parsed;
+        char *url = http_server_url(ROWS[i].address, 7070);
+        assert_string_equal(url, ROWS[i].url);
+        arena_init(&a, 4096);
+        assert_int_equal(http_url_parse(&a, url, &parsed, NULL), EMAC_OK);
+        assert_int_equal(parsed.port, 7070);
+        arena_release(&a);
+        free(url);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +386,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_failures, setup, teardown),
         cmocka_unit_test(test_stale_connection),
         cmocka_unit_test_setup_teardown(test_port_taken, setup, teardown),
+        cmocka_unit_test(test_url),
         cmocka_unit_test(test_stop),
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
     };
