@@ -111,8 +111,13 @@ static enum emac_status import_gguf(struct cli *c, const char *path, const char 
     emac_buf_init(&file, WEIGHTS_MAX);
     enum emac_status st;
     EMAC_TRY(st, c->os->file_read(c->os, path, &file, &c->err));
-    EMAC_TRY(st, gguf_parse(&g, file.data, file.len, &c->err));
-    EMAC_TRY(st, llama_from_gguf(&g, &config, &source, &c->err));
+    st = gguf_parse(&g, file.data, file.len, &c->err);
+    if (st == EMAC_OK)
+        st = llama_from_gguf(&g, &config, &source, &c->err);
+    if (st != EMAC_OK) {
+        emac_wrap(&c->err, "'%s'", path);
+        goto out;
+    }
     EMAC_TRY(st, convert(c, &config, source, format, NULL, dir));
     EMAC_TRY(st, ends_import(c, &g, dir));
     st = tokenizer_import(c, &g, dir);

@@ -270,29 +270,12 @@ out:
 }
 
 /* Weights that nobody but who has the key shall read; their table of tensors is public. */
-static enum emac_status weights_seal(struct importing *m, struct sealed_source *from,
-                                     const uint8_t first[8], uint64_t size,
+static enum emac_status weights_seal(struct importing *m, const struct sealed_source *from,
                                      struct unixfs_link *link)
 {
     struct cli *c = m->c;
-    enum emac_status st;
-    EMAC_TRY(st, st_header_size(first, size, &from->head, &c->err));
-    EMAC_TRY(st, data_seal(c, m->s, from, &link->cid, &link->size));
-    st = sealed_tree_size(m->s, &link->cid, &link->tsize, &c->err);
-out:
-    return st;
-}
-
-static enum emac_status file_seal(struct importing *m, const char *path, struct unixfs_link *link)
-{
-    struct sealed_source from = {.os = m->c->os, .path = path};
-    uint64_t size = link->size;
-    uint8_t first[8];
-    if (size < sizeof first)
-        return emac_fail(&m->c->err, EMAC_INVALID, "'%s' has %llu bytes only", path,
-                         (unsigned long long)size);
-    enum emac_status st = from.os->file_pread(from.os, path, 0, first, sizeof first, &m->c->err);
-    return st == EMAC_OK ? weights_seal(m, &from, first, size, link) : st;
+    enum emac_status st = data_seal(c, m->s, from, &link->cid, &link->size);
+    return st == EMAC_OK ? sealed_tree_size(m->s, &link->cid, &link->tsize, &c->err) : st;
 }
 
 /* Parts are joined in memory: the store shall not see them. */
@@ -303,7 +286,9 @@ static enum emac_status parts_seal(struct importing *m, struct unixfs_link *link
     enum emac_status st = model_parts_read(m->c, m->dir, &joined);
     if (st == EMAC_OK) {
         struct sealed_source from = {.bytes = emac_buf_slice(&joined)};
-        st = weights_seal(m, &from, joined.data, joined.len, link);
+        st = st_header_size(joined.data, joined.len, &from.head, &m->c->err);
+        if (st == EMAC_OK)
+            st = weights_seal(m, &from, link);
     }
     model_weights_release(&joined);
     return st;
@@ -316,17 +301,30 @@ static bool is_weights(const char *name)
            strcmp(name, model_file_name(MODEL_HEAD)) == 0;
 }
 
+/* Where the data begin, of weights that are some. */
+static enum emac_status weights_check(struct importing *m, const char *path, uint64_t *head)
+{
+    struct st_index index = {0};
+    enum emac_status st = model_parts_header(m->c, path, &index);
+    *head = index.data_offset;
+    st_index_release(&index);
+    return st == EMAC_OK ? st : emac_wrap(&m->c->err, "'%s'", path);
+}
+
 static enum emac_status file_import(struct importing *m, const char *name)
 {
     char *path = emac_asprintf("%s/%s", m->dir, name);
+    struct sealed_source from = {.os = m->c->os, .path = path};
     struct unixfs_link link = {.name = name};
     enum emac_status st = m->c->os->file_size(m->c->os, path, &link.size, NULL);
     if (st == EMAC_NOT_FOUND) {
         free(path);
         return EMAC_OK;
     }
+    if (is_weights(name))
+        EMAC_TRY(st, weights_check(m, path, &from.head));
     if (m->is_private && is_weights(name)) {
-        EMAC_TRY(st, file_seal(m, path, &link));
+        EMAC_TRY(st, weights_seal(m, &from, &link));
     } else {
         EMAC_TRY(st, store_file_add(m->s, path, &link.cid, &link.size, &m->c->err));
         EMAC_TRY(st, unixfs_tree_size(link.size, &link.tsize, &m->c->err));

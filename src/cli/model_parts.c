@@ -36,22 +36,23 @@ static enum emac_status index_file_read(struct model_joined *j)
     return st;
 }
 
+struct os_file {
+    struct os *os;
+    const char *path;
+};
+
+static enum emac_status os_bytes(void *ctx, uint64_t at, void *out, size_t n, struct emac_err *err)
+{
+    const struct os_file *f = ctx;
+    return f->os->file_pread(f->os, f->path, at, out, n, err);
+}
+
 enum emac_status model_parts_header(struct cli *c, const char *path, struct st_index *out)
 {
-    struct emac_buf head;
-    uint8_t first[8];
-    uint64_t size = 0, need = 0;
-    enum emac_status st;
-    emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
-    EMAC_TRY(st, c->os->file_size(c->os, path, &size, &c->err));
-    EMAC_TRY(st, c->os->file_pread(c->os, path, 0, first, sizeof first, &c->err));
-    EMAC_TRY(st, st_header_size(first, size, &need, &c->err));
-    EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, &c->err));
-    EMAC_TRY(st, c->os->file_pread(c->os, path, 0, head.data, (size_t)need, &c->err));
-    st = st_index_parse(out, head.data, (size_t)need, size, &c->err);
-out:
-    emac_buf_release(&head);
-    return st;
+    struct os_file f = {c->os, path};
+    uint64_t size = 0;
+    enum emac_status st = c->os->file_size(c->os, path, &size, &c->err);
+    return st == EMAC_OK ? st_index_read(out, os_bytes, &f, size, size, &c->err) : st;
 }
 
 static enum emac_status headers_read(struct model_joined *j)

@@ -371,6 +371,34 @@ out:
     return st;
 }
 
+enum emac_status st_index_read(struct st_index *out, st_read_fn *read, void *ctx, uint64_t there,
+                               uint64_t size, struct emac_err *err)
+{
+    struct emac_buf head;
+    uint8_t first[8];
+    uint64_t need = 0;
+    enum emac_status st;
+    *out = (struct st_index){0};
+    if (there < sizeof first || there > size)
+        return emac_fail(err, EMAC_INVALID, "%llu bytes of a file of %llu hold no table of tensors",
+                         (unsigned long long)there, (unsigned long long)size);
+    emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
+    EMAC_TRY(st, read(ctx, 0, first, sizeof first, err));
+    EMAC_TRY(st, st_header_size(first, size, &need, err));
+    if (need > there) {
+        st = emac_fail(err, EMAC_INVALID,
+                       "the table of tensors has %llu bytes, of which %llu are there",
+                       (unsigned long long)need, (unsigned long long)there);
+        goto out;
+    }
+    EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, err));
+    EMAC_TRY(st, read(ctx, 0, head.data, (size_t)need, err));
+    st = st_index_parse(out, head.data, (size_t)need, size, err);
+out:
+    emac_buf_release(&head);
+    return st;
+}
+
 const struct st_tensor *st_index_find(const struct st_index *idx, const char *name)
 {
     if (idx->by_name == NULL) {

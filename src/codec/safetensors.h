@@ -53,6 +53,12 @@ enum emac_status st_header_size(const uint8_t first[8], uint64_t file_size, uint
  * than file_size as long as the header is in it). */
 enum emac_status st_index_parse(struct st_index *out, const void *data, size_t n,
                                 uint64_t file_size, struct emac_err *err);
+/* The same of a file that is not in memory: `read` gives n bytes of it at `at`, of which `there` of
+ * its `size` bytes can be had (INVALID when the header is not among them). */
+typedef enum emac_status st_read_fn(void *ctx, uint64_t at, void *out, size_t n,
+                                    struct emac_err *err);
+enum emac_status st_index_read(struct st_index *out, st_read_fn *read, void *ctx, uint64_t there,
+                               uint64_t size, struct emac_err *err);
 void st_index_release(struct st_index *idx);
 /* NULL when absent */
 const struct st_tensor *st_index_find(const struct st_index *idx, const char *name);

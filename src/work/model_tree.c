@@ -108,33 +108,26 @@ static enum emac_status head_find(struct store *s, const struct cid **file, stru
     return store_file_size(s, *file, there, err);
 }
 
+struct store_file {
+    struct store *s;
+    const struct cid *cid;
+};
+
+static enum emac_status store_bytes(void *ctx, uint64_t at, void *out, size_t n,
+                                    struct emac_err *err)
+{
+    const struct store_file *f = ctx;
+    return store_file_read(f->s, f->cid, at, out, n, err);
+}
+
 enum emac_status model_tree_index(struct store *s, const struct cid *file, struct st_index *out,
                                   struct emac_err *err)
 {
-    struct emac_buf head;
     struct sealed sealed;
-    uint8_t first[8];
-    uint64_t size = 0, there = 0, need = 0;
-    enum emac_status st;
-    emac_buf_init(&head, (size_t)ST_HEADER_MAX + sizeof first);
-    EMAC_TRY(st, head_find(s, &file, &sealed, &there, &size, err));
-    if (there < sizeof first || there > size) {
-        st = emac_fail(err, EMAC_INVALID, "the file of weights has %llu bytes only",
-                       (unsigned long long)there);
-        goto out;
-    }
-    EMAC_TRY(st, store_file_read(s, file, 0, first, sizeof first, err));
-    EMAC_TRY(st, st_header_size(first, size, &need, err));
-    if (need > there) {
-        st = emac_fail(err, EMAC_INVALID, "the public part of the private weights is too short");
-        goto out;
-    }
-    EMAC_TRY(st, emac_buf_reserve(&head, (size_t)need, err));
-    EMAC_TRY(st, store_file_read(s, file, 0, head.data, (size_t)need, err));
-    st = st_index_parse(out, head.data, (size_t)need, size, err);
-out:
-    emac_buf_release(&head);
-    return st;
+    uint64_t size = 0, there = 0;
+    enum emac_status st = head_find(s, &file, &sealed, &there, &size, err);
+    struct store_file f = {s, file};
+    return st == EMAC_OK ? st_index_read(out, store_bytes, &f, there, size, err) : st;
 }
 
 enum emac_status model_tree_config(struct store *s, const struct model_tree *m,

@@ -22,7 +22,7 @@ check "quantise what is quantised" "$EMAC" model quantise "$WORK/q" "$WORK/q2" -
 check "bytes are the same" cmp "$WORK/q/model.safetensors" "$WORK/q2/model.safetensors"
 expect "no format" 2 'add --format' "$EMAC" model quantise "$WORK/m" "$WORK/x"
 expect "unknown format" 2 "unknown format 'q5_0'" "$EMAC" model quantise "$WORK/m" "$WORK/x" --format q5_0
-expect "no GGUF file" 2 'not a GGUF file' "$EMAC" model import "$WORK/m/config.json" "$WORK/x"
+expect "no GGUF file" 2 "m/config.json': this is not a GGUF file" "$EMAC" model import "$WORK/m/config.json" "$WORK/x"
 expect "missing file" 5 . "$EMAC" model import "$WORK/none.gguf" "$WORK/x"
 expect "bad CID" 2 'nonsense' "$EMAC" model export nonsense "$WORK/x"
 expect "unknown model" '(5|13)' . "$EMAC" model export bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354 "$WORK/x" --url http://127.0.0.1:9
@@ -70,6 +70,12 @@ parts_refused "a part elsewhere" "names '../last.safetensors'"
 echo '{}' >"$index"
 parts_refused "no map" "names no tensor"
 expect "a part of nothing" 2 "'--part-size 0' is not an amount" "$EMAC" model export "$model" "$WORK/x" --part-size 0
+mkdir "$WORK/bad"
+cp "$WORK/m/config.json" "$WORK/bad"
+printf '\377\377\377\377\377\377\377\177{}' >"$WORK/bad/model.safetensors"
+expect "weights that are none" 7 "bad/model.safetensors': not a safetensors file" "$EMAC" model import "$WORK/bad"
+printf x >"$WORK/bad/model.safetensors"
+expect "nor these" 2 '1 bytes of a file of 1 hold no table' "$EMAC" model import "$WORK/bad" --private
 expect "no model there" 5 'config.json' "$EMAC" model import "$WORK"
 # GGUF
 check "export a GGUF file" "$EMAC" model export "$model" "$WORK/m.gguf" --json

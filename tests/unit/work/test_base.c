@@ -228,7 +228,7 @@ static void test_heads_of_private_weights_that_are_none(void **state)
         } WANT[] = {{EMAC_INVALID, "is not public"},
                     {EMAC_NOT_FOUND, ""},
                     {EMAC_CORRUPT, ""},
-                    {EMAC_INVALID, "bytes only"}};
+                    {EMAC_INVALID, "bytes of a file of 9 hold"}};
         f.head = i == 0 ? (struct cid){0} : i == 1 ? cid_for("nobody has it") : head.cid;
         f.size = i == 3 ? 9 : 4096; /* a head that is longer than all of it */
         emac_buf_clear(&block);
