@@ -113,18 +113,26 @@ out:
     return st;
 }
 
-/* Sign what tx says now and hand it to the node. */
+/* The node comes back, or the time is up. */
+static bool is_away(enum emac_status st)
+{
+    return st == EMAC_UNAVAILABLE || st == EMAC_TIMEOUT;
+}
+
+/* Sign what tx says now and hand it to the node. What the node did not refuse it may have taken,
+ * though its answer was lost: SEND-6. */
 static enum emac_status submit(struct sending *x, struct emac_err *err)
 {
     struct attempt *at = &x->attempt[x->attempts];
     EMAC_ASSERT(x->attempts < CHAIN_ATTEMPTS_MAX);
     emac_buf_clear(&x->raw);
     enum emac_status st = chain_tx_sign(&x->tx, x->s->secret, &x->raw, at->hash, err);
-    if (st == EMAC_OK)
-        st = chain_node_send(x->s->node, emac_buf_slice(&x->raw), err);
-    if (st == EMAC_OK)
+    if (st != EMAC_OK)
+        return st;
+    st = chain_node_send(x->s->node, emac_buf_slice(&x->raw), err);
+    if (st == EMAC_OK || is_away(st))
         x->attempts++;
-    return st;
+    return is_away(st) ? EMAC_OK : st;
 }
 
 static enum emac_status raise_and_submit(struct sending *x, struct emac_err *err)
@@ -198,10 +206,8 @@ static enum emac_status advance(struct sending *x, struct chain_receipt *r, bool
 {
     struct chain_seen seen;
     enum emac_status st = look(x, &seen, r, err);
-    if (st == EMAC_UNAVAILABLE || st == EMAC_TIMEOUT)
-        return EMAC_OK; /* the node comes back, or the time is up */
     if (st != EMAC_OK)
-        return st;
+        return is_away(st) ? EMAC_OK : st;
     switch (chain_send_next(&seen, x->s->confirm)) {
     case CHAIN_NEXT_DONE:
         *done = true;
@@ -212,10 +218,11 @@ static enum emac_status advance(struct sending *x, struct chain_receipt *r, bool
         return lost(x, err);
     case CHAIN_NEXT_RESEND:
         st = chain_node_send(x->s->node, emac_buf_slice(&x->raw), err);
-        return st == EMAC_FAILED ? EMAC_OK : st; /* the nonce may have been used meanwhile */
+        return st == EMAC_FAILED || is_away(st) ? EMAC_OK : st; /* FAILED: the nonce may have been
+                                                                 * used meanwhile */
     case CHAIN_NEXT_BUMP:
         st = raise_and_submit(x, err);
-        return st == EMAC_FAILED ? EMAC_OK : st;
+        return st == EMAC_FAILED || is_away(st) ? EMAC_OK : st;
     case CHAIN_NEXT_WAIT:
         break;
     }

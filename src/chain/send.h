@@ -11,6 +11,9 @@
  *         nonce.
  * SEND-5  It counts as done `confirm` blocks deep; a receipt that goes away in a
  *         reorganisation before that puts it back to waiting.
+ * SEND-6  A node that does not answer may have taken what it was sent. So an attempt
+ *         counts as one of ours unless the node refused it, and is waited for: else
+ *         the same money would be moved twice.
  * A program that died while it waited begins with the first free nonce again,
  * which replaces what it had sent. */
 #ifndef EMAC_CHAIN_SEND_H

@@ -30,6 +30,8 @@ struct story {
     uint64_t stranger_at; /* another transaction takes the nonce */
     uint64_t reorg_at;    /* blocks from here back to 2 vanish, once */
     uint64_t mines_from;  /* no block takes anything before */
+    uint64_t lost_at;     /* so many-th that is sent: taken, but the answer is lost */
+    uint64_t deaf_at;     /* so many-th that is sent: the node is away */
     bool reverts, estimate_reverts, pool_has_one;
     uint64_t limit;
     uint32_t confirm;
@@ -56,6 +58,22 @@ static const struct story STORIES[] = {
      .confirm = 1,
      .want = EMAC_TIMEOUT,
      .text = "may still be",
+     .attempts = 1},
+    {.name = "the first answer is lost", .base_fee = 10, .lost_at = 1, .confirm = 1, .attempts = 1},
+    {.name = "the answer to a replacement is lost",
+     .base_fee = 10,
+     .rises_to = UINT64_C(3000000000),
+     .mines_from = 3,
+     .lost_at = 2,
+     .confirm = 1,
+     .attempts = 2},
+    {.name = "away when it is sent", .base_fee = 10, .deaf_at = 1, .confirm = 1, .attempts = 1},
+    {.name = "away when it is sent again",
+     .base_fee = 10,
+     .drop_at = 2,
+     .mines_from = 5,
+     .deaf_at = 2,
+     .confirm = 1,
      .attempts = 1},
     {.name = "too dear at once",
      .base_fee = UINT64_C(1) << 40,
@@ -100,7 +118,7 @@ struct fake {
     uint64_t now_ms, height;
     struct sent pool[POOL_MAX];
     size_t count;
-    uint64_t nonce, stranger_nonce;
+    uint64_t nonce, stranger_nonce, sends;
     bool reorged;
 };
 
@@ -204,6 +222,20 @@ static enum emac_status take_raw(struct fake *f, json_t *text, json_t **result,
     return EMAC_OK;
 }
 
+static enum emac_status take_sent(struct fake *f, json_t *text, json_t **result,
+                                  struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    f->sends++;
+    if (f->sends != f->story->deaf_at)
+        st = take_raw(f, text, result, err);
+    if (st != EMAC_OK || (f->sends != f->story->deaf_at && f->sends != f->story->lost_at))
+        return st;
+    json_decref(*result);
+    *result = NULL;
+    return emac_fail(err, EMAC_UNAVAILABLE, "node 'script' does not answer");
+}
+
 static json_t *receipt_of(const struct fake *f, const struct sent *s)
 {
     uint8_t block[CHAIN_HASH_BYTES] = {(uint8_t)s->mined_at};
@@ -237,7 +269,7 @@ static enum emac_status fake_call(struct chain_node *node, const char *method, j
     } else if (strcmp(method, "eth_maxPriorityFeePerGas") == 0) {
         st = emac_fail(err, EMAC_FAILED, "no such method");
     } else if (strcmp(method, "eth_sendRawTransaction") == 0) {
-        st = take_raw(f, first, result, err);
+        st = take_sent(f, first, result, err);
     } else if (strcmp(method, "eth_getTransactionReceipt") == 0) {
         struct sent *s = find(f, first);
         *result = s && s->mined_at ? receipt_of(f, s) : json_null();
