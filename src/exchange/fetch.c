@@ -6,6 +6,8 @@
  * FET-3  A source that sent something false is not asked again. One that broke off is.
  * FET-4  A failure that is ours (disk, memory, limits) or lies in the DAG itself (its verified
  *        blocks contradict each other) ends the fetch; no other source could help.
+ * FET-5  Of blocks that are here already each is looked into once an answer, however often others
+ *        link to it: a few blocks can spell a DAG of 2^60 paths.
  *
  * A source is first asked for a CAR of the first run of missing bytes; one that knows no CARs, or
  * does not have the root, block by block. */
@@ -27,7 +29,7 @@
 #define RAW_ABSENT_MAX 8 /* blocks a source may lack in a row before it is left */
 #define DESCEND_MAX    64
 
-static char WANTED;
+static char WANTED, SEEN;
 
 struct fetch {
     struct store *s;
@@ -37,6 +39,7 @@ struct fetch {
     uint64_t *bytes;
     struct store_assembly *assembly; /* to memory; NULL: to disk */
     struct cid_map wanted;           /* to disk: what may come */
+    struct cid_map seen;             /* inner blocks looked into since `wanted` was begun */
     uint64_t kept;                   /* bytes of blocks kept */
     size_t fresh;                    /* blocks kept since it was set to 0 */
     bool ours;                       /* FET-4 */
@@ -56,12 +59,15 @@ static enum emac_status want_link(void *ctx, const struct cid *cid, uint64_t off
     struct emac_buf block;
     if (!store_block_has(f->s, cid, NULL))
         return cid_map_put(&f->wanted, cid, &WANTED, err);
-    if (cid->codec == CID_RAW || f->depth == DESCEND_MAX)
+    if (cid->codec == CID_RAW || f->depth == DESCEND_MAX || cid_map_get(&f->seen, cid) != NULL)
         return EMAC_OK;
+    enum emac_status st = cid_map_put(&f->seen, cid, &SEEN, err);
+    if (st != EMAC_OK)
+        return st;
     /* An inner block that is here already: what is missing below it may come in this answer, too.
      * What is overlooked (damaged, too deep) the next walk finds. */
     emac_buf_init(&block, UNIXFS_BLOCK_MAX);
-    enum emac_status st = store_block_get(f->s, cid, &block, NULL);
+    st = store_block_get(f->s, cid, &block, NULL);
     f->depth++;
     if (st == EMAC_OK)
         st = store_block_links(cid, block.data, block.len, want_link, f, err);
@@ -253,6 +259,7 @@ static enum emac_status next_on_disk(struct fetch *f, struct next *out, struct e
     if (st != EMAC_OK)
         return st;
     cid_map_release(&f->wanted);
+    cid_map_release(&f->seen);
     for (;;) {
         EMAC_TRY(st, store_walk_next(w, &item, err));
         if (cid_is_none(&item.cid))
@@ -428,6 +435,7 @@ static enum emac_status run(struct fetch *f, const struct exchange_source *sourc
     enum emac_status st = EMAC_OK;
     /* Where this call's stack lies is hard to guess from outside. */
     cid_map_init(&f->wanted, (uint64_t)(uintptr_t)f * 0x9e3779b97f4a7c15u);
+    cid_map_init(&f->seen, f->wanted.secret);
     *out = to_memory ? store_value_find(f->s, &f->root) : NULL;
     if (*out != NULL && (*out)->size > f->max_size) {
         st = emac_fail(err, EMAC_TOO_LARGE, "'%s' has %zu bytes, more than the %llu allowed",
@@ -450,6 +458,7 @@ static enum emac_status run(struct fetch *f, const struct exchange_source *sourc
     else
         store_assembly_free(f->assembly);
     cid_map_release(&f->wanted);
+    cid_map_release(&f->seen);
     return st;
 }
 

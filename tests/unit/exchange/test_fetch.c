@@ -1,6 +1,8 @@
 /* Fetching from honest and from hostile peers, over real sockets. */
 #include "fixture.h"
 
+#include "codec/dagcbor.h"
+
 #define N (5 * MIB + 12345)
 
 struct ctx {
@@ -288,6 +290,47 @@ static void test_local_parts(void **state)
 }
 
 /* A store too small for it: a plain refusal, not an endless exchange. */
+/* A block of two links to one other. */
+static struct cid twice(struct store *s, const struct cid *to)
+{
+    struct emac_err err;
+    struct emac_buf buf;
+    struct dagcbor_writer w;
+    struct cid cid;
+    emac_buf_init(&buf, 1024);
+    dagcbor_writer_init(&w, &buf);
+    dagcbor_list(&w, 2);
+    dagcbor_cid(&w, to);
+    dagcbor_cid(&w, to);
+    OK(dagcbor_writer_end(&w, &err));
+    OK(store_block_put(s, CID_DAG_CBOR, buf.data, buf.len, &cid, &err));
+    emac_buf_release(&buf);
+    return cid;
+}
+
+/* FET-5: forty blocks that are here already, and 2^40 ways through them. */
+static void test_many_ways(void **state)
+{
+    struct ctx *c = *state;
+    struct emac_err err;
+    struct peer p;
+    struct peer *const one[] = {&p};
+    struct cid missing;
+    size_t count;
+    struct cid here = block_add(c->source, 100, 9), there = block_add(c->sink, 100, 9);
+    assert_true(cid_equal(&here, &there));
+    for (int i = 0; i < 40; i++) {
+        twice(c->sink, &here);
+        here = twice(c->source, &here);
+    }
+    c->cid = twice(c->source, &here);
+    peer_start(&p, c->source, HONEST);
+    OK(fetch(c, one, 1, false, N, &err));
+    OK(store_dag_missing(c->sink, &c->cid, &missing, 1, &count, &err));
+    assert_int_equal(count, 0);
+    peer_stop(&p);
+}
+
 static void test_no_space(void **state)
 {
     struct ctx *c = *state;
@@ -330,6 +373,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_resume, setup, teardown),
         cmocka_unit_test_setup_teardown(test_partial, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local_parts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_ways, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, setup, teardown),
     };
