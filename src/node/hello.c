@@ -184,6 +184,7 @@ enum emac_status agent_join(struct node *n, struct emac_err *err)
 {
     json_t *reply = NULL;
     const char *state;
+    char device[NODE_NAME_MAX];
     agent_state_set(n, "hello");
     enum emac_status st = hello(n, &reply, &state, err);
     bool challenged = st == EMAC_OK && strcmp(state, "challenge") == 0;
@@ -206,9 +207,10 @@ enum emac_status agent_join(struct node *n, struct emac_err *err)
     agent_joined_set(n, true);
     agent_state_set(n, "admitted");
     os_mutex_lock(&n->lock);
-    LOG_I("node", "joined %s as '%s' (%s) with %s; other rigs %s", n->cfg.coordinator, n->cfg.name,
-          n->id.did, n->device_name,
-          atomic_load(&n->reachable) ? "can fetch from it" : "get its results through the depot");
+    emac_strcpy(device, sizeof device, n->device_name);
     os_mutex_unlock(&n->lock);
+    LOG_I("node", "joined %s as '%s' (%s) with %s; other rigs %s", n->cfg.coordinator, n->cfg.name,
+          n->id.did, device,
+          atomic_load(&n->reachable) ? "can fetch from it" : "get its results through the depot");
     return EMAC_OK;
 }

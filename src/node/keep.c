@@ -182,14 +182,19 @@ static uint32_t look(struct node *n)
 
 /* ---- when ---- */
 
-/* Waits until there is news, or for `ms`; false when the agent ends. */
+/* Waits until there is news, or for `ms`, though a rig at work wakes all its threads many times a
+ * second; false when the agent ends. */
 static bool wait_news(struct node *n, uint64_t *seen, uint32_t ms)
 {
+    uint64_t until = n->os->mono_ns(n->os) + ms * NS_PER_MS;
     os_mutex_lock(&n->lock);
     while (!atomic_load(&n->stop) && n->final.status == EMAC_OK &&
            (!n->joined || n->deals_told == *seen)) {
-        if (!os_cond_wait_ms(&n->wake, &n->lock, ms) && n->joined)
+        uint64_t now = n->os->mono_ns(n->os);
+        if (now >= until && n->joined)
             break;
+        os_cond_wait_ms(&n->wake, &n->lock,
+                        now < until ? (uint32_t)((until - now) / NS_PER_MS) + 1 : WAIT_MS);
     }
     *seen = n->deals_told;
     os_mutex_unlock(&n->lock);

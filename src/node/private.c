@@ -66,11 +66,11 @@ static enum emac_status block_refuse(void *ctx, const struct cid *cid, bool pres
     return cid_map_get(&p->block, cid) != NULL ? EMAC_FORBIDDEN : EMAC_OK;
 }
 
+/* What cannot be walked to its end may hold some behind it. */
 bool private_holds(const struct private_data *p, struct store *s, const struct cid *root)
 {
-    if (p->block.count == 0)
-        return false;
-    return store_dag_walk(s, root, block_refuse, (void *)(uintptr_t)p, NULL) == EMAC_FORBIDDEN;
+    return p->block.count > 0 &&
+           store_dag_walk(s, root, block_refuse, (void *)(uintptr_t)p, NULL) != EMAC_OK;
 }
 
 /* ---- keeping one more ---- */

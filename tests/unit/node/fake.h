@@ -53,6 +53,7 @@ struct fake {
     bool hold;
     struct cid hold_only, watched;
     int waiting, watched_asks;
+    int deals, duties; /* what heartbeats tell of deals; how often the duties were asked for */
 };
 
 static inline json_t *bytes_json(const void *data, size_t n)

@@ -100,8 +100,8 @@ static inline enum emac_status fake_heartbeat(void *ctx, const struct http_reque
     f->beats++;
     keep(&f->last_beat, body);
     /* Copies: the reply is written after the lock is gone, and the test goes on filling both. */
-    json_t *reply = json_pack("{s:o,s:o}", "cancel", json_deep_copy(f->cancel), "deposit",
-                              json_deep_copy(f->deposit));
+    json_t *reply = json_pack("{s:o,s:o,s:i}", "cancel", json_deep_copy(f->cancel), "deposit",
+                              json_deep_copy(f->deposit), "deals", f->deals);
     if (f->forget) {
         json_decref(reply);
         st = emac_fail(err, EMAC_CONFLICT, "say hello first");
@@ -109,6 +109,23 @@ static inline enum emac_status fake_heartbeat(void *ctx, const struct http_reque
     os_cond_broadcast(&f->changed);
     os_mutex_unlock(&f->lock);
     return st == EMAC_OK ? fake_reply(res, reply, err) : st;
+}
+
+/* Never answered with any. */
+static inline enum emac_status fake_duties(void *ctx, const struct http_request *req,
+                                           struct http_response *res, struct emac_err *err)
+{
+    struct fake *f = ctx;
+    json_t *body = NULL;
+    enum emac_status st = fake_begin(f, req, &body, err);
+    json_decref(body);
+    if (st != EMAC_OK)
+        return st;
+    os_mutex_lock(&f->lock);
+    f->duties++;
+    os_cond_broadcast(&f->changed);
+    os_mutex_unlock(&f->lock);
+    return emac_fail(err, EMAC_UNAVAILABLE, "the database is busy");
 }
 
 static inline enum emac_status fake_receipt(void *ctx, const struct http_request *req,
@@ -242,6 +259,7 @@ static const struct http_route FAKE_ROUTES[] = {
     {"POST", "/v1/heartbeat", 1 << 20, fake_heartbeat},
     {"POST", "/v1/receipts", 1 << 20, fake_receipt},
     {"POST", "/v1/failures", 1 << 20, fake_failure},
+    {"POST", "/v1/deals/duties", 1 << 20, fake_duties},
     {"POST", "/v1/serve/{lease}", 1 << 20, fake_piece},
     {"GET", "/v1/providers/{cid}", 0, fake_providers},
     {"GET", "/ipfs/{cid}", 0, fake_block},

@@ -554,6 +554,20 @@ static void test_tamper(void **state)
     agent_end(&a);
 }
 
+/* Heartbeats wake every thread of the rig long before what could not be done is due again. */
+static void test_deals_are_asked_about_again(void **state)
+{
+    struct fake *f = &fake;
+    struct node_config cfg = agent_config(f->url);
+    struct agent a;
+    cfg.offer_bytes = 1 << 20;
+    f->deals = 1;
+    agent_start_as(&a, cfg);
+    fake_wait(f, duties, 2);
+    assert_true(fake_get(f, &f->beats) > 2);
+    agent_end(&a);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -576,6 +590,7 @@ int main(void)
         TEST(test_bad_leases),
         TEST(test_one_agent_a_directory),
         TEST(test_tamper),
+        TEST(test_deals_are_asked_about_again),
     };
     log_open();
     return cmocka_run_group_tests(tests, NULL, NULL);

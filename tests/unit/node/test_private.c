@@ -1,6 +1,9 @@
 /* Tasks on private data and weights: the same bits with the key, nothing without it, and no
  * plaintext in the store. */
 #include "exec_tasks.h"
+#include "remove_tree.h"
+
+#include "node/private.h"
 
 #include "../work/seal_model.h"
 
@@ -199,12 +202,43 @@ static void test_private_weights_that_are_others(void **state)
     rig_close(&r);
 }
 
+/* A directory that nobody can walk to its end is not handed out where some of it is private. */
+static void test_what_cannot_be_walked_is_held_back(void **state)
+{
+    char dir[] = "/tmp/emac-test-private-XXXXXX", path[64];
+    struct rig r;
+    struct private_data p;
+    struct unixfs_link link[2] = {{.name = "a", .size = 7, .tsize = 7},
+                                  {.name = "b", .size = 6, .tsize = 6}};
+    struct emac_buf block;
+    struct cid root;
+    uint64_t tree;
+    rig_open(&r, ISA_BEST, 1, 2);
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/text", dir);
+    assert_ok(os_real()->file_write(os_real(), path, "secret", 6, 0600, err));
+    assert_ok(private_keep(os_real(), dir, r.store, path, &link[1].cid, &tree, err));
+    assert_ok(store_block_put(r.store, CID_DAG_PB, "garbage", 7, &link[0].cid, err));
+    emac_buf_init(&block, UNIXFS_DIR_MAX);
+    assert_ok(unixfs_directory(link, 2, &block, &root, &tree, err));
+    assert_ok(store_block_put_as(r.store, &root, block.data, block.len, err));
+    assert_ok(private_open(&p, os_real(), dir, r.store, err));
+    assert_true(private_holds(&p, r.store, &link[1].cid));
+    assert_true(private_holds(&p, r.store, &root));
+    assert_false(private_holds(&p, r.store, &r.corpus->cid));
+    private_release(&p);
+    emac_buf_release(&block);
+    remove_tree(dir);
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_bits_are_those_of_the_plaintext),
         cmocka_unit_test(test_private_weights_give_the_bits_of_open_ones),
         cmocka_unit_test(test_private_weights_that_are_others),
+        cmocka_unit_test(test_what_cannot_be_walked_is_held_back),
     };
     return cmocka_run_group_tests_name("private", tests, NULL, NULL);
 }
