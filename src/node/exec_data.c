@@ -47,10 +47,8 @@ static enum emac_status sealed_chunk(struct exec *x, struct exec_chunk *c, struc
     if (!sealed_key_fits(&s, key))
         return emac_fail(err, EMAC_FORBIDDEN, "the key that came is not that of the data");
     st = sealed_chunk_read(x->cfg.store, &s, key, c->number, c->data, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    EMAC_TRY(st, exec_fetch(x, &c->file, false, err));
-    st = sealed_chunk_read(x->cfg.store, &s, key, c->number, c->data, err);
+    if (exec_fetched(x, &c->file, false, &st, err))
+        st = sealed_chunk_read(x->cfg.store, &s, key, c->number, c->data, err);
 out:
     return st;
 }
@@ -71,10 +69,9 @@ static enum emac_status chunk_read(struct exec *x, struct exec_chunk *c, struct 
     if (sealed_is(&c->file))
         return sealed_chunk(x, c, err);
     enum emac_status st = store_file_read(s, &c->file, offset, c->data, c->size, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, &c->file, false, err);
-    return st == EMAC_OK ? store_file_read(s, &c->file, offset, c->data, c->size, err) : st;
+    if (exec_fetched(x, &c->file, false, &st, err))
+        st = store_file_read(s, &c->file, offset, c->data, c->size, err);
+    return st;
 }
 
 /* A place for one more chunk: new while there may be more, else that of the oldest. */
@@ -145,10 +142,8 @@ enum emac_status exec_data_size(struct exec *x, const struct cid *file, uint64_t
         return found;
     }
     enum emac_status st = store_file_size(x->cfg.store, file, size, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, file, false, err);
-    return st == EMAC_OK ? store_file_size(x->cfg.store, file, size, err) : st;
+    return exec_fetched(x, file, false, &st, err) ? store_file_size(x->cfg.store, file, size, err)
+                                                  : st;
 }
 
 enum emac_status exec_data_read(struct exec *x, const struct cid *file, uint64_t size,

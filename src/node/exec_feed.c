@@ -46,10 +46,8 @@ static enum emac_status corpus_find(struct exec_feed *f, const struct cid *data,
 {
     struct exec *x = f->r->x;
     enum emac_status st = corpus_load(x->cfg.store, data, &f->corpus, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, data, false, err);
-    return st == EMAC_OK ? corpus_load(x->cfg.store, data, &f->corpus, err) : st;
+    return exec_fetched(x, data, false, &st, err) ? corpus_load(x->cfg.store, data, &f->corpus, err)
+                                                  : st;
 }
 
 static enum emac_status corpus_open(struct exec_feed *f, const struct cid *data,
@@ -130,11 +128,9 @@ static enum emac_status set_load(struct exec_feed *f, const struct cid *data, st
     struct exec *x = f->r->x;
     const struct sampler *s = &f->r->p->program.sampler;
     enum emac_status st = dataset_load(x->cfg.store, data, &f->set, err);
-    if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
+    if (exec_fetched(x, data, false, &st, err)) {
         dataset_release(&f->set);
-        st = exec_fetch(x, data, false, err);
-        if (st == EMAC_OK)
-            st = dataset_load(x->cfg.store, data, &f->set, err);
+        st = dataset_load(x->cfg.store, data, &f->set, err);
     }
     if (st != EMAC_OK)
         return st;

@@ -141,11 +141,8 @@ enum emac_status exec_value_get(struct exec_run *r, const char *what, const stru
     bool host = device_is_host(r->x->cfg.dev);
     enum emac_status st = host ? store_value_get(s, cid, most, out, err)
                                : store_value_get_away(s, cid, most, out, err);
-    if (st == EMAC_NOT_FOUND || st == EMAC_CORRUPT) {
-        st = exec_fetch(r->x, cid, true, err);
-        if (st == EMAC_OK)
-            st = store_value_get(s, cid, most, out, err);
-    }
+    if (exec_fetched(r->x, cid, true, &st, err))
+        st = store_value_get(s, cid, most, out, err);
     if (st != EMAC_OK)
         emac_wrap(err, "input '%s'", what);
     return st;
@@ -279,16 +276,6 @@ enum emac_status exec_input_get(struct exec_run *r, const char *name, uint64_t c
 
 /* ---- a file that is read in parts ---- */
 
-static enum emac_status whole_index(struct exec *x, const struct cid *file, struct st_index *out,
-                                    struct emac_err *err)
-{
-    enum emac_status st = model_tree_index(x->cfg.store, file, out, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, file, false, err);
-    return st == EMAC_OK ? model_tree_index(x->cfg.store, file, out, err) : st;
-}
-
 /* The bundle's tensors out of the file, one after the other, as its canonical file. */
 static enum emac_status whole_read(struct exec *x, const struct exec_program *p,
                                    const struct exec_bundle *b, const struct cid *file,
@@ -297,7 +284,10 @@ static enum emac_status whole_read(struct exec *x, const struct exec_program *p,
     const struct bundle *l = &b->layout;
     struct st_index idx = {0};
     enum emac_status st;
-    EMAC_TRY(st, whole_index(x, file, &idx, err));
+    st = model_tree_index(x->cfg.store, file, &idx, err);
+    if (exec_fetched(x, file, false, &st, err))
+        st = model_tree_index(x->cfg.store, file, &idx, err);
+    EMAC_TRY(st, st);
     memcpy(data, l->header.data, l->header.len);
     for (uint32_t i = 0; i < l->count; i++) {
         struct graph_port port = graph_input_at(p->graph, l->port[i].port);

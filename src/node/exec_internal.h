@@ -7,8 +7,8 @@
  *         compared with memory_max before it is allocated.
  * EXEC-3  Values got from the store are never written to; sums are made in memory of the task.
  * EXEC-4  The plan's ports are bound to memory of the device. Where that is not the host's, copies
- * of the task's inputs are held there while it runs, outputs are made there, named there or brought
- * to the host to be named, and stay as copies (node/resident.h). */
+ *         of the task's inputs are held there while it runs, outputs are made there, named there or
+ *         brought to the host to be named, and stay as copies (node/resident.h). */
 #ifndef EMAC_NODE_EXEC_INTERNAL_H
 #define EMAC_NODE_EXEC_INTERNAL_H
 
@@ -163,9 +163,10 @@ const struct exec_bundle *exec_bundle_find(const struct exec_bundle *list, uint3
 /* Speak for `bytes` more, forgetting cached programs to make room: TOO_LARGE when memory_max would
  * be passed. */
 enum emac_status exec_need(struct exec_run *r, uint64_t bytes, struct emac_err *err);
-/* Bring a DAG into the store as blocks; UNAVAILABLE when nothing can be fetched. */
-enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memory,
-                            struct emac_err *err);
+/* After a failure to read: was something not here or damaged, and is the DAG of `cid` here now? If
+ * so it is to be read once more. Else *st is what it was, or the failure of the fetch. */
+bool exec_fetched(struct exec *x, const struct cid *cid, bool to_memory, enum emac_status *st,
+                  struct emac_err *err);
 
 /* ---- exec_memory.c ---- */
 /* Bytes that a task needs, as far as program and task say. */

@@ -16,20 +16,12 @@ enum emac_status exec_keys_add(struct exec *x, const struct sealed_ring *keys, s
     return st;
 }
 
-static bool is_absent(enum emac_status st)
-{
-    return st == EMAC_NOT_FOUND || st == EMAC_CORRUPT;
-}
-
 enum emac_status exec_sealed_find(struct exec *x, const struct cid *asset, struct sealed *out,
                                   const uint8_t **key, struct emac_err *err)
 {
     enum emac_status st = sealed_load(x->cfg.store, asset, out, err);
-    if (is_absent(st)) {
-        st = exec_fetch(x, asset, false, err);
-        if (st == EMAC_OK)
-            st = sealed_load(x->cfg.store, asset, out, err);
-    }
+    if (exec_fetched(x, asset, false, &st, err))
+        st = sealed_load(x->cfg.store, asset, out, err);
     return st == EMAC_OK && key != NULL ? sealed_ring_get(&x->keys, asset, key, err) : st;
 }
 
@@ -48,10 +40,8 @@ static enum emac_status opened_read(struct exec *x, const struct cid *asset, str
                          (unsigned long long)s.size, (unsigned long long)most);
     EMAC_TRY(st, emac_alloc_aligned(&data, s.size, err));
     st = sealed_read(x->cfg.store, &s, key, data, err);
-    if (is_absent(st)) {
-        EMAC_TRY(st, exec_fetch(x, asset, false, err));
+    if (exec_fetched(x, asset, false, &st, err))
         st = sealed_read(x->cfg.store, &s, key, data, err);
-    }
 out:
     if (st != EMAC_OK) {
         free(data);

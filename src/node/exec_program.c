@@ -6,27 +6,28 @@
 #include "base/assert.h"
 #include "node/exec_internal.h"
 
-enum emac_status exec_fetch(struct exec *x, const struct cid *cid, bool to_memory,
-                            struct emac_err *err)
+bool exec_fetched(struct exec *x, const struct cid *cid, bool to_memory, enum emac_status *st,
+                  struct emac_err *err)
 {
     char text[CID_TEXT_MAX];
-    if (x->cfg.fetch != NULL)
-        return x->cfg.fetch(x->cfg.fetch_ctx, cid, to_memory, err);
+    if (*st != EMAC_NOT_FOUND && *st != EMAC_CORRUPT)
+        return false;
+    if (x->cfg.fetch != NULL) {
+        *st = x->cfg.fetch(x->cfg.fetch_ctx, cid, to_memory, err);
+        return *st == EMAC_OK;
+    }
     cid_text(text, cid);
-    return emac_fail(err, EMAC_NOT_FOUND,
-                     "'%s' is not in the store and there is nowhere to fetch it "
-                     "from",
-                     text);
+    *st = emac_fail(err, EMAC_NOT_FOUND,
+                    "'%s' is not in the store and there is nowhere to fetch it from", text);
+    return false;
 }
 
 static enum emac_status block_get(struct exec *x, const struct cid *cid, struct emac_buf *out,
                                   struct emac_err *err)
 {
     enum emac_status st = store_block_get(x->cfg.store, cid, out, err);
-    if (st != EMAC_NOT_FOUND && st != EMAC_CORRUPT)
-        return st;
-    st = exec_fetch(x, cid, false, err);
-    return st == EMAC_OK ? store_block_get(x->cfg.store, cid, out, err) : st;
+    return exec_fetched(x, cid, false, &st, err) ? store_block_get(x->cfg.store, cid, out, err)
+                                                 : st;
 }
 
 void exec_program_free(struct exec_program *p)
