@@ -19,17 +19,33 @@ struct chat_form {
     const char *stop;
     bool trimmed; /* texts lose the space around them */
     bool tagged;  /* inst: what the system says is between tags */
+    bool begins;  /* its templates may say what the system says where nobody does */
 };
 
 /* A template is of the first form whose mark it holds. */
 static const struct chat_form FORMS[] = {
-    {"<|im_start|>", "<|im_start|>", "\n", "<|im_end|>\n", "<|im_start|>assistant\n", "<|im_end|>",
-     false, false},
-    {"<|start_header_id|>", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>",
-     "<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>", true, false},
-    {"<|user|>", "<|", "|>\n", "</s>\n", "<|assistant|>\n", "</s>", false, false},
-    {"<<SYS>>", NULL, NULL, NULL, NULL, "</s>", true, true},
-    {"[INST]", NULL, NULL, NULL, NULL, "</s>", true, false},
+    {.mark = "<|im_start|>",
+     .open = "<|im_start|>",
+     .role = "\n",
+     .close = "<|im_end|>\n",
+     .answer = "<|im_start|>assistant\n",
+     .stop = "<|im_end|>",
+     .begins = true},
+    {.mark = "<|start_header_id|>",
+     .open = "<|start_header_id|>",
+     .role = "<|end_header_id|>\n\n",
+     .close = "<|eot_id|>",
+     .answer = "<|start_header_id|>assistant<|end_header_id|>\n\n",
+     .stop = "<|eot_id|>",
+     .trimmed = true},
+    {.mark = "<|user|>",
+     .open = "<|",
+     .role = "|>\n",
+     .close = "</s>\n",
+     .answer = "<|assistant|>\n",
+     .stop = "</s>"},
+    {.mark = "<<SYS>>", .stop = "</s>", .trimmed = true, .tagged = true},
+    {.mark = "[INST]", .stop = "</s>", .trimmed = true},
 };
 
 /* ---- which form ---- */
@@ -120,7 +136,7 @@ enum emac_status chat_begin(const struct chat_form *f, struct emac_slice tokeniz
                             const struct chat_message *m, struct emac_buf *out,
                             struct emac_err *err)
 {
-    if (f != &FORMS[0] || m[0].role == CHAT_SYSTEM)
+    if (!f->begins || m[0].role == CHAT_SYSTEM)
         return EMAC_OK;
     json_t *root = json_loadb((const char *)tokenizer_config.data, tokenizer_config.len, 0, NULL);
     const char *template_text = template_of(root);

@@ -13,9 +13,8 @@
 #include "gateway/chat.h"
 
 #define GATEWAY_TOP_K_MAX 1000000
-#define GATEWAY_TOP_P_MIN                                                                          \
-    1e-9 /* what rigs take; a smaller top_p means this: the likeliest token                        \
-          */
+/* What rigs take; a smaller top_p means this: the likeliest token. */
+#define GATEWAY_TOP_P_MIN 1e-9
 
 enum gateway_kind { GATEWAY_TEXT = 1, GATEWAY_CHAT = 2 };
 
