@@ -1,13 +1,14 @@
 /* Speed of generation: bench_generate [--isa NAME] [--threads N] MODEL [FORMAT]
  *
- * A session (model/session.h) over random weights, f32 or block-quantised to FORMAT. MODEL: 124m,
- * 1b. Commands are read from standard input, one a line, and answered by one line each:
- *     save DIR     config.json and model.safetensors, for peers
- *     prefill N    a new sequence of N tokens at once; "SECONDS TOKEN", the likeliest next token
- *     decode N     N more tokens, each the likeliest, one at a time; "SECONDS TOKEN", the last
- *     sample K P   one token chosen of the last logits, top-k K, top-p P; "SECONDS TOKEN"
- * With one thread the seconds are its own, else the clock's. */
+ * A session (model/session.h) over random weights, f32 or block-quantised to FORMAT. MODEL: one
+ * of bench/models.h. Commands are read from standard input, one a line, and answered by one line
+ * each: save DIR     config.json and model.safetensors, for peers prefill N    a new sequence of N
+ * tokens at once; "SECONDS TOKEN", the likeliest next token decode N     N more tokens, each the
+ * likeliest, one at a time; "SECONDS TOKEN", the last sample K P   one token chosen of the last
+ * logits, top-k K, top-p P; "SECONDS TOKEN" With one thread the seconds are its own, else the
+ * clock's. */
 #include "bench.h"
+#include "models.h"
 #include "base/philox.h"
 #include "model/convert.h"
 #include "model/session.h"
@@ -15,35 +16,6 @@
 #define LINE_MAX    4096
 #define WEIGHTS_MAX ((size_t)1 << 34)
 #define SAMPLES     20
-
-static const struct model {
-    const char *name;
-    struct llama_config config;
-} models[] = {
-    {"124m",
-     {.vocab_size = 50304,
-      .hidden_size = 768,
-      .intermediate_size = 2048,
-      .layers = 12,
-      .heads = 12,
-      .kv_heads = 12,
-      .head_dim = 64,
-      .max_positions = 4096,
-      .rope_theta = 10000,
-      .norm_eps = 1e-5,
-      .tie_embeddings = true}},
-    {"1b",
-     {.vocab_size = 32000,
-      .hidden_size = 2048,
-      .intermediate_size = 5632,
-      .layers = 22,
-      .heads = 32,
-      .kv_heads = 4,
-      .head_dim = 64,
-      .max_positions = 2048,
-      .rope_theta = 10000,
-      .norm_eps = 1e-5}},
-};
 
 static struct {
     struct device *dev;
@@ -183,12 +155,10 @@ int main(int argc, char **argv)
     unsigned n;
     double share;
     b.dev = bench_device(&argc, &argv);
-    for (size_t i = 0; argc > 1 && i < EMAC_COUNT(models); i++)
-        if (strcmp(models[i].name, argv[1]) == 0)
-            b.c = &models[i].config;
+    b.c = argc > 1 ? bench_model(argv[1]) : NULL;
     if (b.c == NULL || argc > 3) {
         fprintf(stderr,
-                "usage: bench_generate [--isa NAME] [--threads N] 124m|1b [q8_0|q4_0|...]\n");
+                "usage: bench_generate [--isa NAME] [--threads N] 10m|124m|1b [q8_0|q4_0|...]\n");
         return 2;
     }
     emac_buf_init(&b.weights, WEIGHTS_MAX);

@@ -2,8 +2,8 @@
  * BATCHxSEQ
  *
  * The model's own graphs, run as a rig runs them: gradients of one micro-batch, then AdamW with
- * clipping, whose new state takes the place of the old. MODEL: 124m, 10m. Commands are read from
- * standard input, one a line, and answered by one line each:
+ * clipping, whose new state takes the place of the old. MODEL: one of bench/models.h. Commands are
+ * read from standard input, one a line, and answered by one line each:
  *     init FILE   the parameters are written to FILE, binary32, in order of their names
  *     step        one step; "SECONDS LOSS", with one thread its own seconds, else the wall's
  *     memory      "BYTES", the largest this process has been
@@ -11,42 +11,13 @@
 #include <sys/resource.h>
 
 #include "bench.h"
+#include "models.h"
 #include "graph/plan_internal.h"
 #include "model/llama.h"
 #include "model/optimiser.h"
 
 #define LINE_MAX 256
 #define SEED     7
-
-static const struct model {
-    const char *name;
-    struct llama_config config;
-} models[] = {
-    {"124m",
-     {.vocab_size = 50304,
-      .hidden_size = 768,
-      .intermediate_size = 2048,
-      .layers = 12,
-      .heads = 12,
-      .kv_heads = 12,
-      .head_dim = 64,
-      .max_positions = 4096,
-      .rope_theta = 10000,
-      .norm_eps = 1e-5,
-      .tie_embeddings = true}},
-    {"10m",
-     {.vocab_size = 256,
-      .hidden_size = 320,
-      .intermediate_size = 864,
-      .layers = 8,
-      .heads = 5,
-      .kv_heads = 5,
-      .head_dim = 64,
-      .max_positions = 4096,
-      .rope_theta = 10000,
-      .norm_eps = 1e-5,
-      .tie_embeddings = true}},
-};
 
 static const struct optimiser_recipe recipe = {.lr = 6e-4,
                                                .min_lr = 6e-4,
@@ -355,7 +326,7 @@ static void command_profile(void)
 static void usage(void)
 {
     fprintf(stderr, "usage: bench_train [--isa NAME] [--threads N] [--device opencl:WHICH] "
-                    "124m|10m BATCHxSEQ\n");
+                    "10m|124m|1b BATCHxSEQ\n");
     exit(2);
 }
 
@@ -363,9 +334,7 @@ int main(int argc, char **argv)
 {
     char line[LINE_MAX];
     t.dev = bench_device(&argc, &argv);
-    for (size_t i = 0; argc == 3 && i < EMAC_COUNT(models); i++)
-        if (strcmp(argv[1], models[i].name) == 0)
-            t.c = &models[i].config;
+    t.c = argc == 3 ? bench_model(argv[1]) : NULL;
     if (t.c == NULL || sscanf(argv[2], "%ux%u", &t.batch, &t.seq) != 2)
         usage();
     make();
