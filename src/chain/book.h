@@ -21,7 +21,7 @@
  *
  * BOOK-8  An allowance "0x<id>" has on the ledger what the data cap registry says it has: granted
  *         and removed by its motions, spent on deals by its wallet, nothing else. Grants beyond
- * what the ledger counts (ledger/allowance.h) are ignored, with all that follows of them.
+ *         what the ledger counts (ledger/allowance.h) are ignored, with all that follows of them.
  * BOOK-9  chain_payables.units is what an account ever moved from user:did to rig:did, to be paid
  *         out with the earnings of rigs: royalties, or what else it has. It has a wallet then.
  *
@@ -81,12 +81,12 @@ struct chain_epoch {
     uint8_t journal[SHA256_BYTES]; /* hash of the ledger's last posting */
 };
 
-/* BOOK-9: `units` of what the account has are paid out with the next epoch. `key` names the
- * request: said twice it is done once, and *fresh (may be NULL) tells. CONFLICT when it has no
- * wallet, PAYMENT when it has less. */
+/* BOOK-9: `units` of what the account has are paid out with the next epoch. `request` names it (at
+ * most CHAIN_PAYABLE_KEY_MAX bytes with the NUL): said twice it is done once, and *fresh (may be
+ * NULL) tells. CONFLICT when it has no wallet, PAYMENT when it has less. */
 #define CHAIN_PAYABLE_KEY_MAX 65
 enum emac_status chain_payable_add(const struct chain_book *b, const char *did, int64_t units,
-                                   const char *key, uint64_t at_ms, bool *fresh,
+                                   const char *request, uint64_t at_ms, bool *fresh,
                                    struct emac_err *err);
 
 /* Move what rigs with a wallet have free into payouts and close an epoch over the cumulative sums:

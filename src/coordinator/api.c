@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/hex.h"
+#include "coordinator/internal.h"
 
 #define REPLY_USUAL 2048 /* bytes: a lease */
 
@@ -234,6 +235,14 @@ json_t *api_units(int64_t units)
     int n = snprintf(text, sizeof(text), "%" PRId64, units);
     EMAC_ASSERT(n > 0 && (size_t)n < sizeof(text));
     return json_string(text);
+}
+
+enum emac_status api_request_key(json_t *o, size_t max, const char **out, struct emac_err *err)
+{
+    enum emac_status st = api_str(o, "key", max, out, err);
+    if (st == EMAC_OK && ((*out)[0] == '\0' || !text_printable(*out) || strchr(*out, ' ') != NULL))
+        st = emac_fail(err, EMAC_INVALID, "field 'key' must be printable and without spaces");
+    return st;
 }
 
 enum emac_status api_units_parse(const char *text, int64_t *units, struct emac_err *err)

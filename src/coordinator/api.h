@@ -53,6 +53,9 @@ enum emac_status api_bytes(const struct http_request *req, json_t *o, const char
 enum emac_status api_query_u64(const struct http_request *req, const char *name, uint64_t usual,
                                uint64_t max, uint64_t *out, struct emac_err *err);
 
+/* Field "key", the name that the caller gave to the request, so that it is done once: 1 to max
+ * printable bytes without spaces. */
+enum emac_status api_request_key(json_t *o, size_t max, const char **out, struct emac_err *err);
 /* "123" -> 123; > 0 */
 enum emac_status api_units_parse(const char *text, int64_t *units, struct emac_err *err);
 

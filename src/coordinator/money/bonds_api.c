@@ -32,9 +32,7 @@ static enum emac_status call_parse(json_t *root, struct bond_call *b, bool money
     snprintf(b->source, sizeof(b->source), "%s:%s", rig ? "rig" : "user", b->signer);
     if (!money)
         return EMAC_OK;
-    EMAC_TRY(st, api_str(root, "key", BOND_KEY_MAX - 1, &b->key, err));
-    if (b->key[0] == '\0' || !text_printable(b->key) || strchr(b->key, ' '))
-        return emac_fail(err, EMAC_INVALID, "field 'key' must be printable and without spaces");
+    EMAC_TRY(st, api_request_key(root, BOND_KEY_MAX - 1, &b->key, err));
     EMAC_TRY(st, api_str(root, "units", 20, &units, err));
     st = api_units_parse(units, &b->units, err);
 out:

@@ -327,9 +327,7 @@ static enum emac_status payable_parse(json_t *root, int64_t *units, const char *
                                       struct emac_err *err)
 {
     const char *text = NULL;
-    enum emac_status st = api_str(root, "key", CHAIN_PAYABLE_KEY_MAX - 1, key, err);
-    if (st == EMAC_OK && (!text_printable(*key) || **key == '\0' || strchr(*key, ' ') != NULL))
-        st = emac_fail(err, EMAC_INVALID, "field 'key' must be printable and without spaces");
+    enum emac_status st = api_request_key(root, CHAIN_PAYABLE_KEY_MAX - 1, key, err);
     if (st == EMAC_OK)
         st = api_str(root, "units", 20, &text, err);
     return st == EMAC_OK ? api_units_parse(text, units, err) : st;
