@@ -1,7 +1,7 @@
 /* The open connections of a server, and the thread that ends those which bring no request in time.
  *
  * INV-1  A connection is in its server's list from MHD's STARTED to its CLOSED; MHD closes the
- * socket after CLOSED, so an fd read from the list under the lock is open. */
+ *        socket after CLOSED, so an fd read from the list under the lock is open. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>

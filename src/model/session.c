@@ -1,7 +1,7 @@
 /* Sequences and their caches.
  *
  * INV-1  Rows 0..length-1 of every layer's cache hold the keys (rotated) and values of the
- * sequence; rows above are free.
+ *        sequence; rows above are free.
  *
  * INV-2  length changes only when all layers and the logits of a call are done. */
 #include "model/session.h"

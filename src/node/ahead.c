@@ -8,9 +8,9 @@
  *          in the queue from the poll on, so there are no more inputs ahead than there are places;
  *          those on their way count against the memory quota like those that are here.
  * AHEAD-6  No poll is sent while a state, which polls name, is on its way: else the coordinator
- * would not know of it until the next one. Activations and sums are no states. AHEAD-7  A lease
- * whose inputs are on their way is its bringer's: nobody else takes it out of the queue, changes or
- * frees it. */
+ *          would not know of it until the next one. Activations and sums are no states.
+ * AHEAD-7  A lease whose inputs are on their way is its bringer's: nobody else takes it out of the
+ *          queue, changes or frees it. */
 #include <string.h>
 
 #include "base/assert.h"

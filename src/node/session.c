@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/assert.h"
-
 #include "crypto/seal.h"
 #include "node/agent_internal.h"
 

@@ -5,8 +5,9 @@
  * BLK-2  disk_bytes is the sum of the sizes in the index. A put adds its size before it writes, so
  *        the quota holds at every moment (INV-3).
  * BLK-3  The list runs from the block used last to the one used longest ago. `put` is the time of
- * the last put, by a clock that counts them; a building protects what was put since it began. BLK-4
- * Only the thread that set `busy` touches the file and clears or removes the entry.
+ *        the last put, by a clock that counts them; a building protects what was put since it
+ *        began.
+ * BLK-4  Only the thread that set `busy` touches the file and clears or removes the entry.
  *
  *   absent  --put-->            busy  --written--> present, --failed--> absent
  *   present --bad, swept-->     busy  --removed--> absent,  --sound after all--> present */

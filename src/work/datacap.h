@@ -3,20 +3,23 @@
  * two coordinator/storage/datacap_book.h, for people docs/datacap.md.
  *
  * A vote is a dag-cbor map, signed by a notary's ed25519 key (the signature goes beside it):
- *   {application: text, approve: bool, bytes: n, client: did, issued: ms, kind: "grant" |
- * "removal", network: text, notary: did} Of a grant, `application` is what the client asked by;
- * bytes is 0 in a vote against. Of a removal it is the allowance's id, and bytes is 0. All votes on
- * one (kind, network, client, application) are about one motion; its CID is that of the dag-cbor
- * map of these four, and the id of the allowance that a grant makes.
+ *   {application: text, approve: bool, bytes: n, client: did, issued: ms,
+ *    kind: "grant" | "removal", network: text, notary: did}
+ *
+ * Of a grant, `application` is what the client asked by; bytes is 0 in a vote against. Of a removal
+ * it is the allowance's id, and bytes is 0. All votes on one (kind, network, client, application)
+ * are about one motion; its CID is that of the dag-cbor map of these four, and the id of the
+ * allowance that a grant makes.
  *
  * DC-1  A motion passes when `quorum` configured notaries approve it, a grant when they
  *       approve the same amount; it falls when `quorum` are against. Either is for good, and
  *       DATACAP_MOTION_MS after its first vote it is closed. Each notary has one vote: his newest.
- * So notaries that name different amounts decide nothing until enough of them agree, and one who
- * takes his word back before a decision takes back his own alone. DC-2  Reward of replica i in an
- * epoch: floor(P * w_i / W), where w_i is its proven bytes, those under an allowance counted ten
- * times, W their sum and P = min(pool, what the funder has, floor(rate * W / GiB)). What rounding
- * leaves of P, less than one unit a replica, is the fee account's; P is all that leaves the funder.
+ *       So notaries that name different amounts decide nothing until enough of them agree, and one
+ *       who takes his word back before a decision takes back his own alone.
+ * DC-2  Reward of replica i in an epoch: floor(P * w_i / W), where w_i is its proven bytes, those
+ *       under an allowance counted ten times, W their sum and P = min(pool, what the funder has,
+ *       floor(rate * W / GiB)). What rounding leaves of P, less than one unit a replica, is the fee
+ *       account's; P is all that leaves the funder.
  * DC-3  So a weighted GiB earns at most `rate` in an epoch, and more weight never raises what
  *       another weighted byte earns.
  * DC-4  A network's fee is ceil(units * fee_ppm / 10^6) of a settled payment. Fees that count as

@@ -4,7 +4,7 @@
  * CL-2  What is queued but not known to have ended is only read by the driver from memory of the
  *       driver or of `slot`; so callers' memory is free when a call returns.
  * CL-3  After a failure other than of memory or of the compiler `lost` holds its sentence, and
- * every further call fails with it. */
+ *       every further call fails with it. */
 #ifndef EMAC_COMPUTE_OPENCL_CL_IMPL_H
 #define EMAC_COMPUTE_OPENCL_CL_IMPL_H
 

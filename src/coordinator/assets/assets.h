@@ -2,13 +2,14 @@
  *
  * ASSET-1  An asset has one owner for good: of a model that jobs made, an owner of such a job; of
  *          other content of the depot, who published it first. He may publish new terms at any
- * time; they hold for jobs and sales from then on. ASSET-2  The terms of a job are those of its
- * submission (rows of job_assets), whatever becomes of the licence: a job that runs ends under the
- * terms it began with. ASSET-3  The escrow of an open job covers its open leases and the royalties
- * of all its rounds. ASSET-4  Royalties are posted in the transaction that ends the job, for the
- * rounds whose results are accepted by then. Income of an asset goes to its owner and, by the
- * shares that were agreed when it was made, to the assets it was made from (work/licence.h,
- * licence_split), through their pools "royalty:<cid>", which are empty after each transaction. What
+ *          time; they hold for jobs and sales from then on.
+ * ASSET-2  The terms of a job are those of its submission (rows of job_assets), whatever becomes of
+ *          the licence: a job that runs ends under the terms it began with.
+ * ASSET-3  The escrow of an open job covers its open leases and the royalties of all its rounds.
+ * ASSET-4  Royalties are posted in the transaction that ends the job, for the rounds whose results
+ *          are accepted by then. Income of an asset goes to its owner and, by the shares that were
+ *          agreed when it was made, to the assets it was made from (work/licence.h, licence_split),
+ *          through their pools "royalty:<cid>", which are empty after each transaction. What
  *          rounding leaves goes to "fee". */
 #ifndef EMAC_COORDINATOR_ASSETS_H
 #define EMAC_COORDINATOR_ASSETS_H

@@ -1,13 +1,14 @@
 /* Sweeps (work/sweep.h) at the coordinator: sweeps.c is their memory and what happens by itself,
  * sweeps_api.c the routes. All under the lock.
  *
- *  SWEEP-1  A trial is an ordinary job with an escrow of its own; the rows of a sweep and of all
- * its trials with their escrows are written in one transaction, or none. SWEEP-2  While a rung is
- * undecided no trial trains beyond it (cjob.hold), and it is decided when every trial that has not
- * stopped is evaluated there and no check or dispute of it is open, or has ended. So the decision
- * is the one that the trials' results lead to, in whatever order they come. SWEEP-3  A decision is
- * one transaction: scores, who stops, the next rung. The jobs that stop are cancelled after it;
- * whoever restarts finds them by their rows. */
+ * SWEEP-1  A trial is an ordinary job with an escrow of its own; the rows of a sweep and of all its
+ *          trials with their escrows are written in one transaction, or none.
+ * SWEEP-2  While a rung is undecided no trial trains beyond it (cjob.hold), and it is decided when
+ *          every trial that has not stopped is evaluated there and no check or dispute of it is
+ *          open, or has ended. So the decision is the one that the trials' results lead to, in
+ *          whatever order they come.
+ * SWEEP-3  A decision is one transaction: scores, who stops, the next rung. The jobs that stop are
+ *          cancelled after it; whoever restarts finds them by their rows. */
 #ifndef EMAC_COORDINATOR_SWEEPS_H
 #define EMAC_COORDINATOR_SWEEPS_H
 

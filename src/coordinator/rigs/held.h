@@ -1,7 +1,7 @@
 /* Who holds what: states as rigs' polls say, and what their receipts told since.
  *
  * HELD-1  What a receipt told is held until two polls in turn do not name it: the first may have
- * been written before the receipt, which overtakes polls on thin links. */
+ *         been written before the receipt, which overtakes polls on thin links. */
 #ifndef EMAC_COORDINATOR_HELD_H
 #define EMAC_COORDINATOR_HELD_H
 

@@ -15,13 +15,16 @@
  * SERVE-1  balance(serving:<did>) = what is reserved by the open requests of that account.
  * SERVE-2  Of a request that was settled, reserved = rig + fee + royalty + refund; its row says the
  *          first three, and they change in the transaction of the postings: rig's pay, fee,
- * royalties (shared out as ASSET-4 says) and refund are one set. SERVE-3  A key's spent units are
- * those of its settled requests; with those of its open ones they do not pass its limit. SERVE-4
- * What was paid to rigs for serving, and for receipts, is what they have and were paid out. SERVE-5
- * Paid are no more tokens than text can have shown: of the prompt at most its bytes and one, of the
- * answer at most the bytes that came and what a stop text may have hidden. SERVE-6  One
- * Idempotency-Key of an account is one request: a second one with the same body gets the first
- * one's answer and costs nothing, also when the coordinator was killed in between.
+ *          royalties (shared out as ASSET-4 says) and refund are one set.
+ * SERVE-3  A key's spent units are those of its settled requests; with those of its open ones they
+ *          do not pass its limit.
+ * SERVE-4  What was paid to rigs for serving, and for receipts, is what they have and were paid
+ *          out.
+ * SERVE-5  Paid are no more tokens than text can have shown: of the prompt at most its bytes and
+ *          one, of the answer at most the bytes that came and what a stop text may have hidden.
+ * SERVE-6  One Idempotency-Key of an account is one request: a second one with the same body gets
+ *          the first one's answer and costs nothing, also when the coordinator was killed in
+ *          between.
  *
  * A failure that the user did not cause costs him nothing, also when text came before. */
 #ifndef EMAC_COORDINATOR_SERVING_H
