@@ -1,24 +1,13 @@
 """distributed_2rigs: a job on two rigs of one thread each against one process of two threads."""
 
-import json
 import os
 import shutil
 import statistics
 import subprocess
 import tempfile
-import time
-import urllib.request
 
 from harness import ROOT
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as r:
-        return json.load(r)
-
-
-def last_json(text):
-    return json.loads(text.strip().splitlines()[-1])
+from network import Network, last_json
 
 
 def local(bench, work, job):
@@ -33,49 +22,11 @@ def local(bench, work, job):
 
 def two_rigs(bench, work, job):
     """Tokens a second from the end of step 1 to the end of the last step; model; figures."""
-    home = tempfile.mkdtemp(dir=work)
-    env = {**os.environ, "EMAC_HOME": home}
-    procs = []
-
-    def start(*cmd):
-        procs.append(subprocess.Popen(cmd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-
-    try:
-        start("taskset", "-c", "0,1", bench.emac, "coordinator", "--dir", home + "/c", "--port", "0", "--dev")
-        while not os.path.exists(home + "/c/url"):
-            time.sleep(0.05)
-        url = open(home + "/c/url").read().strip()
-        env["EMAC_URL"] = url
-        for i in (0, 1):
-            start("taskset", "-c", str(i), bench.emac, "node", "--dir", f"{home}/n{i}", "--threads", "1")
-        while sum(n["state"] == "admitted" for n in get(url + "/v1/status")["nodes"]) < 2:
-            time.sleep(0.05)
-        subprocess.run([bench.emac, "wallet", "faucet"], env=env, check=True, capture_output=True)
-        p = subprocess.run([bench.emac, "job", "submit", job, "--json"], env=env, check=True,
-                           capture_output=True, text=True)
-        job_url = f"{url}/v1/jobs/{last_json(p.stdout)['id']}"
-        begin = end = None
-        moved = 0
-        while True:
-            j = get(job_url)
-            now = time.monotonic()
-            if j["step"] >= 1 and begin is None:
-                begin, first, moved = now, j["step"], j["bytes_moved"]
-            if j["step"] == j["steps"] and end is None:
-                end, steps, moved = now, j["steps"], j["bytes_moved"] - moved
-            if j["state"] != "running":
-                break
-            time.sleep(0.02)
-        if j["state"] != "succeeded":
-            raise RuntimeError(f"job {j['state']}: {j.get('reason')}")
-        tokens = j["tokens"] / j["steps"] * (steps - first)
-        return tokens / (end - begin), j["model"], moved / (steps - first), \
-            j["figures"]["coordinator_us_per_task"]
-    finally:
-        for p in reversed(procs):
-            p.terminate()
-        for p in procs:
-            p.wait()
+    with Network(bench.emac, work, cpus="0,1") as net:
+        for cpu in ("0", "1"):
+            net.rig(cpus=cpu)
+        pace, j = net.pace(job)
+    return pace["tokens_per_second"], j["model"], pace["bytes_per_step"], j["figures"]["coordinator_us_per_task"]
 
 
 def measure(bench):
