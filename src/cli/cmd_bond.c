@@ -118,17 +118,15 @@ enum emac_status cmd_bond(struct cli *c, int argc, char **argv)
     uint8_t key[ED25519_PUBLIC_BYTES];
     if (a.did != NULL && !crypto_did_key_parse(key, a.did))
         return emac_fail(&c->err, EMAC_INVALID, "'--did %s' is no did:key of a rig", a.did);
-    bool puts = pos[0] && strcmp(pos[0], "put") == 0;
-    if (puts != (pos[0] && pos[1]))
+    const char *action = pos[0] != NULL ? pos[0] : "list";
+    bool puts = strcmp(action, "put") == 0, returns = strcmp(action, "return") == 0;
+    if (!puts && !returns && strcmp(action, "list") != 0)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "unknown action '%s': bond knows list, put and return", action);
+    if (puts != (pos[1] != NULL))
         return emac_fail(&c->err, EMAC_INVALID,
                          puts ? "put takes an amount: emac bond put 10"
-                              : "only put takes an amount");
-    if (puts)
-        return put(c, &a, pos[1]);
-    if (!pos[0] || strcmp(pos[0], "list") == 0)
-        return list(c, &a);
-    if (strcmp(pos[0], "return") == 0)
-        return give_back(c, &a);
-    return emac_fail(&c->err, EMAC_INVALID, "unknown action '%s': bond knows list, put and return",
-                     pos[0]);
+                              : "'%s' takes no amount: a bond is returned and listed whole",
+                         action);
+    return puts ? put(c, &a, pos[1]) : returns ? give_back(c, &a) : list(c, &a);
 }

@@ -148,11 +148,14 @@ static enum emac_status action_find(struct cli *c, const char *const *pos, enum 
                          "shards, piece, export and keys",
                          pos[0]);
     if (pos[2] != NULL && action != KEYS)
-        return emac_fail(&c->err, EMAC_INVALID, "what is '%s' for?", pos[2]);
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "too many arguments at '%s'; where a file goes is said by -o", pos[2]);
     if (action != KEYS && (pos[1] == NULL) != (action == IMPORT))
         return emac_fail(&c->err, EMAC_INVALID,
-                         action == IMPORT ? "import takes its files as options"
-                                          : "'emac data %s' needs a file or a CID",
+                         action == IMPORT
+                             ? "import takes its files as options: --csv FILE, --car FILE, or "
+                               "--images FILE --labels FILE"
+                             : "'emac data %s' needs a file or a CID",
                          pos[0]);
     return EMAC_OK;
 }

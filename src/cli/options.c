@@ -121,8 +121,9 @@ enum emac_status cli_parse(struct cli *c, int argc, char **argv, const struct cl
         }
         if (only_positionals || argv[i][0] != '-' || argv[i][1] == 0) {
             if (n >= most)
-                return emac_fail(&c->err, EMAC_INVALID, "too many arguments at '%s'; see --help",
-                                 argv[i]);
+                return emac_fail(&c->err, EMAC_INVALID,
+                                 "too many arguments at '%s'; see emac %s --help", argv[i],
+                                 argv[0]);
             pos[n++] = argv[i];
             continue;
         }

@@ -19,6 +19,7 @@ expect "nothing to return" 5 'has no bond' "$EMAC" bond return
 expect "no rig there" 5 'node\.key' "$EMAC" bond put 1 --node-dir "$WORK/nowhere"
 expect "another's earnings" 3 'that rig alone' "$EMAC" bond put 1 --node-dir "$WORK/net/node-1" --did "$(json .did 2>/dev/null; "$EMAC" wallet show --json | jq -r .did)"
 expect "unknown action" 2 "unknown action 'melt'" "$EMAC" bond melt
+expect "that has an amount" 2 "unknown action 'melt'" "$EMAC" bond melt 5
 check "audit" "$EMAC" ledger audit
 expect "help" 0 'EMAC BOND' "$EMAC" bond --help
 down

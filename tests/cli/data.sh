@@ -32,6 +32,7 @@ same "columns" 'w h' "$(json '.columns | join(" ")')"
 same "records" 3 "$(json .splits.train.records)"
 check "its records as a file" "$EMAC" data get "$(json .splits.train.file)" -o "$WORK/records"
 same "the first record" 0000803f000000400000 "$(head -c 10 "$WORK/records" | od -An -v -tx1 | tr -d ' \n')"
+expect "import of a bare name" 2 "as options: --csv FILE" "$EMAC" data import "$WORK/table.csv"
 expect "a bad cell: line and column" 2 "line 2: 'r1' in column 'id'" "$EMAC" data import --csv "$WORK/table.csv"
 expect "no such column" 2 "names no column 'colour'" "$EMAC" data import --csv "$WORK/table.csv" --label colour
 printf '\000\000\010\003\000\000\000\002\000\000\000\001\000\000\000\002abcd' >"$WORK/images"
