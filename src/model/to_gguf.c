@@ -186,6 +186,11 @@ enum emac_status llama_to_gguf(struct gguf_writer *w, const struct llama_config 
     uint64_t angles = c->head_dim / 2;
     enum emac_status st;
 
+    if (c->qkv_bias && (uint64_t)c->heads * c->head_dim != c->hidden_size)
+        return emac_fail(err, EMAC_UNSUPPORTED,
+                         "the model has %u heads of %u numbers and a hidden size of %u, and "
+                         "llama.cpp wants the former to make up the latter in 'qwen2'",
+                         c->heads, c->head_dim, c->hidden_size);
     if (idx->count > llama_param_count(c))
         return emac_fail(err, EMAC_INVALID,
                          "the weights hold %zu tensors, and a model of the sizes in config.json "

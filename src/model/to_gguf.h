@@ -4,7 +4,8 @@
  * What is said of a model: sizes, the base of the rotary angles and their scaling, the epsilon of
  * the norms, as binary32. Architecture "llama", with the rows of q and k in rotary pairs, or
  * "qwen2" where q, k and v have biases. A linear scaling is "rope.scaling.*", a llama3 one the
- * tensor "rope_freqs.weight" (gguf_names.h), which "qwen2" cannot have. A tied output is left out.
+ * tensor "rope_freqs.weight" (gguf_names.h), which "qwen2" cannot have; there heads must make up
+ * the hidden size as well. A tied output is left out.
  *
  * Types: matrices keep theirs (F32, BF16, blocks bit for bit) or become what is asked for; one
  * whose width is no multiple of a block stays. Vectors are F32, as such readers want them. So

@@ -13,8 +13,11 @@ struct tok_cut {
     bool ignore_merges;
     bool composed; /* the text is made NFC first, by who converts: llama.cpp takes it as it is */
 };
+/* EMAC's own key: whether merges are ignored, where a name was written that says otherwise and it
+ * makes no difference to the vocabulary. */
+#define TOK_GGUF_IGNORE_MERGES "emac.tokenizer.ignore_merges"
 /* Of several names that mean the same the first is the one to write. */
-#define TOK_CUTS 14
+#define TOK_CUTS               14
 extern const struct tok_cut tok_cuts[TOK_CUTS];
 
 /* NULL when there is none. */

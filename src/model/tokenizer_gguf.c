@@ -258,7 +258,7 @@ static enum emac_status gpt2_read(struct source *s)
                          "how words are cut, '%.*s' in the GGUF file, is not known",
                          (int)(name.n < 40 ? name.n : 40), name.p);
     s->parts.pre = tok_pre_json(cut->pre);
-    s->parts.ignore_merges = cut->ignore_merges;
+    s->parts.ignore_merges = flag(s->g, TOK_GGUF_IGNORE_MERGES, cut->ignore_merges);
     s->parts.normalizer = cut->composed ? "{\"type\": \"NFC\"}" : NULL;
     s->parts.decoder = "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": "
                        "true, \"use_regex\": true}";
@@ -284,7 +284,7 @@ static enum emac_status llama_read(struct source *s)
     if (unk >= 0 && unk == tok_vocab_find(&s->vocab, EMAC_SLICE_STR("<unk>")))
         s->parts.unk = "<unk>";
     s->parts.fuse_unk = s->parts.byte_fallback = true;
-    return merges_make(s);
+    return gguf_value_find(s->g, "tokenizer.ggml.merges") != NULL ? merges_take(s) : merges_make(s);
 }
 
 /* -- what is around a text, and the other file --------------------------------------------- */

@@ -4,7 +4,8 @@
  * Model "gpt2": byte-level BPE; tokens and merges are there, how words are cut follows from the
  * name "tokenizer.ggml.pre". Model "llama": SentencePiece's BPE, which joins those neighbours first
  * whose token has the highest score; the merges are all ways to make a token of two others, by
- * score, then by length of the left and of the right part, as Hugging Face's converter orders them.
+ * score, then by length of the left and of the right part, as Hugging Face's converter orders them;
+ * or those of the file, if there are some.
  */
 #ifndef EMAC_MODEL_TOKENIZER_GGUF_H
 #define EMAC_MODEL_TOKENIZER_GGUF_H

@@ -252,11 +252,118 @@ static enum emac_status ways_check(const struct writing *s, uint32_t id, size_t 
     return EMAC_OK;
 }
 
+/* Llama 2 and its kin end their merges with those of runs of spaces, in an order that one score a
+ * token cannot say: all have the same score there, and readers join the leftmost. Where that gives
+ * the ids of the merges, however long a run is, it can be written so, and the merges beside it. */
+
+#define RUN_MAX 256
+
+/* Spaces in a token of nothing else, 0 for another. */
+static size_t run_length(const struct writing *s, uint32_t id)
+{
+    struct emac_slice form = tok_vocab_form(&s->t->vocab, id);
+
+    for (size_t i = 0; i < form.len; i++)
+        if (form.data[i] != (uint8_t)META[i % 3])
+            return 0;
+    return form.len / 3;
+}
+
+/* Tokens by the length of their run, -1 where there is none. */
+struct runs {
+    int32_t id[RUN_MAX + 1];
+};
+
+/* As a reader joins n spaces: the neighbours with the highest score, of equal ones the leftmost. */
+static size_t run_join(const struct writing *s, const struct runs *r, size_t n,
+                       int32_t out[RUN_MAX])
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = r->id[1];
+    for (;;) {
+        size_t best = n;
+        int32_t made = -1;
+
+        for (size_t i = 0; i + 1 < n; i++) {
+            size_t both = run_length(s, (uint32_t)out[i]) + run_length(s, (uint32_t)out[i + 1]);
+            int32_t id = r->id[both];
+
+            if (id >= 0 && (made < 0 || s->score[id] > s->score[made])) {
+                best = i;
+                made = id;
+            }
+        }
+        if (made < 0)
+            return n;
+        out[best] = made;
+        memmove(&out[best + 1], &out[best + 2], (n - best - 2) * sizeof(*out));
+        n--;
+    }
+}
+
+static enum emac_status runs_check(const struct writing *s, bool *same)
+{
+    struct runs r;
+    struct tok_run run;
+    struct emac_buf text, ids;
+    int32_t want[RUN_MAX];
+    enum emac_status st = EMAC_OK;
+
+    memset(&r, 0xff, sizeof(r));
+    for (uint32_t id = 0; id < s->vocab; id++) {
+        size_t n = s->type[id] == TOK_GGUF_NORMAL ? run_length(s, id) : 0;
+
+        if (n > 0 && n <= RUN_MAX)
+            r.id[n] = (int32_t)id;
+    }
+    emac_buf_init(&text, (size_t)RUN_MAX * 4);
+    emac_buf_init(&ids, (size_t)RUN_MAX * 8);
+    tok_run_init(&run, s->t, RUN_MAX, s->err);
+    run.out = &ids;
+    *same = r.id[1] >= 0;
+    for (size_t n = 1; n <= RUN_MAX && *same; n++) {
+        EMAC_TRY(st, emac_buf_append(&text, META, 3, s->err));
+        emac_buf_clear(&ids);
+        EMAC_TRY(st, tok_word(&run, emac_buf_slice(&text)));
+        size_t count = run_join(s, &r, n, want);
+        *same = ids.len == count * sizeof(*want) && memcmp(ids.data, want, ids.len) == 0;
+    }
+out:
+    tok_run_release(&run);
+    emac_buf_release(&text);
+    emac_buf_release(&ids);
+    return st;
+}
+
+/* The first merge of those that end the list and are in no order of tokens. */
+static enum emac_status order_find(const struct writing *s, size_t *first)
+{
+    uint32_t *last;
+    enum emac_status st = emac_alloc(&last, s->vocab, sizeof(*last), s->err);
+
+    if (st != EMAC_OK)
+        return st;
+    for (size_t i = 0; i < s->merges; i++)
+        last[s->merge[i].id] = (uint32_t)i;
+    for (*first = 0; *first < s->merges;) {
+        size_t n = 1;
+
+        while (*first + n < s->merges && s->merge[*first + n].id == s->merge[*first].id)
+            n++;
+        if (last[s->merge[*first].id] != *first + n - 1)
+            break;
+        *first += n;
+    }
+    free(last);
+    return EMAC_OK;
+}
+
 /* The score of a token is how many tokens' merges come before its own, below zero. */
 static enum emac_status scores_find(struct writing *s)
 {
-    size_t ways = 0;
+    size_t ways = 0, first;
     float score = 0;
+    bool same = true;
     enum emac_status st;
 
     EMAC_TRY(st, emac_alloc(&s->score, s->vocab, sizeof(*s->score), s->err));
@@ -265,18 +372,24 @@ static enum emac_status scores_find(struct writing *s)
             EMAC_TRY(st, ways_check(s, id, &ways));
     if (ways != s->merges)
         return cannot(s, "a merge of tokenizer.json is of added tokens or makes one");
+    EMAC_TRY(st, order_find(s, &first));
     for (size_t i = 0; i < s->merges; i++) {
         uint32_t id = s->merge[i].id;
 
-        if (i > 0 && s->merge[i - 1].id == id)
-            continue;
-        if (s->score[id] != 0)
-            return emac_fail(s->err, EMAC_UNSUPPORTED,
-                             "the merges that make the token '%.*s' do not follow on each other, "
-                             "which the one score that it has in a GGUF file cannot say",
-                             SHOWN(tok_vocab_form(&s->t->vocab, id)));
-        s->score[id] = score -= 1;
+        same = same && (i < first || run_length(s, id) > 0);
+        if (i <= first && (i == 0 || s->merge[i - 1].id != id))
+            score -= 1;
+        s->score[id] = score;
     }
+    if (same && first < s->merges)
+        EMAC_TRY(st, runs_check(s, &same));
+    if (!same)
+        return emac_fail(s->err, EMAC_UNSUPPORTED,
+                         "the merges that make the token '%.*s' do not follow on each other, which "
+                         "the one score that it has in a GGUF file cannot say",
+                         SHOWN(tok_vocab_form(&s->t->vocab, s->merge[first].id)));
+    if (first < s->merges)
+        EMAC_TRY(st, merges_write(s));
     st = gguf_add_words(s->w, "tokenizer.ggml.scores", GGUF_REAL, s->score, s->vocab, s->err);
 out:
     return st;
@@ -301,17 +414,87 @@ out:
     return st;
 }
 
-static enum emac_status gpt2_write(struct writing *s)
+/* The text of a token, if it can be one: a word is of whole characters. */
+static enum emac_status word_of(const struct writing *s, uint32_t id, struct emac_buf *out)
 {
-    const struct tok_cut *cut =
-        tok_cut_of(json_object_get(s->root, "normalizer"),
-                   json_object_get(s->root, "pre_tokenizer"), s->t->ignore_merges);
-    enum emac_status st;
+    enum emac_status st = EMAC_OK;
 
+    emac_buf_clear(out);
+    if (s->type[id] == TOK_GGUF_NORMAL)
+        st = piece_expect(s, id, false, out);
+    else if (s->type[id] != TOK_GGUF_UNUSED) {
+        struct emac_slice form = tok_vocab_form(&s->t->vocab, id);
+
+        st = emac_buf_append(out, form.data, form.len, s->err);
+    }
+    for (size_t i = 0, n; i < out->len; i += n) {
+        n = emac_utf8_next(out->data + i, out->len - i, NULL);
+        if (n > 0)
+            continue;
+        emac_buf_clear(out);
+        break;
+    }
+    return st;
+}
+
+/* Would the same ids come if words that are tokens were not merged, as llama.cpp does it for the
+ * name that is best known? Only the texts of tokens could tell, each being one word or several. */
+static enum emac_status merging_tells(const struct writing *s, bool *tells)
+{
+    struct tokenizer other = *s->t;
+    struct emac_buf word, a, b;
+    enum emac_status st = EMAC_OK;
+
+    other.ignore_merges = !s->t->ignore_merges;
+    *tells = false;
+    emac_buf_init(&word, TOKENIZER_JSON_MAX);
+    emac_buf_init(&a, TOKENIZER_JSON_MAX);
+    emac_buf_init(&b, TOKENIZER_JSON_MAX);
+    for (uint32_t id = 0; id < s->vocab && !*tells; id++) {
+        EMAC_TRY(st, word_of(s, id, &word));
+        emac_buf_clear(&a);
+        emac_buf_clear(&b);
+        EMAC_TRY(st, tokenizer_encode(s->t, emac_buf_slice(&word), false, &a, s->err));
+        EMAC_TRY(st, tokenizer_encode(&other, emac_buf_slice(&word), false, &b, s->err));
+        *tells = a.len != b.len || (a.len > 0 && memcmp(a.data, b.data, a.len) != 0);
+    }
+out:
+    emac_buf_release(&word);
+    emac_buf_release(&a);
+    emac_buf_release(&b);
+    return st;
+}
+
+/* The cut's name. */
+static enum emac_status cut_write(struct writing *s)
+{
+    const json_t *normalizer = json_object_get(s->root, "normalizer");
+    const json_t *pre = json_object_get(s->root, "pre_tokenizer");
+    const struct tok_cut *cut = tok_cut_of(normalizer, pre, s->t->ignore_merges), *better = NULL;
+    bool tells = true;
+    enum emac_status st = EMAC_OK;
+
+    if (!s->t->ignore_merges)
+        better = tok_cut_of(normalizer, pre, true);
+    if (better != NULL)
+        EMAC_TRY(st, merging_tells(s, &tells));
+    if (!tells) {
+        cut = better;
+        EMAC_TRY(st, gguf_add_bool(s->w, TOK_GGUF_IGNORE_MERGES, false, s->err));
+    }
     if (cut == NULL)
         return emac_fail(s->err, EMAC_UNSUPPORTED,
                          "llama.cpp has no name for how this tokenizer cuts words (normalizer, "
                          "pre_tokenizer and ignore_merges of tokenizer.json)");
+    st = gguf_add_text(s->w, "tokenizer.ggml.pre", EMAC_SLICE_STR(cut->name), s->err);
+out:
+    return st;
+}
+
+static enum emac_status gpt2_write(struct writing *s)
+{
+    enum emac_status st;
+
     for (unsigned byte = 0; byte < 256; byte++)
         if (s->t->low_id[tok_visible((uint8_t)byte)] < 0)
             return emac_fail(s->err, EMAC_UNSUPPORTED,
@@ -320,7 +503,7 @@ static enum emac_status gpt2_write(struct writing *s)
     EMAC_TRY(st, pieces_check(s, false));
     EMAC_TRY(st, merges_list(s));
     EMAC_TRY(st, gguf_add_text(s->w, "tokenizer.ggml.model", EMAC_SLICE_STR("gpt2"), s->err));
-    EMAC_TRY(st, gguf_add_text(s->w, "tokenizer.ggml.pre", EMAC_SLICE_STR(cut->name), s->err));
+    EMAC_TRY(st, cut_write(s));
     EMAC_TRY(st, tokens_write(s));
     st = merges_write(s);
 out:

@@ -7,12 +7,16 @@
  *
  *   gpt2    byte-level BPE that cuts words in a way that llama.cpp has a name for
  *           (tokenizer_cuts.h); all 256 bytes must be tokens. A normalizer NFC is named with the
- *           cut, and llama.cpp leaves it to who has the text.
+ *           cut, and llama.cpp leaves it to who has the text. Llama 3's name goes with merges that
+ *           are ignored for words that are tokens; it is taken as well where each token's text
+ *           shows that this makes no difference.
  *
  *   llama   SentencePiece's BPE with byte fallback. llama.cpp joins those neighbours first whose
  *           token has the highest score, and knows no merges: so the merges must be all ways to
  *           make a token of two others, and those that make one token must follow on each other.
- *           The scores say the order of the tokens.
+ *           The scores say the order of the tokens. Runs of spaces at the end of the merges may be
+ *           in no such order: they get one score, if joining the leftmost gives the same ids, and
+ *           the merges are in the file as well, for tokenizer_from_gguf.
  *
  * Ids that no token has become "[PAD<id>]", unused. Special tokens are "control", which are
  * recognised in a text only where the caller says so, as here; other added ones "user defined".

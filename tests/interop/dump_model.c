@@ -279,6 +279,8 @@ int main(int argc, char **argv)
     d.dir = argv[1];
     config.tie_embeddings = argc == 2;
     config.qkv_bias = argc == 3 && strcmp(argv[2], "biased") == 0;
+    if (config.qkv_bias) /* llama.cpp wants that of a Qwen 2 */
+        config.head_dim = config.hidden_size / config.heads;
     emac_buf_init(&model, FILE_MAX);
     EMAC_TRY(st, device_cpu_open(ISA_BEST, 1, &d.dev, &err));
     EMAC_TRY(st, d.os->dir_make(d.os, d.dir, &err));

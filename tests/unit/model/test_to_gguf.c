@@ -25,6 +25,8 @@ static struct llama_config config_choose(struct choices *c)
     m.rope_theta = choose(c, 2) ? 500000.0 : 10000.5;
     m.norm_eps = choose(c, 2) ? 1e-5 : 1e-6;
     m.qkv_bias = choose(c, 2) == 0;
+    if (m.qkv_bias)
+        m.hidden_size = m.heads * m.head_dim;
     m.storage = DTYPE_F32;
     m.rope.kind = (enum rope_kind)choose(c, m.qkv_bias ? 2 : 3);
     if (m.rope.kind != ROPE_PLAIN)
@@ -231,8 +233,12 @@ static void test_refused(void **state)
     number_put(&bundle, "model.embed_tokens.weight", __builtin_inff());
     ASSERT_FAILS(exported(&m, &bundle, GGUF_Q8_0, &file, err), EMAC_NUMERIC, "not finite");
     emac_buf_release(&file);
-    emac_buf_release(&bundle);
     m.qkv_bias = true;
+    ASSERT_FAILS(exported(&m, &bundle, GGUF_AS_IT_IS, &file, err), EMAC_UNSUPPORTED,
+                 "4 heads of 6 numbers and a hidden size of 256");
+    emac_buf_release(&file);
+    emac_buf_release(&bundle);
+    m.hidden_size = m.heads * m.head_dim;
     m.rope = (struct rope_scaling){ROPE_LLAMA3, 8, 1, 4, 8192};
     bundle_choose(&c, &m, &bundle);
     ASSERT_FAILS(exported(&m, &bundle, GGUF_AS_IT_IS, &file, err), EMAC_UNSUPPORTED,

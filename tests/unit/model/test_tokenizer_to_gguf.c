@@ -147,7 +147,8 @@ static void test_byte_level_of_others(void **state)
         const char *pre, *normalizer, *name;
         int ignore; /* merges */
     } forms[] = {{"llama3", "null", "llama-bpe", 1},
-                 {"llama3", "null", "smaug-bpe", 0},
+                 {"llama3", "null", "llama-bpe", 0},
+                 {"llama3", "null", "smaug-bpe", 2}, /* and a word that no merge makes */
                  {"gpt2", "null", "gpt-2", 0},
                  {"gpt2", "{\"type\": \"Sequence\", \"normalizers\": []}", "gpt-2", 0}};
     struct choices c = {.seed = 8};
@@ -158,7 +159,10 @@ static void test_byte_level_of_others(void **state)
         trained(&c, forms[i].pre, &json);
         json_t *root = json_loads(emac_buf_str(&json), 0, NULL);
         json_object_set_new(json_object_get(root, "model"), "ignore_merges",
-                            json_boolean(forms[i].ignore));
+                            json_boolean(forms[i].ignore == 1));
+        if (forms[i].ignore == 2)
+            json_object_set_new(json_object_get(json_object_get(root, "model"), "vocab"), "zz",
+                                json_integer(500));
         json_object_set_new(root, "normalizer",
                             json_loads(forms[i].normalizer, JSON_DECODE_ANY, NULL));
         json_array_append_new(json_object_get(root, "added_tokens"),
@@ -390,6 +394,37 @@ static void test_byte_level_refused(void **state)
     emac_buf_release(&json);
 }
 
+/* tokenizer.json of such a tokenizer with these words, for free(). */
+static char *hand_made(const char *const *words, size_t count, const char *merges)
+{
+    json_t *vocab = json_object();
+    char form[16];
+    json_object_set_new(vocab, "<unk>", json_integer(0));
+    json_object_set_new(vocab, "<s>", json_integer(1));
+    json_object_set_new(vocab, "</s>", json_integer(2));
+    for (unsigned byte = 0; byte < 256; byte++) {
+        snprintf(form, sizeof form, "<0x%02X>", byte);
+        json_object_set_new(vocab, form, json_integer(3 + byte));
+    }
+    for (size_t i = 0; i < count; i++)
+        json_object_set_new(vocab, words[i], json_integer((json_int_t)(259 + i)));
+    json_t *root = json_loads(
+        "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", "
+        "\"prepend\": \"\\u2581\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, "
+        "\"content\": \"\\u2581\"}]}, \"decoder\": {\"type\": \"Sequence\", \"decoders\": "
+        "[{\"type\": \"Replace\", \"pattern\": {\"String\": \"\\u2581\"}, \"content\": \" \"}, "
+        "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": "
+        "\" \", \"start\": 1, \"stop\": 0}]}, \"model\": {\"type\": \"BPE\", \"unk_token\": "
+        "\"<unk>\", \"byte_fallback\": true, \"fuse_unk\": true}}",
+        0, NULL);
+    assert_non_null(root);
+    json_object_set_new(json_object_get(root, "model"), "vocab", vocab);
+    json_object_set_new(json_object_get(root, "model"), "merges", json_loads(merges, 0, NULL));
+    char *text = json_dumps(root, 0);
+    json_decref(root);
+    return text;
+}
+
 static void test_sentencepiece_refused(void **state)
 {
     static const struct bad bad[] = {
@@ -405,31 +440,9 @@ static void test_sentencepiece_refused(void **state)
         {"added_tokens", "[{\"id\": 2, \"content\": \"</s>\", \"normalized\": true}]",
          "the added token '</s>' is looked for as the normalizer writes it"},
     };
-    json_t *vocab = json_object();
-    char form[16];
-    json_object_set_new(vocab, "<unk>", json_integer(0));
-    json_object_set_new(vocab, "<s>", json_integer(1));
-    json_object_set_new(vocab, "</s>", json_integer(2));
-    for (unsigned byte = 0; byte < 256; byte++) {
-        snprintf(form, sizeof form, "<0x%02X>", byte);
-        json_object_set_new(vocab, form, json_integer(3 + byte));
-    }
     static const char *const WORDS[] = {"a", "b", "aa", "aaa", "bb"};
-    for (size_t i = 0; i < EMAC_COUNT(WORDS); i++)
-        json_object_set_new(vocab, WORDS[i], json_integer((json_int_t)(259 + i)));
-    json_t *root = json_loads(
-        "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", "
-        "\"prepend\": \"\\u2581\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, "
-        "\"content\": \"\\u2581\"}]}, \"decoder\": {\"type\": \"Sequence\", \"decoders\": "
-        "[{\"type\": \"Replace\", \"pattern\": {\"String\": \"\\u2581\"}, \"content\": \" \"}, "
-        "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": "
-        "\" \", \"start\": 1, \"stop\": 0}]}, \"model\": {\"type\": \"BPE\", \"unk_token\": "
-        "\"<unk>\", \"byte_fallback\": true, \"fuse_unk\": true, \"merges\": [[\"a\", \"a\"], "
-        "[\"a\", \"aa\"], [\"aa\", \"a\"], [\"b\", \"b\"]]}}",
-        0, NULL);
-    assert_non_null(root);
-    json_object_set_new(json_object_get(root, "model"), "vocab", vocab);
-    char *text = json_dumps(root, 0);
+    char *text = hand_made(WORDS, EMAC_COUNT(WORDS),
+                           "[[\"a\", \"a\"], [\"a\", \"aa\"], [\"aa\", \"a\"], [\"b\", \"b\"]]");
     const struct language_files files = {.tokenizer = EMAC_SLICE_STR(text),
                                          .tokenizer_config =
                                              EMAC_SLICE_STR("{\"eos_token\": \"</s>\"}")};
@@ -439,7 +452,47 @@ static void test_sentencepiece_refused(void **state)
     for (size_t i = 0; i < EMAC_COUNT(bad); i++)
         refused(text, "{\"eos_token\": \"</s>\"}", &bad[i]);
     free(text);
-    json_decref(root);
+}
+
+/* Llama 2's merges end with those of runs of spaces, in no order of tokens. */
+static void test_runs_of_spaces(void **state)
+{
+#define S "\xe2\x96\x81"
+    static const char *const WORDS[] = {"a", "aa", S, S S, S S S, S S S S};
+    static const char LIKE_LLAMA[] =
+        "[[\"a\", \"a\"], [\"" S "\", \"" S "\"], [\"" S S "\", \"" S S "\"], [\"" S S "\", \"" S
+        "\"], [\"" S "\", \"" S S "\"], [\"" S S S "\", \"" S "\"], [\"" S "\", \"" S S S "\"]]";
+    static const char OTHER[] =
+        "[[\"a\", \"a\"], [\"" S "\", \"" S "\"], [\"" S S "\", \"" S "\"], [\"" S S "\", \"" S S
+        "\"], [\"" S "\", \"" S S "\"], [\"" S S S "\", \"" S "\"], [\"" S "\", \"" S S S "\"]]";
+#undef S
+    for (int other = 0; other < 2; other++) {
+        char *json = hand_made(WORDS, EMAC_COUNT(WORDS), other ? OTHER : LIKE_LLAMA);
+        const struct language_files files = {.tokenizer = EMAC_SLICE_STR(json),
+                                             .tokenizer_config =
+                                                 EMAC_SLICE_STR("{\"eos_token\": \"</s>\"}")};
+        struct emac_buf file, back, config;
+        struct tokenizer *a, *b;
+        if (other) {
+            ASSERT_FAILS(written(&files, 265, &file, err), EMAC_UNSUPPORTED,
+                         "do not follow on each other");
+        } else {
+            char text[200] = "aa";
+            ASSERT_OK(tokenizer_read(EMAC_SLICE_STR(json), &a, err));
+            ASSERT_OK(written(&files, 265, &file, err));
+            b = read_back(&file, &back, &config);
+            for (size_t n = 0; n < 150; n++) {
+                strcat(text, n % 40 == 39 ? "a" : " ");
+                assert_true(same_ids(a, b, text, strlen(text)));
+            }
+            tokenizer_free(a);
+            tokenizer_free(b);
+            emac_buf_release(&back);
+            emac_buf_release(&config);
+        }
+        emac_buf_release(&file);
+        free(json);
+    }
 }
 
 int main(void)
@@ -449,6 +502,7 @@ int main(void)
                                        cmocka_unit_test(test_bytes),
                                        cmocka_unit_test(test_sentencepiece),
                                        cmocka_unit_test(test_byte_level_refused),
-                                       cmocka_unit_test(test_sentencepiece_refused)};
+                                       cmocka_unit_test(test_sentencepiece_refused),
+                                       cmocka_unit_test(test_runs_of_spaces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
