@@ -258,11 +258,13 @@ static bool holds_bf16(const struct llama_config *c, uint32_t i, const struct ll
 {
     struct model_param p;
 
+    if (from->type != LLAMA_SOURCE_F32)
+        return false;
     llama_param_at(c, NULL, i, &p);
     for (size_t k = 0; k < p.shape.dim[0]; k++)
         if (from->data[4 * k] != 0 || from->data[4 * k + 1] != 0)
             return false;
-    return from->type == LLAMA_SOURCE_F32;
+    return true;
 }
 
 /* Such files have their vectors in F32 whatever the model is kept as. */

@@ -168,6 +168,62 @@ static void test_models_come_back(void **state)
     ASSERT_PROPERTY(60, model_comes_back);
 }
 
+/* Matrices of BF16 and a norm of F16, which ends the file: mixed, and nothing behind it is read. */
+static void test_vectors_of_f16(void **state)
+{
+    static const uint8_t zeros[64];
+    struct choices c = {.seed = 6};
+    struct llama_config m = tiny_config(true), got;
+    struct emac_buf bundle, file, other, back;
+    struct gguf g;
+    struct gguf_writer w;
+    m.storage = DTYPE_BF16;
+    bundle_choose(&c, &m, &bundle);
+    ASSERT_OK(exported(&m, &bundle, GGUF_AS_IT_IS, &file, err));
+    ASSERT_OK(gguf_parse(&g, file.data, file.len, err));
+    const struct gguf_tensor *norm = gguf_tensor_find(&g, "output_norm.weight");
+    emac_buf_init(&other, FILE_MAX);
+    gguf_writer_init(&w);
+    static const char *const SIZES[] = {
+        "embedding_length",     "feed_forward_length",     "block_count",         "context_length",
+        "attention.head_count", "attention.head_count_kv", "attention.key_length"};
+    ASSERT_OK(gguf_add_text(&w, "general.architecture", EMAC_SLICE_STR("llama"), err));
+    for (size_t i = 0; i < EMAC_COUNT(SIZES); i++) {
+        char key[64];
+        uint32_t v;
+        snprintf(key, sizeof key, "llama.%s", SIZES[i]);
+        ASSERT_OK(gguf_u32(&g, key, NULL, &v, err));
+        ASSERT_OK(gguf_add_u32(&w, key, v, err));
+    }
+    ASSERT_OK(gguf_add_f32(&w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, err));
+    for (size_t i = 0; i < g.tensors; i++) {
+        char name[GGUF_NAME_MAX] = "";
+        memcpy(name, g.tensor[i].name.p, g.tensor[i].name.n);
+        if (&g.tensor[i] != norm)
+            ASSERT_OK(gguf_add_tensor(&w, name, g.tensor[i].type, g.tensor[i].rank, g.tensor[i].dim,
+                                      err));
+    }
+    ASSERT_OK(gguf_add_tensor(&w, "output_norm.weight", GGUF_F16, 1, norm->dim, err));
+    ASSERT_OK(gguf_write_begin(&w, (struct gguf_sink){to_buf, &other}, err));
+    for (size_t i = 0; i < g.tensors; i++)
+        if (&g.tensor[i] != norm)
+            ASSERT_OK(gguf_write_data(&w, g.tensor[i].data, g.tensor[i].bytes, err));
+    ASSERT_OK(gguf_write_data(&w, zeros, norm->bytes / 2, err));
+    gguf_write_end(&w);
+    uint8_t *exact = malloc(other.len); /* memory ends where the file does */
+    memcpy(exact, other.data, other.len);
+    const struct emac_buf cut = {exact, other.len, other.len, other.len};
+    imported(&cut, &got, &back);
+    assert_int_equal(got.storage, DTYPE_F32);
+    free(exact);
+    gguf_writer_release(&w);
+    gguf_release(&g);
+    emac_buf_release(&bundle);
+    emac_buf_release(&file);
+    emac_buf_release(&other);
+    emac_buf_release(&back);
+}
+
 /* ---- types ---- */
 
 static void test_types(void **state)
@@ -289,6 +345,7 @@ static void test_angles_of_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_models_come_back),
+                                       cmocka_unit_test(test_vectors_of_f16),
                                        cmocka_unit_test(test_types), cmocka_unit_test(test_refused),
                                        cmocka_unit_test(test_angles_of_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
