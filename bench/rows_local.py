@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
-from harness import ROOT, Missing
+from harness import CORES, ROOT, Missing
 from network import Network, get, last_json
 
 RIGS = 4
@@ -18,18 +19,21 @@ LARGE = {"hidden_size": 320, "intermediate_size": 864, "layers": 8, "heads": 5, 
          "micro_batches": 4, "warmup_steps": 1, "eval_batches": 0}
 # Of the jobs whose bytes are counted: rounds in which each replica settles on a rig, and those that are counted.
 FIRST, ROUNDS, INNER = 2, 4, 8
-STEPS = int(os.environ.get("LOCALSGD_STEPS", "3000"))
-TOKENS = 1024  # a step's
-# Recipes of the curve: inner steps of a round, the form of a delta, that of the last round's, and which share of
-# the steps is made in common. The first is what the rows tell of.
-TOPK = "delta: topk, resume: own, outer_lr: 2, density: "
-RECIPES = {"top-k 1/512, H 12, a tenth in common": (12, TOPK + "0.001953125", "int4", 0.1),
-           "top-k 1/512, H 12, a fifth in common": (12, TOPK + "0.001953125", "int4", 0.2),
-           "top-k 1/512, H 12": (12, TOPK + "0.001953125", "int4", 0),
-           "top-k 1/512, H 12, no last round": (12, TOPK + "0.001953125", None, 0),
-           "top-k 1/64, H 12": (12, TOPK + "0.015625", "int4", 0),
-           "int4, H 20": (20, "delta: int4", None, 0),
-           "int8, H 5": (5, "delta: int8", None, 0)}
+STEPS = int(os.environ.get("LOCALSGD_STEPS", "48000"))
+TOKENS = 256  # a step's
+# A replica sees a quarter of each step, so its gradients are noisier, and it is to stay near the others: it learns
+# more slowly, and the outer step goes further than the mean of what replicas tell.
+REPLICA = {"lr": 0.0008, "min_lr": 0.00004, "beta2": 0.999}
+# Recipes of the curve: inner steps of a round, the form of a delta, that of the last round's. The first is what the
+# rows tell of.
+TOPK = "delta: topk, resume: own, outer_lr: 3, density: "
+DENSE = "outer_lr: 1, outer_momentum: 0.5"
+RECIPES = {"top-k 1/64, H 60": (60, TOPK + "0.015625", "int4"),
+           "top-k 1/64, H 60, no last round": (60, TOPK + "0.015625", None),
+           "top-k 1/64, H 240": (240, TOPK + "0.015625", "int4"),
+           "top-k 1/64, H 15": (15, TOPK + "0.015625", "int4"),
+           "int4, H 60": (60, "delta: int4, " + DENSE, None),
+           "int8, H 15": (15, "delta: int8, " + DENSE, None)}
 
 
 def variant(work, change, spread=""):
@@ -49,13 +53,8 @@ def local_spread(inner, form):
     return f"{{kind: local, replicas: {RIGS}, inner_steps: {inner}, {form}}}"
 
 
-def steps_in_common(inner, share):
-    return int(STEPS * share) // inner * inner
-
-
-def recipe_spread(inner, form, last, share):
-    form += f", last: {last}" if last else ""
-    return local_spread(inner, form + f", common_steps: {steps_in_common(inner, share)}")
+def recipe_spread(inner, form, last):
+    return local_spread(inner, form + (f", last: {last}" if last else ""))
 
 
 def bytes_planned(bench, work, form, rounds):
@@ -75,8 +74,8 @@ def bytes_counted(bench, work, form):
     with Network(bench.emac, work) as net:
         for _ in range(RIGS):
             net.rig()
-        pace, _ = net.pace(job, first=FIRST * inner)
-    return pace["bytes_per_step"] * inner
+        pace, _ = net.pace(job, first=FIRST)  # of such a job what the network calls a step is a round
+    return pace["bytes_per_step"]
 
 
 def bytes_per_round(bench, work, form, planned):
@@ -86,32 +85,29 @@ def bytes_per_round(bench, work, form, planned):
     return (bytes_planned(bench, work, form, FIRST + ROUNDS) - bytes_planned(bench, work, form, FIRST)) / ROUNDS
 
 
-def bytes_in_common(bench, work, form, each, planned):
-    """Of a round in common: of a job of such rounds and one that is not."""
-    together = f"{form}, common_steps: {(FIRST + ROUNDS - 1) * INNER}"
-    if planned:
-        more = bytes_planned(bench, work, together, FIRST + ROUNDS) - bytes_planned(bench, work, form, 1)
-        return max(0, more) / (FIRST + ROUNDS - 1)
-    return max(0, bytes_counted(bench, work, together) * ROUNDS - each) / (ROUNDS - 1)
-
-
-def bytes_of_training(bench, work, inner, form, last, share, planned=True):
-    """Of STEPS steps by the recipe: of its rounds, of the last one, and of those in common."""
-    each, common = bytes_per_round(bench, work, form, planned), steps_in_common(inner, share)
-    rounds = -(-(STEPS - common) // inner)
+def bytes_of_training(bench, work, inner, form, last, planned=True):
+    """Of STEPS steps by the recipe: of its rounds, and of the last one."""
+    each, rounds = bytes_per_round(bench, work, form, planned), -(-STEPS // inner)
     end = bytes_per_round(bench, work, f"delta: {last}", planned) if last else each
-    moved = bytes_in_common(bench, work, form, each, planned) if common else 0
-    return (rounds - 1) * each + end + common // inner * moved
+    return (rounds - 1) * each + end
 
 
 def loss(bench, work, spread):
     """Held-out bits a byte after STEPS steps; one process gives the bits that any number of rigs would."""
-    change = {"steps": STEPS, "warmup_steps": STEPS // 10, "checkpoint_every": STEPS}
-    out = subprocess.run([bench.emac, "train", variant(work, change, spread), "--local", "--json", "--home",
-                          os.path.join(work, "home")], capture_output=True, text=True)
+    change = {"steps": STEPS, "warmup_steps": STEPS // 10, "checkpoint_every": STEPS, **(REPLICA if spread else {})}
+    home = tempfile.mkdtemp(dir=work)
+    shutil.copy(os.path.join(work, "corpus.txt"), home)
+    out = subprocess.run([bench.emac, "train", variant(home, change, spread), "--local", "--threads", "1", "--json",
+                          "--home", os.path.join(home, "home")], capture_output=True, text=True)
     if out.returncode:
         raise RuntimeError(f"emac train: {out.stderr.strip()[-300:]}")
     return last_json(out.stdout)["loss_bits_per_byte"]
+
+
+def losses(bench, work, spreads):
+    """A model this small has no work for a second thread, so each core trains one."""
+    with ThreadPoolExecutor(CORES) as pool:
+        return list(pool.map(lambda spread: loss(bench, work, spread), spreads))
 
 
 def curve_write(path, points):
@@ -141,13 +137,12 @@ def measure(bench):
         local = bytes_of_training(bench, work, *first, planned=False)
         bench.ratio("localsgd_bytes", [STEPS / local], [1 / sync], "synchronous training, 10M parameters",
                     "steps a byte", 5000)
-        whole = loss(bench, work, "")
+        whole, *others = losses(bench, work, ["", *(recipe_spread(*recipe) for recipe in RECIPES.values())])
         points = [("synchronous", bytes_per_round(bench, work, None, True) / TOKENS, whole)]
-        for name, recipe in RECIPES.items():
-            points.append((name, bytes_of_training(bench, work, *recipe) / STEPS / TOKENS,
-                           loss(bench, work, recipe_spread(*recipe))))
+        for (name, recipe), bits in zip(RECIPES.items(), others):
+            points.append((name, bytes_of_training(bench, work, *recipe) / STEPS / TOKENS, bits))
             bench.note(f"{points[-1][0]}: {points[-1][1]:.4g} bytes a token ({points[0][1] / points[-1][1]:.0f} times "
-                       f"fewer), {points[-1][2]:.4f} bits a byte ({points[-1][2] / whole - 1:+.1%})")
+                       f"fewer), {bits:.4f} bits a byte ({bits / whole - 1:+.1%})")
         bench.ratio("localsgd_loss", [points[1][2]], [whole], "synchronous training, 0.12M parameters", "bits a byte",
                     0.98, [whole / points[1][2]])
         curve_write(os.path.join(bench.build, "localsgd.svg"), points)
