@@ -1,12 +1,20 @@
 /* Speed of generation: bench_generate [--isa NAME] [--threads N] MODEL [FORMAT]
  *
- * A session (model/session.h) over random weights, f32 or block-quantised to FORMAT. MODEL: one
- * of bench/models.h. Commands are read from standard input, one a line, and answered by one line
- * each: save DIR     config.json and model.safetensors, for peers prefill N    a new sequence of N
- * tokens at once; "SECONDS TOKEN", the likeliest next token decode N     N more tokens, each the
- * likeliest, one at a time; "SECONDS TOKEN", the last sample K P   one token chosen of the last
- * logits, top-k K, top-p P; "SECONDS TOKEN" With one thread the seconds are its own, else the
- * clock's. */
+ * A session (model/session.h) over random weights, f32 or block-quantised to FORMAT. MODEL: one of
+ * bench/models.h. Commands are read from standard input, one a line, and answered by one line each:
+ *
+ * save DIR: config.json and model.safetensors, for peers.
+ *
+ * prefill N: a new sequence of N tokens at once; "SECONDS TOKEN", the likeliest next token.
+ *
+ * decode N: N more tokens, each the likeliest, one at a time; "SECONDS TOKEN", the last.
+ *
+ * together M N: M sequences of 64 tokens, then N more of each, a step making one of all; "SECONDS
+ * TOKEN" of the steps, the last one's last.
+ *
+ * sample K P: one token chosen of the last logits, top-k K, top-p P; "SECONDS TOKEN".
+ *
+ * With one thread the seconds are its own, else the clock's. */
 #include "bench.h"
 #include "models.h"
 #include "base/philox.h"
@@ -16,6 +24,8 @@
 #define LINE_MAX    4096
 #define WEIGHTS_MAX ((size_t)1 << 34)
 #define SAMPLES     20
+#define PROMPT      64
+#define MANY        64
 
 static struct {
     struct device *dev;
@@ -104,10 +114,15 @@ static void save(const char *dir)
     printf("saved\n");
 }
 
-static int32_t likeliest(void)
+static int32_t likeliest_of(const float *logits)
 {
     const struct sample_params greedy = {.top_p = 1};
-    return sample_token(b.logits, b.c->vocab_size, &greedy, 0);
+    return sample_token(logits, b.c->vocab_size, &greedy, 0);
+}
+
+static int32_t likeliest(void)
+{
+    return likeliest_of(b.logits);
 }
 
 static void feed(const int32_t *token, uint32_t n)
@@ -138,6 +153,40 @@ static void decode(uint32_t n)
     printf("%.9f %d\n", bench_time(b.dev) - start, (int)b.token);
 }
 
+/* Sequence i of those that go together begins with these. */
+static void prompt_of(uint32_t i, int32_t token[PROMPT])
+{
+    for (uint32_t k = 0; k < PROMPT; k++)
+        token[k] = (int32_t)((k * 7919u + 17u + i * 101u) % b.c->vocab_size);
+}
+
+static void together(uint32_t m, uint32_t n)
+{
+    struct session *s[MANY];
+    struct session_part part[MANY];
+    int32_t token[MANY], prompt[PROMPT];
+    const float *logits;
+    struct emac_err err;
+    for (uint32_t i = 0; i < m; i++) {
+        prompt_of(i, prompt);
+        must(session_join(session_decoder(b.session), &s[i], &err), &err);
+        must(session_feed(s[i], prompt, PROMPT, &logits, &err), &err);
+        token[i] = likeliest_of(logits);
+        part[i] = (struct session_part){.s = s[i], .tokens = &token[i], .n = 1, .wants = true};
+    }
+    double start = bench_time(b.dev);
+    for (uint32_t step = 0; step < n; step++) {
+        must(sessions_feed(part, m, &err), &err);
+        for (uint32_t i = 0; i < m; i++) {
+            must(part[i].err.status, &part[i].err);
+            token[i] = likeliest_of(part[i].logits);
+        }
+    }
+    printf("%.9f %d\n", bench_time(b.dev) - start, (int)token[m - 1]);
+    for (uint32_t i = 0; i < m; i++)
+        session_close(s[i]);
+}
+
 static void sample(uint32_t k, double share)
 {
     const struct sample_params p = {.temperature = 0.8, .top_k = k, .top_p = share, .seed = 1};
@@ -152,7 +201,7 @@ int main(int argc, char **argv)
 {
     struct emac_err err;
     char line[LINE_MAX], dir[LINE_MAX];
-    unsigned n;
+    unsigned n, m;
     double share;
     b.dev = bench_device(&argc, &argv);
     b.c = argc > 1 ? bench_model(argv[1]) : NULL;
@@ -173,6 +222,8 @@ int main(int argc, char **argv)
             prefill(n);
         else if (sscanf(line, "decode %u", &n) == 1 && b.logits != NULL)
             decode(n);
+        else if (sscanf(line, "together %u %u", &m, &n) == 2 && m > 0 && m <= MANY)
+            together(m, n);
         else if (sscanf(line, "sample %u %lf", &n, &share) == 2 && b.logits != NULL)
             sample(n, share);
         else
