@@ -100,6 +100,8 @@ void agent_bus_note(struct node *n)
 
 void agent_device_close(struct node *n)
 {
+    if (n->dev != NULL)
+        (void)agent_models_yield(n);
     exec_free(n->exec);
     if (n->dev != NULL)
         agent_bus_note(n);

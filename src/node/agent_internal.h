@@ -277,6 +277,10 @@ enum emac_status agent_keys_take(struct node *n, const json_t *reply, const char
  * to the coordinator. Takes the lease. Of the worker, who has the device. */
 void agent_serve(struct node *n, struct leased *first);
 void agent_models_release(struct node *n);
+/* Of who has the device: decoders go that are on it and nobody uses. True when there were some. */
+bool agent_models_yield(struct node *n);
+/* Before a task: the same, where they leave little of a card (SLOT-5). */
+void agent_models_yield_for_task(struct node *n);
 
 /* ---- dispute.c ---- */
 /* Answer what a dispute asks for; what fails is told to the coordinator. */

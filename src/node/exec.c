@@ -275,6 +275,11 @@ enum emac_status exec_program_need(struct exec *x, const struct cid *program, ui
     return st;
 }
 
+enum emac_status exec_spare(struct exec *x, struct emac_err *err)
+{
+    return resident_spare(&x->resident, err);
+}
+
 uint64_t exec_memory_max(const struct exec *x)
 {
     return x->memory_max;

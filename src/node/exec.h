@@ -88,5 +88,8 @@ enum emac_status exec_program_need(struct exec *x, const struct cid *program, ui
                                    uint64_t *bytes, struct emac_err *err);
 uint64_t exec_memory_max(const struct exec *x);
 void exec_result_release(struct exec *x, struct exec_result *r);
+/* Lets go of a copy that the device keeps for tasks to come, for memory that others allocate there.
+ * NOT_FOUND when there is none. */
+enum emac_status exec_spare(struct exec *x, struct emac_err *err);
 
 #endif

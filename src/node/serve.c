@@ -150,13 +150,14 @@ static enum emac_status answer_reserve(struct run *r, struct answer *a, bool *ro
 {
     uint64_t positions = (uint64_t)completion_prompt_tokens(a->c) + a->q.max_tokens;
     uint32_t most = positions < UINT32_MAX ? (uint32_t)positions : UINT32_MAX;
-    uint64_t bytes = session_bytes(&a->m->config, most), have = r->n->cache_bytes;
+    uint64_t bytes = session_bytes(&a->m->config, most);
+    uint64_t have = r->n->cache_bytes < a->m->room ? r->n->cache_bytes : a->m->room;
     if (bytes > have)
         return emac_fail(err, EMAC_TOO_LARGE,
                          "an answer of up to %u tokens takes %.1f MiB for keys and values, and "
                          "this rig has %.1f MiB: ask for fewer tokens",
                          a->q.max_tokens, (double)bytes * 0x1p-20, (double)have * 0x1p-20);
-    *room = bytes <= have - r->bytes;
+    *room = r->bytes <= have && bytes <= have - r->bytes;
     if (*room) {
         a->bytes = bytes;
         r->bytes += bytes;
@@ -237,7 +238,7 @@ static void model_step(struct run *r, struct answer *const *all, uint32_t count,
             turn[n++] = (struct completion_turn){.c = all[i]->c};
         }
     enum emac_status st = completions_step(turn, n, prompt_rows, &err);
-    while (st == EMAC_NO_MEMORY && agent_retain_spare(r->n))
+    while (st == EMAC_NO_MEMORY && (agent_models_spare(r->n) || agent_retain_spare(r->n)))
         st = completions_step(turn, n, prompt_rows, &err);
     for (uint32_t i = 0; i < n; i++) {
         if (st != EMAC_OK)

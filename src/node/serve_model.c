@@ -7,6 +7,8 @@
 #include "node/serving.h"
 #include "work/model_tree.h"
 
+#define CARD_POSITIONS 256 /* that an answer on a card must have room for */
+
 static enum emac_status language_load(struct node *n, const struct cid *cid,
                                       struct emac_slice config, struct agent_model *m,
                                       struct emac_err *err)
@@ -150,15 +152,63 @@ void agent_model_leave(struct node *n, struct agent_model *m)
     model_free(n, m);
 }
 
+/* ---- where they are answered ---- */
+
+static uint64_t device_free_bytes(const struct device *dev)
+{
+    struct device_memory m;
+    device_memory(dev, &m);
+    return m.used < m.total ? m.total - m.used : 0;
+}
+
+static enum emac_status decoder_begin(struct agent_model *m, struct device *dev,
+                                      struct emac_err *err)
+{
+    enum emac_status st =
+        decoder_open(dev, &m->config, m->weights.data, m->weights.len, &m->decoder, err);
+    m->dev = dev;
+    m->room = UINT64_MAX;
+    return st;
+}
+
+/* NO_MEMORY when the weights, or an answer of some length beside them, have no room there. */
+static enum emac_status card_begin(struct node *n, struct agent_model *m, struct emac_err *err)
+{
+    uint64_t least = session_bytes(&m->config, CARD_POSITIONS);
+    enum emac_status st;
+    while (device_free_bytes(n->dev) < m->weights.len + 2 * least && agent_models_spare(n))
+        ;
+    st = decoder_begin(m, n->dev, err);
+    while (st == EMAC_NO_MEMORY && agent_models_spare(n))
+        st = decoder_begin(m, n->dev, err);
+    if (st != EMAC_OK)
+        return st;
+    m->room = device_free_bytes(n->dev) / 4 * 3;
+    if (m->room < least) {
+        decoder_end(m);
+        return emac_fail(err, EMAC_NO_MEMORY, "its weights leave %.1f MiB of '%s' for answers",
+                         (double)m->room * 0x1p-20, device_name(n->dev));
+    }
+    LOG_I("node", "it is answered on '%s', with room for %.1f MiB of keys and values",
+          device_name(n->dev), (double)m->room * 0x1p-20);
+    return EMAC_OK;
+}
+
 static enum emac_status model_open(struct node *n, struct agent_model *m, struct emac_err *err)
 {
     struct device *dev;
-    enum emac_status st = EMAC_OK;
-    if (m->decoder == NULL)
-        st = agent_generation_device(n, &dev, err);
-    if (st == EMAC_OK && m->decoder == NULL)
-        st = decoder_open(dev, &m->config, m->weights.data, m->weights.len, &m->decoder, err);
-    return st;
+    enum emac_status st = EMAC_NO_MEMORY;
+    if (m->decoder != NULL)
+        return EMAC_OK;
+    if (!device_is_host(n->dev)) {
+        st = card_begin(n, m, err);
+        if (st == EMAC_NO_MEMORY)
+            LOG_W("node", "a model is answered by the processor: %s", err->text);
+    }
+    if (st != EMAC_NO_MEMORY)
+        return st;
+    st = agent_generation_device(n, &dev, err);
+    return st == EMAC_OK ? decoder_begin(m, dev, err) : st;
 }
 
 enum emac_status agent_model_get(struct node *n, const struct cid *cid,
@@ -190,8 +240,44 @@ enum emac_status agent_model_get(struct node *n, const struct cid *cid,
 void agent_models_rest(struct node *n)
 {
     for (size_t i = 0; i < NODE_SERVE_MODELS && n->model[i] != NULL; i++)
-        decoder_end(n->model[i]);
+        if (n->model[i]->decoder != NULL && device_is_host(n->model[i]->dev))
+            decoder_end(n->model[i]);
     EMAC_ASSERT(n->private_model == NULL);
+}
+
+/* The one that was not used for longest. */
+static bool card_decoder_end(struct node *n)
+{
+    for (size_t i = NODE_SERVE_MODELS; i-- > 0;) {
+        struct agent_model *m = n->model[i];
+        if (m == NULL || m->decoder == NULL || m->users > 0 || device_is_host(m->dev))
+            continue;
+        decoder_end(m);
+        return true;
+    }
+    return false;
+}
+
+bool agent_models_spare(struct node *n)
+{
+    struct emac_err why;
+    return !device_is_host(n->dev) && (exec_spare(n->exec, &why) == EMAC_OK || card_decoder_end(n));
+}
+
+bool agent_models_yield(struct node *n)
+{
+    bool some = false;
+    while (card_decoder_end(n))
+        some = true;
+    return some;
+}
+
+void agent_models_yield_for_task(struct node *n)
+{
+    struct device_memory m;
+    device_memory(n->dev, &m);
+    if (!device_is_host(n->dev) && m.used > m.total / 2 && agent_models_yield(n))
+        LOG_I("node", "a task needs the device: models go from it until they are asked again");
 }
 
 void agent_models_release(struct node *n)

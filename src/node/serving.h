@@ -10,7 +10,8 @@
  * SLOT-1  At most node.slots answers are made at once, and what their caches can grow to, all
  *         together, is at most node.cache_bytes: a request says at its beginning the most tokens
  *         that it can come to. One that does not fit yet waits, and those behind it do; one that
- *         never fits is refused with the figures.
+ *         never fits is refused with the figures. On a card it is also at most three quarters of
+ *         what the weights leave there.
  *
  * SLOT-2  A model is loaded only while nobody is answered, so that nobody waits for it in the
  *         middle of a sentence. A request of another model than those that are loaded waits for
@@ -19,7 +20,11 @@
  * SLOT-3  What ends one answer (its end, its client, what it asks for, its numbers) ends that one.
  *
  * SLOT-4  While a question of a dispute waits, or a task has waited for SERVE_RUN_MS of a run, the
- *         run takes in nobody, and what waits comes before the next run. */
+ *         run takes in nobody, and what waits comes before the next run.
+ *
+ * SLOT-5  A model is answered on the card if that has room for it, else on the processor. It stays
+ *         on the card until a task finds less than half of the card's memory free, or too little.
+ */
 #ifndef EMAC_NODE_SERVING_H
 #define EMAC_NODE_SERVING_H
 
@@ -92,7 +97,9 @@ struct agent_model {
     struct emac_slice weights; /* whichever it is */
     bool is_private;           /* it was opened by keys, and goes with the last who brought them */
     uint32_t users;            /* answers under way */
-    struct decoder *decoder;   /* of a run; NULL: not needed yet */
+    struct decoder *decoder;   /* NULL: not needed yet, or not any more */
+    struct device *dev;        /* the decoder's */
+    uint64_t room; /* bytes that caches may take there; UINT64_MAX: as many as the rig's */
 };
 /* A model with its decoder, until agent_model_leave. One that is not loaded is, fetched if need be,
  * if `may_load`, while no model has users; else *out is NULL. What is private is opened by `keys`,
@@ -102,7 +109,11 @@ enum emac_status agent_model_get(struct node *n, const struct cid *cid,
                                  struct agent_model **out, struct emac_err *err);
 /* Done with it; NULL is nothing. */
 void agent_model_leave(struct node *n, struct agent_model *m);
-/* At the end of a run: decoders go, models stay. */
+/* At the end of a run: models stay, and so do decoders on a card, whose weights crossed the bus.
+ * The others go. */
 void agent_models_rest(struct node *n);
+/* Memory of the card for answers, by letting go of what waits there for tasks, or of a decoder that
+ * nobody uses. False when there is nothing more. */
+bool agent_models_spare(struct node *n);
 
 #endif

@@ -125,7 +125,8 @@ static enum emac_status compute(struct node *n, struct leased *l, struct exec_re
     if (n->cfg.tamper != NULL)
         n->cfg.tamper(n->cfg.tamper_ctx, NULL, NULL, 0);
     enum emac_status st = exec_run(n->exec, &l->task, result, err);
-    while (st == EMAC_NO_MEMORY && (agent_ahead_give_up(n, l) || agent_retain_spare(n))) {
+    while (st == EMAC_NO_MEMORY &&
+           (agent_models_yield(n) || agent_ahead_give_up(n, l) || agent_retain_spare(n))) {
         LOG_W("node", "%s: %s; trying again with less kept for others", l->slot, err->text);
         st = exec_run(n->exec, &l->task, result, err);
     }
@@ -167,6 +168,7 @@ static void work(struct node *n, struct leased *l)
     switch (l->kind) {
     case LEASED_TASK:
         n->running = l;
+        agent_models_yield_for_task(n);
         task_work(n, l);
         n->running = NULL;
         break;
