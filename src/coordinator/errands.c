@@ -2,9 +2,8 @@
 
 #include "base/assert.h"
 
-#define PASSES_MAX                                                                                 \
-    3 /* over those that wait, when running them changes something for the others                  \
-       */
+/* Over those that wait, when running them changes something for the others. */
+#define PASSES_MAX 3
 
 void errands_init(struct errands *all, struct os *os, struct os_mutex *lock,
                   enum emac_status (*settle)(void *ctx, struct emac_err *err), void *ctx)
