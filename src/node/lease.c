@@ -115,8 +115,6 @@ static enum emac_status task_parse(struct leased *l, struct emac_err *err)
     EMAC_TRY(st, agent_field_bytes(l->reply, "task", &bytes, err));
     EMAC_TRY(st, task_decode(&l->task, bytes.data, bytes.len, err));
     l->cid = cid_of(CID_DAG_CBOR, bytes.data, bytes.len);
-    if (agent_field_u64(l->reply, "keep", INT64_MAX, &l->keep, NULL) != EMAC_OK)
-        l->keep = l->round;
     if (agent_field_u64(l->reply, "fetch_bytes", INT64_MAX, &l->bytes, NULL) != EMAC_OK)
         l->bytes = 0;
 out:

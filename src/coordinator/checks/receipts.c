@@ -8,7 +8,6 @@
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
 #include "coordinator/assets/private.h"
-#include "coordinator/checks/behind.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/checks/checks.h"
 #include "coordinator/rigs/poll.h"
@@ -306,11 +305,8 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     t->loss = d->loss;
     t->accuracy = d->accuracy;
     j->figures.tasks++;
-    j->figures.checked += t->vote_count == 2;
     EMAC_TRY(st, surplus_cancel(c, t, err));
     checks_draw(c, j, t, d->did, &d->name);
-    if (t->vote_count > 1)
-        EMAC_TRY(st, checks_agreed(c, j, t, d->did, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     if (t->vote[0].unwritten) {
         EMAC_TRY(st, receipt_insert(c, t, d, t->vote[0].paid, err));
@@ -492,7 +488,6 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     bool idle = n && n->waiting > 0 && node_leases(n) == 0;
     if (!j->laid || j->stale || idle || (t && ctask_wants_lease(t)))
         errands_changed(&c->errands);
-    behind_lift(c, j);
     if (t)
         task_done_with(j, t);
 }

@@ -1,5 +1,4 @@
 /* Leases: handing them out (the long poll), losing them, failing them. */
-#include "coordinator/checks/behind.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/internal.h"
 #include "coordinator/assets/private.h"
@@ -342,12 +341,12 @@ static enum emac_status lease_json(struct coordinator *c, const struct lease *l,
     enum emac_status st = private_lease_keys(c, l, &keys, err);
     if (st != EMAC_OK)
         return st;
-    *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "task", "lease", l->id,
-        "job", l->job->id, "slot", t->slot, "round", (json_int_t)t->step, "keep",
-        (json_int_t)behind_keep(l->job), "task", api_base64(t->object, t->object_len),
-        "deadline_ms", (json_int_t)l->deadline_at, "fetch_bytes", (json_int_t)l->fetch_bytes,
-        "sources", sources_json(c, &t->task, l->node, base_url), "units", api_units(l->units));
+    *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "task", "lease",
+                  l->id, "job", l->job->id, "slot", t->slot, "round", (json_int_t)t->step, "task",
+                  api_base64(t->object, t->object_len), "deadline_ms", (json_int_t)l->deadline_at,
+                  "fetch_bytes", (json_int_t)l->fetch_bytes, "sources",
+                  sources_json(c, &t->task, l->node, base_url), "units", api_units(l->units));
     if (keys != NULL && (*out == NULL || json_object_set(*out, "keys", keys) != 0)) {
         json_decref(*out);
         *out = NULL;
@@ -385,7 +384,6 @@ json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p
     json_t *answer = NULL;
     uint64_t wake;
     struct emac_err why = {0};
-    n->asked_ms = now_ms(c);
     node_holds_say(c, n, p->hold, p->hold_count);
     n->serving = p->serving;
     if (!c->stopping && poll_once(c, n, base_url, &answer, &wake, &why) != EMAC_OK)
@@ -431,7 +429,6 @@ static bool poll_look(struct coordinator *c, struct errand_poll *e)
         e->st = emac_fail(&e->err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
         return true;
     }
-    n->asked_ms = now_ms(c);
     e->st = poll_once(c, n, e->base_url, &e->answer, &wake, &e->err);
     now = now_ms(c);
     if (e->st != EMAC_OK || e->answer || now >= e->end_ms)
