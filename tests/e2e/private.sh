@@ -47,13 +47,13 @@ check "the owner can audit it" "$EMAC" job audit "$id" --sample 1000 --json
 same "all of it" "true 0 0" "$(json '"\(.equal == .sample and .sample > 4) \(.unchecked) \(.wrong | length)"')"
 grad=$(curl -s "$EMAC_URL/v1/jobs/$id/receipts?limit=1000" | jq -r '[.receipts[] | select(.slot | startswith("grad"))][0].receipt')
 expect "one result of it" 0 'equal ' "$EMAC" verify "$grad"
-expect "another cannot check it" 3 'on private data or a private model: the owner' "$EMAC" verify "$grad" --home "$WORK/other"
+expect "another cannot check it" 3 'only the owner of what it was computed on' "$EMAC" verify "$grad" --home "$WORK/other"
 expect "nor audit the job" 0 'private data or models: their owner can audit' "$EMAC" job audit "$id" --sample 1000 --home "$WORK/other"
 same "whose first weights rest on no data" true "$("$EMAC" job audit "$id" --sample 1000 --home "$WORK/other" --json 2>/dev/null | jq '.private == .unchecked and .equal >= 1 and .equal < .sample')"
 words=$(head -c 40 "$WORK/text")
 check "a search finds the plaintext at home" grep -rqF "$words" "$WORK/text"
 check "and on no disk of the network" sh -c "! grep -rqF '$words' '$WORK/net'"
-expect "others who fetch it cannot open it" 3 'its key is not in' "$EMAC" data get "$sealed" -o "$WORK/stolen" --home "$WORK/other"
+expect "others who fetch it cannot open it" 3 'its key is not here' "$EMAC" data get "$sealed" -o "$WORK/stolen" --home "$WORK/other"
 check "take it back" "$EMAC" data keys revoke "$sealed"
 expect "no further job" 5 'not granted' "$EMAC" job submit "$WORK/secret.yaml"
 check "audit" "$EMAC" ledger audit --json

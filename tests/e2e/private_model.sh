@@ -118,7 +118,7 @@ check "the owner can audit" "$EMAC" job audit "$id" --sample 1000 --json
 same "all of it" "true 0 0" "$(json '"\(.equal == .sample and .sample > 4) \(.unchecked) \(.wrong | length)"')"
 grad=$(curl -s "$EMAC_URL/v1/jobs/$id/receipts?limit=1000" | jq -r '[.receipts[] | select(.slot | startswith("grad"))][0].receipt')
 expect "one result" 0 'equal ' "$EMAC" verify "$grad"
-expect "another cannot check it" 3 'private model: the owner' "$EMAC" verify "$grad" --home "$OTHER"
+expect "another cannot check it" 3 'only the owner of what it was computed on' "$EMAC" verify "$grad" --home "$OTHER"
 
 # ---- text ----
 KEY=$("$EMAC" key new --limit 5 -q) THEIRS=$("$EMAC" key new --limit 5 -q --home "$OTHER")
@@ -160,8 +160,8 @@ check "allow it" "$EMAC" asset publish "$WORK/licence.yaml"
 check "he adapts" "$EMAC" job submit "$WORK/theirs.yaml" --wait --json --home "$OTHER"
 theirs=$(json .model)
 same "and is answered by what he made" 200 "$(completion "$THEIRS" "$theirs")"
-expect "which he cannot open without the network" 3 'its key is not in' "$EMAC" generate "$theirs" -p x --home "$OTHER"
-expect "nor the model" 3 'its key is not in' "$EMAC" model export "$sealed" "$WORK/stolen" --home "$OTHER"
+expect "which he cannot open without the network" 3 'its key is not here' "$EMAC" generate "$theirs" -p x --home "$OTHER"
+expect "nor the model" 3 'its key is not here' "$EMAC" model export "$sealed" "$WORK/stolen" --home "$OTHER"
 
 # ---- nothing lies open ----
 at=$(($(stat -c %s "$WORK/model/model.safetensors") / 2))
