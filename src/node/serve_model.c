@@ -282,6 +282,8 @@ void agent_models_yield_for_task(struct node *n)
 
 void agent_models_release(struct node *n)
 {
-    for (size_t i = 0; i < NODE_SERVE_MODELS; i++)
+    for (size_t i = 0; i < NODE_SERVE_MODELS; i++) {
         model_free(n, n->model[i]);
+        n->model[i] = NULL;
+    }
 }
