@@ -24,6 +24,19 @@ def pair(us, them, line, tokens):
     return tokens / a, tokens / b, ours == theirs
 
 
+def compare(bench, name, us, them, peer, form="f32", differ="near ties"):
+    prefills, decodes = [], []
+    for _ in range(ROUNDS + 1):  # the first does not count
+        prefills.append(pair(us, them, f"prefill {PREFILLED}", PREFILLED))
+        pair(us, them, f"prefill {PROMPT}", PROMPT)
+        decodes.append(pair(us, them, f"decode {DECODED}", DECODED))
+    if not all(p[2] for p in prefills + decodes):
+        bench.note(f"{name}: the likeliest tokens differ, which {differ} may do")
+    for what, pairs, how in (("decode", decodes, "one at a time"), ("prefill", prefills, f"{PREFILLED} at once")):
+        bench.ratio(f"{name}_{what}", [p[0] for p in pairs[1:]], [p[1] for p in pairs[1:]], peer,
+                    f"tokens/s, 124m {form}, {how}", 1.0)
+
+
 def measure(bench, name):
     python = bench.python("torch", "transformers")
     with tempfile.TemporaryDirectory(prefix="emac-bench-") as folder, \
@@ -31,16 +44,7 @@ def measure(bench, name):
         us.ask("save " + folder)
         peer = (python, os.path.join(ROOT, "bench", "peer_generate.py"), str(CORES), folder)
         with Server(*peer, env=numeric_env(CORES)) as them:
-            prefills, decodes = [], []
-            for _ in range(ROUNDS + 1):  # the first does not count
-                prefills.append(pair(us, them, f"prefill {PREFILLED}", PREFILLED))
-                pair(us, them, f"prefill {PROMPT}", PROMPT)
-                decodes.append(pair(us, them, f"decode {DECODED}", DECODED))
-    if not all(p[2] for p in prefills + decodes):
-        bench.note(f"{name}: the likeliest tokens differ, which near ties may do")
-    for what, pairs, how in (("decode", decodes, "one at a time"), ("prefill", prefills, f"{PREFILLED} at once")):
-        bench.ratio(f"{name}_{what}", [p[0] for p in pairs[1:]], [p[1] for p in pairs[1:]], "transformers",
-                    f"tokens/s, 124m f32, {how}", 1.0)
+            compare(bench, name, us, them, "transformers")
 
 
 TOGETHER = 8

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 from harness import ROOT, Missing, Server
-from rows_generate import DECODED, PREFILLED, PROMPT, ROUNDS, pair
+from rows_generate import compare
 
 END = "<|endoftext|>"
 
@@ -48,13 +48,4 @@ def measure(bench, name, threads, form):
         peer = ("node", os.path.join(ROOT, "bench", "peer_llamacpp.mjs"), packages, str(threads),
                 exported(bench, folder, form))
         with Server(*ours) as us, Server(*peer) as them:
-            prefills, decodes = [], []
-            for _ in range(ROUNDS + 1):  # the first does not count
-                prefills.append(pair(us, them, f"prefill {PREFILLED}", PREFILLED))
-                pair(us, them, f"prefill {PROMPT}", PROMPT)
-                decodes.append(pair(us, them, f"decode {DECODED}", DECODED))
-    if not all(p[2] for p in prefills + decodes):
-        bench.note(f"{name}: the likeliest tokens differ, which near ties and blocks may do")
-    for what, pairs, how in (("decode", decodes, "one at a time"), ("prefill", prefills, f"{PREFILLED} at once")):
-        bench.ratio(f"{name}_{what}", [p[0] for p in pairs[1:]], [p[1] for p in pairs[1:]], "llama.cpp",
-                    f"tokens/s, 124m {form or 'f32'}, {how}", 1.0)
+            compare(bench, name, us, them, "llama.cpp", form or "f32", "near ties and blocks")
