@@ -22,7 +22,7 @@ static void put(uint8_t *p, uint32_t v, int bytes)
         p[i] = (uint8_t)(v >> 8 * i);
 }
 
-static void widen(enum gguf_type from, size_t k, const uint8_t *row, float *y)
+void row_widen(enum gguf_type from, size_t k, const uint8_t *row, float *y)
 {
     if (quant_info(from) != NULL) {
         quant_row_decode(quant_info(from)->format, row, y, k);
@@ -77,7 +77,7 @@ enum emac_status row_convert(enum gguf_type from, enum gguf_type to, size_t k, c
         memcpy(out, row, (size_t)bytes);
         return EMAC_OK;
     }
-    widen(from, k, row, room);
+    row_widen(from, k, row, room);
     if (quant_info(to) != NULL)
         return quantise(quant_info(to), k, room, out, tensor, err);
     if (to == GGUF_F16)

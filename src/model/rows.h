@@ -6,6 +6,8 @@
 
 #include "codec/gguf.h"
 
+/* y = the k numbers of a row. */
+void row_widen(enum gguf_type from, size_t k, const uint8_t *row, float *y);
 /* k weights from `row` into `out`, which has place for a row of type `to`; of the same type they
  * are the same bytes. `room` has place for k numbers. NUMERIC, naming the tensor, when weights that
  * are not finite shall be quantised, or one is too large for F16. */

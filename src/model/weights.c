@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "compute/fn.h"
+#include "codec/gguf_write.h"
 #include "crypto/crypto.h"
+#include "model/rows.h"
 
 const struct quant_info *weights_format(size_t k, uint64_t row_bytes)
 {
@@ -22,18 +23,12 @@ const struct quant_info *weights_format(size_t k, uint64_t row_bytes)
 
 /* ---- on the host ---- */
 
-static void widen(const uint8_t *half, size_t n, float *wide)
-{
-    for (size_t i = 0; i < n; i++)
-        wide[i] = fn_from_bf16((fn_u32)half[2 * i] | (fn_u32)half[2 * i + 1] << 8);
-}
-
 /* Each product with a weight would widen it again (rule 8); bits are the same. */
 static float *weight_widen(struct weights *w, const uint8_t *half, size_t n)
 {
     float *wide = w->wide + w->wide_used;
 
-    widen(half, n, wide);
+    row_widen(GGUF_BF16, n, half, wide);
     w->wide_used += n;
     return wide;
 }
@@ -81,7 +76,7 @@ static enum emac_status wide_write(struct weights *w, float *there, const uint8_
 
     for (size_t at = 0, most; at < n && st == EMAC_OK; at += most) {
         most = n - at < PIECE ? n - at : PIECE;
-        widen(half + 2 * at, most, piece);
+        row_widen(GGUF_BF16, most, half + 2 * at, piece);
         st = device_write(w->dev, there + at, piece, most * sizeof(*piece), err);
     }
     free(piece);
@@ -243,20 +238,14 @@ out:
 void weights_embed(const struct weights *w, int32_t token, float *row)
 {
     const struct weight *e = &w->embedding;
-    const uint8_t *data = e->data;
-    size_t bytes = w->width * sizeof(*row);
-    bool ok = e->quant == NULL || quant_row_bytes(e->quant->format, w->width, &bytes);
+    enum gguf_type type = e->quant != NULL         ? (enum gguf_type)e->quant->format
+                          : e->dtype == DTYPE_BF16 ? GGUF_BF16
+                                                   : GGUF_F32;
+    uint64_t bytes = 0;
+    bool ok = gguf_row_bytes(type, w->width, &bytes);
 
     EMAC_ASSERT(ok);
-    if (e->dtype == DTYPE_BF16)
-        bytes /= 2;
-    data += (size_t)token * bytes;
-    if (e->quant != NULL)
-        quant_row_decode(e->quant->format, data, row, w->width);
-    else if (e->dtype == DTYPE_BF16)
-        widen(data, w->width, row);
-    else
-        memcpy(row, data, bytes);
+    row_widen(type, w->width, (const uint8_t *)e->data + (size_t)token * (size_t)bytes, row);
 }
 
 /* A device that fails has lost them anyway. */
