@@ -405,6 +405,8 @@ static enum emac_status join(struct coordinator *c, struct cjob *j, struct ctask
     a->accepted = false;
     snprintf(a->reason, sizeof(a->reason), "it differs from what the majority computed");
     j->figures.mismatches++;
+    job_log(c, j->id, LOG_WARN, "rig %s differs about '%s' from what a majority had decided",
+            did_short(d->did), t->slot);
     return verify_losers(c, j, t, err);
 }
 
