@@ -61,18 +61,18 @@ enum emac_status job_judge(struct cli *c, json_t *j)
 {
     const char *state = cli_str(j, "state");
     if (strcmp(state, "failed") == 0)
-        return emac_fail(&c->err, EMAC_INTERNAL, "the job failed: %s", cli_str(j, "reason"));
+        return emac_fail(&c->err, EMAC_FAILED, "the job failed: %s", cli_str(j, "reason"));
     if (strcmp(state, "cancelled") == 0)
         return emac_fail(&c->err, EMAC_CANCELLED, "the job was cancelled");
     return EMAC_OK;
 }
 
-/* Follow until the end; a coordinator that is away for a while is waited for. */
+/* Until it has ended; a coordinator that is away for a while is waited for. */
 static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
 {
-    char path[128];
+    char path[256];
     uint64_t began = c->os->mono_ns(c->os);
-    snprintf(path, sizeof(path), "/v1/jobs/%s", id);
+    snprintf(path, sizeof(path), "/v1/jobs/%.200s", id);
     while (!os_stop_requested()) {
         json_t *j = NULL;
         enum emac_status st = cli_call(c, "GET", path, NULL, false, &j);
@@ -94,9 +94,22 @@ static enum emac_status wait_job(struct cli *c, const char *id, json_t **out)
                      "stopped waiting; the job goes on: see 'emac job show %s'", id);
 }
 
+/* Follow it to its end and tell that; fails as the job did. */
+static enum emac_status job_follow(struct cli *c, const char *id)
+{
+    json_t *end;
+    enum emac_status st = wait_job(c, id, &end);
+    if (st != EMAC_OK)
+        return st;
+    job_show_lines(c, end);
+    st = job_judge(c, end);
+    cli_result(c, end);
+    return st;
+}
+
 enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool wait)
 {
-    json_t *reply = NULL, *end = NULL;
+    json_t *reply = NULL;
     enum emac_status st;
     EMAC_TRY(st, cli_push(c, s, &job->data));
     if (job_has_base(job))
@@ -115,13 +128,9 @@ enum emac_status job_send(struct cli *c, struct store *s, struct job *job, bool 
     }
     if (!c->json && !c->quiet)
         fprintf(stderr, "submitted %s\n", id);
-    EMAC_TRY(st, wait_job(c, id, &end));
-    job_show_lines(c, end);
-    st = job_judge(c, end);
-    cli_result(c, json_incref(end));
+    st = job_follow(c, id);
 out:
     json_decref(reply);
-    json_decref(end);
     return st;
 }
 
@@ -157,13 +166,12 @@ static enum emac_status job_list(struct cli *c, const struct job_args *a)
     return EMAC_OK;
 }
 
-static enum emac_status job_show(struct cli *c, const char *id, const struct job_args *a)
+static enum emac_status job_show(struct cli *c, const char *id)
 {
     char path[256];
     snprintf(path, sizeof(path), "/v1/jobs/%.200s", id);
-    json_t *reply = NULL;
-    enum emac_status st =
-        a->wait ? wait_job(c, id, &reply) : cli_call(c, "GET", path, NULL, false, &reply);
+    json_t *reply;
+    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
     if (st != EMAC_OK)
         return st;
     job_show_lines(c, reply);
@@ -257,7 +265,7 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
     if (strcmp(pos[0], "submit") == 0)
         return job_submit(c, pos[1], &a);
     if (strcmp(pos[0], "show") == 0)
-        return job_show(c, pos[1], &a);
+        return a.wait ? job_follow(c, pos[1]) : job_show(c, pos[1]);
     if (strcmp(pos[0], "watch") == 0)
         return job_watch(c, pos[1], a.tensorboard);
     if (strcmp(pos[0], "cancel") == 0)

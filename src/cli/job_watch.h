@@ -11,7 +11,7 @@ enum emac_status job_watch(struct cli *c, const char *id, const char *tensorboar
 /* ---- what the actions of `emac job` share (cmd_job.c) ---- */
 #define JOB_POLL_MS 500
 bool job_ended(const char *state);
-/* Did the job succeed? Says why not in c->err. */
+/* Of a job that has ended: OK when it succeeded, else FAILED or CANCELLED with the reason. */
 enum emac_status job_judge(struct cli *c, json_t *job);
 void job_show_lines(struct cli *c, json_t *job);
 /* Push what the job names, submit it as one of the user's, and with `wait` follow it to its end. */

@@ -58,6 +58,15 @@ same "cancelled" cancelled "$(json .state)"
 same "its escrow is empty" 0 "$(json .escrow_units)"
 wait "$watcher"
 same "the watcher ends with it, as the job did" 130 $?
+expect "who waits for a cancelled job ends as it did, too" 130 'the job was cancelled' "$EMAC" job show "$long" --wait --json
+same "and sees the job" cancelled "$(json .state)"
+sed '$a spread: {kind: local, replicas: 2, inner_steps: 2, max_norm: 0.0001}' "$WORK/job.yaml" >"$WORK/diverges.yaml"
+expect "a job that fails: submit --wait" 1 'the job failed: training diverged' "$EMAC" job submit "$WORK/diverges.yaml" --wait --json
+failed=$(json .id)
+expect "a job that failed: show --wait" 1 'the job failed: training diverged' "$EMAC" job show "$failed" --wait
+expect "a job that failed: watch" 1 'the job failed: training diverged' "$EMAC" job watch "$failed"
+check "a job that failed: show just answers" "$EMAC" job show "$failed" --json
+same "that it failed" failed "$(json .state)"
 check "steps only rise" sh -c "jq -s -e '[.[] | select(.metrics) | .step] | . == sort' '$WORK/watched'"
 check "and each is told once" sh -c "jq -s -e '[.[] | .metrics? // [] | .[] | select(.name == \"loss\") | .step] | length == (unique | length)' '$WORK/watched'"
 check "audit" "$EMAC" ledger audit

@@ -50,7 +50,7 @@ for lie in nan:f32:'NaN or inf' 1e10:f32:'norm of' shape:f32:tensor 1e10:int4:'N
     for _ in $(seq 1 100); do grep -q 'this rig is quarantined' "$WORK/bad$n.log" && break; sleep 0.1; done
     expect "$number, $form: and told why" 0 "quarantined: .*its result of task 'local/" cat "$WORK/bad$n.log"
 done
-expect "a job that passes its bound ends, and says that it diverged" '[1-9].*' 'training diverged' \
+expect "a job that passes its bound ends, and says that it diverged" 1 'training diverged' \
     timeout 60 "$EMAC" job submit "$WORK/bound.yaml" --wait
 same "nobody is blamed for it" "$n" \
     "$(curl -s "$EMAC_URL/v1/status" | jq '[.nodes[] | select(.state == "quarantined")] | length')"
