@@ -4,18 +4,14 @@
 
 #include "base/hex.h"
 #include "cli/cli.h"
-#include "cli/data_tokens.h"
-#include "codec/yaml.h"
 #include "exchange/exchange.h"
 #include "os/process.h"
-
-#include "work/base.h"
-#include "work/corpus.h"
 
 #define FETCH_MAX       (UINT64_C(1) << 44)
 #define PROVIDERS_MAX   16
 #define CALL_TIMEOUT_MS 60000
 #define RANDOM_MAX      32
+#define PATH_BYTES      256
 #define PAUSE_SHARE     20
 #define PAUSE_LEAST_MS  20
 #define PAUSE_MOST_MS   500
@@ -27,7 +23,9 @@ static bool stop_asked(void *ctx)
     return os_stop_requested();
 }
 
-void cli_pause(struct cli *c, uint64_t since_ns)
+/* Before asking again for what was asked for first at since_ns: a twentieth of the time gone by, so
+ * that the end of something short is told soon. A stop ends it. */
+static void pause_since(struct cli *c, uint64_t since_ns)
 {
     uint64_t ms = (c->os->mono_ns(c->os) - since_ns) / 1000000 / PAUSE_SHARE;
     if (ms < PAUSE_LEAST_MS)
@@ -186,117 +184,30 @@ enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid)
     return called(c, st);
 }
 
-enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,
-                            size_t cap)
+bool cli_ended(const char *state)
 {
-    const char *slash = strrchr(path, '/');
-    int n = file[0] == '/' || !slash
-                ? snprintf(out, cap, "%s", file)
-                : snprintf(out, cap, "%.*s/%s", (int)(slash - path), path, file);
-    if (n < 0 || (size_t)n >= cap)
-        return emac_fail(&c->err, EMAC_INVALID, "the path of '%s' is too long", file);
-    return EMAC_OK;
+    return strcmp(state, "succeeded") == 0 || strcmp(state, "failed") == 0 ||
+           strcmp(state, "cancelled") == 0;
 }
 
-/* Bytes as they are, or cut by the tokenizer of the model that the job begins with. */
-static enum emac_status text_add(struct cli *c, struct store *s, const char *path, struct job *job)
+enum emac_status cli_await(struct cli *c, const char *what, const char *id,
+                           void (*progress)(struct cli *c, json_t *now), json_t **out)
 {
-    char model[CID_TEXT_MAX];
-    struct corpus corpus;
-    bool bytes = true;
-    enum emac_status st;
-    if (!cid_is_none(&job->base) && !job_on_records(job))
-        EMAC_TRY(st, data_tokens_bytes(c, s, &job->base, &bytes));
-    if (!bytes) {
-        cid_text(model, &job->base);
-        EMAC_TRY(st, data_tokenize(c, s, path, model, false, &corpus, &job->data));
-        return job_take_corpus(job, &corpus, &c->err);
+    char path[PATH_BYTES];
+    uint64_t began = c->os->mono_ns(c->os);
+    snprintf(path, sizeof path, "/v1/%ss/%.200s", what, id);
+    while (!os_stop_requested()) {
+        enum emac_status st = cli_call(c, "GET", path, NULL, false, out);
+        if (st == EMAC_OK ? cli_ended(cli_str(*out, "state")) : !emac_status_retryable(st))
+            return st;
+        if (st == EMAC_OK)
+            progress(c, *out);
+        else
+            cli_progress(c, "waiting for the coordinator: %s", c->err.text);
+        json_decref(*out);
+        *out = NULL;
+        pause_since(c, began);
     }
-    EMAC_TRY(st, store_file_add(s, path, &job->data, &job->data_size, &c->err));
-    st = store_pin(s, "data", &job->data, &c->err);
-out:
-    return st;
-}
-
-static enum emac_status add_data(struct cli *c, struct store *s, const char *job_path,
-                                 const char *file, struct job *job)
-{
-    char path[OS_PATH_MAX];
-    enum emac_status st = cli_beside(c, job_path, file, path, sizeof(path));
-    if (st == EMAC_OK)
-        st = text_add(c, s, path, job);
-    return st == EMAC_OK ? st : emac_wrap(&c->err, "data.file of '%s'", job_path);
-}
-
-/* The job's data into the store, and what follows from them into the job. */
-static enum emac_status take_data(struct cli *c, struct store *s, const char *path,
-                                  const char *file, struct job *job)
-{
-    struct corpus corpus;
-    struct dataset d;
-    enum emac_status st;
-    if (cid_is_none(&job->data))
-        return add_data(c, s, path, file, job);
-    st = cli_fetch(c, s, &job->data);
-    if (st != EMAC_OK)
-        return emac_wrap(&c->err, "data.cid of '%s'", path);
-    if (!job_on_records(job)) {
-        st = corpus_load(s, &job->data, &corpus, &c->err);
-        return st == EMAC_OK ? job_take_corpus(job, &corpus, &c->err) : st;
-    }
-    st = dataset_load(s, &job->data, &d, &c->err);
-    if (st == EMAC_OK)
-        st = job_take_dataset(job, &d, &c->err);
-    dataset_release(&d);
-    return st;
-}
-
-enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out)
-{
-    struct emac_buf text;
-    emac_buf_init(&text, max);
-    *out = NULL;
-    enum emac_status st = c->os->file_read(c->os, path, &text, &c->err);
-    if (st == EMAC_OK)
-        st = yaml_to_json(emac_buf_str(&text), text.len, out, &c->err);
-    emac_buf_release(&text);
-    return st;
-}
-
-/* The base into the store, and what follows from it into the job file. */
-static enum emac_status take_base(struct cli *c, struct store *s, json_t *root)
-{
-    const struct cid cid = base_cid(root);
-    if (cid_is_none(&cid))
-        return EMAC_OK;
-    enum emac_status st = cli_fetch(c, s, &cid);
-    return st == EMAC_OK ? base_complete(root, s, &c->err) : emac_wrap(&c->err, "base.cid");
-}
-
-enum emac_status cli_job_json(struct cli *c, struct store *s, const char *path, json_t *root,
-                              struct job *out)
-{
-    char file[OS_PATH_MAX];
-    enum emac_status st = take_base(c, s, root);
-    if (st == EMAC_OK)
-        st = job_from_json(out, root, file, sizeof(file), &c->err);
-    if (st != EMAC_OK)
-        return emac_wrap(&c->err, "job file '%s'", path);
-    st = take_data(c, s, path, file, out);
-    if (st != EMAC_OK)
-        return st;
-    st = job_check(out, &c->err);
-    return st == EMAC_OK ? st : emac_wrap(&c->err, "job file '%s'", path);
-}
-
-enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out)
-{
-    json_t *root = NULL;
-    enum emac_status st = cli_yaml_file(c, path, JOB_FILE_MAX, &root);
-    if (st == EMAC_OK)
-        st = cli_job_json(c, s, path, root, out);
-    else
-        emac_wrap(&c->err, "job file '%s'", path);
-    json_decref(root);
-    return st;
+    return emac_fail(&c->err, EMAC_CANCELLED,
+                     "stopped waiting; the %s goes on: see 'emac %s show %s'", what, what, id);
 }

@@ -117,6 +117,11 @@ enum emac_status cli_store(struct cli *c, struct store **out);
 /* Write `dir`/`name`, which replaces what was there. */
 enum emac_status cli_file_put(struct cli *c, const char *dir, const char *name,
                               const struct emac_buf *content);
+/* `file` as one beside the file `path` means it. */
+enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,
+                            size_t cap);
+/* A YAML file of at most `max` bytes as JSON; *out is owned. */
+enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out);
 /* The user's key, made on first use. */
 enum emac_status cli_identity(struct cli *c);
 enum emac_status cli_http(struct cli *c, struct http_client **out);
@@ -129,29 +134,20 @@ enum emac_status cli_call(struct cli *c, const char *method, const char *path, j
 char *cli_encoded(const char *text);
 /* `bytes` random bytes in hex, with the NUL: what tells a request from those before it. */
 void cli_random_hex(struct cli *c, char *out, size_t bytes);
-/* Sleep before asking again for what was asked for first at since_ns: a twentieth of the time gone
- * by, from 20 to 500 ms, so that the end of something short is told soon. A stop ends it. */
-void cli_pause(struct cli *c, uint64_t since_ns);
+/* Has the job or sweep in this state ended? */
+bool cli_ended(const char *state);
+/* Ask for `what`, a "job" or a "sweep", until it has ended; *out is owned. What comes before goes
+ * to `progress`. A coordinator that is away for a while is waited for. CANCELLED when asked to
+ * stop. */
+enum emac_status cli_await(struct cli *c, const char *what, const char *id,
+                           void (*progress)(struct cli *c, json_t *now), json_t **out);
 /* Make the DAG under cid complete in `s`: fetched from the coordinator when blocks are missing. */
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid);
 /* Upload it to the coordinator's depot, signed with the user's key. */
 enum emac_status cli_push(struct cli *c, struct store *s, const struct cid *cid);
-/* A YAML file of at most `max` bytes as JSON; *out is owned. */
-#define JOB_FILE_MAX (1u << 20)
-enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out);
 /* POST, signed; sent again when nobody answered, for what is made by it has one name. body is
  * taken. */
 enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t **reply);
-/* `file` as one beside the file `path` means it. */
-enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,
-                            size_t cap);
-/* Read and parse a job file; its data come into the store and what follows
- * from them into the job. */
-struct job;
-enum emac_status cli_job_file(struct cli *c, struct store *s, const char *path, struct job *out);
-/* The same of the content of the file `path`. */
-enum emac_status cli_job_json(struct cli *c, struct store *s, const char *path, json_t *root,
-                              struct job *out);
 
 /* stdout text unless --json or --quiet; printf-like. Whoever goes away and reads no further has
  * seen enough: but for a service the command is asked to stop. */

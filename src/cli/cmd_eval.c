@@ -2,7 +2,8 @@
 #include <string.h>
 
 #include "cli/data_sealed.h"
-#include "cli/job_watch.h"
+#include "cli/job_file.h"
+#include "cli/job_follow.h"
 #include "cli/model_dir.h"
 #include "codec/unixfs.h"
 #include "node/local.h"
@@ -88,7 +89,7 @@ static enum emac_status job_make(struct cli *c, struct store *s, const struct ev
     enum emac_status st;
     EMAC_TRY(st, model_name(c, s, model, cid));
     root = job_file(a, cid, data);
-    EMAC_TRY(st, cli_job_json(c, s, "eval", root, job));
+    EMAC_TRY(st, job_file_take(c, s, "eval", root, job));
     st = batches_take(c, a, job);
 out:
     json_decref(root);
@@ -204,7 +205,7 @@ static enum emac_status eval(struct cli *c, const struct eval_args *a, const cha
         st = result_show(c, s, &cid);
         goto out;
     }
-    EMAC_TRY(st, count == 1 ? cli_job_file(c, s, pos[0], &job)
+    EMAC_TRY(st, count == 1 ? job_file_load(c, s, pos[0], &job)
                             : job_make(c, s, a, pos[0], pos[1], &job));
     if (job.kind != JOB_EVALUATE)
         st = emac_fail(&c->err, EMAC_INVALID,

@@ -3,10 +3,10 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/job_file.h"
 #include "cli/screen.h"
 #include "cli/sweep_local.h"
 #include "cli/sweep_view.h"
-#include "os/process.h"
 #include "work/base.h"
 #include "work/sweep.h"
 
@@ -53,7 +53,7 @@ static enum emac_status trials_read(struct cli *c, const char *path, struct swee
     for (uint32_t i = 0; i < s->trial_count && st == EMAC_OK; i++) {
         if (i > 0)
             data_share(in, i, file);
-        st = cli_job_json(c, in->store, path, s->trial[i].job, &in->job[i]);
+        st = job_file_take(c, in->store, path, s->trial[i].job, &in->job[i]);
         if (st == EMAC_OK)
             st = sweep_check_trial(s, &in->job[i], &in->job[0], &c->err);
         if (st != EMAC_OK)
@@ -261,28 +261,6 @@ static void progress_show(struct cli *c, json_t *sweep)
                  json_array_size(json_object_get(sweep, "rungs")), running, least, most);
 }
 
-/* A coordinator that is away for a while is waited for. */
-static enum emac_status sweep_wait(struct cli *c, const char *id, json_t **out)
-{
-    uint64_t began = c->os->mono_ns(c->os);
-    while (!os_stop_requested()) {
-        json_t *sweep = NULL;
-        enum emac_status st = sweep_fetch(c, id, &sweep);
-        if (st == EMAC_OK && strcmp(cli_str(sweep, "state"), "running") != 0) {
-            *out = sweep;
-            return EMAC_OK;
-        }
-        if (st == EMAC_OK)
-            progress_show(c, sweep);
-        else if (!emac_status_retryable(st))
-            return st;
-        json_decref(sweep);
-        cli_pause(c, began);
-    }
-    return emac_fail(&c->err, EMAC_CANCELLED,
-                     "stopped waiting; the sweep goes on: see 'emac sweep show %s'", id);
-}
-
 static enum emac_status judge(struct cli *c, json_t *sweep)
 {
     const char *state = cli_str(sweep, "state");
@@ -321,7 +299,7 @@ static enum emac_status run_on_network(struct cli *c, struct sweep_input *in,
     }
     if (!c->json && !c->quiet)
         fprintf(stderr, "submitted %s\n", id);
-    EMAC_TRY(st, sweep_wait(c, id, &end));
+    EMAC_TRY(st, cli_await(c, "sweep", id, progress_show, &end));
     EMAC_TRY(st, sweep_present(c, end, a));
     st = judge(c, end);
     cli_result(c, json_incref(end));

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/data_sealed.h"
+#include "cli/job_file.h"
 #include "cli/train_watch.h"
 #include "os/process.h"
 
@@ -97,7 +98,7 @@ static enum emac_status train(struct cli *c, const struct train_args *a, const c
     EMAC_TRY(st, cli_store(c, &s));
     EMAC_TRY(st, cli_home_path(c, "train", dir, sizeof(dir)));
     EMAC_TRY(st, c->os->dir_make(c->os, dir, &c->err));
-    EMAC_TRY(st, cli_job_file(c, s, path, &job));
+    EMAC_TRY(st, job_file_load(c, s, path, &job));
     if (job.kind == JOB_EVALUATE) {
         st = emac_fail(&c->err, EMAC_INVALID,
                        "'%s' trains nothing: run it by 'emac eval %s --local'", path, path);

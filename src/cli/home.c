@@ -1,8 +1,9 @@
-/* The home directory ($EMAC_HOME, ~/.emac): wallet.key, store/. */
+/* The home directory ($EMAC_HOME, ~/.emac): wallet.key, store/; and files that users name. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "codec/yaml.h"
 
 static enum emac_status home_dir(struct cli *c, char *out, size_t cap)
 {
@@ -71,5 +72,29 @@ enum emac_status cli_file_put(struct cli *c, const char *dir, const char *name,
     enum emac_status st =
         c->os->file_write(c->os, path, content->data, content->len, 0644, &c->err);
     free(path);
+    return st;
+}
+
+enum emac_status cli_beside(struct cli *c, const char *path, const char *file, char *out,
+                            size_t cap)
+{
+    const char *slash = strrchr(path, '/');
+    int n = file[0] == '/' || !slash
+                ? snprintf(out, cap, "%s", file)
+                : snprintf(out, cap, "%.*s/%s", (int)(slash - path), path, file);
+    if (n < 0 || (size_t)n >= cap)
+        return emac_fail(&c->err, EMAC_INVALID, "the path of '%s' is too long", file);
+    return EMAC_OK;
+}
+
+enum emac_status cli_yaml_file(struct cli *c, const char *path, size_t max, json_t **out)
+{
+    struct emac_buf text;
+    emac_buf_init(&text, max);
+    *out = NULL;
+    enum emac_status st = c->os->file_read(c->os, path, &text, &c->err);
+    if (st == EMAC_OK)
+        st = yaml_to_json(emac_buf_str(&text), text.len, out, &c->err);
+    emac_buf_release(&text);
     return st;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/human.h"
+#include "cli/job_file.h"
 #include "ledger/ledger.h"
 #include "sched/predict.h"
 
@@ -162,7 +163,7 @@ enum emac_status job_file_filled(struct cli *c, struct store *s, const char *pat
     bool fill = strcmp(cli_str(spread, "shares"), "auto") == 0;
     if (fill)
         json_object_del(spread, "shares");
-    st = cli_job_json(c, s, path, root, out);
+    st = job_file_take(c, s, path, root, out);
     if (st == EMAC_OK && fill && job_stages(out) < 2)
         st = emac_fail(&c->err, EMAC_INVALID, "spread.shares goes with a job in stages");
     else if (st == EMAC_OK && fill)

@@ -12,7 +12,7 @@ struct job_plan_args {
 };
 
 struct job;
-/* cli_job_file of one whose spread.shares may be 'auto': the shares that are best for these rigs
+/* job_file_load of one whose spread.shares may be 'auto': the shares that are best for these rigs
  * are filled in, and told on stderr. */
 enum emac_status job_file_filled(struct cli *c, struct store *s, const char *path,
                                  const struct job_plan_args *a, struct job *out);

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/job_follow.h"
 #include "cli/screen.h"
 #include "cli/tensorboard.h"
 #include "cli/watch_view.h"
 #include "os/process.h"
 
 #define PATH_BYTES    256
+#define POLL_MS       500
 #define PICTURE_MAX   (1u << 22)
 #define ID_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define CURVE_HEIGHT  14 /* of what stays on the screen at the end */
@@ -151,7 +153,7 @@ static void view_fill(struct watch *w)
     v->units = (uint64_t)cli_num(j, v->unit);
     v->units_per_second = number_or(j, rate, -1);
     v->elapsed_s = (ended - cli_num(j, "created_ms")) / 1000;
-    v->eta_s = job_ended(cli_str(j, "state")) ? 0 : number_or(j, "eta_seconds", -1);
+    v->eta_s = cli_ended(cli_str(j, "state")) ? 0 : number_or(j, "eta_seconds", -1);
     v->on_network = true;
     v->bytes_moved = (uint64_t)cli_num(j, "bytes_moved");
     v->spent_units = (int64_t)strtoll(cli_str(j, "spent_units"), NULL, 10);
@@ -228,11 +230,11 @@ static enum emac_status watch_turn(struct watch *w)
 static enum emac_status watch_loop(struct watch *w)
 {
     enum emac_status st;
-    while ((st = watch_turn(w)) == EMAC_OK && !job_ended(cli_str(w->job, "state"))) {
+    while ((st = watch_turn(w)) == EMAC_OK && !cli_ended(cli_str(w->job, "state"))) {
         if (os_stop_requested())
             return emac_fail(&w->c->err, EMAC_CANCELLED,
                              "stopped watching; the job goes on: see 'emac job show %s'", w->id);
-        w->c->os->sleep_ms(w->c->os, JOB_POLL_MS);
+        w->c->os->sleep_ms(w->c->os, POLL_MS);
     }
     return st;
 }
