@@ -182,9 +182,10 @@ static value_id piece_enter(void *ctx, struct graph *to, value_id v)
 
     if (val->node == NODE_NONE) {
         const char *port = p->g->input[val->slot].name;
+        const char *frozen = stage_base_weight(port);
 
-        if (strncmp(port, "base/", 5) == 0)
-            snprintf(name, sizeof(name), "frozen.%u/%s", p->stage, port + 5);
+        if (frozen != NULL)
+            stage_frozen_name(p->stage, frozen, name);
         else
             stage_port_name(p->st, port, name);
         return graph_input(to, name, val->type.dtype, val->type.shape);

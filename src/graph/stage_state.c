@@ -244,7 +244,7 @@ void stage_init_freeze(const struct stages *st, uint32_t s, struct graph *init)
 
         if ((f->users >> s & 1) == 0)
             continue;
-        snprintf(name, sizeof(name), "frozen.%u/%s", s, f->name);
+        stage_frozen_name(s, f->name, name);
         graph_output(init, name, whole_enter(init, f));
     }
 }

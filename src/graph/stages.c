@@ -13,6 +13,8 @@
 #include "graph/stages_internal.h"
 
 #define BUCKETS_MAX 1024u
+#define FROZEN      "frozen."
+#define BASE        "base/"
 #define COST_NONE   UINT64_MAX
 #define FLOPS_MAX   ((uint64_t)1 << 60) /* of a graph: sums of costs stay below 2^64 */
 
@@ -97,9 +99,9 @@ static void uses_scan(struct planning *p)
     }
 }
 
-static bool is_frozen(const char *port)
+const char *stage_base_weight(const char *port)
 {
-    return strncmp(port, "base/", 5) == 0;
+    return strncmp(port, BASE, strlen(BASE)) == 0 ? port + strlen(BASE) : NULL;
 }
 
 /* A weight lies with its first user; frozen ones with each, so the first has one of its own. */
@@ -109,7 +111,7 @@ static void weights_weigh(struct planning *p)
 
     for (uint32_t i = 0; i < g->inputs; i++) {
         value_id v = g->input[i].value;
-        bool frozen = is_frozen(g->input[i].name);
+        bool frozen = stage_base_weight(g->input[i].name) != NULL;
 
         if ((!frozen && strncmp(g->input[i].name, "params/", 7) != 0) || p->first[i] == NODE_NONE)
             continue;
@@ -306,10 +308,11 @@ static enum emac_status frozen_list(const struct graph *g, struct stages *out, s
     for (uint32_t i = 0; i < g->inputs; i++) {
         struct stage_frozen *f = &out->frozen[out->frozens];
         const struct tensor *type = &g->value[g->input[i].value].type;
+        const char *name = stage_base_weight(g->input[i].name);
 
-        if (!is_frozen(g->input[i].name))
+        if (name == NULL)
             continue;
-        if (!emac_strcpy(f->name, sizeof(f->name), g->input[i].name + 5))
+        if (!emac_strcpy(f->name, sizeof(f->name), name))
             return emac_fail(err, EMAC_INVALID, "the name '%s' is too long for a model in stages",
                              g->input[i].name);
         f->dtype = type->dtype;
@@ -345,7 +348,7 @@ void stage_port_name(const struct stages *st, const char *port, char out[GRAPH_N
     const char *slash = strchr(port, '/');
     bool params = strncmp(port, "params/", 7) == 0;
 
-    if (st->frozens > 0 && is_frozen(port))
+    if (st->frozens > 0 && stage_base_weight(port) != NULL)
         snprintf(out, GRAPH_NAME_MAX, "whole%s", slash);
     else if (w == NULL || strncmp(port, "sum/", 4) == 0)
         emac_strcpy(out, GRAPH_NAME_MAX, port);
@@ -355,6 +358,16 @@ void stage_port_name(const struct stages *st, const char *port, char out[GRAPH_N
                  : w->shared ? "shared"
                              : "params",
                  w->stage, slash);
+}
+
+void stage_frozen_name(uint32_t s, const char *weight, char out[GRAPH_NAME_MAX])
+{
+    snprintf(out, GRAPH_NAME_MAX, FROZEN "%u/%s", s, weight);
+}
+
+bool stage_bundle_is_frozen(const char *name)
+{
+    return strncmp(name, FROZEN, strlen(FROZEN)) == 0;
 }
 
 uint32_t stage_of_node(const struct stages *st, const struct graph *g, uint32_t node)

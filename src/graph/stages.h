@@ -91,6 +91,8 @@ enum emac_status stage_backward(const struct stages *st, const struct graph *tra
  * alone out of the base's file, which need not fit its memory (node/exec.h). */
 enum emac_status stage_init(const struct stages *st, const struct graph *init, uint32_t s,
                             struct graph **out, struct emac_err *err);
+/* Is the bundle of this name a "frozen.s"? */
+bool stage_bundle_is_frozen(const char *name);
 /* Add "frozen.s" to that graph. */
 void stage_init_freeze(const struct stages *st, uint32_t s, struct graph *init);
 /* Of an optimiser's graph (model/optimiser.h): it may take what it likes of a stage's own tensors,

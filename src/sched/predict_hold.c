@@ -24,9 +24,9 @@ struct sched_stage predict_state(const struct job_plan *p, uint32_t s)
     EMAC_ASSERT(init != NULL);
     for (uint32_t i = 0; i < init->output_count; i++) {
         const struct plan_bundle *b = &init->output[i];
-        bool frozen = strncmp(b->name, "frozen.", 7) == 0;
         state.all = emac_add_most(state.all, b->bytes);
-        state.moves = frozen ? state.moves : emac_add_most(state.moves, b->bytes);
+        if (!stage_bundle_is_frozen(b->name))
+            state.moves = emac_add_most(state.moves, b->bytes);
     }
     return state;
 }

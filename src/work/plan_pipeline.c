@@ -226,8 +226,8 @@ const struct cid *pipeline_value(const struct job_plan *p, const struct plan_sta
                                  const char *name, uint32_t lane)
 {
     char own[TASK_NAME_MAX];
-    bool common = strncmp(name, "frozen.", 7) == 0; /* nothing changes it: one for all lanes */
-    if (p->job.spread != SPREAD_HYBRID || common)
+    if (p->job.spread != SPREAD_HYBRID ||
+        stage_bundle_is_frozen(name)) /* that: one for all lanes */
         return plan_value(st, name);
     pipeline_value_name(own, name, lane);
     return plan_value(st, own);
