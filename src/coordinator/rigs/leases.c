@@ -578,8 +578,10 @@ static enum emac_status fail_lease(struct coordinator *c, struct node *n, const 
                                    struct emac_err *err)
 {
     struct lease *l = lease_find(n, f->lease);
-    if (l == NULL)
-        return EMAC_OK; /* ended already: saying so again changes nothing */
+    if (l == NULL) { /* a request for text, or ended already: saying so again changes nothing */
+        serve_fail(c, n, f->lease, f->message[0] ? f->message : "the rig gave the request back");
+        return EMAC_OK;
+    }
     struct cjob *j = l->job;
     struct ctask *t = l->task;
     char slot[SLOT_MAX], maker[DID_KEY_MAX];

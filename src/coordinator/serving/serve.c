@@ -334,6 +334,13 @@ static void ticket_lost(struct coordinator *c, struct serve_ticket *t, const cha
     coordinator_changed(c);
 }
 
+void serve_fail(struct coordinator *c, struct node *n, const char *lease, const char *why)
+{
+    struct serve_ticket *t = ticket_of(c, n, lease);
+    if (t != NULL)
+        ticket_lost(c, t, why);
+}
+
 void serve_tick(struct coordinator *c)
 {
     uint64_t now = now_ms(c);

@@ -252,6 +252,34 @@ static void a_failing_rig_is_tried_once_more_elsewhere(void **state)
     net_close(&n);
 }
 
+/* A rig that stops, or cannot begin, says so as it does of tasks: nobody waits for its lease to
+ * lapse. */
+static void a_request_given_back_goes_on_at_once(void **state)
+{
+    struct net n = {0};
+    struct client c;
+    (void)state;
+    n.cfg.lease_ttl_ms = 600000;
+    serving_open(&n, "given-back");
+    struct rigbot *r = &n.rig[0];
+    client_start(&c, &n, ask("x"));
+    json_t *lease = serve_lease(&n, r);
+    json_t *given = json_pack("{s:s, s:s, s:s}", "lease", str_of(lease, "lease"), "status",
+                              "cancelled", "message", "the rig is stopping");
+    assert_int_equal(call(&n, &r->id, "POST", "/v1/failures", json_incref(given), NULL), 200);
+    json_t *again = serve_lease(&n, r);
+    assert_string_not_equal(str_of(lease, "lease"), str_of(again, "lease"));
+    assert_int_equal(call(&n, &r->id, "POST", "/v1/failures", given, NULL), 200); /* it is over */
+    assert_false(piece(&n, r, again, words("right", 1)));
+    assert_false(piece(&n, r, again, the_end("stop")));
+    client_end(&c);
+    assert_int_equal(c.status, 200);
+    json_decref(lease);
+    json_decref(again);
+    free(c.text);
+    net_close(&n);
+}
+
 /* SHARE-1, and each by itself: one ends, one is cut by its client, one loses its rig. */
 static void a_rig_has_as_many_as_it_has_slots(void **state)
 {
@@ -372,6 +400,7 @@ int main(void)
         cmocka_unit_test(a_rig_lost_before_a_word_is_replaced),
         cmocka_unit_test(a_rig_lost_in_the_middle_is_an_error),
         cmocka_unit_test(a_failing_rig_is_tried_once_more_elsewhere),
+        cmocka_unit_test(a_request_given_back_goes_on_at_once),
         cmocka_unit_test(a_rig_has_as_many_as_it_has_slots),
         cmocka_unit_test(requests_are_checked),
         cmocka_unit_test(models_are_listed_by_three_names),
