@@ -318,7 +318,8 @@ void serve_beat(struct coordinator *c, struct node *n, const char *lease, bool *
         t->beat_ms = now_ms(c);
 }
 
-/* The rig is gone or failed: to another one if the client has seen nothing yet. */
+/* The rig is gone or failed: to another one if the client has seen nothing yet. That one's tokens
+ * are counted from the first one on: what was counted here has no text. */
 static void ticket_lost(struct coordinator *c, struct serve_ticket *t, const char *why)
 {
     t->failed = t->node;
@@ -327,6 +328,7 @@ static void ticket_lost(struct coordinator *c, struct serve_ticket *t, const cha
     if (!t->spoke && t->tries < SERVE_TRIES_MAX) {
         t->state = TICKET_QUEUED;
         t->queued_ms = now_ms(c);
+        t->prompt_tokens = t->completion_tokens = 0;
     } else {
         t->state = TICKET_FAILED;
         emac_fail(&t->err, EMAC_UNAVAILABLE, "%s", why);

@@ -281,6 +281,35 @@ static void claims_are_bounded_by_the_text(void **state)
     assert_audit(&m->n);
 }
 
+/* SERVE-5: what a rig counted that showed nothing and then failed is no matter of the next one's.
+ */
+static void tokens_of_who_failed_are_not_paid(void **state)
+{
+    struct market *m = *state;
+    struct serve_ticket *t;
+    struct serve_piece p;
+    int64_t buyer = account(m, "user", &m->buyer);
+    struct serve_request q = request(m, 1000);
+    assert_ok(serve_submit(m->n.c, &q, &t, err));
+    json_t *lease = rig_takes(m);
+    char path[96];
+    rig_says(m, lease, "", 4, false); /* held back: it may begin a stop text */
+    snprintf(path, sizeof path, "/v1/serve/%s", str_of(lease, "lease"));
+    assert_int_equal(call(&m->n, &m->n.rig[0].id, "POST", path,
+                          json_pack("{s:s, s:s}", "text", "", "error", "the device failed"), NULL),
+                     200);
+    json_decref(lease);
+    lease = rig_takes(m);
+    rig_says(m, lease, "some text", 5, true);
+    read_to_end(m, t, &p);
+    assert_int_equal(p.completion_tokens, 5);
+    emac_buf_release(&p.text);
+    serve_close(m->n.c, t);
+    assert_int_equal(buyer - account(m, "user", &m->buyer), bill_of(m, 5).total);
+    assert_audit(&m->n);
+    json_decref(lease);
+}
+
 /* ---- refusals ---- */
 
 static void submit_refused(struct market *m, const struct serve_request *q, enum emac_status status,
@@ -538,6 +567,7 @@ int main(void)
         cmocka_unit_test(what_fails_costs_nothing),
         cmocka_unit_test(a_cut_answer_is_paid_as_far_as_it_came),
         cmocka_unit_test(claims_are_bounded_by_the_text),
+        cmocka_unit_test(tokens_of_who_failed_are_not_paid),
         cmocka_unit_test(money_and_limits_hold),
         cmocka_unit_test(who_pays_is_found),
         cmocka_unit_test(a_repeated_request_costs_once),
