@@ -26,11 +26,11 @@ static json_t *piece_json(struct post *p, bool *last)
     bool failed = p->error.status != EMAC_OK;
     size_t n = piece_cut(&p->text);
     *last = p->done && n == p->text.len;
-    json_t *o =
-        json_pack("{s:o,s:I,s:b,s:s?,s:I,s:o}", "text", json_stringn(emac_buf_str(&p->text), n),
-                  "tokens", (json_int_t)p->tokens, "done", (int)*last, "finish_reason", p->finish,
-                  "prompt_tokens", (json_int_t)p->prompt_tokens, "error",
-                  failed ? agent_json_sentence(p->error.text) : json_null());
+    json_t *o = json_pack("{s:I,s:o,s:I,s:b,s:s?,s:I,s:o}", "seq", (json_int_t)p->sent++, "text",
+                          json_stringn(emac_buf_str(&p->text), n), "tokens", (json_int_t)p->tokens,
+                          "done", (int)*last, "finish_reason", p->finish, "prompt_tokens",
+                          (json_int_t)p->prompt_tokens, "error",
+                          failed ? agent_json_sentence(p->error.text) : json_null());
     p->tokens = 0;
     p->text.len -= n;
     if (n > 0)

@@ -57,7 +57,9 @@ enum emac_status request_parse(const json_t *lease, struct request *out, struct 
  *   worker: adds text and counts, sets done at the end
  *
  *   poster: takes them; sets cancel when the client is gone or the coordinator does not take pieces
- *   any more; ends after it has sent `done`, and says so by `over` */
+ *   any more; ends after it has sent `done`, and says so by `over`
+ *
+ * Pieces are numbered: one whose answer was lost is sent again, and counts once. */
 struct post {
     struct node *n;
     const char *lease;
@@ -70,6 +72,7 @@ struct post {
     bool done, cancel, over;
     const char *finish;    /* "stop", "length", NULL */
     struct emac_err error; /* OK: none */
+    uint64_t sent;         /* pieces taken: the number of the next one */
 };
 /* Starts the poster; `lease` is borrowed. */
 void post_open(struct post *p, struct node *n, const char *lease);

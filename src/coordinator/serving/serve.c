@@ -25,6 +25,7 @@ struct serve_ticket {
     uint64_t queued_ms, beat_ms;
     uint32_t tries;
     bool spoke;           /* a piece came: it cannot be done again elsewhere */
+    uint64_t pieces;      /* that came of this lease */
     struct emac_buf text; /* not yet read by the client */
     char finish_reason[16];
     uint32_t prompt_tokens, completion_tokens;
@@ -328,6 +329,7 @@ static void ticket_lost(struct coordinator *c, struct serve_ticket *t, const cha
     if (!t->spoke && t->tries < SERVE_TRIES_MAX) {
         t->state = TICKET_QUEUED;
         t->queued_ms = now_ms(c);
+        t->pieces = 0;
         t->prompt_tokens = t->completion_tokens = 0;
     } else {
         t->state = TICKET_FAILED;
@@ -361,8 +363,8 @@ void serve_tick(struct coordinator *c)
 
 struct piece {
     const char *text, *finish_reason, *error;
-    uint64_t tokens, prompt_tokens;
-    bool done;
+    uint64_t tokens, prompt_tokens, seq;
+    bool done, has_seq;
 };
 
 static enum emac_status piece_parse(json_t *root, struct piece *p, struct emac_err *err)
@@ -374,6 +376,8 @@ static enum emac_status piece_parse(json_t *root, struct piece *p, struct emac_e
     EMAC_TRY(st, api_bool_opt(root, "done", &p->done, err));
     EMAC_TRY(st, api_str_opt(root, "finish_reason", 15, &p->finish_reason, err));
     EMAC_TRY(st, api_u64_opt(root, "prompt_tokens", UINT32_MAX, &p->prompt_tokens, err));
+    p->has_seq = json_is_integer(json_object_get(root, "seq"));
+    EMAC_TRY(st, api_u64_opt(root, "seq", INT64_MAX, &p->seq, err));
     st = api_str_opt(root, "error", EMAC_ERR_TEXT_MAX, &p->error, err);
 out:
     return st;
@@ -383,6 +387,13 @@ out:
 static bool piece_add(struct coordinator *c, struct serve_ticket *t, const struct piece *p)
 {
     t->beat_ms = now_ms(c);
+    if (p->has_seq && p->seq < t->pieces)
+        return false; /* it is here: our answer to it was lost, and the rig sends it again */
+    if (p->has_seq && p->seq > t->pieces) {
+        ticket_lost(c, t, "the rig that was answering lost a part of the text: ask again");
+        return true;
+    }
+    t->pieces++;
     if (p->error && p->error[0]) {
         ticket_lost(c, t, p->error);
         return true;

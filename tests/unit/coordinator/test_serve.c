@@ -252,6 +252,48 @@ static void a_failing_rig_is_tried_once_more_elsewhere(void **state)
     net_close(&n);
 }
 
+static json_t *numbered(int seq, json_t *body)
+{
+    json_object_set_new(body, "seq", json_integer(seq));
+    return body;
+}
+
+/* The rig did not hear our answer and sends its piece again; and one that leaves out a piece. */
+static void a_piece_counts_once(void **state)
+{
+    struct net n = {0};
+    struct client c;
+    (void)state;
+    serving_open(&n, "once");
+    struct rigbot *r = &n.rig[0];
+    client_start(&c, &n, ask("one and"));
+    json_t *lease = serve_lease(&n, r);
+    assert_false(piece(&n, r, lease, numbered(0, words(" two", 2))));
+    assert_false(piece(&n, r, lease, numbered(0, words(" two", 2))));
+    assert_false(piece(&n, r, lease, numbered(1, words(" three", 3))));
+    assert_false(piece(&n, r, lease, numbered(0, words(" two", 2))));
+    assert_false(piece(&n, r, lease, numbered(2, the_end("stop"))));
+    client_end(&c);
+    assert_int_equal(c.status, 200);
+    json_t *o = json_loads(c.text, 0, NULL);
+    json_t *choice = json_array_get(json_object_get(o, "choices"), 0);
+    assert_string_equal(str_of(choice, "text"), " two three");
+    assert_int_equal(int_of(json_object_get(o, "usage"), "completion_tokens"), 5);
+    json_decref(o);
+    json_decref(lease);
+    free(c.text);
+    client_start(&c, &n, ask("a gap"));
+    lease = serve_lease(&n, r);
+    assert_false(piece(&n, r, lease, numbered(0, words("a", 1))));
+    assert_true(piece(&n, r, lease, numbered(2, words("c", 1))));
+    client_end(&c);
+    assert_int_equal(c.status, 503);
+    assert_non_null(strstr(c.text, "lost a part"));
+    json_decref(lease);
+    free(c.text);
+    net_close(&n);
+}
+
 /* A rig that stops, or cannot begin, says so as it does of tasks: nobody waits for its lease to
  * lapse. */
 static void a_request_given_back_goes_on_at_once(void **state)
@@ -400,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_rig_lost_before_a_word_is_replaced),
         cmocka_unit_test(a_rig_lost_in_the_middle_is_an_error),
         cmocka_unit_test(a_failing_rig_is_tried_once_more_elsewhere),
+        cmocka_unit_test(a_piece_counts_once),
         cmocka_unit_test(a_request_given_back_goes_on_at_once),
         cmocka_unit_test(a_rig_has_as_many_as_it_has_slots),
         cmocka_unit_test(requests_are_checked),

@@ -31,6 +31,7 @@ struct fake {
     const char *hello; /* state to answer with: "admitted", "challenge", "quarantined" */
     bool reachable, forget, refuse; /* forget: 409 until hello; refuse: 403 for everything signed */
     int receipt_failures;           /* receipts to be answered with 503 before one is taken */
+    int piece_failures;             /* pieces of text that are taken and answered with 503 */
     bool serve_cancel;
     bool sessions; /* tell one with each hello; */
     bool deaf;     /* and take it no longer */

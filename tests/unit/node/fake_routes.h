@@ -170,9 +170,14 @@ static inline enum emac_status fake_failure(void *ctx, const struct http_request
     return fake_reply(res, json_object(), err);
 }
 
-/* What came of a lease so far: the last piece, with all of its text. */
+/* What came of a lease so far: the last piece, with all of its text. One that came already is not
+ * taken again. */
 static inline void fake_said_add(json_t *said, const char *lease, const json_t *piece)
 {
+    const json_t *last = json_object_get(json_object_get(said, lease), "seq");
+    if (last != NULL &&
+        json_integer_value(json_object_get(piece, "seq")) <= json_integer_value(last))
+        return;
     json_t *all = json_deep_copy(piece);
     const char *before = json_string_value(json_object_get(json_object_get(said, lease), "text"));
     const char *more = json_string_value(json_object_get(piece, "text"));
@@ -195,9 +200,14 @@ static inline enum emac_status fake_piece(void *ctx, const struct http_request *
     fake_said_add(f->said, http_path_param(req, "lease"), body);
     keep(&f->last_piece, body);
     json_t *reply = json_pack("{s:b}", "cancel", (int)f->serve_cancel);
+    if (f->piece_failures > 0) {
+        f->piece_failures--;
+        json_decref(reply);
+        st = emac_fail(err, EMAC_UNAVAILABLE, "the database is busy");
+    }
     os_cond_broadcast(&f->changed);
     os_mutex_unlock(&f->lock);
-    return fake_reply(res, reply, err);
+    return st == EMAC_OK ? fake_reply(res, reply, err) : st;
 }
 
 static inline enum emac_status fake_providers(void *ctx, const struct http_request *req,

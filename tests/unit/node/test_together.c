@@ -156,6 +156,31 @@ static void test_they_come_and_go(void **state)
     assert_error(f, "longer", "cancelled");
 }
 
+/* Answers to its first piece are lost on their way: it comes again, and counts once. */
+static void test_a_piece_is_sent_again(void **state)
+{
+    struct fake *f = &fake;
+    struct agent a;
+    struct emac_buf want;
+    start(&a, 2, 0);
+    os_mutex_lock(&f->lock);
+    f->piece_failures = 2;
+    os_mutex_unlock(&f->lock);
+    fake_queue(f, lease_as("a", "in the beginning", ENDLESS, 1));
+    fake_wait(f, pieces, 5);
+    cancel(f, "a");
+    assert_error(f, "a", "cancelled");
+    json_t *said = said_of(f, "a");
+    const char *text = json_string_value(json_object_get(said, "text"));
+    emac_buf_init(&want, 1 << 20);
+    say("in the beginning", (int)strlen(text) + 8, 1, &want);
+    assert_true(strlen(text) > 0);
+    assert_memory_equal(text, want.data, strlen(text));
+    emac_buf_release(&want);
+    json_decref(said);
+    agent_end(&a);
+}
+
 /* What fails at its beginning, or has no right to be, is no matter of the others. */
 static void test_failures_are_their_own(void **state)
 {
@@ -249,8 +274,13 @@ static void test_private(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_as_alone), TEST(test_they_come_and_go), TEST(test_failures_are_their_own),
-        TEST(test_memory),   TEST(test_too_much_memory),  TEST(test_private),
+        TEST(test_as_alone),
+        TEST(test_they_come_and_go),
+        TEST(test_a_piece_is_sent_again),
+        TEST(test_failures_are_their_own),
+        TEST(test_memory),
+        TEST(test_too_much_memory),
+        TEST(test_private),
     };
     log_open();
     return cmocka_run_group_tests(tests, NULL, NULL);
