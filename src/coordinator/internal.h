@@ -294,8 +294,6 @@ void serve_queue_free(struct serve_queue *q);
 /* A request for this rig: the answer of its poll, or NULL. */
 json_t *serve_take(struct coordinator *c, struct node *n, const char *base_url, uint64_t *wake_ms);
 void serve_beat(struct coordinator *c, struct node *n, const char *lease, bool *cancel);
-/* The rig gives it back: another gets it, if no text came. Nothing when it has no such lease. */
-void serve_fail(struct coordinator *c, struct node *n, const char *lease, const char *why);
 void serve_tick(struct coordinator *c);
 http_handler serve_post;
 

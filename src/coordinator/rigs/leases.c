@@ -5,6 +5,7 @@
 #include "coordinator/rigs/poll.h"
 #include "coordinator/rigs/session.h"
 #include "coordinator/jobs/suspects.h"
+#include "coordinator/serving/serve.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -83,6 +83,11 @@ enum emac_status serve_next(struct coordinator *c, struct serve_ticket *t, uint3
 /* Ends the generation if it goes on still; what was made is paid. */
 void serve_close(struct coordinator *c, struct serve_ticket *t);
 
+struct node;
+/* The rig gives a lease back: another one gets the request, if no text came. Nothing when it has no
+ * such lease. Under the lock. */
+void serve_fail(struct coordinator *c, struct node *n, const char *lease, const char *why);
+
 /* NOT_FOUND. */
 enum emac_status serve_model_find(struct coordinator *c, const char *name, struct serve_model *out,
                                   struct emac_err *err);
