@@ -20,15 +20,13 @@ static enum emac_status cursor_read(const struct chain_book *b, struct chain_cur
                                     bool *found, struct emac_err *err)
 {
     struct db_stmt *q;
-    *found = false;
-    enum emac_status st = db_query(b->db, &q, err,
+    enum emac_status st = db_first(b->db, &q, err,
                                    "SELECT number, hash, vault_seq, bindings_seq, payouts_seq,"
                                    " datacap_seq"
                                    " FROM chain_cursor WHERE one = 1",
                                    "");
-    if (st == EMAC_OK)
-        st = db_next(q, found, err);
-    if (st != EMAC_OK || !*found)
+    *found = q != NULL;
+    if (q == NULL)
         return st;
     out->number = (uint64_t)db_i64(q, 0);
     if (!emac_unhex(out->hash, CHAIN_HASH_BYTES, db_text(q, 1)))
@@ -473,13 +471,10 @@ enum emac_status chain_book_wallet(const struct chain_book *b, const char *did,
                                    char wallet[EVM_ADDRESS_MAX], struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     wallet[0] = '\0';
     enum emac_status st =
-        db_query(b->db, &q, err, "SELECT wallet FROM chain_wallets WHERE did = ?", "t", did);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+        db_first(b->db, &q, err, "SELECT wallet FROM chain_wallets WHERE did = ?", "t", did);
+    if (q != NULL) {
         bool fits = emac_strcpy(wallet, EVM_ADDRESS_MAX, db_text(q, 0));
         EMAC_ASSERT(fits);
         db_done(q);

@@ -38,14 +38,12 @@ static enum emac_status epoch_row(struct db_stmt *q, struct chain_epoch *out, st
     return EMAC_OK;
 }
 
-static enum emac_status epoch_next(struct db_stmt *q, enum emac_status st, struct chain_epoch *out,
+/* What db_first found; no epoch where that is NULL. */
+static enum emac_status epoch_take(struct db_stmt *q, enum emac_status st, struct chain_epoch *out,
                                    struct emac_err *err)
 {
-    bool row = false;
     *out = (struct chain_epoch){0};
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+    if (q != NULL) {
         st = epoch_row(q, out, err);
         db_done(q);
     }
@@ -56,22 +54,22 @@ enum emac_status chain_epoch_last(const struct chain_book *b, struct chain_epoch
                                   struct emac_err *err)
 {
     struct db_stmt *q;
-    enum emac_status st = db_query(b->db, &q, err,
+    enum emac_status st = db_first(b->db, &q, err,
                                    "SELECT epoch, state, root, list, journal, total"
                                    " FROM chain_epochs ORDER BY epoch DESC LIMIT 1",
                                    "");
-    return epoch_next(q, st, out, err);
+    return epoch_take(q, st, out, err);
 }
 
 enum emac_status chain_epoch_get(const struct chain_book *b, uint64_t epoch,
                                  struct chain_epoch *out, struct emac_err *err)
 {
     struct db_stmt *q;
-    enum emac_status st = db_query(b->db, &q, err,
+    enum emac_status st = db_first(b->db, &q, err,
                                    "SELECT epoch, state, root, list, journal, total"
                                    " FROM chain_epochs WHERE epoch = ?",
                                    "i", (int64_t)epoch);
-    st = epoch_next(q, st, out, err);
+    st = epoch_take(q, st, out, err);
     if (st == EMAC_OK && out->state == CHAIN_EPOCH_NONE)
         st = emac_fail(err, EMAC_NOT_FOUND, "there is no epoch %llu", (unsigned long long)epoch);
     return st;

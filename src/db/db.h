@@ -120,6 +120,10 @@ int64_t db_i64(struct db_stmt *st, int col); /* 0 for SQL NULL */
 double db_f64(struct db_stmt *st, int col);
 const char *db_text(struct db_stmt *st, int col); /* NULL for SQL NULL */
 struct emac_slice db_blob(struct db_stmt *st, int col);
+/* The first row of a query: *out stands at it, to be read and ended by db_done, and to no other end
+ * (db_next asserts). NULL without a row and on failure. */
+enum emac_status db_first(struct db *db, struct db_stmt **out, struct emac_err *err,
+                          const char *sql, const char *types, ...);
 /* One integer of one row; NOT_FOUND without a row. */
 enum emac_status db_one_i64(struct db *db, int64_t *out, struct emac_err *err, const char *sql,
                             const char *types, ...);

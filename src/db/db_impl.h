@@ -18,6 +18,7 @@ struct db_stmt {
     struct db_stmt *next; /* in its bucket */
     uint64_t hash, last_used;
     bool busy, cached;
+    bool borrows; /* what is bound is its caller's, who may have returned: not stepped again */
 };
 
 enum db_control {

@@ -105,6 +105,7 @@ void db_stmt_give(struct db_stmt *st)
     sqlite3_reset(st->handle); /* its result repeats the step's, which was looked at */
     sqlite3_clear_bindings(st->handle);
     st->busy = false;
+    st->borrows = false;
     if (!st->cached)
         stmt_free(st);
 }
@@ -262,7 +263,8 @@ enum emac_status db_query(struct db *db, struct db_stmt **out, struct emac_err *
     return st;
 }
 
-enum emac_status db_next(struct db_stmt *st, bool *row, struct emac_err *err)
+/* The next row; without one the statement has ended. */
+static enum emac_status step(struct db_stmt *st, bool *row, struct emac_err *err)
 {
     EMAC_ASSERT(st->busy);
     enum emac_status status = EMAC_OK;
@@ -274,6 +276,37 @@ enum emac_status db_next(struct db_stmt *st, bool *row, struct emac_err *err)
         status = step_failed(st->db, rc, err);
     db_done(st);
     return status;
+}
+
+enum emac_status db_next(struct db_stmt *st, bool *row, struct emac_err *err)
+{
+    EMAC_ASSERT(!st->borrows);
+    return step(st, row, err);
+}
+
+/* Nothing is copied: it is not stepped again. */
+static enum emac_status first(struct db *db, struct db_stmt **out, const char *sql,
+                              const char *types, va_list *ap, struct emac_err *err)
+{
+    bool row = false;
+    enum emac_status st = start(db, out, false, sql, types, ap, err);
+    if (st == EMAC_OK)
+        st = step(*out, &row, err);
+    if (row)
+        (*out)->borrows = true;
+    else
+        *out = NULL;
+    return st;
+}
+
+enum emac_status db_first(struct db *db, struct db_stmt **out, struct emac_err *err,
+                          const char *sql, const char *types, ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    enum emac_status st = first(db, out, sql, types, &ap, err);
+    va_end(ap);
+    return st;
 }
 
 void db_done(struct db_stmt *st)
@@ -319,16 +352,13 @@ enum emac_status db_one_i64(struct db *db, int64_t *out, struct emac_err *err, c
                             const char *types, ...)
 {
     struct db_stmt *st;
-    bool row = false;
     va_list ap;
     va_start(ap, types);
-    enum emac_status status = start(db, &st, false, sql, types, &ap, err);
-    if (status == EMAC_OK)
-        status = db_next(st, &row, err);
+    enum emac_status status = first(db, &st, sql, types, &ap, err);
     va_end(ap);
     if (status != EMAC_OK)
         return status;
-    if (!row)
+    if (st == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "no such row in database '%s'", db->path);
     *out = db_i64(st, 0);
     db_done(st);

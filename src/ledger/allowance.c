@@ -59,12 +59,10 @@ static enum emac_status find(struct db *db, const char *id, struct allowance *ou
                              struct emac_err *err)
 {
     struct db_stmt *q;
-    *found = false;
     enum emac_status st =
-        db_query(db, &q, err, "SELECT " COLUMNS " FROM allowances a WHERE a.id = ?", "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, found, err);
-    if (st == EMAC_OK && *found) {
+        db_first(db, &q, err, "SELECT " COLUMNS " FROM allowances a WHERE a.id = ?", "t", id);
+    *found = q != NULL;
+    if (q != NULL) {
         row_read(q, out);
         db_done(q);
     }
@@ -458,24 +456,20 @@ enum emac_status allowance_expire(struct db *db, uint64_t at_ms, struct emac_err
 {
     struct db_stmt *q;
     struct allowance a;
-    bool row = true;
     EMAC_ASSERT(db_in_transaction(db));
     /* One at a time: few expire at once, and each is no longer among them afterwards. */
-    while (row) {
-        enum emac_status st = db_query(db, &q, err,
+    for (;;) {
+        enum emac_status st = db_first(db, &q, err,
                                        "SELECT " COLUMNS " FROM allowances a WHERE a.removed = 0"
                                        " AND a.origin <> 'chain' AND a.expires_ms <= ?"
                                        " ORDER BY a.expires_ms, a.id LIMIT 1",
                                        "i", (int64_t)at_ms);
-        if (st == EMAC_OK)
-            st = db_next(q, &row, err);
-        if (st == EMAC_OK && row) {
-            row_read(q, &a);
-            db_done(q);
-            st = burn_left(db, &a, "expire", at_ms, err);
-        }
+        if (q == NULL)
+            return st;
+        row_read(q, &a);
+        db_done(q);
+        st = burn_left(db, &a, "expire", at_ms, err);
         if (st != EMAC_OK)
             return st;
     }
-    return EMAC_OK;
 }

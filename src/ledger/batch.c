@@ -43,12 +43,9 @@ static enum emac_status account_read(struct db *db, const char *account, int64_t
                                      int64_t *units, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st =
-        db_query(db, &q, err, "SELECT id, units FROM accounts WHERE account = ?", "t", account);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+        db_first(db, &q, err, "SELECT id, units FROM accounts WHERE account = ?", "t", account);
+    if (q == NULL)
         return st;
     *id = db_i64(q, 0);
     *units = db_i64(q, 1);
@@ -265,12 +262,11 @@ static enum emac_status key_find(struct db *db, const struct ledger_posting *p,
     uint8_t name[LEDGER_KEY_HASH_BYTES];
     char entries[LEDGER_ENTRIES_TEXT_MAX];
     ledger_key_hash(name, p->key);
-    enum emac_status st = db_query(
+    enum emac_status st = db_first(
         db, &q, err, "SELECT key, cause, job, detail, entries FROM journal WHERE key_hash = ?", "b",
         (const void *)name, sizeof name);
-    if (st == EMAC_OK)
-        st = db_next(q, there, err);
-    if (st != EMAC_OK || !*there)
+    *there = q != NULL;
+    if (q == NULL)
         return st;
     entries_text(p, change, entries);
     *equal = strcmp(db_text(q, 0), p->key) == 0 && strcmp(db_text(q, 1), p->cause) == 0 &&
@@ -343,14 +339,11 @@ static enum emac_status head_read(struct db *db, int64_t *id, uint8_t hash[SHA25
                                   struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row;
     *id = 0;
     memset(hash, 0, SHA256_BYTES);
     enum emac_status st =
-        db_query(db, &q, err, "SELECT posting, hash FROM ledger_head WHERE one = 1", NULL);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+        db_first(db, &q, err, "SELECT posting, hash FROM ledger_head WHERE one = 1", NULL);
+    if (q == NULL)
         return st;
     struct emac_slice h = db_blob(q, 1);
     *id = db_i64(q, 0);

@@ -32,10 +32,8 @@ enum emac_status ledger_account_name(struct db *db, int64_t id, char out[LEDGER_
     struct db_stmt *q;
     bool there = false;
     enum emac_status st =
-        db_query(db, &q, err, "SELECT account FROM accounts WHERE id = ?", "i", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &there, err);
-    if (st == EMAC_OK && there) {
+        db_first(db, &q, err, "SELECT account FROM accounts WHERE id = ?", "i", id);
+    if (q != NULL) {
         there = emac_strcpy(out, LEDGER_ACCOUNT_MAX, db_text(q, 0));
         db_done(q);
     }

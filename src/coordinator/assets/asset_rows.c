@@ -8,17 +8,14 @@ enum emac_status asset_find(struct coordinator *c, const struct cid *cid, struct
 {
     struct db_stmt *q;
     char text[CID_TEXT_MAX];
-    bool row = false;
     cid_text(text, cid);
     *out = (struct asset){.cid = *cid};
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT licence, object, state, income FROM assets WHERE cid = ?",
+        db_first(c->db, &q, err, "SELECT licence, object, state, income FROM assets WHERE cid = ?",
                  "t", text);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "the catalogue has no asset '%s'", text);
     struct emac_slice object = db_blob(q, 1);
     out->licence_cid = cid_from_text(db_text(q, 0));
@@ -44,15 +41,12 @@ static enum emac_status maker_find(struct coordinator *c, const char *model, con
                                    char job[JOB_ID_MAX], struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     job[0] = 0;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT id FROM jobs WHERE model = ? AND state = 'succeeded'"
                                    " AND (? = '' OR owner = ?) ORDER BY seq LIMIT 1",
                                    "ttt", model, owner, owner);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+    if (q != NULL) {
         emac_strcpy(job, JOB_ID_MAX, db_text(q, 0));
         db_done(q);
     }

@@ -60,17 +60,14 @@ static enum emac_status key_read(struct coordinator *c, const struct cid *asset,
 {
     struct db_stmt *q;
     char text[CID_TEXT_MAX];
-    bool row = false;
     cid_text(text, asset);
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT box FROM private_keys WHERE asset = ?"
                                    " AND state = 'granted'",
                                    "t", text);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND,
                          "'%s' is private and its key is not granted: its owner does so by 'emac "
                          "data keys grant'",

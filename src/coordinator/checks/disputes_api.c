@@ -223,12 +223,9 @@ enum emac_status dispute_get(void *ctx, const struct http_request *req, struct h
     struct coordinator *c = ctx;
     const char *id = http_path_param(req, "id");
     struct db_stmt *q;
-    bool row = false;
     json_t *out = NULL, *answers = json_array();
-    enum emac_status st = db_query(c->db, &q, err, COLUMNS " WHERE id = ?", "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && !row)
+    enum emac_status st = db_first(c->db, &q, err, COLUMNS " WHERE id = ?", "t", id);
+    if (st == EMAC_OK && q == NULL)
         st = emac_fail(err, EMAC_NOT_FOUND, "there is no dispute '%.40s'", id);
     if (st == EMAC_OK) {
         bool told = is_over(q);

@@ -123,17 +123,14 @@ static enum emac_status task_read(struct coordinator *c, struct cdispute *x, str
 {
     struct db_stmt *q;
     char cid[CID_TEXT_MAX];
-    bool row = false;
     cid_text(cid, &x->cid);
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT object, slot, step FROM tasks"
                                    " WHERE job = ? AND cid = ?",
                                    "tt", x->job, cid);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    EMAC_ASSERT(row); /* a foreign key */
+    EMAC_ASSERT(q != NULL); /* a foreign key */
     struct emac_slice object = db_blob(q, 0);
     st = emac_alloc(&x->object, object.len, 1, err);
     if (st == EMAC_OK) {

@@ -57,15 +57,12 @@ enum emac_status draws_start(struct coordinator *c, struct emac_err *err)
 {
     static const char TAG[] = "emac draw chain";
     struct db_stmt *q;
-    bool row = false;
     crypto_hmac_sha256(c->draw.last, c->secret, sizeof(c->secret), TAG, sizeof(TAG) - 1);
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT first_ms, anchor FROM draw_chain WHERE one = 1", "");
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
+        db_first(c->db, &q, err, "SELECT first_ms, anchor FROM draw_chain WHERE one = 1", "");
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return chain_begin(c, err);
     c->draw.first_ms = (uint64_t)db_i64(q, 0);
     bool sound = emac_unhex(c->draw.anchor, DRAW_SECRET, db_text(q, 1));
@@ -94,16 +91,13 @@ enum emac_status draws_seed(struct coordinator *c, const struct cjob *j, struct 
 {
     struct db_stmt *q;
     char task[CID_TEXT_MAX];
-    bool row = false;
     cid_text(task, &t->cid);
-    enum emac_status st = db_query(
+    enum emac_status st = db_first(
         c->db, &q, err, "SELECT object FROM receipts WHERE job = ? AND task = ? AND node = ?",
         "ttt", j->id, task, t->drawn.of);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "the receipt that the lot was drawn for is gone");
     struct emac_slice object = db_blob(q, 0);
     struct cid receipt = cid_of(CID_DAG_CBOR, object.data, object.len);

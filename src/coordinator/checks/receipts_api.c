@@ -121,11 +121,8 @@ enum emac_status receipt_get(void *ctx, const struct http_request *req, struct h
     struct coordinator *c = ctx;
     const char *cid = http_path_param(req, "cid");
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(c->db, &q, err, COLUMNS " WHERE r.cid = ?", "t", cid);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && !row)
+    enum emac_status st = db_first(c->db, &q, err, COLUMNS " WHERE r.cid = ?", "t", cid);
+    if (st == EMAC_OK && q == NULL)
         st = emac_fail(err, EMAC_NOT_FOUND, "there is no receipt '%.64s'", cid);
     if (st != EMAC_OK)
         return st;
@@ -146,19 +143,16 @@ enum emac_status maker_get(void *ctx, const struct http_request *req, struct htt
     struct cid cid;
     char text[CID_TEXT_MAX], like[CID_TEXT_MAX + 4];
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st = cid_parse(&cid, http_path_param(req, "cid"), err);
     if (st != EMAC_OK)
         return st;
     cid_text(text, &cid);
     snprintf(like, sizeof like, "%%=%s%%", text);
-    st = db_query(c->db, &q, err,
+    st = db_first(c->db, &q, err,
                   "SELECT cid, slot, object, step FROM tasks WHERE job = ? AND state = 'accepted'"
                   " AND outputs LIKE ? ORDER BY step, slot LIMIT 1",
                   "tt", http_path_param(req, "id"), like);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && !row)
+    if (st == EMAC_OK && q == NULL)
         st = emac_fail(err, EMAC_NOT_FOUND, "no task of the job made '%s'", text);
     if (st != EMAC_OK)
         return st;

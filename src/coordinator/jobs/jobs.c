@@ -629,17 +629,14 @@ static enum emac_status job_answer(struct coordinator *c, const struct submissio
                                    struct http_response *res, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     char cid[CID_TEXT_MAX];
     json_t *body = NULL;
     cid_text(cid, &s->cid);
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT state, escrow_units FROM jobs WHERE id = ?", "t", s->id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
+        db_first(c->db, &q, err, "SELECT state, escrow_units FROM jobs WHERE id = ?", "t", s->id);
     if (st != EMAC_OK)
         return st;
-    EMAC_ASSERT(row);
+    EMAC_ASSERT(q != NULL);
     body = json_pack("{s:s, s:s, s:s, s:o}", "id", s->id, "cid", cid, "state", db_text(q, 0),
                      "escrow_units", api_units(db_i64(q, 1)));
     db_done(q);

@@ -46,20 +46,17 @@ static enum emac_status mean_with(struct coordinator *c, const struct cjob *j,
                                   double *value, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     uint32_t others = 0;
     for (uint32_t i = 0; i < j->st.result_count; i++)
         others += j->st.result[i].kind == t->kind && j->st.result[i].loss >= 0 &&
                   strcmp(j->st.result[i].slot, t->slot) != 0;
     if (others == 0)
         return EMAC_OK;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT value FROM metrics WHERE job = ? AND name = ?"
                                    " AND step = ?",
                                    "tti", j->id, series, (int64_t)step);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+    if (q != NULL) {
         *value = (db_f64(q, 0) * others + *value) / (others + 1);
         db_done(q);
     }
@@ -178,15 +175,12 @@ static enum emac_status last_in(struct coordinator *c, const char *job, const ch
                                 int64_t from, int64_t to, json_t *list, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT id, name, step, value, at_ms FROM metrics WHERE job = ?"
                                    " AND name = ? AND step > ? AND step <= ?"
                                    " ORDER BY step DESC LIMIT 1",
                                    "ttii", job, name, from, to);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+    if (q != NULL) {
         json_array_append_new(list, row_json(q));
         db_done(q);
     }
@@ -209,15 +203,12 @@ static enum emac_status name_next(struct coordinator *c, const char *job,
                                   char name[METRIC_NAME_MAX], struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT name FROM metrics WHERE job = ? AND name > ?"
                                    " ORDER BY name LIMIT 1",
                                    "tt", job, name);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     name[0] = 0;
-    if (st == EMAC_OK && row) {
+    if (q != NULL) {
         emac_strcpy(name, METRIC_NAME_MAX, db_text(q, 0));
         db_done(q);
     }
@@ -250,14 +241,11 @@ static enum emac_status standing_row(struct coordinator *c, const char *id, stru
                                      struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(
+    enum emac_status st = db_first(
         c->db, &q, err, "SELECT state, step, steps, object FROM jobs WHERE id = ?", "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "there is no job '%.100s'", id);
     struct emac_slice object = db_blob(q, 3);
     emac_strcpy(out->state, sizeof(out->state), db_text(q, 0));

@@ -12,14 +12,13 @@ static enum emac_status maker_find(struct coordinator *c, const struct cjob *j,
     char text[CID_TEXT_MAX];
     cid_text(text, output);
     enum emac_status st =
-        db_query(c->db, &q, err,
+        db_first(c->db, &q, err,
                  "SELECT cid FROM tasks WHERE job = ? AND state IN ('accepted', 'disputed')"
                  " AND instr(outputs || ' ', '=' || ? || ' ') > 0 ORDER BY step DESC, accepted_ms "
                  "DESC LIMIT 1",
                  "tt", j->id, text);
-    if (st == EMAC_OK)
-        st = db_next(q, found, err);
-    if (st != EMAC_OK || !*found)
+    *found = q != NULL;
+    if (q == NULL)
         return st;
     *task = cid_from_text(db_text(q, 0));
     db_done(q);

@@ -29,14 +29,11 @@ static enum emac_status last_score(struct coordinator *c, const char *job, doubl
                                    struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT state, score FROM jobs WHERE id = ?", "t", job);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
+        db_first(c->db, &q, err, "SELECT state, score FROM jobs WHERE id = ?", "t", job);
     if (st != EMAC_OK)
         return st;
-    EMAC_ASSERT(row);
+    EMAC_ASSERT(q != NULL);
     *loss = strcmp(db_text(q, 0), "succeeded") == 0 ? db_f64(q, 1) : -1;
     db_done(q);
     return EMAC_OK;
@@ -151,14 +148,11 @@ static enum emac_status trials_load(struct coordinator *c, struct csweep *s, str
 static enum emac_status head_load(struct coordinator *c, struct csweep *s, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT owner, keep, rung FROM sweeps WHERE id = ?", "t", s->id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
+        db_first(c->db, &q, err, "SELECT owner, keep, rung FROM sweeps WHERE id = ?", "t", s->id);
     if (st != EMAC_OK)
         return st;
-    EMAC_ASSERT(row);
+    EMAC_ASSERT(q != NULL);
     emac_strcpy(s->owner, sizeof(s->owner), db_text(q, 0));
     s->keep = db_f64(q, 1);
     s->rung = (uint32_t)db_i64(q, 2);

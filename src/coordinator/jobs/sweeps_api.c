@@ -294,13 +294,10 @@ static enum emac_status sweep_json(struct coordinator *c, const char *id, json_t
                                    struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     json_t *rungs = json_array(), *trials = json_array();
     *out = NULL;
-    enum emac_status st = db_query(c->db, &q, err, SWEEP_COLUMNS " WHERE id = ?", "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+    enum emac_status st = db_first(c->db, &q, err, SWEEP_COLUMNS " WHERE id = ?", "t", id);
+    if (q != NULL) {
         *out = head_json(q);
         db_done(q);
     } else if (st == EMAC_OK) {

@@ -247,17 +247,14 @@ enum emac_status ctask_load(struct coordinator *c, struct cjob *j, const struct 
 {
     struct db_stmt *q;
     char text[CID_TEXT_MAX];
-    bool row = false;
     cid_text(text, cid);
     *out = NULL;
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT " TASK_COLUMNS " FROM tasks WHERE job = ? AND cid = ?",
+        db_first(c->db, &q, err, "SELECT " TASK_COLUMNS " FROM tasks WHERE job = ? AND cid = ?",
                  "tt", j->id, text);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "job '%s' has no task '%s'", j->id, text);
     st = from_row(c, q, out, err);
     db_done(q);

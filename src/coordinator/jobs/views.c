@@ -248,14 +248,11 @@ enum emac_status job_get(void *ctx, const struct http_request *req, struct http_
     struct coordinator *c = ctx;
     const char *id = http_path_param(req, "id");
     struct db_stmt *q;
-    bool row = false;
     int64_t units = 0;
     json_t *o = NULL, *checkpoints = json_array(), *shares = NULL;
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?", "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+        db_first(c->db, &q, err, "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?", "t", id);
+    if (q != NULL) {
         o = row_json(q);
         row_details(q, o);
         db_done(q);

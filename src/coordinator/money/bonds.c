@@ -112,12 +112,9 @@ static enum emac_status owner_of(struct coordinator *c, const char *job, char ow
                                  struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     owner[0] = '\0';
-    enum emac_status st = db_query(c->db, &q, err, "SELECT owner FROM jobs WHERE id = ?", "t", job);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+    enum emac_status st = db_first(c->db, &q, err, "SELECT owner FROM jobs WHERE id = ?", "t", job);
+    if (q == NULL)
         return st;
     bool fits = emac_strcpy(owner, DID_KEY_MAX, db_text(q, 0));
     EMAC_ASSERT(fits);

@@ -15,7 +15,6 @@ struct cost {
 static enum emac_status cost_read(struct coordinator *c, struct cost *x, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st;
     cid_text(x->task, x->at->task);
     EMAC_TRY(st, db_one_i64(c->db, &x->price, err,
@@ -23,9 +22,8 @@ static enum emac_status cost_read(struct coordinator *c, struct cost *x, struct 
                             " WHERE job = ? AND task = ? AND node = ?",
                             "ttt", x->at->job, x->task, x->did));
     x->all = trust_cost_units(x->price);
-    EMAC_TRY(st, db_query(c->db, &q, err, "SELECT owner FROM jobs WHERE id = ?", "t", x->at->job));
-    EMAC_TRY(st, db_next(q, &row, err));
-    EMAC_ASSERT(row);
+    EMAC_TRY(st, db_first(c->db, &q, err, "SELECT owner FROM jobs WHERE id = ?", "t", x->at->job));
+    EMAC_ASSERT(q != NULL);
     bool fits = emac_strcpy(x->owner, sizeof(x->owner), db_text(q, 0));
     EMAC_ASSERT(fits);
     db_done(q);
@@ -38,16 +36,13 @@ static enum emac_status receipt_next(struct coordinator *c, const struct cost *x
                                      int64_t *units, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     *units = 0;
     enum emac_status st =
-        db_query(c->db, &q, err,
+        db_first(c->db, &q, err,
                  "SELECT task, units FROM receipts WHERE job = ? AND node = ? AND state = 'held'"
                  " AND units > 0 AND units <= ? ORDER BY units DESC, task LIMIT 1",
                  "tti", x->at->job, x->did, x->all - x->held);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+    if (q == NULL)
         return st;
     *task = cid_from_text(db_text(q, 0));
     *units = db_i64(q, 1);
@@ -80,15 +75,12 @@ static enum emac_status bond_next(struct coordinator *c, const struct cost *x,
                                   struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     *units = 0;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT source, units FROM bonds WHERE did = ? AND units > 0"
                                    " ORDER BY source LIMIT 1",
                                    "t", x->did);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+    if (q == NULL)
         return st;
     bool fits = emac_strcpy(source, LEDGER_ACCOUNT_MAX, db_text(q, 0));
     EMAC_ASSERT(fits);

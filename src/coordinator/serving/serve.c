@@ -485,17 +485,14 @@ enum emac_status serve_model_find(struct coordinator *c, const char *name, struc
                                   struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT " MODEL_COLUMNS " FROM jobs WHERE state = 'succeeded'"
                                    " AND model <> '' AND (model = ? OR id = ? OR name = ?)"
                                    " ORDER BY seq DESC LIMIT 1",
                                    "ttt", name, name, name);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row) {
+    if (q == NULL) {
         st = serve_asset_find(c, name, out, err);
         return st != EMAC_NOT_FOUND
                    ? st

@@ -73,15 +73,12 @@ static enum emac_status answer_load(struct coordinator *c, const char *id,
                                     struct serving_replay *out, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT a.text, a.finish, s.prompt_tokens, s.completion_tokens"
                                    " FROM serving_answers a JOIN serving s ON s.id = a.id"
                                    " WHERE a.id = ?",
                                    "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && !row)
+    if (st == EMAC_OK && q == NULL)
         st = emac_fail(err, EMAC_CONFLICT,
                        "the request with this Idempotency-Key was answered as '%s', which is not "
                        "kept any more or was cut short: send it with another key",
@@ -105,16 +102,13 @@ static enum emac_status replay_find(struct coordinator *c, const struct serve_re
 {
     struct db_stmt *q;
     char id[SERVE_ID_MAX], state[16];
-    bool row = false, same = false;
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT id, state, body FROM serving WHERE did = ? AND idem = ?",
+        db_first(c->db, &q, err, "SELECT id, state, body FROM serving WHERE did = ? AND idem = ?",
                  "tt", req->payer.did, req->idempotency);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+    if (q == NULL)
         return st;
     struct emac_slice body = db_blob(q, 2);
-    same = body.len == SHA256_BYTES && memcmp(body.data, req->body, SHA256_BYTES) == 0;
+    bool same = body.len == SHA256_BYTES && memcmp(body.data, req->body, SHA256_BYTES) == 0;
     emac_strcpy(id, sizeof(id), db_text(q, 0));
     emac_strcpy(state, sizeof(state), db_text(q, 1));
     db_done(q);
@@ -273,15 +267,12 @@ static enum emac_status open_next(struct coordinator *c, struct serving_meter *m
                                   struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     *m = (struct serving_meter){0};
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT id, did, key, model, reserved_units FROM serving"
                                    " WHERE state = 'open' ORDER BY id LIMIT 1",
                                    "");
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+    if (q == NULL)
         return st;
     m->open = emac_strcpy(m->id, sizeof(m->id), db_text(q, 0)) &&
               emac_strcpy(m->payer.did, sizeof(m->payer.did), db_text(q, 1)) &&

@@ -71,16 +71,13 @@ static enum emac_status key_payer(struct coordinator *c, const char *token, stru
 {
     struct db_stmt *q;
     uint8_t hash[SHA256_BYTES];
-    bool row = false;
     crypto_sha256(hash, token, strlen(token));
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT id, did, purpose, state FROM api_keys WHERE hash = ?", "b",
+        db_first(c->db, &q, err, "SELECT id, did, purpose, state FROM api_keys WHERE hash = ?", "b",
                  (const void *)hash, sizeof(hash));
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_UNAUTHORIZED,
                          "the API key is not known here: make one with 'emac key new'");
     bool fits = emac_strcpy(out->key, sizeof(out->key), db_text(q, 0)) &&
@@ -159,15 +156,12 @@ static enum emac_status key_show(struct coordinator *c, const char *id, const ch
                                  json_t **out, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st =
-        db_query(c->db, &q, err, "SELECT " KEY_COLUMNS " FROM api_keys WHERE id = ? AND did = ?",
+        db_first(c->db, &q, err, "SELECT " KEY_COLUMNS " FROM api_keys WHERE id = ? AND did = ?",
                  "tt", id, did);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "you have no API key '%.40s'", id);
     *out = key_json(c, q);
     db_done(q);

@@ -36,15 +36,13 @@ static enum emac_status used_find(struct coordinator *c, const char *job, struct
 {
     struct db_stmt *q;
     enum emac_status st =
-        db_query(c->db, &q, err,
+        db_first(c->db, &q, err,
                  "SELECT a.cid, a.owner, j.owner FROM job_assets t JOIN assets a ON a.cid = t.asset"
                  " JOIN jobs j ON j.id = t.job WHERE t.job = ? AND a.kind = 'data'"
                  " AND j.state = 'succeeded' AND a.owner <> j.owner",
                  "t", job);
-    u->found = false;
-    if (st == EMAC_OK)
-        st = db_next(q, &u->found, err);
-    if (st != EMAC_OK || !u->found)
+    u->found = q != NULL;
+    if (q == NULL)
         return st;
     bool fits = emac_strcpy(u->asset, sizeof(u->asset), db_text(q, 0)) &&
                 emac_strcpy(u->client, sizeof(u->client), db_text(q, 1)) &&

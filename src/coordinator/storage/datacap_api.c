@@ -196,17 +196,15 @@ enum emac_status datacap_epoch_get(void *ctx, const struct http_request *req,
     struct db_stmt *q;
     const char *text = http_path_param(req, "epoch");
     char *end;
-    bool row = false;
     json_t *list = json_array(), *o = NULL;
     enum emac_status st;
     EMAC_TRY(st, configured(c, &b, err));
     int64_t epoch = strspn(text, "0123456789") == strlen(text) ? strtoll(text, &end, 10) : -1;
-    EMAC_TRY(st, db_query(c->db, &q, err,
+    EMAC_TRY(st, db_first(c->db, &q, err,
                           "SELECT weighted, taken, dust, funder, at_ms FROM datacap_epochs"
                           " WHERE epoch = ?",
                           "i", epoch));
-    EMAC_TRY(st, db_next(q, &row, err));
-    if (!row) {
+    if (q == NULL) {
         st = emac_fail(err, EMAC_NOT_FOUND, "epoch '%.24s' has no reward yet", text);
         goto out;
     }

@@ -39,12 +39,10 @@ static enum emac_status motion_get(const struct datacap_book *b, const char *id,
                                    struct datacap_motion_row *m, bool *found, struct emac_err *err)
 {
     struct db_stmt *q;
-    *found = false;
-    enum emac_status st = db_query(
+    enum emac_status st = db_first(
         b->db, &q, err, "SELECT " COLUMNS " FROM datacap_motions m WHERE m.id = ?", "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, found, err);
-    if (st == EMAC_OK && *found) {
+    *found = q != NULL;
+    if (q != NULL) {
         row_read(q, at_ms, m);
         db_done(q);
     }
@@ -126,15 +124,12 @@ static enum emac_status motion_open(const struct voting *x, struct emac_err *err
 static enum emac_status vote_before(const struct voting *x, bool *known, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     *known = false;
     enum emac_status st =
-        db_query(x->b->db, &q, err,
+        db_first(x->b->db, &q, err,
                  "SELECT issued_ms, object FROM datacap_votes WHERE motion = ? AND notary = ?",
                  "tt", x->m->id, x->v.notary);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st != EMAC_OK || !row)
+    if (q == NULL)
         return st;
     struct emac_slice old = db_blob(q, 1);
     *known = old.len == x->object.len && memcmp(old.data, x->object.data, old.len) == 0;
@@ -166,16 +161,13 @@ static enum emac_status ballots_read(const struct voting *x,
     *count = 0;
     for (uint32_t i = 0; i < r->notary_count; i++) {
         struct db_stmt *q;
-        bool row = false;
         enum emac_status st =
-            db_query(x->b->db, &q, err,
+            db_first(x->b->db, &q, err,
                      "SELECT approve, bytes FROM datacap_votes WHERE motion = ? AND notary = ?",
                      "tt", x->m->id, r->notary[i]);
-        if (st == EMAC_OK)
-            st = db_next(q, &row, err);
         if (st != EMAC_OK)
             return st;
-        if (!row)
+        if (q == NULL)
             continue;
         struct datacap_ballot *b = &out[(*count)++];
         *b = (struct datacap_ballot){.approve = db_i64(q, 0) != 0, .bytes = db_i64(q, 1)};

@@ -50,16 +50,13 @@ enum emac_status deal_epoch_seed(struct coordinator *c, uint64_t epoch, uint8_t 
                                  struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT secret, head, commitment FROM deal_epochs"
                                    " WHERE epoch = ? AND state <> 'next'",
                                    "i", (int64_t)epoch);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "epoch %llu has not begun",
                          (unsigned long long)epoch);
     st = seed_read(q, seed, err);

@@ -298,15 +298,12 @@ static enum emac_status said_before(struct coordinator *c, const struct word *w,
                                     struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     said[0] = '\0';
-    enum emac_status st = db_query(c->db, &q, err,
+    enum emac_status st = db_first(c->db, &q, err,
                                    "SELECT state FROM deal_proofs WHERE deal = ? AND replica = ?"
                                    " AND epoch = ?",
                                    "tii", w->d.id, (int64_t)w->replica, (int64_t)w->epoch);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
-    if (st == EMAC_OK && row) {
+    if (q != NULL) {
         emac_strcpy(said, 8, db_text(q, 0));
         db_done(q);
     }

@@ -119,18 +119,15 @@ enum emac_status deal_find(struct coordinator *c, const char *id, struct deal *o
                            struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
-    enum emac_status st = db_query(
+    enum emac_status st = db_first(
         c->db, &q, err,
         "SELECT id, seq, client, cid, piece, replicas, epochs, price_units,"
         " traffic_price_units, epoch_units, traffic_units, bond_units, escrow_units, state,"
         " made_epoch, last_epoch, created_ms, ended_ms FROM deals WHERE id = ?",
         "t", id);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "there is no deal '%s'", id);
     deal_read(q, out);
     db_done(q);
@@ -235,18 +232,15 @@ enum emac_status deal_holding_find(struct coordinator *c, const char *deal, uint
                                    const char *node, struct deal_holding *out, struct emac_err *err)
 {
     struct db_stmt *q;
-    bool row = false;
     enum emac_status st =
-        db_query(c->db, &q, err,
+        db_first(c->db, &q, err,
                  "SELECT deal, replica, node, state, placed_epoch, first_epoch, misses, proven,"
                  " bond_units, rig_units, lost_units, note FROM deal_replicas"
                  " WHERE deal = ? AND replica = ? AND node = ?",
                  "tit", deal, (int64_t)number, node);
-    if (st == EMAC_OK)
-        st = db_next(q, &row, err);
     if (st != EMAC_OK)
         return st;
-    if (!row)
+    if (q == NULL)
         return emac_fail(err, EMAC_NOT_FOUND, "replica %u of deal '%s' is not this rig's", number,
                          deal);
     holding_read(q, out);

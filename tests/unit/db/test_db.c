@@ -144,6 +144,62 @@ static void test_values(void **state)
     db_done(NULL);
 }
 
+/* Of a child that is to die of an assertion. */
+static void abort_quietly(void)
+{
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    dup2(open("/dev/null", O_WRONLY), 2);
+    signal(SIGABRT, SIG_DFL);
+}
+
+static void *counts(void *arg)
+{
+    return one(arg, "SELECT COUNT(*) FROM t") == 2 ? NULL : arg;
+}
+
+/* Whoever has no row holds no lock; whoever has one may be asked once. */
+static void test_first(void **state)
+{
+    struct db *db = ((struct fixture *)*state)->db;
+    struct emac_err err;
+    struct db_stmt *q = NULL;
+    pthread_t t;
+    void *bad;
+    make_table(db);
+    put(db, 1, "a");
+    put(db, 2, "b");
+    OK(db_first(db, &q, NULL, "SELECT k, v FROM t WHERE k >= ? ORDER BY k", "i", INT64_C(2)));
+    assert_int_equal(db_i64(q, 0), 2);
+    assert_string_equal(db_text(q, 1), "b");
+    db_done(q);
+    OK(db_first(db, &q, NULL, "SELECT v FROM t ORDER BY k", NULL)); /* of several the first */
+    assert_string_equal(db_text(q, 0), "a");
+    db_done(q);
+    OK(db_first(db, &q, NULL, "SELECT v FROM t WHERE v = ?", "t", "c"));
+    assert_null(q);
+    q = (struct db_stmt *)db; /* anything but NULL */
+    assert_int_equal(db_first(db, &q, &err, "SELECT nothing FROM t", NULL), EMAC_INTERNAL);
+    assert_null(q);
+    q = (struct db_stmt *)db; /* a row that fails to come */
+    assert_int_equal(db_first(db, &q, &err, "SELECT ABS(?) FROM t", "i", INT64_MIN), EMAC_INTERNAL);
+    assert_null(q);
+    pthread_create(&t, NULL, counts, db);
+    pthread_join(t, &bad);
+    assert_null(bad);
+    pid_t child = fork();
+    if (child == 0) {
+        bool row;
+        abort_quietly();
+        (void)!db_first(db, &q, NULL, "SELECT v FROM t", NULL);
+        (void)!db_next(q, &row, NULL);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 static void test_errors(void **state)
 {
     struct db *db = ((struct fixture *)*state)->db;
@@ -451,17 +507,13 @@ static void test_failed_fsync(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         struct db *db;
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        int quiet = open("/dev/null", O_WRONLY);
-        dup2(quiet, 2);
+        abort_quietly();
         real_vfs = sqlite3_vfs_find(NULL);
         shim_vfs = *real_vfs;
         shim_vfs.zName = "shim";
         shim_vfs.szOsFile = sizeof(struct shim_file);
         shim_vfs.xOpen = shim_open;
         sqlite3_vfs_register(&shim_vfs, 1);
-        signal(SIGABRT, SIG_DFL);
         if (db_open(f->path, &db, NULL) != EMAC_OK)
             _exit(1);
         if (db_exec(db, NULL, "INSERT INTO t (k) VALUES (1)", NULL) != EMAC_OK)
@@ -550,6 +602,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open, setup, teardown),
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_first, setup, teardown),
         cmocka_unit_test_setup_teardown(test_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_statements, setup, teardown),
         cmocka_unit_test_setup_teardown(test_transactions, setup, teardown),
