@@ -6,12 +6,12 @@
 #include <string.h>
 
 #include "coordinator/api.h"
+#include "coordinator/checks/checks.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/jobs/evaluations.h"
 #include "coordinator/money/bonds.h"
 #include "coordinator/serving/serving.h"
 #include "coordinator/storage/deals.h"
-#include "coordinator/checks/checks.h"
 
 #define TICK_MS          50
 #define DEPOT_LOOK_MS    2000 /* at least so often the depot is looked into for checkpoints */

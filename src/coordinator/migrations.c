@@ -1,9 +1,9 @@
 /* The coordinator's tables. Accounts and postings are the ledger's. */
 #include "chain/book.h"
 #include "coordinator/checks/checks.h"
+#include "coordinator/checks/disputes.h"
 #include "coordinator/storage/datacap_book.h"
 #include "coordinator/storage/deals.h"
-#include "coordinator/checks/disputes.h"
 
 static const char CREATE[] =
     "CREATE TABLE nodes ("

@@ -1,12 +1,12 @@
 /* The table of routes: dispatch is driven by it, and a test holds docs/api/openapi.yaml against
  * it. */
 #include "coordinator/assets/assets.h"
+#include "coordinator/assets/private.h"
+#include "coordinator/checks/checks.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/money/bonds.h"
-#include "coordinator/assets/private.h"
 #include "coordinator/serving/serving.h"
 #include "coordinator/storage/datacap.h"
-#include "coordinator/checks/checks.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -120,8 +120,8 @@ int64_t db_i64(struct db_stmt *st, int col); /* 0 for SQL NULL */
 double db_f64(struct db_stmt *st, int col);
 const char *db_text(struct db_stmt *st, int col); /* NULL for SQL NULL */
 struct emac_slice db_blob(struct db_stmt *st, int col);
-/* The first row of a query: *out stands at it, to be read and ended by db_done, and to no other end
- * (db_next asserts). NULL without a row and on failure. */
+/* The first row of a query, or *out = NULL without one and on failure. Read it, then db_done; there
+ * is no next (db_next asserts). Texts and blobs among the values must live until then. */
 enum emac_status db_first(struct db *db, struct db_stmt **out, struct emac_err *err,
                           const char *sql, const char *types, ...);
 /* One integer of one row; NOT_FOUND without a row. */

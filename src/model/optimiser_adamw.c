@@ -1,6 +1,6 @@
 /* AdamW, as one operator. */
-#include "compute/host_math.h"
 #include "base/assert.h"
+#include "compute/host_math.h"
 #include "model/optimiser_impl.h"
 
 /* The 8 numbers of OP_ADAMW's `hyper`. */

@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/checked.h"
 #include "base/buf.h"
+#include "base/checked.h"
 #include "graph/graph.h"
 #include "sched/predict.h"
 

@@ -5,8 +5,8 @@
 
 #include "base/assert.h"
 #include "work/corpus.h"
-#include "work/job_fields.h"
 #include "work/family.h"
+#include "work/job_fields.h"
 #include "work/task.h"
 
 #define JOB_ID_DIGITS 12

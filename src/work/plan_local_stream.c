@@ -16,9 +16,10 @@
  * fragment.
  *
  * STREAM-1  A round is over when the outer step and all tails are there, so a state has no half of
- * a replica, and the next round's tasks depend on nothing but values. STREAM-2  Nothing but deltas
- * must travel: params.m, params.at.m and opt.m stay where they were made, and every rig makes the
- * outer step for itself. */
+ * a replica, and the next round's tasks depend on nothing but values.
+ *
+ * STREAM-2  Nothing but deltas must travel: params.m, params.at.m and opt.m stay where they were
+ * made, and every rig makes the outer step for itself. */
 #include <stdio.h>
 #include <string.h>
 

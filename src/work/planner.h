@@ -47,8 +47,8 @@
 #define EMAC_WORK_PLANNER_H
 
 #include "work/job.h"
-#include "work/shards.h"
 #include "work/model_tree.h"
+#include "work/shards.h"
 #include "work/task.h"
 #include "work/tree.h"
 

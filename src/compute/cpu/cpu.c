@@ -5,8 +5,8 @@
 #include "base/assert.h"
 #include "base/buf.h"
 #include "base/checked.h"
-#include "os/process.h"
 #include "compute/cpu/quant.h"
+#include "os/process.h"
 
 static const struct cpu_kernels *const kernels_table[ISA_COUNT] = {
     [ISA_PORTABLE] = &cpu_kernels_portable,

@@ -8,13 +8,13 @@
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
 #include "coordinator/assets/private.h"
-#include "coordinator/checks/disputes.h"
 #include "coordinator/checks/checks.h"
-#include "coordinator/rigs/poll.h"
+#include "coordinator/checks/disputes.h"
 #include "coordinator/jobs/cut.h"
-#include "coordinator/rigs/session.h"
 #include "coordinator/jobs/shares.h"
 #include "coordinator/jobs/suspects.h"
+#include "coordinator/rigs/poll.h"
+#include "coordinator/rigs/session.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* Jobs: from submission to their end. coordinator.h holds the table of states. */
-#include "coordinator/storage/datacap.h"
+#include "coordinator/assets/private.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/jobs/evaluations.h"
 #include "coordinator/jobs/shares.h"
 #include "coordinator/jobs/submission.h"
-#include "coordinator/assets/private.h"
+#include "coordinator/storage/datacap.h"
 
 #include <inttypes.h>
 #include <stdio.h>
