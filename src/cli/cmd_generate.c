@@ -19,12 +19,13 @@ static enum emac_status generate(struct cli *c, const struct generate_args *a, s
                                  struct emac_buf *text)
 {
     bool ended = false;
+    uint64_t made = 0;
     bool show = !c->json && !c->quiet;
     enum emac_status st;
     EMAC_TRY(st, emac_buf_append(text, a->prompt, strlen(a->prompt), &c->err));
     if (show)
         fputs(a->prompt, stdout);
-    for (uint64_t i = 0; i < a->tokens && !ended && !os_stop_requested(); i++) {
+    for (; made < a->tokens && !ended && !os_stop_requested(); made++) {
         struct emac_slice bytes;
         EMAC_TRY(st, completion_next(g, &bytes, &ended, &c->err));
         EMAC_TRY(st, emac_buf_append(text, bytes.data, bytes.len, &c->err));
@@ -33,6 +34,9 @@ static enum emac_status generate(struct cli *c, const struct generate_args *a, s
             fflush(stdout);
         }
     }
+    if (!ended && made < a->tokens)
+        st = emac_fail(&c->err, EMAC_CANCELLED, "stopped after %llu of %llu tokens",
+                       (unsigned long long)made, (unsigned long long)a->tokens);
 out:
     if (show)
         putchar('\n');

@@ -225,6 +225,16 @@ static enum emac_status act_export(struct cli *c, const struct model_args *a)
 
 static enum emac_status act_import(struct cli *c, const struct model_args *a)
 {
+    uint64_t size;
+    if (a->names == 1 && c->os->file_size(c->os, a->name[0], &size, NULL) == EMAC_OK)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "'%s' is a file: say where its model goes, 'emac model import %s DIR'",
+                         a->name[0], a->name[0]);
+    if (a->names == 1 && a->format)
+        return emac_fail(&c->err, EMAC_INVALID, "--format goes with import of a file");
+    if (a->names == 2 && a->base)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "--base goes with import of an adapter's directory");
     if (a->is_private && a->names == 2)
         return emac_fail(&c->err, EMAC_INVALID,
                          "--private goes with import of a directory: import the file first");
@@ -232,13 +242,32 @@ static enum emac_status act_import(struct cli *c, const struct model_args *a)
                          : import_gguf(c, a->name[0], a->format, a->name[1]);
 }
 
+/* Two names of one directory, as far as their texts show. */
+static bool same_dir(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    while (n > 1 && a[n - 1] == '/')
+        n--;
+    while (m > 1 && b[m - 1] == '/')
+        m--;
+    return n == m && memcmp(a, b, n) == 0;
+}
+
 static enum emac_status act_quantise(struct cli *c, const struct model_args *a)
 {
+    if (same_dir(a->name[0], a->name[1]))
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "'%s' is the model itself, whose weights would be lost: name another "
+                         "directory",
+                         a->name[1]);
     return quantise(c, a->name[0], a->format, a->name[1]);
 }
 
 static enum emac_status act_merge(struct cli *c, const struct model_args *a)
 {
+    if (a->format)
+        return emac_fail(&c->err, EMAC_INVALID,
+                         "--format does not go with merge: quantise what it writes");
     return merge(c, a->names == 2 ? a->name[0] : NULL, a->name[a->names - 1], a->out);
 }
 
@@ -262,6 +291,22 @@ static enum emac_status format_check(struct cli *c, const char *format, bool exp
                      exports ? ", f32, f16, bf16" : "");
 }
 
+/* An option that the action would pass over says what was not meant. */
+static enum emac_status options_check(struct cli *c, const char *action, const struct model_args *a)
+{
+    const struct {
+        bool given;
+        const char *name, *of;
+    } OF[] = {{a->is_private, "--private", "import"},
+              {a->base != NULL, "--base", "import"},
+              {a->out != NULL, "-o", "merge"},
+              {a->part_size != NULL, "--part-size", "export"}};
+    for (size_t i = 0; i < EMAC_COUNT(OF); i++)
+        if (OF[i].given && strcmp(action, OF[i].of) != 0)
+            return emac_fail(&c->err, EMAC_INVALID, "%s goes with %s", OF[i].name, OF[i].of);
+    return EMAC_OK;
+}
+
 enum emac_status cmd_model(struct cli *c, int argc, char **argv)
 {
     const char *pos[CLI_POSITIONALS_MAX] = {0};
@@ -277,8 +322,9 @@ enum emac_status cmd_model(struct cli *c, int argc, char **argv)
     st = format_check(c, a.format, strcmp(pos[0], "export") == 0);
     if (st != EMAC_OK)
         return st;
-    if (a.is_private && strcmp(pos[0], "import") != 0)
-        return emac_fail(&c->err, EMAC_INVALID, "--private goes with import");
+    st = options_check(c, pos[0], &a);
+    if (st != EMAC_OK)
+        return st;
     a.names = pos[2] ? 2 : 1;
     for (int i = 0; i < a.names; i++)
         a.name[i] = pos[i + 1];

@@ -194,11 +194,15 @@ static enum emac_status tmp_name(struct target *t, const char *path)
     return EMAC_OK;
 }
 
-/* The last part of a path or a CID. */
-static const char *name_of(const char *name)
+/* The last part of a path or a CID, with no slash behind it. The caller's. */
+static char *name_of(const char *name)
 {
-    const char *slash = strrchr(name, '/');
-    return slash != NULL && slash[1] != '\0' ? slash + 1 : name;
+    size_t end = strlen(name), at;
+    while (end > 1 && name[end - 1] == '/')
+        end--;
+    for (at = end; at > 0 && name[at - 1] != '/';)
+        at--;
+    return emac_strndup(name + at, end - at);
 }
 
 static enum emac_status contents_write(struct target *t, struct origin *o, const char *name,
@@ -212,16 +216,18 @@ static enum emac_status contents_write(struct target *t, struct origin *o, const
         .generation = emac_buf_slice(model_text(&o->m.texts, MODEL_GENERATION)),
         .tokenizer = emac_buf_slice(model_text(&o->m.texts, MODEL_TOKENIZER)),
         .tokenizer_config = emac_buf_slice(model_text(&o->m.texts, MODEL_TOKENIZER_CONFIG))};
+    char *called = name_of(name);
     enum emac_status st;
     gguf_writer_init(&w);
     EMAC_TRY(st, llama_config_read(&config, emac_buf_str(&o->m.config), o->m.config.len, err));
-    EMAC_TRY(st, llama_to_gguf(&w, &config, &o->idx, type, name_of(name), err));
+    EMAC_TRY(st, llama_to_gguf(&w, &config, &o->idx, type, called, err));
     EMAC_TRY(st, tokenizer_to_gguf(&w, &files, config.vocab_size, err));
     EMAC_TRY(st, gguf_write_begin(&w, (struct gguf_sink){to_target, t}, err));
     EMAC_TRY(st, llama_to_gguf_data(&w, &config, &o->idx, type, reader_of(o), err));
     st = piece_flush(t);
 out:
     gguf_writer_release(&w);
+    free(called);
     return st;
 }
 

@@ -162,8 +162,8 @@ static enum emac_status load_dir(struct cli *c, const char *dir, struct model_fi
         enum emac_status st = load_on(c, dir, base, out);
         if (st == EMAC_NOT_FOUND)
             emac_wrap(&c->err,
-                      "'%s' is trained on a base that is not beside it; merge the two by "
-                      "'emac model merge BASE '%s' DIR'",
+                      "'%s' is trained on a base that is not beside it: merge the two by "
+                      "'emac model merge BASE %s -o DIR'",
                       dir, dir);
         free(base);
         return st;
@@ -200,12 +200,18 @@ enum emac_status model_files_load_on(struct cli *c, const char *name, const char
                                      struct model_files *out)
 {
     struct cid cid;
+    uint64_t size;
     enum emac_status st;
     emac_buf_init(&out->config, MODEL_TEXT_MAX);
     emac_buf_init(&out->weights, WEIGHTS_MAX);
     model_texts_init(&out->texts);
     out->is_private = false;
-    if (base != NULL)
+    if (c->os->file_size(c->os, name, &size, NULL) == EMAC_OK)
+        st = emac_fail(&c->err, EMAC_INVALID,
+                       "'%s' is a file, and a model is a CID or a directory: of a GGUF file 'emac "
+                       "model import FILE.gguf DIR' makes one",
+                       name);
+    else if (base != NULL)
         st = load_on(c, name, base, out);
     else if (cid_parse(&cid, name, NULL) == EMAC_OK)
         st = load_cid(c, &cid, out);

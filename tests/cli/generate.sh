@@ -22,6 +22,17 @@ fi
 check "another seed" "$EMAC" generate "$WORK/m" -p "one and two" --seed 4 -n 40 --json
 [ "$one" != "$(json .text)" ] && pass "gives another text" || fail "same text for another seed"
 check "past the window" "$EMAC" generate "$WORK/m" -p "one" -n 300 --json
+stopped() { # until it speaks, then a signal: no result is told as if it were whole
+    "$EMAC" generate "$WORK/m" -p "one" -n 1000000 >"$WORK/spoken" 2>"$WORK/said" </dev/null &
+    p=$!
+    while [ "$(wc -c <"$WORK/spoken")" -lt 10 ] && kill -0 $p; do sleep 0.02; done
+    kill -TERM $p
+    wait $p
+    ended=$?
+    cat "$WORK/said"
+    return $ended
+}
+expect "stopped on its way" 130 'stopped after [0-9]+ of 1000000 tokens' stopped
 expect "an unknown device" 2 "opencl:N" "$EMAC" generate "$WORK/m" -p x --device vega
 expect "no prompt" 2 'prompt' "$EMAC" generate "$WORK/m"
 expect "no such model" 5 'nothing' "$EMAC" generate "$WORK/nothing" -p x

@@ -108,6 +108,18 @@ full() { (ulimit -f 40 && exec "$EMAC" model export "$WORK/m" "$WORK/full/x.gguf
 expect "the disk is full" 15 . full
 check "and nothing is left" test -z "$(ls -A "$WORK/full")"
 expect "no such folder" 5 . "$EMAC" model export "$WORK/m" "$WORK/nowhere/x.gguf"
+check "a directory with a slash behind it" "$EMAC" model export "$WORK/m/" "$WORK/slash.gguf"
+check "gives the same file" cmp "$WORK/d.gguf" "$WORK/slash.gguf"
+expect "import of a file, and where to" 2 "say where its model goes" "$EMAC" model import "$WORK/m.gguf"
+expect "a file is no model" 2 "is a file, and a model is a CID or a directory" "$EMAC" generate "$WORK/m.gguf" -p one
+expect "nor for quantise" 2 "is a file, and a model is a CID or a directory" "$EMAC" model quantise "$WORK/m.gguf" "$WORK/x" --format q8_0
+expect "quantise in place" 2 "whose weights would be lost" "$EMAC" model quantise "$WORK/m" "$WORK/m/" --format q8_0
+expect "a base for a file" 2 "adapter's directory" "$EMAC" model import "$WORK/m.gguf" "$WORK/x" --base "$model"
+expect "a format for a directory" 2 "import of a file" "$EMAC" model import "$WORK/m" --format q8_0
+expect "parts for quantise" 2 "part-size goes with export" "$EMAC" model quantise "$WORK/m" "$WORK/x" --format q8_0 --part-size 1M
+expect "-o for export" 2 "-o goes with merge" "$EMAC" model export "$model" "$WORK/x" -o "$WORK/y"
+expect "a format for merge" 2 "quantise what it writes" "$EMAC" model merge "$model" -o "$WORK/x" --format q8_0
+check "and none of them wrote" test ! -e "$WORK/x" -a ! -e "$WORK/y"
 expect "merge where to" 2 'add -o DIR' "$EMAC" model merge "$model"
 expect "too few names" 2 "'emac model export' takes CID DIR" "$EMAC" model export "$model"
 expect "unknown action" 2 "unknown action 'eat'" "$EMAC" model eat a b
