@@ -407,6 +407,7 @@ static bool piece_add(struct coordinator *c, struct serve_ticket *t, const struc
         (void)emac_buf_append(&t->meter.answer, p->text, strlen(p->text), NULL);
     if (emac_buf_append(&t->text, p->text, strlen(p->text), NULL) != EMAC_OK) {
         t->spoke = true;
+        ticket_settle(c, t); /* the client's doing: what was made is paid */
         ticket_lost(c, t, "the client reads too slowly");
         return true;
     }

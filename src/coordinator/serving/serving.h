@@ -26,7 +26,9 @@
  *          the first one's answer and costs nothing, also when the coordinator was killed in
  *          between.
  *
- * A failure that the user did not cause costs him nothing, also when text came before. */
+ * A failure that the user did not cause costs him nothing, also when text came before. Who reads so
+ * slowly that SERVE_TEXT_MAX is not enough has cut his answer himself, and pays as far as it came.
+ */
 #ifndef EMAC_COORDINATOR_SERVING_H
 #define EMAC_COORDINATOR_SERVING_H
 

@@ -265,6 +265,35 @@ static void a_cut_answer_is_paid_as_far_as_it_came(void **state)
     json_decref(lease);
 }
 
+/* Who does not read what comes has hung up as well. */
+static void who_reads_too_slowly_pays(void **state)
+{
+    struct market *m = *state;
+    struct serve_ticket *t;
+    struct serve_piece p = {0};
+    int64_t buyer = account(m, "user", &m->buyer);
+    struct serve_request q = request(m, 1000);
+    char *text = malloc(60001);
+    assert_non_null(text);
+    memset(text, 'x', 60000);
+    text[60000] = 0;
+    assert_ok(serve_submit(m->n.c, &q, &t, err));
+    json_t *lease = rig_takes(m);
+    for (int i = 0; i <= (int)(SERVE_TEXT_MAX / 60000); i++)
+        rig_says(m, lease, text, 5, false);
+    emac_buf_init(&p.text, SERVE_TEXT_MAX);
+    assert_ok(serve_next(m->n.c, t, 0, &p, err)); /* what there was room for */
+    assert_fails(serve_next(m->n.c, t, 0, &p, err), EMAC_UNAVAILABLE, "too slowly");
+    serve_close(m->n.c, t);
+    assert_int_equal(buyer - account(m, "user", &m->buyer),
+                     bill_of(m, 5 * (SERVE_TEXT_MAX / 60000 + 1)).total);
+    assert_int_equal(account(m, "serving", &m->buyer), 0);
+    assert_audit(&m->n);
+    emac_buf_release(&p.text);
+    json_decref(lease);
+    free(text);
+}
+
 /* SERVE-5: a rig that claims more than its text shows. */
 static void claims_are_bounded_by_the_text(void **state)
 {
@@ -566,6 +595,7 @@ int main(void)
         cmocka_unit_test(an_answer_is_paid_to_all_who_have_a_part),
         cmocka_unit_test(what_fails_costs_nothing),
         cmocka_unit_test(a_cut_answer_is_paid_as_far_as_it_came),
+        cmocka_unit_test(who_reads_too_slowly_pays),
         cmocka_unit_test(claims_are_bounded_by_the_text),
         cmocka_unit_test(tokens_of_who_failed_are_not_paid),
         cmocka_unit_test(money_and_limits_hold),
