@@ -124,6 +124,26 @@ enum emac_status emac_alloc(void *out_ptr, size_t count, size_t size, struct ema
     return EMAC_OK;
 }
 
+#define LIST_FIRST 16
+
+enum emac_status emac_grow(void *array_ptr, size_t count, size_t *cap, size_t size,
+                           struct emac_err *err)
+{
+    if (count < *cap)
+        return EMAC_OK;
+    size_t bytes, grown = *cap == 0 ? LIST_FIRST : *cap * 2;
+    void *old, *p = NULL;
+    memcpy(&old, array_ptr, sizeof old);
+    if (grown > *cap && emac_mul_size(grown, size, &bytes))
+        p = realloc(old, bytes);
+    if (p == NULL)
+        return emac_fail(err, EMAC_NO_MEMORY, "out of memory for a list of %zu times %zu bytes",
+                         grown, size);
+    memcpy(array_ptr, &p, sizeof p);
+    *cap = grown;
+    return EMAC_OK;
+}
+
 #define LARGE_PAGE ((size_t)2 << 20)
 
 /* Memory of many pages is asked for in large ones where the system has them: walks through tensors

@@ -43,6 +43,11 @@ uint8_t *emac_buf_steal(struct emac_buf *buf, size_t *len);
 /* malloc wrappers: NULL-checked with the sentence. Sizes are multiplied with overflow checks.
  * Memory is zeroed. Free with free(). */
 enum emac_status emac_alloc(void *out_ptr, size_t count, size_t size, struct emac_err *err);
+/* Room in the list *array_ptr of *cap elements for one more after the first `count`: nothing while
+ * there is some, else twice as many places (16 at first), the new ones not zeroed. On failure the
+ * list is as it was. */
+enum emac_status emac_grow(void *array_ptr, size_t count, size_t *cap, size_t size,
+                           struct emac_err *err);
 /* 64-byte aligned, not zeroed; free with free(). */
 enum emac_status emac_alloc_aligned(void *out_ptr, size_t bytes, struct emac_err *err);
 char *emac_strdup(const char *s); /* aborts on no memory: for short strings only */

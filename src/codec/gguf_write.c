@@ -165,19 +165,6 @@ bool gguf_row_bytes(enum gguf_type type, uint64_t n, uint64_t *bytes)
            !__builtin_mul_overflow(n / types[i].elements, types[i].bytes, bytes);
 }
 
-static enum emac_status tensor_room(struct gguf_writer *w, struct emac_err *err)
-{
-    if (w->tensors < w->room)
-        return EMAC_OK;
-    size_t room = w->room == 0 ? 64 : 2 * w->room;
-    struct gguf_planned *grown = realloc(w->tensor, room * sizeof *grown);
-    if (grown == NULL)
-        return emac_fail(err, EMAC_NO_MEMORY, "no memory for the names of %zu tensors", room);
-    w->tensor = grown;
-    w->room = room;
-    return EMAC_OK;
-}
-
 enum emac_status gguf_add_tensor(struct gguf_writer *w, const char *name, enum gguf_type type,
                                  uint32_t rank, const uint64_t *dim, struct emac_err *err)
 {
@@ -201,7 +188,7 @@ enum emac_status gguf_add_tensor(struct gguf_writer *w, const char *name, enum g
     if (!fits || t.bytes > (uint64_t)INT64_MAX - t.offset)
         return emac_fail(err, EMAC_INVALID, "the dimensions of tensor '%s' do not fit its type",
                          name);
-    enum emac_status st = tensor_room(w, err);
+    enum emac_status st = emac_grow(&w->tensor, w->tensors, &w->room, sizeof *w->tensor, err);
     if (st == EMAC_OK)
         w->tensor[w->tensors++] = t;
     return st;

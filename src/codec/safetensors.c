@@ -81,17 +81,9 @@ void st_index_release(struct st_index *idx)
 
 static enum emac_status index_reserve(struct st_index *idx, struct emac_err *err)
 {
-    if (idx->count < idx->cap)
-        return EMAC_OK;
     if (idx->count >= ST_TENSORS_MAX)
         return emac_fail(err, EMAC_TOO_LARGE, "more than %d tensors in one file", ST_TENSORS_MAX);
-    size_t cap = idx->cap == 0 ? 16 : idx->cap * 2;
-    struct st_tensor *grown = realloc(idx->tensor, cap * sizeof *grown);
-    if (grown == NULL)
-        return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %zu tensors", cap);
-    idx->tensor = grown;
-    idx->cap = cap;
-    return EMAC_OK;
+    return emac_grow(&idx->tensor, idx->count, &idx->cap, sizeof *idx->tensor, err);
 }
 
 static enum emac_status name_check(const char *name, struct emac_err *err)

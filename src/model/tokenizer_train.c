@@ -258,16 +258,11 @@ static enum emac_status heap_push(struct tokenizer_trainer *t, struct entry e, s
 {
     size_t i = t->entries;
 
-    if (t->entries == t->entries_room) {
-        size_t room = t->entries_room < 1024 ? 1024 : 2 * t->entries_room;
-        struct entry *grown = realloc(t->heap, room * sizeof(*grown));
+    enum emac_status st = emac_grow(&t->heap, t->entries, &t->entries_room, sizeof(*t->heap), err);
 
-        if (grown == NULL) {
-            free(e.at.word);
-            return emac_fail(err, EMAC_NO_MEMORY, "no memory to train a tokenizer on so much text");
-        }
-        t->heap = grown;
-        t->entries_room = room;
+    if (st != EMAC_OK) {
+        free(e.at.word);
+        return st;
     }
     t->entries++;
     while (i > 0 && comes_before(t, &e, &t->heap[(i - 1) / 2])) {

@@ -23,7 +23,7 @@ struct engine {
     struct local_state saved; /* what the state file says, or would say */
     bool has_saved;
     struct plan_state st;
-    uint32_t held_count, held_cap; /* outputs that the state or the round's tasks may take */
+    size_t held_count, held_cap; /* outputs that the state or the round's tasks may take */
     const struct store_value **held;
     struct local_progress last;
     uint64_t began_ns, train_ns; /* train_ns: when the first step of this run began */
@@ -235,14 +235,9 @@ static void held_sweep(struct engine *e)
 static enum emac_status held_add(struct engine *e, const struct store_value *v,
                                  struct emac_err *err)
 {
-    if (e->held_count == e->held_cap) {
-        uint32_t cap = e->held_cap == 0 ? 64 : e->held_cap * 2;
-        const struct store_value **grown = realloc(e->held, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u values", cap);
-        e->held = grown;
-        e->held_cap = cap;
-    }
+    enum emac_status st = emac_grow(&e->held, e->held_count, &e->held_cap, sizeof *e->held, err);
+    if (st != EMAC_OK)
+        return st;
     e->held[e->held_count++] = store_value_hold(e->cfg->store, v);
     return EMAC_OK;
 }

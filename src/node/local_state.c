@@ -25,14 +25,9 @@ enum emac_status local_state_add(struct local_state *s, const struct local_check
     if (s->count == LOCAL_CHECKPOINTS_MAX)
         return emac_fail(err, EMAC_TOO_LARGE, "more than %d checkpoints; raise checkpoint_every",
                          LOCAL_CHECKPOINTS_MAX);
-    if (s->count == s->cap) {
-        uint32_t cap = s->cap == 0 ? 16 : s->cap * 2;
-        struct local_checkpoint *grown = realloc(s->checkpoint, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u checkpoints", cap);
-        s->checkpoint = grown;
-        s->cap = cap;
-    }
+    enum emac_status st = emac_grow(&s->checkpoint, s->count, &s->cap, sizeof *s->checkpoint, err);
+    if (st != EMAC_OK)
+        return st;
     s->checkpoint[s->count++] = *c;
     return EMAC_OK;
 }

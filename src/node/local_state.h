@@ -13,7 +13,8 @@ struct local_state {
     struct plan_value value[PLAN_VALUES_MAX];
     struct plan_score score, best; /* as plan_state's, like the next */
     uint32_t worse;
-    uint32_t count, cap;
+    uint32_t count;
+    size_t cap;
     struct local_checkpoint *checkpoint;
 };
 

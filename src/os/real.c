@@ -332,14 +332,9 @@ static enum emac_status names_add(struct names *l, const char *name, struct emac
     if (l->count == REAL_ENTRIES_MAX)
         return emac_fail(err, EMAC_TOO_LARGE, "a directory holds more than %u names",
                          REAL_ENTRIES_MAX);
-    if (l->count == l->cap) {
-        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        char **grown = realloc(l->name, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %zu names", cap);
-        l->name = grown;
-        l->cap = cap;
-    }
+    enum emac_status st = emac_grow(&l->name, l->count, &l->cap, sizeof *l->name, err);
+    if (st != EMAC_OK)
+        return st;
     l->name[l->count++] = emac_strdup(name);
     return EMAC_OK;
 }

@@ -82,14 +82,9 @@ enum emac_status flows_begin(struct flows *f, uint32_t from, uint32_t to, double
                              uint64_t tag, struct emac_err *err)
 {
     EMAC_ASSERT(from < f->ends && to < f->ends && from != to && bytes >= 0);
-    if (f->count == f->cap) {
-        size_t cap = f->cap == 0 ? 64 : f->cap * 2;
-        struct flow *grown = realloc(f->flow, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %zu transfers", cap);
-        f->flow = grown;
-        f->cap = cap;
-    }
+    enum emac_status st = emac_grow(&f->flow, f->count, &f->cap, sizeof *f->flow, err);
+    if (st != EMAC_OK)
+        return st;
     f->flow[f->count++] = (struct flow){from, to, bytes, 0, tag};
     rates_find(f);
     return EMAC_OK;

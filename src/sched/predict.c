@@ -33,14 +33,10 @@ static void swap(struct event *a, struct event *b)
 
 enum emac_status sim_event(struct sim *s, const struct event *e)
 {
-    if (s->event_count == s->event_cap) {
-        size_t cap = s->event_cap == 0 ? 256 : s->event_cap * 2;
-        struct event *grown = realloc(s->event, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(s->err, EMAC_NO_MEMORY, "out of memory for %zu events", cap);
-        s->event = grown;
-        s->event_cap = cap;
-    }
+    enum emac_status st =
+        emac_grow(&s->event, s->event_count, &s->event_cap, sizeof *s->event, s->err);
+    if (st != EMAC_OK)
+        return st;
     size_t i = s->event_count++;
     s->event[i] = *e;
     s->event[i].order = s->order++;

@@ -56,14 +56,9 @@ static struct sim_task *task_find(struct sim *s, const struct cid *cid)
 
 static enum emac_status task_add(struct sim *s, struct sim_task *t)
 {
-    if (s->task_count == s->task_cap) {
-        size_t cap = s->task_cap == 0 ? 64 : s->task_cap * 2;
-        struct sim_task **grown = realloc(s->task, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(s->err, EMAC_NO_MEMORY, "out of memory for %zu tasks", cap);
-        s->task = grown;
-        s->task_cap = cap;
-    }
+    enum emac_status st = emac_grow(&s->task, s->task_count, &s->task_cap, sizeof *s->task, s->err);
+    if (st != EMAC_OK)
+        return st;
     s->task[s->task_count++] = t;
     return EMAC_OK;
 }

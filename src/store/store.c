@@ -24,22 +24,9 @@ struct store_name store_name_of(const struct cid *cid)
 enum emac_status store_array_grow(void *array, size_t count, size_t *cap, size_t size, size_t max,
                                   struct emac_err *err)
 {
-    if (count < *cap)
-        return EMAC_OK;
     if (count >= max)
         return emac_fail(err, EMAC_TOO_LARGE, "more than %zu entries in one DAG or list", max);
-    size_t bytes, grown = *cap == 0 ? 16 : *cap * 2;
-    if (grown > max)
-        grown = max;
-    void *old, *p = NULL;
-    memcpy(&old, array, sizeof old);
-    if (emac_mul_size(grown, size, &bytes))
-        p = realloc(old, bytes);
-    if (p == NULL)
-        return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %zu entries", grown);
-    memcpy(array, &p, sizeof p);
-    *cap = grown;
-    return EMAC_OK;
+    return emac_grow(array, count, cap, size, err);
 }
 
 struct parallel {

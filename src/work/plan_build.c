@@ -27,16 +27,11 @@ enum emac_status blocks_add(struct block_list *l, const struct cid *cid, const v
         if (cid_equal(&l->block[i].cid, cid))
             return EMAC_OK;
     }
-    if (l->count == l->cap) {
-        size_t cap = l->cap == 0 ? 16 : l->cap * 2;
-        struct job_block *grown = realloc(l->block, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %zu blocks of a job", cap);
-        l->block = grown;
-        l->cap = cap;
-    }
+    enum emac_status st = emac_grow(&l->block, l->count, &l->cap, sizeof *l->block, err);
+    if (st != EMAC_OK)
+        return st;
     uint8_t *copy;
-    enum emac_status st = emac_alloc(&copy, n == 0 ? 1 : n, 1, err);
+    st = emac_alloc(&copy, n == 0 ? 1 : n, 1, err);
     if (st != EMAC_OK)
         return st;
     if (n > 0)

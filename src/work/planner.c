@@ -240,16 +240,11 @@ bool plan_task_fits(const struct job_plan *p, const struct plan_state *st, const
 
 enum emac_status plan_take(struct plan_state *st, const struct plan_result *r, struct emac_err *err)
 {
-    if (st->result_count == st->result_cap) {
-        uint32_t cap = st->result_cap == 0 ? 16 : st->result_cap * 2;
-        struct plan_result *grown = realloc(st->result, cap * sizeof *grown);
-        if (grown == NULL)
-            return emac_fail(err, EMAC_NO_MEMORY, "out of memory for %u results of a round", cap);
-        st->result = grown;
-        st->result_cap = cap;
-    }
-    st->result[st->result_count++] = *r;
-    return EMAC_OK;
+    enum emac_status status =
+        emac_grow(&st->result, st->result_count, &st->result_cap, sizeof *st->result, err);
+    if (status == EMAC_OK)
+        st->result[st->result_count++] = *r;
+    return status;
 }
 
 /* The mean over the results that told a loss of the training; the old one when none did. */

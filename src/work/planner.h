@@ -176,7 +176,8 @@ struct plan_state {
     uint32_t step;                            /* rounds done */
     uint32_t value_count;                     /* 0: init is not done */
     struct plan_value value[PLAN_VALUES_MAX]; /* sorted by name */
-    uint32_t result_count, result_cap;
+    uint32_t result_count;
+    size_t result_cap;
     struct plan_result *result; /* in the order of their acceptance */
     bool scored;
     double loss;             /* mean of the losses of the last round that told one; < 0: none yet */

@@ -74,6 +74,33 @@ static void arena_property(void **state)
     ASSERT_PROPERTY(20, arena_pieces_are_separate);
 }
 
+static void lists_grow_by_doubling(void **state)
+{
+    uint32_t *list = NULL;
+    size_t cap = 0, moved = 0;
+    struct emac_err err;
+    for (size_t i = 0; i < 1000; i++) {
+        size_t before = cap;
+        assert_int_equal(emac_grow(&list, i, &cap, sizeof *list, &err), EMAC_OK);
+        assert_true(cap > i);
+        moved += cap != before;
+        list[i] = (uint32_t)i;
+    }
+    assert_int_equal(cap, 1024);
+    assert_int_equal(moved, 7);
+    for (size_t i = 0; i < 1000; i++)
+        assert_int_equal(list[i], i);
+    /* More than a size can say: the list is as it was. */
+    const size_t much[] = {SIZE_MAX / 4, SIZE_MAX / 2 + 1, SIZE_MAX};
+    for (size_t i = 0; i < EMAC_COUNT(much); i++) {
+        uint32_t *same = list;
+        size_t large = much[i];
+        assert_int_equal(emac_grow(&list, large, &large, sizeof *list, &err), EMAC_NO_MEMORY);
+        assert_true(list == same && large == much[i] && err.text[0] != '\0');
+    }
+    free(list);
+}
+
 static void buf_grows_to_its_maximum(void **state)
 {
     struct emac_buf b;
@@ -175,6 +202,7 @@ int main(void)
         cmocka_unit_test(arena_memory_is_zeroed_and_aligned),
         cmocka_unit_test(arena_keeps_its_maximum),
         cmocka_unit_test(arena_property),
+        cmocka_unit_test(lists_grow_by_doubling),
         cmocka_unit_test(buf_grows_to_its_maximum),
         cmocka_unit_test(buf_steal_hands_over),
         cmocka_unit_test(alloc_checks_sizes),
