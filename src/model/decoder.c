@@ -91,21 +91,27 @@ static enum emac_status host_room(struct decoder *d, float **block, size_t float
 enum emac_status decoder_tables(struct decoder *d, uint32_t rows, struct emac_err *err)
 {
     size_t floats = (size_t)rows * (d->c.head_dim / 2);
-    float *cos = NULL, *sin = NULL;
+    float *cos = NULL, *sin = NULL, *new_cos = NULL, *new_sin = NULL;
     enum emac_status st = EMAC_OK;
 
     if (rows <= d->table_rows)
         return EMAC_OK;
-    d->table_rows = 0;
     EMAC_TRY(st, emac_alloc(&cos, floats, sizeof(*cos), err));
     EMAC_TRY(st, emac_alloc(&sin, floats, sizeof(*sin), err));
     llama_rope_tables(&d->c, rows, cos, sin);
-    EMAC_TRY(st, decoder_grow(d, &d->cos, 0, floats, err));
-    EMAC_TRY(st, decoder_grow(d, &d->sin, 0, floats, err));
-    EMAC_TRY(st, device_write(d->dev, d->cos, cos, floats * sizeof(*cos), err));
-    EMAC_TRY(st, device_write(d->dev, d->sin, sin, floats * sizeof(*sin), err));
+    EMAC_TRY(st, decoder_grow(d, &new_cos, 0, floats, err));
+    EMAC_TRY(st, decoder_grow(d, &new_sin, 0, floats, err));
+    EMAC_TRY(st, device_write(d->dev, new_cos, cos, floats * sizeof(*cos), err));
+    EMAC_TRY(st, device_write(d->dev, new_sin, sin, floats * sizeof(*sin), err));
+    device_free(d->dev, d->cos);
+    device_free(d->dev, d->sin);
+    d->cos = new_cos;
+    d->sin = new_sin;
     d->table_rows = rows;
+    new_cos = new_sin = NULL;
 out:
+    device_free(d->dev, new_cos);
+    device_free(d->dev, new_sin);
     free(cos);
     free(sin);
     return st;

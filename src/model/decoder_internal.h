@@ -36,7 +36,8 @@ struct session {
 /* A larger block of the device's memory with the first `used` floats of the old one. */
 enum emac_status decoder_grow(struct decoder *d, float **block, size_t used, size_t floats,
                               struct emac_err *err);
-/* Rotary tables of so many positions. */
+/* Rotary tables of so many positions. After a failure they are those that were, which other
+ * sequences go on with. */
 enum emac_status decoder_tables(struct decoder *d, uint32_t rows, struct emac_err *err);
 /* The parts' tokens, one part's rows after another's, through all layers: keys and values into the
  * caches, which have room; the logits of those that want them. Lengths are not changed. A part that

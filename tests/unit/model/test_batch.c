@@ -36,6 +36,7 @@ static const struct kind {
     enum dtype storage;
     const char *format; /* NULL: plain weights */
     enum poison poison;
+    uint32_t kv_heads; /* 0: tiny_config's */
 } kinds[] = {
     {"llama", true, false, DTYPE_F32, NULL, SOUND},
     {"qwen2 with biases", false, true, DTYPE_F32, NULL, SOUND},
@@ -45,7 +46,9 @@ static const struct kind {
     {"q4_1", false, false, DTYPE_F32, "q4_1", SOUND},
     {"q4_0", true, true, DTYPE_F32, "q4_0", SOUND},
     {"a token that breaks", false, false, DTYPE_F32, NULL, POISONED},
+    {"one head of keys", true, false, DTYPE_F32, NULL, SOUND, 1},
 };
+#define ONE_KEY_HEAD (&kinds[EMAC_COUNT(kinds) - 1])
 
 struct model {
     struct llama_config c;
@@ -78,6 +81,7 @@ static void model_init(struct model *m, const struct kind *k, struct device *dev
     m->c.vocab_size = 67;
     m->c.max_positions = WINDOW;
     m->c.qkv_bias = k->bias;
+    m->c.kv_heads = k->kv_heads != 0 ? k->kv_heads : m->c.kv_heads;
     pool_init(&p, &m->c, WINDOW, dev);
     if (k->poison == POISONED)
         ((uint32_t *)pool_get(&p, "params/model.embed_tokens.weight", 67 * 256 * 4))[POISON * 256] =
@@ -324,6 +328,56 @@ static void test_bytes(void **state)
     assert_int_equal(session_bytes(&c, 1), 10 * row);
 }
 
+/* Two sequences of one decoder; the second grows while the device has `room` bytes left. False when
+ * they were too few. The first gives what it gave. */
+static bool grows(const struct model *m, const int32_t *tokens, uint64_t room)
+{
+    static float want[67];
+    struct device *dev = best_device();
+    struct session *s[2];
+    struct decoder *d;
+    struct emac_err why;
+    const float *logits;
+    ASSERT_OK(decoder_open(dev, &m->c, m->file.data, m->file.len, &d, err));
+    for (int i = 0; i < 2; i++) {
+        ASSERT_OK(session_join(d, &s[i], err));
+        ASSERT_OK(session_feed(s[i], tokens, 40, &logits, err));
+    }
+    memcpy(want, logits, sizeof want);
+    device_memory_limit(dev, used(dev) + room);
+    enum emac_status st = session_feed(s[1], tokens, 40, &logits, &why);
+    assert_true(st == EMAC_OK || st == EMAC_NO_MEMORY);
+    session_reset(s[0]);
+    ASSERT_OK(session_feed(s[0], tokens, 40, &logits, err));
+    assert_memory_equal(logits, want, sizeof want);
+    for (int i = 0; i < 2; i++)
+        session_close(s[i]);
+    decoder_close(d);
+    device_close(dev);
+    return st == EMAC_OK;
+}
+
+/* BATCH-2: wherever it is that memory runs out. With one head of keys that may be at the tables of
+ * positions, which all sequences share. */
+static void test_memory_runs_out(void **state)
+{
+    struct device *dev = best_device();
+    struct model m;
+    int32_t tokens[40];
+    uint64_t room = 0;
+    chance.seed = 1;
+    chance.drawn = 0;
+    model_init(&m, ONE_KEY_HEAD, dev);
+    m.c.max_positions = 256;
+    for (size_t i = 0; i < EMAC_COUNT(tokens); i++)
+        tokens[i] = (int32_t)below(m.c.vocab_size);
+    while (!grows(&m, tokens, room))
+        room += 2048;
+    assert_true(room > 0);
+    emac_buf_release(&m.file);
+    device_close(dev);
+}
+
 /* Parts of a step fail by themselves; the others' bits are those of a step without them. */
 static void test_parts_fail_alone(void **state)
 {
@@ -364,7 +418,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_together_as_alone), cmocka_unit_test(test_on_every_processor),
         cmocka_unit_test(test_on_a_card),         cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_parts_fail_alone),
+        cmocka_unit_test(test_memory_runs_out),   cmocka_unit_test(test_parts_fail_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
