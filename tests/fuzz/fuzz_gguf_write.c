@@ -73,8 +73,7 @@ static enum emac_status weights_read(void *ctx, uint64_t offset, void *out, size
 }
 
 /* What `emac model export` makes of it; without its tokenizer when that cannot be said. */
-static enum emac_status export(struct files *f, int type, bool *tokenizer, struct emac_buf *out)
-{
+static enum emac_status export(struct files *f, int type, bool *tokenizer, struct emac_buf *out) {
     const struct language_files texts = {.config = emac_buf_slice(&f->config),
                                          .generation = emac_buf_slice(&f->generation),
                                          .tokenizer = emac_buf_slice(&f->tokenizer),
@@ -85,12 +84,10 @@ static enum emac_status export(struct files *f, int type, bool *tokenizer, struc
     gguf_writer_init(&w);
     EMAC_TRY(st, st_index_parse(&idx, f->weights.data, f->weights.len, f->weights.len, NULL));
     EMAC_TRY(st, llama_to_gguf(&w, &f->c, &idx, type, "fuzz", NULL));
-    if (*tokenizer)
-        EMAC_TRY(st, tokenizer_to_gguf(&w, &texts, f->c.vocab_size, NULL));
+    if (*tokenizer) EMAC_TRY(st, tokenizer_to_gguf(&w, &texts, f->c.vocab_size, NULL));
     EMAC_TRY(st, gguf_write_begin(&w, (struct gguf_sink){sink, out}, NULL));
     st = llama_to_gguf_data(&w, &f->c, &idx, type, (struct weights_reader){weights_read, f}, NULL);
-out:
-    st_index_release(&idx);
+    out : st_index_release(&idx);
     gguf_writer_release(&w);
     return st;
 }
