@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "db/db.h"
+#include "vfs_shim.h"
 
 struct fixture {
     char dir[64], path[96];
@@ -395,105 +395,13 @@ static void test_full_write(void **state)
     assert_true(one(f->db, "SELECT MAX(k) + 2 = COUNT(*) FROM t") == 1);
 }
 
-/* ---- a disk whose fsync fails: a VFS over the real one ---- */
-
-struct shim_file {
-    sqlite3_file base;
-    sqlite3_io_methods methods;
-    sqlite3_file *real;
-};
+/* ---- a disk whose fsync fails ---- */
 
 static int syncs_left = INT32_MAX;
-static sqlite3_vfs *real_vfs, shim_vfs;
 
-#define REAL(f) (((struct shim_file *)(f))->real)
-
-static int shim_close(sqlite3_file *f)
+static int failing_sync(sqlite3_file *f, int flags)
 {
-    int rc = REAL(f)->pMethods->xClose(REAL(f));
-    free(REAL(f));
-    return rc;
-}
-static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
-{
-    return REAL(f)->pMethods->xRead(REAL(f), p, n, at);
-}
-static int shim_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
-{
-    return REAL(f)->pMethods->xWrite(REAL(f), p, n, at);
-}
-static int shim_truncate(sqlite3_file *f, sqlite3_int64 n)
-{
-    return REAL(f)->pMethods->xTruncate(REAL(f), n);
-}
-static int shim_sync(sqlite3_file *f, int flags)
-{
-    if (syncs_left-- <= 0)
-        return SQLITE_IOERR_FSYNC;
-    return REAL(f)->pMethods->xSync(REAL(f), flags);
-}
-static int shim_size(sqlite3_file *f, sqlite3_int64 *n)
-{
-    return REAL(f)->pMethods->xFileSize(REAL(f), n);
-}
-static int shim_lock(sqlite3_file *f, int level)
-{
-    return REAL(f)->pMethods->xLock(REAL(f), level);
-}
-static int shim_unlock(sqlite3_file *f, int level)
-{
-    return REAL(f)->pMethods->xUnlock(REAL(f), level);
-}
-static int shim_reserved(sqlite3_file *f, int *out)
-{
-    return REAL(f)->pMethods->xCheckReservedLock(REAL(f), out);
-}
-static int shim_control(sqlite3_file *f, int op, void *arg)
-{
-    return REAL(f)->pMethods->xFileControl(REAL(f), op, arg);
-}
-static int shim_sector(sqlite3_file *f)
-{
-    return REAL(f)->pMethods->xSectorSize(REAL(f));
-}
-static int shim_traits(sqlite3_file *f)
-{
-    return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f));
-}
-static int shim_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
-{
-    return REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, out);
-}
-static int shim_shm_lock(sqlite3_file *f, int at, int n, int flags)
-{
-    return REAL(f)->pMethods->xShmLock(REAL(f), at, n, flags);
-}
-static void shim_barrier(sqlite3_file *f)
-{
-    REAL(f)->pMethods->xShmBarrier(REAL(f));
-}
-static int shim_unmap(sqlite3_file *f, int remove)
-{
-    return REAL(f)->pMethods->xShmUnmap(REAL(f), remove);
-}
-
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
-{
-    static const sqlite3_io_methods METHODS = {
-        2,           shim_close, shim_read,     shim_write,    shim_truncate, shim_sync,
-        shim_size,   shim_lock,  shim_unlock,   shim_reserved, shim_control,  shim_sector,
-        shim_traits, shim_map,   shim_shm_lock, shim_barrier,  shim_unmap,    NULL,
-        NULL};
-    struct shim_file *f = (struct shim_file *)file;
-    f->real = calloc(1, (size_t)real_vfs->szOsFile);
-    f->methods = METHODS;
-    f->base.pMethods = NULL;
-    int rc = real_vfs->xOpen(real_vfs, name, f->real, flags, out);
-    if (rc == SQLITE_OK)
-        f->base.pMethods = &f->methods;
-    else
-        free(f->real);
-    return rc;
+    return syncs_left-- > 0 ? vfs_sync(f, flags) : SQLITE_IOERR_FSYNC;
 }
 
 /* An insert whose fsync fails ends the process; what was acknowledged before is there. */
@@ -508,12 +416,8 @@ static void test_failed_fsync(void **state)
     if (pid == 0) {
         struct db *db;
         abort_quietly();
-        real_vfs = sqlite3_vfs_find(NULL);
-        shim_vfs = *real_vfs;
-        shim_vfs.zName = "shim";
-        shim_vfs.szOsFile = sizeof(struct shim_file);
-        shim_vfs.xOpen = shim_open;
-        sqlite3_vfs_register(&shim_vfs, 1);
+        vfs_install();
+        vfs_methods.xSync = failing_sync;
         if (db_open(f->path, &db, NULL) != EMAC_OK)
             _exit(1);
         if (db_exec(db, NULL, "INSERT INTO t (k) VALUES (1)", NULL) != EMAC_OK)

@@ -8,7 +8,6 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 #include "os/os.h"
 #include "os/thread.h"
 #include "../property.h"
+#include "vfs_shim.h"
 
 #define THREADS 4
 #define SECTOR  512
@@ -49,17 +49,6 @@ static struct {
     size_t count;
 } disk;
 
-struct shim_file {
-    sqlite3_file base;
-    sqlite3_file *real;
-    struct disk_file *disk; /* NULL: not one that must survive */
-};
-
-static sqlite3_vfs *real_vfs, shim_vfs;
-static sqlite3_io_methods methods;
-
-#define REAL(f) (((struct shim_file *)(f))->real)
-
 static void pending_clear(struct disk_file *d)
 {
     for (size_t i = 0; i < d->count; i++)
@@ -67,144 +56,75 @@ static void pending_clear(struct disk_file *d)
     d->count = 0;
 }
 
-/* What is there now is what there is for good. */
-static void make_durable(struct shim_file *f)
+/* What is there now is what is there for good. Files that need not survive have no disk. */
+static void make_durable(sqlite3_file *f)
 {
+    struct disk_file *d = ((struct vfs_file *)f)->mine;
     sqlite3_int64 n = 0;
-    EMAC_ASSERT(f->real->pMethods->xFileSize(f->real, &n) == SQLITE_OK);
-    f->disk->durable = realloc(f->disk->durable, (size_t)n + 1);
-    f->disk->len = (size_t)n;
+    if (d == NULL)
+        return;
+    EMAC_ASSERT(vfs_size(f, &n) == SQLITE_OK);
+    d->durable = realloc(d->durable, (size_t)n + 1);
+    d->len = (size_t)n;
     if (n > 0)
-        EMAC_ASSERT(f->real->pMethods->xRead(f->real, f->disk->durable, (int)n, 0) == SQLITE_OK);
-    pending_clear(f->disk);
+        EMAC_ASSERT(vfs_read(f, d->durable, (int)n, 0) == SQLITE_OK);
+    pending_clear(d);
 }
 
-static int shim_write(sqlite3_file *file, const void *p, int n, sqlite3_int64 at)
+static int disk_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
-    struct shim_file *f = (struct shim_file *)file;
+    struct disk_file *d = ((struct vfs_file *)f)->mine;
     os_mutex_lock(&disk.lock);
-    if (f->disk != NULL && f->disk->count == PENDING)
+    if (d != NULL && d->count == PENDING)
         make_durable(f); /* a disk may write at any time */
-    if (f->disk != NULL) {
-        struct pending *w = &f->disk->pending[f->disk->count++];
+    if (d != NULL) {
+        struct pending *w = &d->pending[d->count++];
         *w = (struct pending){(size_t)at, (size_t)n, malloc((size_t)n)};
         memcpy(w->data, p, (size_t)n);
     }
-    int rc = f->real->pMethods->xWrite(f->real, p, n, at);
+    int rc = vfs_write(f, p, n, at);
     os_mutex_unlock(&disk.lock);
     return rc;
 }
 
-static int shim_sync(sqlite3_file *file, int flags)
+static int disk_sync(sqlite3_file *f, int flags)
 {
-    struct shim_file *f = (struct shim_file *)file;
     os_mutex_lock(&disk.lock);
-    if (f->disk != NULL)
-        make_durable(f);
+    make_durable(f);
     os_mutex_unlock(&disk.lock);
     return SQLITE_OK;
 }
 
-static int shim_truncate(sqlite3_file *file, sqlite3_int64 n)
+static int disk_truncate(sqlite3_file *f, sqlite3_int64 n)
 {
-    struct shim_file *f = (struct shim_file *)file;
     os_mutex_lock(&disk.lock);
-    int rc = f->real->pMethods->xTruncate(f->real, n);
-    if (f->disk != NULL)
-        make_durable(f);
+    int rc = vfs_truncate(f, n);
+    make_durable(f);
     os_mutex_unlock(&disk.lock);
     return rc;
 }
 
-static int shim_close(sqlite3_file *f)
+static int disk_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
 {
-    int rc = REAL(f)->pMethods->xClose(REAL(f));
-    free(REAL(f));
-    return rc;
-}
-static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
-{
-    return REAL(f)->pMethods->xRead(REAL(f), p, n, at);
-}
-static int shim_size(sqlite3_file *f, sqlite3_int64 *n)
-{
-    return REAL(f)->pMethods->xFileSize(REAL(f), n);
-}
-static int shim_lock(sqlite3_file *f, int level)
-{
-    return REAL(f)->pMethods->xLock(REAL(f), level);
-}
-static int shim_unlock(sqlite3_file *f, int level)
-{
-    return REAL(f)->pMethods->xUnlock(REAL(f), level);
-}
-static int shim_reserved(sqlite3_file *f, int *out)
-{
-    return REAL(f)->pMethods->xCheckReservedLock(REAL(f), out);
-}
-static int shim_control(sqlite3_file *f, int op, void *arg)
-{
-    return REAL(f)->pMethods->xFileControl(REAL(f), op, arg);
-}
-static int shim_sector(sqlite3_file *f)
-{
-    return REAL(f)->pMethods->xSectorSize(REAL(f));
-}
-static int shim_traits(sqlite3_file *f)
-{
-    return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f));
-}
-static int shim_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
-{
-    return REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, out);
-}
-static int shim_shm_lock(sqlite3_file *f, int at, int n, int flags)
-{
-    return REAL(f)->pMethods->xShmLock(REAL(f), at, n, flags);
-}
-static void shim_barrier(sqlite3_file *f)
-{
-    REAL(f)->pMethods->xShmBarrier(REAL(f));
-}
-static int shim_unmap(sqlite3_file *f, int remove)
-{
-    return REAL(f)->pMethods->xShmUnmap(REAL(f), remove);
-}
-
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
-{
-    struct shim_file *f = (struct shim_file *)file;
-    *f = (struct shim_file){.real = calloc(1, (size_t)real_vfs->szOsFile)};
-    int rc = real_vfs->xOpen(real_vfs, name, f->real, flags, out);
-    if (rc != SQLITE_OK) {
-        free(f->real);
-        return rc;
-    }
-    f->base.pMethods = &methods;
-    if ((flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0)
+    int rc = vfs_open(vfs, name, f, flags, out);
+    if (rc != SQLITE_OK || (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) == 0)
         return rc;
     EMAC_ASSERT(disk.count < FILES);
-    f->disk = &disk.file[disk.count++];
-    snprintf(f->disk->path, sizeof f->disk->path, "%s", name);
+    struct disk_file *d = &disk.file[disk.count++];
+    ((struct vfs_file *)f)->mine = d;
+    snprintf(d->path, sizeof d->path, "%s", name);
     make_durable(f);
     return rc;
 }
 
 static int install(void **state)
 {
-    methods = (sqlite3_io_methods){
-        2,           shim_close, shim_read,     shim_write,    shim_truncate, shim_sync,
-        shim_size,   shim_lock,  shim_unlock,   shim_reserved, shim_control,  shim_sector,
-        shim_traits, shim_map,   shim_shm_lock, shim_barrier,  shim_unmap,    NULL,
-        NULL};
     os_mutex_init(&disk.lock);
-    sqlite3_initialize();
-    real_vfs = sqlite3_vfs_find(NULL);
-    shim_vfs = *real_vfs;
-    shim_vfs.zName = "disk";
-    shim_vfs.szOsFile = sizeof(struct shim_file);
-    shim_vfs.xOpen = shim_open;
-    sqlite3_vfs_register(&shim_vfs, 1);
+    vfs_install();
+    vfs_methods.xWrite = disk_write;
+    vfs_methods.xSync = disk_sync;
+    vfs_methods.xTruncate = disk_truncate;
+    vfs_shim.xOpen = disk_open;
     return 0;
 }
 

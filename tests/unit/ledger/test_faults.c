@@ -10,11 +10,11 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "../db/vfs_shim.h"
 #include "fixture.h"
 #include "ledger/allowance.h"
 
@@ -57,117 +57,65 @@ static void *faulty_realloc(void *p, int n)
     return fails(MEMORY) ? NULL : real_memory.xRealloc(p, n);
 }
 
-/* ---- files: a VFS over the real one ---- */
+/* ---- files ---- */
 
-struct shim_file {
-    sqlite3_file base;
-    sqlite3_file *real;
-};
+#define FULL_OR(code) (fault.kind == FILE_FULL ? SQLITE_FULL : (code))
 
-static sqlite3_vfs *real_vfs, shim_vfs;
-
-#define REAL(f)              (((struct shim_file *)(f))->real)
-#define CALL(f, method, ...) REAL(f)->pMethods->method(REAL(f), __VA_ARGS__)
-#define FULL_OR(code)        (fault.kind == FILE_FULL ? SQLITE_FULL : (code))
-
-static int shim_close(sqlite3_file *f)
+/* What a full disk does not hinder. */
+static bool file_fails(void)
 {
-    int rc = REAL(f)->pMethods->xClose(REAL(f));
-    free(REAL(f));
-    return rc;
+    return fault.kind == FILE_ERROR && fails(FILE_ERROR);
 }
-static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
+
+static int faulty_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
 {
-    if (fault.kind == FILE_ERROR && fails(FILE_ERROR))
-        return SQLITE_IOERR_READ;
-    return CALL(f, xRead, p, n, at);
+    return file_fails() ? SQLITE_IOERR_READ : vfs_read(f, p, n, at);
 }
+
 /* The failing write has written half. */
-static int shim_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
+static int faulty_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
     if (!fails(FILE_ERROR))
-        return CALL(f, xWrite, p, n, at);
-    (void)CALL(f, xWrite, p, n / 2, at);
+        return vfs_write(f, p, n, at);
+    (void)vfs_write(f, p, n / 2, at);
     return FULL_OR(SQLITE_IOERR_WRITE);
 }
-static int shim_truncate(sqlite3_file *f, sqlite3_int64 n)
+
+static int faulty_truncate(sqlite3_file *f, sqlite3_int64 n)
 {
-    return fails(FILE_ERROR) ? FULL_OR(SQLITE_IOERR_TRUNCATE) : CALL(f, xTruncate, n);
-}
-static int shim_sync(sqlite3_file *f, int flags)
-{
-    return fails(SYNC) ? SQLITE_IOERR_FSYNC : CALL(f, xSync, flags);
-}
-static int shim_size(sqlite3_file *f, sqlite3_int64 *n)
-{
-    if (fault.kind == FILE_ERROR && fails(FILE_ERROR))
-        return SQLITE_IOERR_FSTAT;
-    return CALL(f, xFileSize, n);
-}
-static int shim_lock(sqlite3_file *f, int level)
-{
-    if (fault.kind == FILE_ERROR && fails(FILE_ERROR))
-        return SQLITE_IOERR_LOCK;
-    return CALL(f, xLock, level);
-}
-static int shim_unlock(sqlite3_file *f, int level)
-{
-    return CALL(f, xUnlock, level);
-}
-static int shim_reserved(sqlite3_file *f, int *out)
-{
-    return CALL(f, xCheckReservedLock, out);
-}
-static int shim_control(sqlite3_file *f, int op, void *arg)
-{
-    return CALL(f, xFileControl, op, arg);
-}
-static int shim_sector(sqlite3_file *f)
-{
-    return REAL(f)->pMethods->xSectorSize(REAL(f));
-}
-static int shim_traits(sqlite3_file *f)
-{
-    return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f));
-}
-static int shim_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
-{
-    return fails(FILE_ERROR) ? FULL_OR(SQLITE_IOERR_SHMMAP)
-                             : CALL(f, xShmMap, page, size, extend, out);
-}
-static int shim_shm_lock(sqlite3_file *f, int at, int n, int flags)
-{
-    if ((flags & SQLITE_SHM_LOCK) != 0 && fault.kind == FILE_ERROR && fails(FILE_ERROR))
-        return SQLITE_IOERR_SHMLOCK;
-    return CALL(f, xShmLock, at, n, flags);
-}
-static void shim_barrier(sqlite3_file *f)
-{
-    REAL(f)->pMethods->xShmBarrier(REAL(f));
-}
-static int shim_unmap(sqlite3_file *f, int remove)
-{
-    return CALL(f, xShmUnmap, remove);
+    return fails(FILE_ERROR) ? FULL_OR(SQLITE_IOERR_TRUNCATE) : vfs_truncate(f, n);
 }
 
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out)
+static int faulty_sync(sqlite3_file *f, int flags)
 {
-    static const sqlite3_io_methods METHODS = {
-        2,           shim_close, shim_read,     shim_write,    shim_truncate, shim_sync,
-        shim_size,   shim_lock,  shim_unlock,   shim_reserved, shim_control,  shim_sector,
-        shim_traits, shim_map,   shim_shm_lock, shim_barrier,  shim_unmap,    NULL,
-        NULL};
-    struct shim_file *f = (struct shim_file *)file;
-    f->base.pMethods = NULL;
-    if (fault.kind == FILE_ERROR && fails(FILE_ERROR))
-        return SQLITE_CANTOPEN;
-    f->real = calloc(1, (size_t)real_vfs->szOsFile);
-    int rc = real_vfs->xOpen(real_vfs, name, f->real, flags, out);
-    if (rc == SQLITE_OK)
-        f->base.pMethods = &METHODS;
-    else
-        free(f->real);
-    return rc;
+    return fails(SYNC) ? SQLITE_IOERR_FSYNC : vfs_sync(f, flags);
+}
+
+static int faulty_size(sqlite3_file *f, sqlite3_int64 *n)
+{
+    return file_fails() ? SQLITE_IOERR_FSTAT : vfs_size(f, n);
+}
+
+static int faulty_lock(sqlite3_file *f, int level)
+{
+    return file_fails() ? SQLITE_IOERR_LOCK : vfs_lock(f, level);
+}
+
+static int faulty_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
+{
+    return fails(FILE_ERROR) ? FULL_OR(SQLITE_IOERR_SHMMAP) : vfs_map(f, page, size, extend, out);
+}
+
+static int faulty_shm_lock(sqlite3_file *f, int at, int n, int flags)
+{
+    bool locks = (flags & SQLITE_SHM_LOCK) != 0;
+    return locks && file_fails() ? SQLITE_IOERR_SHMLOCK : vfs_shm_lock(f, at, n, flags);
+}
+
+static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
+{
+    f->pMethods = NULL;
+    return file_fails() ? SQLITE_CANTOPEN : vfs_open(vfs, name, f, flags, out);
 }
 
 static char client[DID_KEY_MAX]; /* somebody with an allowance */
@@ -181,15 +129,18 @@ static int install(void **state)
     sqlite3_config(SQLITE_CONFIG_MALLOC, &memory);
     /* Without its own small-piece pool every allocation comes by here. */
     sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
-    sqlite3_initialize();
     const uint8_t key[ED25519_PUBLIC_BYTES] = {1};
     crypto_did_key(client, key);
-    real_vfs = sqlite3_vfs_find(NULL);
-    shim_vfs = *real_vfs;
-    shim_vfs.zName = "shim";
-    shim_vfs.szOsFile = sizeof(struct shim_file);
-    shim_vfs.xOpen = shim_open;
-    sqlite3_vfs_register(&shim_vfs, 1);
+    vfs_install();
+    vfs_methods.xRead = faulty_read;
+    vfs_methods.xWrite = faulty_write;
+    vfs_methods.xTruncate = faulty_truncate;
+    vfs_methods.xSync = faulty_sync;
+    vfs_methods.xFileSize = faulty_size;
+    vfs_methods.xLock = faulty_lock;
+    vfs_methods.xShmMap = faulty_map;
+    vfs_methods.xShmLock = faulty_shm_lock;
+    vfs_shim.xOpen = faulty_open;
     return 0;
 }
 
