@@ -5,8 +5,8 @@
 #define EMAC_TESTS_COORDINATOR_NET_H
 
 #include "../node/exec_fixture.h"
+#include "../remove_tree.h"
 
-#include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -59,25 +59,6 @@ struct net {
     uint32_t jobs;    /* that rigs keep states of side by side, at most 4; 0: one */
     float (*score)(struct net *n, json_t *lease); /* held-out losses; NULL: those of training */
 };
-
-/* ---- files ---- */
-
-static inline void remove_all(const char *path)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-    while (d != NULL && (e = readdir(d)) != NULL) {
-        char inner[1024];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        snprintf(inner, sizeof(inner), "%.700s/%.300s", path, e->d_name);
-        if (unlink(inner) != 0)
-            remove_all(inner);
-    }
-    if (d != NULL)
-        closedir(d);
-    rmdir(path);
-}
 
 static inline void log_line(void *ctx, enum log_level level, const char *module, const char *text)
 {
@@ -143,6 +124,21 @@ static inline const char *str_of(json_t *o, const char *key)
 {
     const char *s = json_string_value(json_object_get(o, key));
     return s ? s : "";
+}
+
+/* Is the rig "admitted", "quarantined", ... ? */
+static inline bool rig_state_is(struct net *n, const struct rigbot *r, const char *state)
+{
+    json_t *s = get(n, "/v1/status"), *node;
+    size_t i;
+    bool is = false;
+    json_array_foreach(json_object_get(s, "nodes"), i, node)
+    {
+        if (strcmp(str_of(node, "did"), r->id.did) == 0)
+            is = strcmp(str_of(node, "state"), state) == 0;
+    }
+    json_decref(s);
+    return is;
 }
 
 static inline int64_t units_of(json_t *o, const char *key)
@@ -261,7 +257,7 @@ static inline void net_open(struct net *n, const char *name)
         log_set_sink(log_line, NULL, LOG_DEBUG);
     snprintf(n->dir, sizeof(n->dir), "/tmp/emac-test-%ld-%s", (long)getpid(), name);
     if (n->url[0] == 0) /* else the coordinator runs already, in a process of its own */
-        remove_all(n->dir);
+        remove_tree(n->dir);
     identity_seeded(&n->user, 200);
     assert_ok(http_client_new(&n->http, err));
     n->bytes = bytes_store();
@@ -284,7 +280,7 @@ static inline void net_close(struct net *n)
     device_close(n->dev);
     store_close(n->bytes);
     http_client_free(n->http);
-    remove_all(n->dir);
+    remove_tree(n->dir);
 }
 
 #endif

@@ -307,7 +307,7 @@ static void kills_at_any_moment_lose_nothing(void **state)
     struct victim v = {.kills_left = 0, .c = {seed ? strtoull(seed, NULL, 10) : 1, 0}};
     (void)state;
     snprintf(n.dir, sizeof(n.dir), "/tmp/emac-test-%ld-kill", (long)getpid());
-    remove_all(n.dir);
+    remove_tree(n.dir);
     n.cfg.check_lapse_ms = 1500;
     n.cfg.lease_ttl_ms = 400; /* a lease whose answer died on its way is open until then */
     victim_start(&n, &v);     /* before this process has threads or connections */

@@ -221,27 +221,13 @@ static void answers(struct quarrel *q, struct rigbot *r, bool lies, const struct
     json_decref(question);
 }
 
-static bool is_out(struct net *n, const struct rigbot *r)
-{
-    json_t *s = get(n, "/v1/status"), *node;
-    size_t i;
-    bool out = false;
-    json_array_foreach(json_object_get(s, "nodes"), i, node)
-    {
-        if (strcmp(str_of(node, "did"), r->id.did) == 0)
-            out = strcmp(str_of(node, "state"), "quarantined") == 0;
-    }
-    json_decref(s);
-    return out;
-}
-
 static void wait_out(struct quarrel *q, const struct rigbot *r)
 {
-    for (int i = 0; i < 2000 && !is_out(&q->n, r); i++) {
+    for (int i = 0; i < 2000 && !rig_state_is(&q->n, r, "quarantined"); i++) {
         json_decref(beat(&q->n, q->good));
         sleep_ms(5);
     }
-    assert_true(is_out(&q->n, r));
+    assert_true(rig_state_is(&q->n, r, "quarantined"));
 }
 
 /* The honest one goes on, alone, to the end. */
@@ -249,7 +235,7 @@ static void goes_on(struct quarrel *q)
 {
     q->bad->unplugged = true;
     run_until(&q->n, "succeeded");
-    assert_false(is_out(&q->n, q->good));
+    assert_false(rig_state_is(&q->n, q->good, "quarantined"));
     assert_audit(&q->n);
     net_close(&q->n);
 }
@@ -272,7 +258,7 @@ static void a_liar_is_proven_across_restarts(void **state)
             net_restart(&q.n);
         answers(&q, q.bad, true, &bad);
     }
-    assert_false(is_out(&q.n, q.bad));
+    assert_false(rig_state_is(&q.n, q.bad, "quarantined"));
     assert_int_equal(job_is(&q.n, "succeeded"), 0); /* DISP-2 */
     answers(&q, q.good, false, &good);
     wait_out(&q, q.bad);
@@ -342,7 +328,7 @@ static void silence_loses_after_the_deadline(void **state)
     quarrel_open(&q, "silence");
     struct cid good = output_of(&q, q.good);
     answers(&q, q.good, false, &good);
-    assert_false(is_out(&q.n, q.bad));
+    assert_false(rig_state_is(&q.n, q.bad, "quarantined"));
     coordinator_stop(q.n.c);
     deadline_pass(&q);
     net_start(&q.n);
@@ -372,7 +358,8 @@ static void a_useless_open_decides_nothing(void **state)
     assert_int_equal(send_as(&q, &q.bad->id, &q.bad->id, &a), 200);
     json_decref(question);
     json_decref(asked(&q.n, q.bad)); /* again */
-    assert_false(is_out(&q.n, q.bad) || is_out(&q.n, q.good));
+    assert_false(rig_state_is(&q.n, q.bad, "quarantined") ||
+                 rig_state_is(&q.n, q.good, "quarantined"));
     answers(&q, q.good, false, &good);
     wait_out(&q, q.bad);
     assert_fate(&q, q.bad, "liar");
@@ -415,7 +402,8 @@ static void what_does_not_fit_is_refused(void **state)
     assert_int_equal(send_as(&q, &q.good->id, &q.good->id, &a), 200);
     assert_int_equal(send_as(&q, &q.good->id, &q.good->id, &a), 400); /* once */
     json_decref(question);
-    assert_false(is_out(&q.n, q.bad) || is_out(&q.n, q.good));
+    assert_false(rig_state_is(&q.n, q.bad, "quarantined") ||
+                 rig_state_is(&q.n, q.good, "quarantined"));
     assert_audit(&q.n);
     net_close(&q.n);
 }

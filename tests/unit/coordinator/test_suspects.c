@@ -4,18 +4,6 @@
 
 #include "coordinator/jobs/suspects.h"
 
-static bool state_is(struct net *n, const struct rigbot *r, const char *state)
-{
-    json_t *s = get(n, "/v1/status"), *node;
-    size_t i;
-    bool out = false;
-    json_array_foreach(json_object_get(s, "nodes"), i, node) out =
-        out ||
-        (strcmp(str_of(node, "did"), r->id.did) == 0 && strcmp(str_of(node, "state"), state) == 0);
-    json_decref(s);
-    return out;
-}
-
 /* Were the bytes made up by a rig that lied? See makeup.h. */
 static bool is_lie(struct net *n, const struct cid *cid)
 {
@@ -151,10 +139,10 @@ static void what_cannot_be_used_is_made_again(void **state)
     run_judged(&n, "succeeded", is_lie, 3);
     model_of(&n, model);
     assert_string_equal(model, want);
-    assert_true(state_is(&n, bad, "quarantined"));
+    assert_true(rig_state_is(&n, bad, "quarantined"));
     assert_true(logged(&n, "is refused until another rig has made it again: part 0+1"));
     assert_true(logged(&n, bad->id.did));
-    assert_true(state_is(&n, &n.rig[1], "admitted") && state_is(&n, &n.rig[2], "admitted"));
+    assert_true(rig_state_is(&n, &n.rig[1], "admitted") && rig_state_is(&n, &n.rig[2], "admitted"));
     assert_audit(&n);
     net_close(&n);
 }
@@ -180,7 +168,7 @@ static void honest_results_of_no_use_end_the_job(void **state)
     assert_non_null(strstr(str_of(j, "reason"), "training diverged"));
     json_decref(j);
     for (uint32_t i = 0; i < 3; i++)
-        assert_true(state_is(&n, &n.rig[i], "admitted"));
+        assert_true(rig_state_is(&n, &n.rig[i], "admitted"));
     assert_audit(&n);
     net_close(&n);
 }

@@ -66,20 +66,6 @@ static int64_t earned(struct net *n, const struct rigbot *r)
     return balance(n, held) + balance(n, rig);
 }
 
-static bool is_quarantined(struct net *n, const struct rigbot *r)
-{
-    json_t *s = get(n, "/v1/status"), *node;
-    size_t i;
-    bool out = false;
-    json_array_foreach(json_object_get(s, "nodes"), i, node)
-    {
-        if (strcmp(str_of(node, "did"), r->id.did) == 0)
-            out = strcmp(str_of(node, "state"), "quarantined") == 0;
-    }
-    json_decref(s);
-    return out;
-}
-
 static void everything_checked_and_everybody_honest(void **state)
 {
     struct net n = {0};
@@ -137,7 +123,7 @@ static void a_liar_among_three_is_caught_and_unpaid(void **state)
     honest_model(&job, model);
     net_submit(&n, &job);
     run_until(&n, "succeeded");
-    assert_true(is_quarantined(&n, bad));
+    assert_true(rig_state_is(&n, bad, "quarantined"));
     assert_int_equal(earned(&n, bad), 0);
     assert_true(figure(&n, "mismatches") >= 1);
     json_t *j = job_now(&n);
@@ -174,7 +160,7 @@ static void a_late_liar_takes_its_unconfirmed_work_along(void **state)
     json_t *j = job_now(&n);
     assert_string_equal(str_of(j, "model"), model);
     json_decref(j);
-    assert_true(is_quarantined(&n, bad));
+    assert_true(rig_state_is(&n, bad, "quarantined"));
     assert_int_equal(earned(&n, bad), 0);
     assert_true(logged(&n, "goes back from step"));
     assert_audit(&n);
@@ -239,7 +225,7 @@ static void a_lie_about_a_score_does_not_move_the_end(void **state)
         rig_add(&n);
         rig_add(&n);
         if (run_scored(&n, bad, model))
-            assert_true(is_quarantined(&n, bad));
+            assert_true(rig_state_is(&n, bad, "quarantined"));
         net_close(&n);
     }
     assert_string_equal(model, want);
@@ -269,12 +255,12 @@ static void two_who_differ_wait_for_a_third(void **state)
     assert_string_equal(str_of(j, "state"), "running");
     assert_int_equal(int_of(j, "step"), 0);
     json_decref(j);
-    assert_false(is_quarantined(&n, bad) || is_quarantined(&n, good));
+    assert_false(rig_state_is(&n, bad, "quarantined") || rig_state_is(&n, good, "quarantined"));
     assert_audit(&n);
     rig_add(&n);
     run_until(&n, "succeeded");
-    assert_true(is_quarantined(&n, bad));
-    assert_false(is_quarantined(&n, good));
+    assert_true(rig_state_is(&n, bad, "quarantined"));
+    assert_false(rig_state_is(&n, good, "quarantined"));
     assert_true(logged(&n, "decided by a majority"));
     assert_int_equal(earned(&n, bad), 0);
     assert_audit(&n);
@@ -335,7 +321,7 @@ static void a_liar_about_the_state_is_caught_by_its_copy(void **state)
     job.state_copies = 2;
     net_submit(&n, &job);
     bool lied = false;
-    for (int i = 0; i < 600 && !is_quarantined(&n, bad); i++) {
+    for (int i = 0; i < 600 && !rig_state_is(&n, bad, "quarantined"); i++) {
         json_t *lease;
         int status = poll_status(&n, bad, 0, &lease);
         if (status == 200) {
@@ -350,7 +336,7 @@ static void a_liar_about_the_state_is_caught_by_its_copy(void **state)
         if (status == 204)
             sleep_ms(2); /* ranges are kept for their rigs for a while */
     }
-    assert_true(lied && is_quarantined(&n, bad));
+    assert_true(lied && rig_state_is(&n, bad, "quarantined"));
     bad->unplugged = true;
     run_until(&n, "succeeded");
     assert_int_equal(earned(&n, bad), 0);
@@ -406,7 +392,7 @@ static void a_step_from_a_disputed_sum_leads_nowhere(void **state)
     j = job_now(&n);
     assert_string_equal(str_of(j, "model"), model);
     json_decref(j);
-    assert_true(is_quarantined(&n, bad));
+    assert_true(rig_state_is(&n, bad, "quarantined"));
     assert_audit(&n);
     net_close(&n);
 }

@@ -2,13 +2,6 @@
 #ifndef EMAC_TESTS_EXCHANGE_FIXTURE_H
 #define EMAC_TESTS_EXCHANGE_FIXTURE_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-#include <ftw.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,15 +13,10 @@
 #include "base/philox.h"
 #include "codec/car.h"
 #include "exchange/exchange.h"
+#include "../asserts.h"
+#include "../remove_tree.h"
 
 #define MIB ((size_t)1 << 20)
-
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        enum emac_status ok_st = (expr);                                                           \
-        if (ok_st != EMAC_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, emac_status_text(ok_st), err.text);                      \
-    } while (0)
 
 static inline uint8_t *random_bytes(size_t n, uint64_t seed)
 {
@@ -40,11 +28,6 @@ static inline uint8_t *random_bytes(size_t n, uint64_t seed)
         memcpy(p + i, word, n - i < sizeof word ? n - i : sizeof word);
     }
     return p;
-}
-
-static inline int rm_one(const char *path, const struct stat *s, int flag, struct FTW *f)
-{
-    return remove(path);
 }
 
 static inline struct store *store_new(const char *dir)

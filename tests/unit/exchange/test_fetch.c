@@ -33,7 +33,7 @@ static int teardown(void **state)
     http_client_free(c->http);
     store_close(c->source);
     store_close(c->sink);
-    nftw(c->dir, rm_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_tree(c->dir);
     free(c);
     return 0;
 }
@@ -41,7 +41,7 @@ static int teardown(void **state)
 static void sink_reset(struct ctx *c)
 {
     store_close(c->sink);
-    nftw(c->dir, rm_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_tree(c->dir);
     c->sink = store_new(c->dir);
     c->bytes = 0;
 }

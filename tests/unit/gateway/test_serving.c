@@ -24,6 +24,7 @@
 #include "http/identity.h"
 #include "os/thread.h"
 #include "work/job.h"
+#include "../remove_tree.h"
 
 #define REPLY_MAX (1u << 20)
 
@@ -491,11 +492,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct net *n = *state;
-    char *command = emac_asprintf("rm -rf '%s'", n->dir);
     http_client_free(n->http);
-    int rc = system(command);
-    free(command);
-    return rc;
+    remove_tree(n->dir);
+    return 0;
 }
 
 int main(void)

@@ -3,11 +3,6 @@
 #ifndef EMAC_TESTS_GRAPH_FIXTURE_H
 #define EMAC_TESTS_GRAPH_FIXTURE_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,42 +10,7 @@
 #include "base/philox.h"
 #include "graph/graph.h"
 #include "graph/graph_internal.h"
-
-#define ASSERT_OK(expr)                                                                            \
-    do {                                                                                           \
-        struct emac_err err_ = {0};                                                                \
-        struct emac_err *err = &err_;                                                              \
-        if ((expr) != EMAC_OK)                                                                     \
-            fail_msg("%s: %s", #expr, err->text);                                                  \
-    } while (0)
-
-/* The call fails with this status and its sentence holds `part`. */
-#define ASSERT_FAILS(expr, want, part)                                                             \
-    do {                                                                                           \
-        struct emac_err err_ = {0};                                                                \
-        struct emac_err *err = &err_;                                                              \
-        enum emac_status st_ = (expr);                                                             \
-        if (st_ != (want) || strstr(err->text, part) == NULL)                                      \
-            fail_msg("%s: got %s \"%s\", wanted %s \"...%s...\"", #expr, emac_status_text(st_),    \
-                     err->text, emac_status_text(want), part);                                     \
-    } while (0)
-
-static inline struct device *ref_device(void)
-{
-    struct device *dev;
-
-    ASSERT_OK(device_cpu_open(ISA_REF, 1, &dev, err));
-    return dev;
-}
-
-/* The fastest there is; must give the bits of the reference. */
-static inline struct device *best_device(void)
-{
-    struct device *dev;
-
-    ASSERT_OK(device_cpu_open(ISA_BEST, 2, &dev, err));
-    return dev;
-}
+#include "../devices.h"
 
 static inline uint32_t random_below(uint64_t seed, uint64_t index, uint32_t bound)
 {

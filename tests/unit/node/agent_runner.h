@@ -3,7 +3,7 @@
 #define EMAC_TESTS_NODE_AGENT_RUNNER_H
 
 #include "exec_fixture.h"
-#include "remove_tree.h"
+#include "../remove_tree.h"
 
 #include "node/agent.h"
 #include "os/thread.h"

@@ -6,6 +6,22 @@
 
 #define ROUND 5
 
+/* ---- a coordinator for each test ---- */
+
+static struct fake fake;
+
+static inline int setup(void **state)
+{
+    fake_open(&fake);
+    return 0;
+}
+
+static inline int teardown(void **state)
+{
+    fake_close(&fake);
+    return 0;
+}
+
 /* ---- leases ---- */
 
 static inline json_t *task_lease(const char *id, const char *slot, uint64_t round,

@@ -3,20 +3,6 @@
 
 #include <sys/stat.h>
 
-static struct fake fake;
-
-static int setup(void **state)
-{
-    fake_open(&fake);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fake_close(&fake);
-    return 0;
-}
-
 /* ---- tests ---- */
 
 static void test_admission(void **state)

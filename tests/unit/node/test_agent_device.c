@@ -6,20 +6,6 @@
 #include "compute/opencl/cl_impl.h"
 #include "node/agent_internal.h"
 
-static struct fake fake;
-
-static int setup(void **state)
-{
-    fake_open(&fake);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fake_close(&fake);
-    return 0;
-}
-
 static cl_int launch_fails(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t *offset,
                            const size_t *global, const size_t *local, cl_uint n,
                            const cl_event *wait, cl_event *event)

@@ -5,20 +5,6 @@
 
 #include "sched/place.h"
 
-static struct fake fake;
-
-static int setup(void **state)
-{
-    fake_open(&fake);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fake_close(&fake);
-    return 0;
-}
-
 /* ---- the gate ---- */
 
 /* Of the tasks that began, `open` may go on. */

@@ -1,7 +1,7 @@
 /* Local training: the same model whatever the threads, instruction set and interruptions. */
 #include "exec_fixture.h"
+#include "../remove_tree.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,23 +25,6 @@ struct session {
     uint64_t most_memory;
     char state_copy[128]; /* where the state file of step 2 is copied to; "" for nowhere */
 };
-
-static void remove_tree(const char *path)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-    while (d != NULL && (e = readdir(d)) != NULL) {
-        char inner[512];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
-        if (unlink(inner) != 0)
-            remove_tree(inner);
-    }
-    if (d != NULL)
-        closedir(d);
-    rmdir(path);
-}
 
 static enum emac_status no_sync(struct os *os, const char *path, struct emac_err *err)
 {

@@ -1,7 +1,7 @@
 /* Tasks on private data and weights: the same bits with the key, nothing without it, and no
  * plaintext in the store. */
 #include "exec_tasks.h"
-#include "remove_tree.h"
+#include "../remove_tree.h"
 
 #include "node/private.h"
 

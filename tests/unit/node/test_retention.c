@@ -3,20 +3,6 @@
 
 #include "../sanitized.h"
 
-static struct fake fake;
-
-static int setup(void **state)
-{
-    fake_open(&fake);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fake_close(&fake);
-    return 0;
-}
-
 /* in/x f32[n] times args/s -> out/x: takes its own output again */
 static struct cid chain_program(struct store *s, size_t n)
 {

@@ -1,7 +1,7 @@
 /* The sandbox: what is an attack kills, what is not needed fails, and the agent's work goes on.
  * Each case is a process of its own, for a filter cannot be taken off. */
 #include "exec_fixture.h"
-#include "remove_tree.h"
+#include "../remove_tree.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -67,7 +67,7 @@ static inline void fault_crash(struct fault *f)
         if (stat(u, &s) != 0 || r[0] % 3 == 0)
             continue;
         if (S_ISDIR(s.st_mode))
-            dir_remove(u);
+            remove_tree(u);
         else if (r[0] % 3 == 1)
             unlink(u);
         else

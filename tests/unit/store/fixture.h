@@ -2,13 +2,6 @@
 #ifndef EMAC_TESTS_STORE_FIXTURE_H
 #define EMAC_TESTS_STORE_FIXTURE_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +11,8 @@
 #include "base/assert.h"
 #include "base/philox.h"
 #include "store/store.h"
+#include "../asserts.h"
+#include "../remove_tree.h"
 
 /* ---- random bytes and directories ---- */
 
@@ -37,16 +32,6 @@ static inline uint8_t *random_bytes(size_t n, uint64_t seed)
     assert_int_equal(emac_alloc_aligned(&p, n, NULL), EMAC_OK);
     random_fill(p, n, seed);
     return p;
-}
-
-static inline int rm_one(const char *path, const struct stat *s, int flag, struct FTW *f)
-{
-    return remove(path);
-}
-
-static inline void dir_remove(const char *path)
-{
-    nftw(path, rm_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline void dir_fresh(char out[64])
@@ -71,12 +56,5 @@ static inline struct store *open_store(struct os *os, const char *dir, uint64_t 
         fail_msg("%s", err.text);
     return s;
 }
-
-#define OK(expr)                                                                                   \
-    do {                                                                                           \
-        enum emac_status ok_st = (expr);                                                           \
-        if (ok_st != EMAC_OK)                                                                      \
-            fail_msg("%s: %s: %s", #expr, emac_status_text(ok_st), err.text);                      \
-    } while (0)
 
 #endif

@@ -75,7 +75,7 @@ static int teardown(void **state)
 {
     struct ctx *c = *state;
     store_close(c->s);
-    dir_remove(c->dir);
+    remove_tree(c->dir);
     os_mutex_release(&c->o.lock);
     free(c->data);
     free(c);

@@ -21,7 +21,7 @@ static int teardown(void **state)
 {
     struct ctx *c = *state;
     store_close(c->s);
-    dir_remove(c->dir);
+    remove_tree(c->dir);
     free(c->f);
     free(c);
     return 0;

@@ -17,7 +17,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     store_close(*state);
-    dir_remove(dir);
+    remove_tree(dir);
     return 0;
 }
 
@@ -132,7 +132,7 @@ static void files(void **state)
     assert_memory_equal(again.data, all.data, all.len);
     emac_buf_release(&again);
     store_close(other);
-    dir_remove(there);
+    remove_tree(there);
     emac_buf_release(&all);
 }
 
@@ -184,7 +184,7 @@ static void files_refused(void **state)
         assert_false(store_pinned(other, &root));
     }
     store_close(other);
-    dir_remove(there);
+    remove_tree(there);
     emac_buf_release(&all);
 }
 

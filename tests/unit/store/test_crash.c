@@ -143,7 +143,7 @@ static void test_power(void **state)
         scenario(&f->os, dir, &p);
         bool done = !f->dead;
         check(dir, &p, k, "crash at call");
-        dir_remove(dir);
+        remove_tree(dir);
         free(f);
         if (done) {
             assert_true(k > 30);
@@ -164,7 +164,7 @@ static void test_one_failure(void **state)
         scenario(&f->os, dir, &p);
         bool done = f->calls < k;
         check(dir, &p, k, "failure of call");
-        dir_remove(dir);
+        remove_tree(dir);
         free(f);
         if (done)
             break;

@@ -25,7 +25,7 @@ static int teardown(void **state)
 {
     struct ctx *c = *state;
     store_close(c->s);
-    dir_remove(c->dir);
+    remove_tree(c->dir);
     free(c);
     return 0;
 }

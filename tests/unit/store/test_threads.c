@@ -116,7 +116,7 @@ static void test_threads(void **state)
     store_stats(shared.s, &stats);
     assert_true(stats.disk_bytes <= 400000 && stats.memory_bytes <= 100000);
     store_close(shared.s);
-    dir_remove(dir);
+    remove_tree(dir);
 }
 
 int main(void)

@@ -21,7 +21,7 @@ static inline int store_new(void **state)
 static inline int store_done(void **state)
 {
     store_close(s);
-    dir_remove(dir);
+    remove_tree(dir);
     return 0;
 }
 

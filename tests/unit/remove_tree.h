@@ -1,6 +1,6 @@
-/* Tests clean up after themselves. */
-#ifndef EMAC_TESTS_NODE_REMOVE_TREE_H
-#define EMAC_TESTS_NODE_REMOVE_TREE_H
+/* Tests clean up after themselves: a directory, or nothing, with all below it. */
+#ifndef EMAC_TESTS_REMOVE_TREE_H
+#define EMAC_TESTS_REMOVE_TREE_H
 
 #include <dirent.h>
 #include <stdio.h>
