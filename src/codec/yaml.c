@@ -339,3 +339,21 @@ enum emac_status yaml_to_json(const char *text, size_t n, json_t **out, struct e
         json_decref(root);
     return st;
 }
+
+enum emac_status yaml_only_known(json_t *map, const char *of, const char *const *known,
+                                 struct emac_err *err)
+{
+    const char *key;
+    json_t *value;
+    if (!json_is_object(map))
+        return emac_fail(err, EMAC_INVALID, "%s must be a map", of);
+    json_object_foreach(map, key, value)
+    {
+        bool found = false;
+        for (const char *const *k = known; *k != NULL && !found; k++)
+            found = strcmp(*k, key) == 0;
+        if (!found)
+            return emac_fail(err, EMAC_INVALID, "unknown field '%.40s' in %s", key, of);
+    }
+    return EMAC_OK;
+}

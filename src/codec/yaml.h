@@ -16,5 +16,9 @@
 
 /* The caller owns *out (json_decref). INVALID, TOO_LARGE with line and column. */
 enum emac_status yaml_to_json(const char *text, size_t n, json_t **out, struct emac_err *err);
+/* `map`, which is called `of` in the sentence, is a map, and all its keys are among `known`, a list
+ * that ends with NULL; else INVALID. */
+enum emac_status yaml_only_known(json_t *map, const char *of, const char *const *known,
+                                 struct emac_err *err);
 
 #endif

@@ -322,6 +322,17 @@ out:
     return st;
 }
 
+enum emac_status graph_end(struct graph *g, enum emac_status st, struct graph **out,
+                           struct emac_err *err)
+{
+    if (st == EMAC_OK)
+        st = graph_status(g, err);
+    *out = st == EMAC_OK ? g : NULL;
+    if (st != EMAC_OK)
+        graph_free(g);
+    return st;
+}
+
 void graph_value_info(const struct graph *g, value_id v, enum dtype *dtype, struct shape *shape)
 {
     static const struct tensor none = {DTYPE_F32, {0}, NULL};

@@ -50,6 +50,10 @@ value_id graph_view(struct graph *g, value_id v, struct shape shape);
 void graph_output(struct graph *g, const char *name, value_id v);
 /* The first failure of building; INVALID when two inputs or two outputs share a name. */
 enum emac_status graph_status(const struct graph *g, struct emac_err *err);
+/* The end of building what went as `st`: the graph is handed over when both are well, else freed
+ * and *out NULL. What it comes to. */
+enum emac_status graph_end(struct graph *g, enum emac_status st, struct graph **out,
+                           struct emac_err *err);
 /* Shape of rank 0 for VALUE_NONE. */
 void graph_value_info(const struct graph *g, value_id v, enum dtype *dtype, struct shape *shape);
 

@@ -277,7 +277,7 @@ static enum emac_status piece_build(const struct stages *st, const struct graph 
 out:
     piece_release(&p);
     free(wanted);
-    return stage_graph_end(to, status, out, err);
+    return graph_end(to, status, out, err);
 }
 
 enum emac_status stage_forward(const struct stages *st, const struct graph *g, uint32_t s,

@@ -214,7 +214,7 @@ static enum emac_status part_build(const struct stages *st, const struct graph *
 out:
     state_release(&s);
     free(wanted);
-    return stage_graph_end(to, status, out, err);
+    return graph_end(to, status, out, err);
 }
 
 enum emac_status stage_init(const struct stages *st, const struct graph *init, uint32_t s,
@@ -292,7 +292,7 @@ enum emac_status stage_reduce(const struct stages *st, const struct graph *step,
 out:
     state_release(&s);
     free(wanted);
-    return stage_graph_end(to, status, out, err);
+    return graph_end(to, status, out, err);
 }
 
 enum emac_status stages_join(const struct stages *st, const struct graph *init, struct graph **out,
@@ -314,5 +314,5 @@ enum emac_status stages_join(const struct stages *st, const struct graph *init, 
         graph_output(to, port->name, graph_input(to, name, type->dtype, type->shape));
     }
 out:
-    return stage_graph_end(to, status, out, err);
+    return graph_end(to, status, out, err);
 }

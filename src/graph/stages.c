@@ -423,14 +423,3 @@ void stages_release(struct stages *st)
     free(st->frozen);
     *st = (struct stages){0};
 }
-
-enum emac_status stage_graph_end(struct graph *g, enum emac_status st, struct graph **out,
-                                 struct emac_err *err)
-{
-    if (st == EMAC_OK)
-        st = graph_status(g, err);
-    *out = st == EMAC_OK ? g : NULL;
-    if (st != EMAC_OK)
-        graph_free(g);
-    return st;
-}

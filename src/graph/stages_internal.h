@@ -17,8 +17,4 @@ void stage_frozen_name(uint32_t s, const char *weight, char out[GRAPH_NAME_MAX])
 /* The stage of a node: that of the forward node it belongs to. */
 uint32_t stage_of_node(const struct stages *st, const struct graph *g, uint32_t node);
 
-/* Hand the graph over when it is well, else free it. */
-enum emac_status stage_graph_end(struct graph *g, enum emac_status st, struct graph **out,
-                                 struct emac_err *err);
-
 #endif

@@ -235,7 +235,7 @@ static enum emac_status builder_end(struct builder *b, enum emac_status st, stru
                                     struct emac_err *err)
 {
     tuned_release(&b->tuned);
-    return model_graph_end(b->g, st, out, err);
+    return graph_end(b->g, st, out, err);
 }
 
 enum emac_status classifier_tuned_train(const struct classifier_config *c, const struct tune *tune,
@@ -298,7 +298,7 @@ enum emac_status classifier_graph_score(uint32_t batch, struct graph **out, stru
     graph_output(g, "metrics/loss", op2(g, OP_MUL, NULL, loss, count_inv));
     graph_output(g, "metrics/accuracy",
                  op2(g, OP_MUL, NULL, op2(g, OP_MUL, NULL, correct, count_inv), each));
-    return model_graph_end(g, EMAC_OK, out, err);
+    return graph_end(g, EMAC_OK, out, err);
 }
 
 /* ---- JSON ---- */

@@ -212,7 +212,7 @@ static enum emac_status builder_end(struct builder *b, enum emac_status st, stru
 {
     free(b->weight);
     tuned_release(&b->tuned);
-    return model_graph_end(b->g, st, out, err);
+    return graph_end(b->g, st, out, err);
 }
 
 enum emac_status llama_graph_forward(const struct llama_config *c, uint32_t batch, uint32_t seq,

@@ -302,7 +302,7 @@ enum emac_status local_begin_graph(const struct graph *init, const struct local_
     struct building b = {.g = graph_new(), .r = r};
     b.minus_one = number(b.g, -1.0);
     enum emac_status st = each_parameter(init, &b, resumed, NULL, err);
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 /* A value of the task that goes on as it is. */
@@ -333,7 +333,7 @@ enum emac_status local_merge_graph(const struct graph *init, const struct local_
     struct building b = {.g = graph_new(), .r = r, .cut = cut};
     b.minus_one = number(b.g, -1.0);
     enum emac_status st = each_parameter(init, &b, merged, passed, err);
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 enum emac_status local_pass_graph(const struct graph *init, struct graph **out,
@@ -341,7 +341,7 @@ enum emac_status local_pass_graph(const struct graph *init, struct graph **out,
 {
     struct building b = {.g = graph_new()};
     enum emac_status st = each_parameter(init, &b, passed, NULL, err);
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 static void delta(struct building *b, const char *name, struct shape shape)
@@ -399,7 +399,7 @@ enum emac_status local_delta_graph(const struct graph *init, const struct graph 
     if (step != NULL)
         metrics(b.g, step, "total/", "delta/metrics.",
                 graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 enum emac_status local_common_graph(const struct graph *init, const struct graph *step,
@@ -409,7 +409,7 @@ enum emac_status local_common_graph(const struct graph *init, const struct graph
     enum emac_status st = each_parameter(init, &b, passed, NULL, err);
     metrics(b.g, step, "total/", "metrics/",
             graph_input(b.g, "args/steps_inv", DTYPE_F32, SHAPE1(1)));
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 /* ---- what a delta means ---- */
@@ -435,7 +435,7 @@ enum emac_status local_decode_graph(const struct graph *init, const struct graph
     struct building b = {.g = graph_new(), .r = r, .cut = cut};
     enum emac_status st = each_parameter(init, &b, decoded, NULL, err);
     metrics(b.g, step, "part/metrics.", "sum/metrics.", VALUE_NONE);
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 /* ---- what an untrusted delta counts for ---- */
@@ -497,7 +497,7 @@ enum emac_status local_admit_graph(const struct graph *init, const struct graph 
     admitted_metrics(&b, step);
 out:
     free(b.admission);
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }
 
 /* ---- the outer step ---- */
@@ -536,5 +536,5 @@ enum emac_status local_outer_graph(const struct graph *init, const struct graph 
         b.momentum = number(b.g, r->outer_momentum);
     enum emac_status st = each_parameter(init, &b, outer, stayed, err);
     metrics(b.g, step, "sum/metrics.", "metrics/", b.count_inv);
-    return model_graph_end(b.g, st, out, err);
+    return graph_end(b.g, st, out, err);
 }

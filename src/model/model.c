@@ -52,17 +52,6 @@ static value_id init_value(struct graph *g, const struct model_param *p, uint32_
     return as_shape(g, p->shape, graph_op(g, OP_RANDN, &attrs, 0, NULL));
 }
 
-enum emac_status model_graph_end(struct graph *g, enum emac_status st, struct graph **out,
-                                 struct emac_err *err)
-{
-    if (st == EMAC_OK)
-        st = graph_status(g, err);
-    *out = st == EMAC_OK ? g : NULL;
-    if (st != EMAC_OK)
-        graph_free(g);
-    return st;
-}
-
 void model_param_output(struct graph *g, const struct model_params *params, const char *param,
                         value_id f32)
 {
@@ -92,7 +81,7 @@ enum emac_status model_graph_init(const struct model_params *params, uint64_t se
             graph_output(g, name, model_fill(g, p.shape, 0.0f));
         }
     }
-    return model_graph_end(g, EMAC_OK, out, err);
+    return graph_end(g, EMAC_OK, out, err);
 }
 
 void model_inputs(struct graph *g, const struct model_params *params, value_id *value)

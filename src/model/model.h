@@ -66,8 +66,5 @@ enum emac_status model_gradients(struct graph *g, const struct model_params *par
 struct shape model_matrix_shape(struct shape s);
 /* f32 of `shape`, rank 1 or 2 or more, every element `value`. */
 value_id model_fill(struct graph *g, struct shape shape, float value);
-/* Hand over the graph when `st` and its own status are well; else free it. */
-enum emac_status model_graph_end(struct graph *g, enum emac_status st, struct graph **out,
-                                 struct emac_err *err);
 
 #endif

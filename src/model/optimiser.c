@@ -297,7 +297,7 @@ enum emac_status optimiser_graph(const struct model_params *params,
     graph_output(g, "metrics/grad_norm", op2(g, OP_MUL, op1(g, OP_SQRT, total), s.count_inv));
 out:
     free(s.input);
-    return model_graph_end(g, st, out, err);
+    return graph_end(g, st, out, err);
 }
 
 enum emac_status mean_loss_graph(struct graph **out, struct emac_err *err)

@@ -2,29 +2,12 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "codec/yaml.h"
 #include "work/datacap.h"
 
 #define DAY_MS       UINT64_C(86400000)
 #define LIFETIME_MAX 1825                   /* days, as the chain's registry has it */
 #define RATE_MAX     INT64_C(1000000000000) /* units: 1000 EMAC */
-
-static enum emac_status only_known(json_t *map, const char *of, const char *const *known,
-                                   struct emac_err *err)
-{
-    const char *key;
-    json_t *value;
-    if (!json_is_object(map))
-        return emac_fail(err, EMAC_INVALID, "%s must be a map", of);
-    json_object_foreach(map, key, value)
-    {
-        bool found = false;
-        for (const char *const *k = known; *k != NULL && !found; k++)
-            found = strcmp(*k, key) == 0;
-        if (!found)
-            return emac_fail(err, EMAC_INVALID, "unknown field '%.40s' in %s", key, of);
-    }
-    return EMAC_OK;
-}
 
 static enum emac_status number_take(json_t *map, const char *key, uint32_t least, uint32_t most,
                                     uint32_t *out, struct emac_err *err)
@@ -86,7 +69,7 @@ static enum emac_status reward_take(struct datacap_rules *r, json_t *map, struct
 {
     static const char *const KNOWN[] = {"from", "pool", "rate", NULL};
     enum emac_status st;
-    EMAC_TRY(st, only_known(map, "'reward'", KNOWN, err));
+    EMAC_TRY(st, yaml_only_known(map, "'reward'", KNOWN, err));
     EMAC_TRY(st, did_take(json_object_get(map, "from"), "reward.from", r->funder, err));
     EMAC_TRY(st, amount_take(map, "pool", 0, INT64_MAX, &r->pool_units, err));
     st = amount_take(map, "rate", 1, RATE_MAX, &r->rate_units, err);
@@ -105,7 +88,7 @@ enum emac_status datacap_rules_from_json(struct datacap_rules *out, json_t *root
     uint32_t days = 0;
     enum emac_status st;
     *out = (struct datacap_rules){0};
-    EMAC_TRY(st, only_known(root, "the rules", KNOWN, err));
+    EMAC_TRY(st, yaml_only_known(root, "the rules", KNOWN, err));
     if (network == NULL || network[0] == '\0' ||
         !emac_strcpy(out->network, sizeof out->network, network))
         return emac_fail(err, EMAC_INVALID, "'network' must be a text of fewer than %d bytes",
@@ -117,7 +100,7 @@ enum emac_status datacap_rules_from_json(struct datacap_rules *out, json_t *root
     EMAC_TRY(st, number_take(root, "term", 1, DATACAP_TERM_MAX, &out->term_epochs, err));
     EMAC_TRY(st, number_take(root, "fee_ppm", 0, DATACAP_PPM / 2, &out->fee_ppm, err));
     EMAC_TRY(st, reward_take(out, json_object_get(root, "reward"), err));
-    EMAC_TRY(st, only_known(growth, "'growth'", GROWTH, err));
+    EMAC_TRY(st, yaml_only_known(growth, "'growth'", GROWTH, err));
     EMAC_TRY(st, number_take(growth, "owners", 2, 1000, &out->owners, err));
     st = number_take(growth, "window", 1, DATACAP_TERM_MAX, &out->window_epochs, err);
     out->lifetime_ms = days * DAY_MS;

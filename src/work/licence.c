@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/utf8.h"
 #include "codec/dagcbor.h"
+#include "codec/yaml.h"
 #include "ledger/ledger.h"
 
 #define ARENA_MAX (1u << 20)
@@ -233,22 +234,6 @@ enum emac_status licence_decode(struct licence *out, const void *data, size_t n,
 
 /* ---- the file ---- */
 
-static enum emac_status only_known(json_t *map, const char *of, const char *const *known,
-                                   struct emac_err *err)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(map, key, value)
-    {
-        bool found = false;
-        for (const char *const *k = known; *k != NULL && !found; k++)
-            found = strcmp(*k, key) == 0;
-        if (!found)
-            return emac_fail(err, EMAC_INVALID, "unknown field '%.40s' in %s", key, of);
-    }
-    return EMAC_OK;
-}
-
 static enum emac_status string_take(json_t *map, const char *key, char *out, size_t cap, bool must,
                                     struct emac_err *err)
 {
@@ -303,9 +288,7 @@ static enum emac_status price_take(struct licence *l, json_t *root, struct emac_
     enum emac_status st;
     if (price == NULL)
         return EMAC_OK;
-    if (!json_is_object(price))
-        return emac_fail(err, EMAC_INVALID, "'price' must be a map");
-    EMAC_TRY(st, only_known(price, "'price'", KNOWN, err));
+    EMAC_TRY(st, yaml_only_known(price, "'price'", KNOWN, err));
     EMAC_TRY(st, amount_take(price, "once", &l->once_units, err));
     EMAC_TRY(st, amount_take(price, "train", &l->train_units, err));
     st = amount_take(price, "inference", &l->inference_units, err);
@@ -366,9 +349,7 @@ enum emac_status licence_from_json(struct licence *out, json_t *root, struct ema
     char text[CID_TEXT_MAX] = "", kind[16] = "";
     enum emac_status st;
     *out = (struct licence){0};
-    if (!json_is_object(root))
-        return emac_fail(err, EMAC_INVALID, "a licence must be a map");
-    EMAC_TRY(st, only_known(root, "a licence", KNOWN, err));
+    EMAC_TRY(st, yaml_only_known(root, "a licence", KNOWN, err));
     EMAC_TRY(st, string_take(root, "asset", text, sizeof text, true, err));
     EMAC_TRY(st, cid_parse(&out->asset, text, err));
     EMAC_TRY(st, string_take(root, "kind", kind, sizeof kind, true, err));

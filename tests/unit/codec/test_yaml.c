@@ -146,6 +146,30 @@ static void utf16_refused(void **state)
                      EMAC_INVALID);
 }
 
+/* Fields that nobody reads are mistakes of whoever wrote them. */
+static void only_known_fields(void **state)
+{
+    static const char *const KNOWN[] = {"name", "price", NULL};
+    const struct {
+        const char *yaml, *says; /* NULL: sound */
+    } cases[] = {{"{}", NULL},
+                 {"price: 1", NULL},
+                 {"price: 1\nname: x", NULL},
+                 {"price: 1\nprise: 2", "unknown field 'prise' in 'the offer'"},
+                 {"Name: x", "unknown field 'Name' in 'the offer'"},
+                 {"[name]", "'the offer' must be a map"},
+                 {"name", "'the offer' must be a map"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct emac_err err = {0};
+        json_t *json;
+        assert_int_equal(load(cases[i].yaml, strlen(cases[i].yaml), &json, &err), EMAC_OK);
+        enum emac_status st = yaml_only_known(json, "'the offer'", KNOWN, &err);
+        assert_int_equal(st, cases[i].says == NULL ? EMAC_OK : EMAC_INVALID);
+        assert_string_equal(err.text, cases[i].says == NULL ? "" : cases[i].says);
+        json_decref(json);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +177,7 @@ int main(void)
         cmocka_unit_test(texts_refused),
         cmocka_unit_test(limits),
         cmocka_unit_test(utf16_refused),
+        cmocka_unit_test(only_known_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
