@@ -254,6 +254,27 @@ static const char PLAIN_CHECKS[] =
     "ALTER TABLE receipts DROP COLUMN state;"
     "ALTER TABLE receipts RENAME COLUMN now TO state;";
 
+/* A receipt of a (task, rig) is found by its task's step first: names of tasks and rigs are random,
+ * and what is written for a step then lies on few pages, not each row on one of its own. What a
+ * rig has in a job is asked for when it is put out, which reads the job's tasks as well. */
+static const char RECEIPTS_BY_STEP[] =
+    "CREATE TABLE receipts_117 ("
+    " id INTEGER PRIMARY KEY, job TEXT NOT NULL, step BIGINT NOT NULL, task TEXT NOT NULL,"
+    " node TEXT NOT NULL, lease TEXT NOT NULL, outputs TEXT NOT NULL, object BLOB NOT NULL,"
+    " signature BLOB NOT NULL, units BIGINT NOT NULL, at_ms BIGINT NOT NULL,"
+    " loss DOUBLE PRECISION NOT NULL, accuracy DOUBLE PRECISION NOT NULL, cid TEXT NOT NULL,"
+    " state TEXT NOT NULL CHECK (state = 'unpaid'"
+    "  OR state = 'held' OR state = 'settled' OR state = 'void'),"
+    " UNIQUE (job, step, task, node),"
+    " FOREIGN KEY (job, task) REFERENCES tasks (job, cid));"
+    "INSERT INTO receipts_117 (job, step, task, node, lease, outputs, object, signature, units,"
+    "  at_ms, loss, accuracy, cid, state)"
+    " SELECT r.job, t.step, r.task, r.node, r.lease, r.outputs, r.object, r.signature, r.units,"
+    "  r.at_ms, r.loss, r.accuracy, r.cid, r.state"
+    " FROM receipts r JOIN tasks t ON t.job = r.job AND t.cid = r.task ORDER BY r.at_ms;"
+    "DROP TABLE receipts;"
+    "ALTER TABLE receipts_117 RENAME TO receipts;";
+
 const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE},
                                                       {"102_accuracy", ACCURACY},
                                                       {"103_metrics", METRICS},
@@ -276,7 +297,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"128_leases_ended", LEASES_ENDED},
                                                       {"137_private_models", PRIVATE_MODELS},
                                                       {"133_draws_in_time", DRAWS_IN_TIME},
-                                                      {"116_plain_checks", PLAIN_CHECKS}};
+                                                      {"116_plain_checks", PLAIN_CHECKS},
+                                                      {"117_receipts_by_step", RECEIPTS_BY_STEP}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -216,8 +216,10 @@ static enum emac_status voices_read(struct coordinator *c, const char *job, cons
     struct voice v;
     bool row = false;
     enum emac_status st = db_query(c->db, &q, err,
-                                   "SELECT node, outputs FROM receipts WHERE job = ? AND task = ?"
-                                   " AND state <> 'void' ORDER BY at_ms, node",
+                                   "SELECT r.node, r.outputs FROM tasks t JOIN receipts r"
+                                   " ON r.job = t.job AND r.step = t.step AND r.task = t.cid"
+                                   " WHERE t.job = ? AND t.cid = ? AND r.state <> 'void'"
+                                   " ORDER BY r.at_ms, r.node",
                                    "tt", job, task);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         emac_strcpy(v.did, sizeof v.did, db_text(q, 0));

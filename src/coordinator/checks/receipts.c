@@ -177,8 +177,9 @@ static enum emac_status former_read(struct coordinator *c, const struct delivery
         return EMAC_OK;
     cid_text(task, &d->task);
     enum emac_status st = db_query(c->db, &q, err,
-                                   "SELECT outputs, state, units FROM receipts"
-                                   " WHERE job = ? AND task = ? AND node = ?",
+                                   "SELECT r.outputs, r.state, r.units FROM tasks t JOIN receipts r"
+                                   " ON r.job = t.job AND r.step = t.step AND r.task = t.cid"
+                                   " WHERE t.job = ? AND t.cid = ? AND r.node = ?",
                                    "ttt", d->job, task, d->did);
     if (st == EMAC_OK)
         st = db_next(q, there, err);
@@ -207,10 +208,10 @@ static enum emac_status receipt_insert(struct coordinator *c, const struct ctask
     cid_text(name, &d->name);
     outputs_text(outputs, &d->outputs);
     return db_exec(c->db, err,
-                   "INSERT INTO receipts (job, task, node, lease, outputs, object, signature,"
+                   "INSERT INTO receipts (job, step, task, node, lease, outputs, object, signature,"
                    " units, state, at_ms, loss, accuracy, cid)"
-                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   "tttttbbitiddt", d->job, task, d->did, d->receipt.lease, outputs,
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "tittttbbitiddt", d->job, (int64_t)t->step, task, d->did, d->receipt.lease, outputs,
                    (const void *)d->object.data, d->object.len, (const void *)d->signature.data,
                    d->signature.len, paid ? t->units : INT64_C(0), paid ? "held" : "unpaid",
                    (int64_t)wall_ms(c), d->loss, d->accuracy, name);
@@ -225,10 +226,11 @@ static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const
     if (ctask_vote(t, d->did)) /* made again after its result was withdrawn */
         return db_exec(c->db, err,
                        "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?,"
-                       " loss = ?, accuracy = ?, cid = ? WHERE job = ? AND task = ? AND node = ?",
-                       "tbbiddtttt", d->receipt.lease, (const void *)d->object.data, d->object.len,
+                       " loss = ?, accuracy = ?, cid = ?"
+                       " WHERE job = ? AND step = ? AND task = ? AND node = ?",
+                       "tbbiddttitt", d->receipt.lease, (const void *)d->object.data, d->object.len,
                        (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c),
-                       d->loss, d->accuracy, name, d->job, task, d->did);
+                       d->loss, d->accuracy, name, d->job, (int64_t)t->step, task, d->did);
     /* The first is accepted whatever it says: its row is written once, when it is known what is
      * paid for it (accept). */
     bool first = t->state == RESULT_OPEN && t->vote_count == 0;

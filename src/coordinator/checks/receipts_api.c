@@ -8,7 +8,7 @@
 #define COLUMNS                                                                                    \
     "SELECT r.task, r.node, r.state, r.units, r.at_ms, r.outputs, r.object, r.signature, t.slot,"  \
     " t.step, t.object, r.job, t.outputs, t.state FROM receipts r JOIN tasks t"                    \
-    " ON t.job = r.job AND t.cid = r.task"
+    " ON t.job = r.job AND t.step = r.step AND t.cid = r.task"
 
 static json_t *outputs_json(const char *text)
 {
@@ -72,42 +72,53 @@ static void untold_strip(struct coordinator *c, const char *job, json_t *list)
     }
 }
 
+struct after {
+    char task[CID_TEXT_MAX], node[DID_KEY_MAX];
+    int64_t step;
+};
+
 /* The last one of the page before, "task/did"; "" at first. */
-static enum emac_status after_read(const struct http_request *req, char task[CID_TEXT_MAX],
-                                   char node[DID_KEY_MAX], struct emac_err *err)
+static enum emac_status after_read(struct coordinator *c, const struct http_request *req,
+                                   const char *job, struct after *a, struct emac_err *err)
 {
     const char *after = http_query_get(req, "after");
-    task[0] = node[0] = 0;
+    *a = (struct after){.step = -1};
     if (after == NULL || *after == 0)
         return EMAC_OK;
     const char *slash = strchr(after, '/');
     if (slash == NULL || (size_t)(slash - after) >= CID_TEXT_MAX ||
-        !emac_strcpy(node, DID_KEY_MAX, slash + 1))
+        !emac_strcpy(a->node, DID_KEY_MAX, slash + 1))
         return emac_fail(err, EMAC_INVALID, "parameter 'after' is not 'task/node' of a receipt");
-    memcpy(task, after, (size_t)(slash - after));
-    task[slash - after] = 0;
-    return EMAC_OK;
+    memcpy(a->task, after, (size_t)(slash - after));
+    a->task[slash - after] = 0;
+    enum emac_status st =
+        db_one_i64(c->db, &a->step, err, "SELECT step FROM tasks WHERE job = ? AND cid = ?", "tt",
+                   job, a->task);
+    if (st == EMAC_NOT_FOUND)
+        st = emac_fail(err, EMAC_INVALID, "parameter 'after' names no task of job '%s'", job);
+    return st;
 }
 
 enum emac_status job_receipts_get(void *ctx, const struct http_request *req,
                                   struct http_response *res, struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    char task[CID_TEXT_MAX], node[DID_KEY_MAX];
+    const char *job = http_path_param(req, "id");
+    struct after a;
     struct db_stmt *q;
     uint64_t limit;
     bool row = false;
     json_t *list = json_array();
     enum emac_status st;
-    EMAC_TRY(st, after_read(req, task, node, err));
+    EMAC_TRY(st, after_read(c, req, job, &a, err));
     EMAC_TRY(st, api_query_u64(req, "limit", 100, API_LIST_MAX, &limit, err));
     st = db_query(c->db, &q, err,
-                  COLUMNS " WHERE r.job = ? AND (r.task > ? OR (r.task = ? AND r.node > ?))"
-                          " ORDER BY r.task, r.node LIMIT ?",
-                  "tttti", http_path_param(req, "id"), task, task, node, (int64_t)limit);
+                  COLUMNS " WHERE r.job = ? AND (r.step, r.task, r.node) > (?, ?, ?)"
+                          " ORDER BY r.step, r.task, r.node LIMIT ?",
+                  "titti", job, a.step, a.task, a.node, (int64_t)limit);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
         json_array_append_new(list, row_json(q));
-    untold_strip(c, http_path_param(req, "id"), list);
+    untold_strip(c, job, list);
     if (st == EMAC_OK)
         return api_reply(res, 200, json_pack("{s:o}", "receipts", list), err);
 out:

@@ -66,8 +66,9 @@ static enum emac_status pay_one(struct coordinator *c, struct cjob *j, struct ct
     if (st == EMAC_OK && !v->unwritten)
         st = db_exec(c->db, err,
                      "UPDATE receipts SET state = 'held', units = ?"
-                     " WHERE job = ? AND task = ? AND node = ? AND state = 'unpaid'",
-                     "ittt", t->units, j->id, cid, v->did);
+                     " WHERE job = ? AND step = ? AND task = ? AND node = ?"
+                     " AND state = 'unpaid'",
+                     "ititt", t->units, j->id, (int64_t)t->step, cid, v->did);
     if (st == EMAC_OK) {
         v->paid = true;
         j->escrow_units -= t->units;
@@ -135,9 +136,9 @@ static enum emac_status results_withdraw(struct coordinator *c, struct cjob *j, 
     return db_change(c->db, count, err,
                      "UPDATE tasks SET state = 'withdrawn' WHERE job = ? AND state = 'accepted'"
                      " AND EXISTS (SELECT 1 FROM receipts r WHERE r.job = tasks.job"
-                     " AND r.task = tasks.cid AND r.node = ?)"
+                     " AND r.step = tasks.step AND r.task = tasks.cid AND r.node = ?)"
                      " AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.job = tasks.job"
-                     " AND r.task = tasks.cid AND r.state <> 'void'"
+                     " AND r.step = tasks.step AND r.task = tasks.cid AND r.state <> 'void'"
                      " AND r.outputs = tasks.outputs)",
                      "tt", j->id, did);
 }

@@ -226,8 +226,9 @@ static enum emac_status votes_load(struct coordinator *c, struct cjob *j, struct
     cid_text(cid, &t->cid);
     enum emac_status st = db_query(c->db, &q, err,
                                    "SELECT node, outputs, state, loss, accuracy FROM receipts"
-                                   " WHERE job = ? AND task = ? AND state <> 'void' ORDER BY at_ms",
-                                   "tt", j->id, cid);
+                                   " WHERE job = ? AND step = ? AND task = ?"
+                                   " AND state <> 'void' ORDER BY at_ms",
+                                   "tit", j->id, (int64_t)t->step, cid);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct vote v = {.paid = strcmp(db_text(q, 2), "unpaid") != 0,
                          .loss = db_f64(q, 3),

@@ -32,15 +32,19 @@ static const struct rule RULES[] = {
      " GROUP BY r.job, r.task, r.node HAVING COUNT(*) > 1) d",
      "receipts are there more than once for a rig and task (INV-7)"},
     {"SELECT COUNT(*) FROM (SELECT t.job, t.cid FROM tasks t JOIN receipts r"
-     " ON r.job = t.job AND r.task = t.cid WHERE r.state IN ('held', 'settled')"
+     " ON r.job = t.job AND r.step = t.step AND r.task = t.cid WHERE r.state IN ('held', 'settled')"
      " GROUP BY t.job, t.cid, t.need HAVING COUNT(*) > t.need) d",
      "tasks were paid more often than they were to be executed (COORD-3)"},
     /* What a liar said within the window of a job that has ended is unpaid, but was delivered. */
     {"SELECT COUNT(*) FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.state = 'accepted'"
      " AND NOT EXISTS (SELECT 1"
-     " FROM receipts r WHERE r.job = t.job AND r.task = t.cid AND r.outputs = t.outputs"
+     " FROM receipts r WHERE r.job = t.job AND r.step = t.step AND r.task = t.cid"
+     " AND r.outputs = t.outputs"
      " AND (r.state <> 'void' OR j.state NOT IN ('running', 'paused')))",
      "accepted results have no receipt"},
+    {"SELECT COUNT(*) FROM receipts r LEFT JOIN tasks t ON t.job = r.job AND t.cid = r.task"
+     " WHERE t.step IS NULL OR t.step <> r.step",
+     "receipts are not of the step of their task: they would not be found (COORD-3)"},
     {"SELECT COUNT(*) FROM receipts r JOIN tasks t ON t.job = r.job AND t.cid = r.task"
      " WHERE r.state IN ('held', 'settled') AND t.state = 'accepted' AND r.outputs <> t.outputs",
      "paid receipts differ from the accepted result"},
@@ -168,7 +172,7 @@ static const struct rule RULES[] = {
      " WHERE n.state = 'quarantined' AND r.state IN ('held', 'unpaid')"
      " AND (j.state IN ('running', 'paused') OR j.settle_ms > 0)"
      " AND (n.fault <> 'faulty' OR NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job"
-     " AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs AND NOT EXISTS"
+     " AND o.step = r.step AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs AND NOT EXISTS"
      " (SELECT 1 FROM nodes x WHERE x.did = o.node AND x.state = 'quarantined')))",
      "receipts of quarantined rigs still count (COORD-7, STAND-5)"},
 };

@@ -58,8 +58,8 @@ enum emac_status money_pay(struct coordinator *c, const char *job, const char *d
 /* Which of a rig's receipts in a job a quarantine makes void: "r" is the receipt. */
 #define HELD_OR_UNPAID "r.job = ? AND r.node = ? AND r.state IN ('held', 'unpaid')"
 #define AND_UNCONFIRMED                                                                            \
-    " AND NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job AND o.task = r.task"            \
-    " AND o.node <> r.node AND o.state <> 'void' AND o.outputs = r.outputs"                        \
+    " AND NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job AND o.step = r.step"            \
+    " AND o.task = r.task AND o.node <> r.node AND o.state <> 'void' AND o.outputs = r.outputs"    \
     " AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.did = o.node AND n.state = 'quarantined'))"
 #define VOID_SUM                                                                                   \
     "SELECT COALESCE(SUM(CASE WHEN r.state = 'held' THEN r.units ELSE 0 END), 0)"                  \
@@ -97,7 +97,8 @@ static enum emac_status leaning_list(struct coordinator *c, const char *job, con
     enum emac_status st =
         db_query(c->db, &q, err,
                  "SELECT DISTINCT r.node FROM receipts r JOIN nodes n ON n.did = r.node"
-                 " JOIN receipts b ON b.job = r.job AND b.task = r.task AND b.outputs = r.outputs"
+                 " JOIN receipts b ON b.job = r.job AND b.step = r.step AND b.task = r.task"
+                 " AND b.outputs = r.outputs"
                  " WHERE r.job = ? AND r.node <> ? AND b.node = ? AND n.state = 'quarantined'"
                  " AND r.state IN ('held', 'unpaid') ORDER BY r.node",
                  "ttt", job, did, did);
@@ -181,8 +182,9 @@ enum emac_status money_void_one(struct coordinator *c, const char *job, const ch
     cid_text(detail, task);
     enum emac_status st = db_exec(c->db, err,
                                   "UPDATE receipts SET state = 'void'"
-                                  " WHERE job = ? AND task = ? AND node = ?",
-                                  "ttt", job, detail, did);
+                                  " WHERE job = ? AND step = (SELECT t.step FROM tasks t"
+                                  " WHERE t.job = ? AND t.cid = ?) AND task = ? AND node = ?",
+                                  "ttttt", job, job, detail, detail, did);
     if (st != EMAC_OK || units == 0)
         return st;
     key_print(key, "void", job, detail, did);

@@ -75,7 +75,7 @@ static enum emac_status checked_units(struct coordinator *c, const char *job, co
     enum emac_status st =
         db_query(c->db, &q, err,
                  "SELECT t.object, SUM(r.units) FROM tasks t JOIN receipts r ON r.job = t.job"
-                 " AND r.task = t.cid WHERE t.job = ? AND t.state = 'accepted'"
+                 " AND r.step = t.step AND r.task = t.cid WHERE t.job = ? AND t.state = 'accepted'"
                  " AND r.state = 'settled' GROUP BY t.cid, t.object HAVING COUNT(*) > 1",
                  "t", job);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {

@@ -1,4 +1,5 @@
-/* A database of before migration 116 goes on: its rows say, and may say, what they did. */
+/* A database of before migrations 116 and 117 goes on: its rows say, and may say, what they did,
+ * and receipts are of the step of their task. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,7 +54,7 @@ static enum emac_status task_insert(struct db *db, const char *cid, const char *
     return db_exec(db, &err,
                    "INSERT INTO tasks (job, cid, slot, kind, step, first, count, base, flops,"
                    " units, object, state, outputs, need, loss, created_ms, accepted_ms)"
-                   " VALUES ('job', ?, 'slot', 1, 0, 0, 1, '', 1, 1, 'x', ?, '', 1, -1, 1, 0)",
+                   " VALUES ('job', ?, 'slot', 1, 7, 0, 1, '', 1, 1, 'x', ?, '', 1, -1, 1, 0)",
                    "tt", cid, state);
 }
 
@@ -72,6 +73,15 @@ static enum emac_status receipt_insert(struct db *db, const char *node, const ch
     return db_exec(db, &err,
                    "INSERT INTO receipts (job, task, node, lease, outputs, object, signature,"
                    " units, state, at_ms) VALUES ('job', 'open', ?, 'l', '', 'x', 'x', 1, ?, 1)",
+                   "tt", node, state);
+}
+
+static enum emac_status stepped_insert(struct db *db, const char *node, const char *state)
+{
+    return db_exec(db, &err,
+                   "INSERT INTO receipts (job, step, task, node, lease, outputs, object, signature,"
+                   " units, at_ms, loss, accuracy, cid, state)"
+                   " VALUES ('job', 7, 'open', ?, 'l', '', 'x', 'x', 1, 1, -1, -1, '', ?)",
                    "tt", node, state);
 }
 
@@ -109,7 +119,8 @@ static void test_rows_say_what_they_said(void **state)
     assert_ok(coordinator_migrate(db, &err));
     assert_int_equal(counted(db, "SELECT COUNT(*) FROM tasks WHERE state = cid"), 4);
     assert_int_equal(counted(db, "SELECT COUNT(*) FROM leases WHERE state = id"), 5);
-    assert_int_equal(counted(db, "SELECT COUNT(*) FROM receipts WHERE state = node"), 4);
+    assert_int_equal(counted(db, "SELECT COUNT(*) FROM receipts WHERE state = node AND step = 7"),
+                     4);
     for (size_t i = 0; i < EMAC_COUNT(LEASE); i++) {
         int64_t same;
         assert_ok(db_one_i64(db, &same, &err,
@@ -134,7 +145,9 @@ static void test_no_other_word_is_taken(void **state)
     assert_int_equal(task_insert(db, "a", "done"), EMAC_CONFLICT);
     assert_int_equal(lease_insert(db, "a", "work", "accepted"), EMAC_CONFLICT);
     assert_int_equal(lease_insert(db, "a", "judge", "open"), EMAC_CONFLICT);
-    assert_int_equal(receipt_insert(db, "a", "paid"), EMAC_CONFLICT);
+    assert_int_equal(stepped_insert(db, "a", "paid"), EMAC_CONFLICT);
+    assert_ok(stepped_insert(db, "a", "held"));
+    assert_int_equal(stepped_insert(db, "a", "held"), EMAC_CONFLICT); /* COORD-3 */
     assert_int_equal(db_exec(db, &err, "UPDATE tasks SET state = ''", ""), EMAC_CONFLICT);
     assert_int_equal(db_exec(db, &err, "UPDATE leases SET state = NULL", ""), EMAC_CONFLICT);
     assert_int_equal(db_exec(db, &err, "UPDATE receipts SET state = 'HELD'", ""), EMAC_CONFLICT);
