@@ -72,10 +72,19 @@ enum emac_status emac_buf_append(struct emac_buf *buf, const void *data, size_t 
 
 enum emac_status emac_buf_printf(struct emac_buf *buf, struct emac_err *err, const char *fmt, ...)
 {
+    /* Mostly it fits what is there. */
+    size_t room = buf->data != NULL ? buf->cap - buf->len : 0;
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n =
+        vsnprintf(room > 0 ? (char *)buf->data + buf->len : NULL, room > 0 ? room + 1 : 0, fmt, ap);
     va_end(ap);
+    if (n >= 0 && room > 0 && (size_t)n <= room) {
+        buf->len += (size_t)n;
+        return EMAC_OK;
+    }
+    if (room > 0)
+        buf->data[buf->len] = 0; /* what did not fit was cut */
     if (n < 0)
         return emac_fail(err, EMAC_INTERNAL, "cannot format '%s'", fmt);
     enum emac_status st = emac_buf_reserve(buf, (size_t)n, err);

@@ -252,8 +252,9 @@ void checkpoint_note(struct cjob *j, const struct plan_state *st); /* memory */
 enum emac_status checkpoints_load(struct coordinator *c, struct cjob *j, struct emac_err *err);
 /* Called without the lock: depot work of one job's checkpoints. */
 void checkpoints_work(struct coordinator *c);
-/* Bundles that this rig should push now. */
-void deposits_for(struct coordinator *c, struct node *n, json_t *list);
+#define DEPOSITS_ASKED_MAX 8
+/* Bundles that this rig should push now; how many. */
+uint32_t deposits_for(struct coordinator *c, struct node *n, struct cid out[DEPOSITS_ASKED_MAX]);
 bool deposit_wanted(struct coordinator *c, const struct cid *cid, char job[JOB_ID_MAX]);
 /* Let the ticker take a pin away, or all that the job's plan put into the depot. */
 void unpin_later(struct coordinator *c, const char *name, const struct cid *cid);
@@ -271,10 +272,6 @@ const struct kept *checkpoint_params(const struct checkpoint *k);
 struct checkpoint *checkpoint_final(struct cjob *j);
 /* Is every input of the task with a live rig or in the depot? *gone = the first that is not. */
 bool inputs_present(struct coordinator *c, const struct ctask *t, struct cid *gone);
-json_t *sources_json(struct coordinator *c, const struct task *t, const struct node *asker,
-                     const char *base_url);
-void sources_add(struct coordinator *c, json_t *sources, const struct cid *cid,
-                 const struct node *asker, const char *base_url);
 /* "http://host" as the client dialled us; in the request's arena */
 const char *request_base_url(const struct http_request *req);
 http_handler depot_post, depot_missing_get, providers_get, block_get;

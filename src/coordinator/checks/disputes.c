@@ -1,5 +1,6 @@
 /* Disputes under way: their clock, their judge, and who loses what. */
 #include "coordinator/checks/disputes.h"
+#include "coordinator/rigs/poll.h"
 
 #include <stdio.h>
 #include <stdlib.h>

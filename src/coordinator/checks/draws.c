@@ -92,10 +92,10 @@ enum emac_status draws_seed(struct coordinator *c, const struct cjob *j, struct 
     struct db_stmt *q;
     char task[CID_TEXT_MAX];
     cid_text(task, &t->cid);
-    enum emac_status st = db_first(
-        c->db, &q, err,
-        "SELECT object FROM receipts WHERE job = ? AND step = ? AND task = ? AND node = ?", "titt",
-        j->id, (int64_t)t->step, task, t->drawn.of);
+    enum emac_status st =
+        db_first(c->db, &q, err,
+                 "SELECT object FROM receipts WHERE job = ? AND step = ? AND task = ? AND node = ?",
+                 "titt", j->id, (int64_t)t->step, task, t->drawn.of);
     if (st != EMAC_OK)
         return st;
     if (q == NULL)

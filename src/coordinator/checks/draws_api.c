@@ -83,16 +83,17 @@ static enum emac_status rows_json(struct coordinator *c, uint32_t epoch, const c
     if (st == EMAC_NOT_FOUND)
         st = emac_fail(err, EMAC_NOT_FOUND, "query 'after' names no task: '%.80s'", task);
     if (st == EMAC_OK)
-        st = db_query(c->db, &q, err,
-                      "SELECT t.job, t.cid, t.draw_ppm, t.draw_checked, t.draw_of, t.draw_class,"
-                      " COALESCE(r.node, ''), r.object FROM"
-                      " (SELECT job, step, cid, draw_ppm, draw_checked, draw_of, draw_class, accepted_ms"
-                      " FROM tasks WHERE draw_epoch = ? AND draw_epoch > 0"
-                      " AND (accepted_ms, job, cid) > (?, ?, ?)"
-                      " ORDER BY accepted_ms, job, cid LIMIT ?) t"
-                      " LEFT JOIN receipts r ON r.job = t.job AND r.step = t.step AND r.task = t.cid"
-                      " ORDER BY t.accepted_ms, t.job, t.cid, r.at_ms, r.node",
-                      "iitti", (int64_t)epoch, after_ms, job, task, limit);
+        st = db_query(
+            c->db, &q, err,
+            "SELECT t.job, t.cid, t.draw_ppm, t.draw_checked, t.draw_of, t.draw_class,"
+            " COALESCE(r.node, ''), r.object FROM"
+            " (SELECT job, step, cid, draw_ppm, draw_checked, draw_of, draw_class, accepted_ms"
+            " FROM tasks WHERE draw_epoch = ? AND draw_epoch > 0"
+            " AND (accepted_ms, job, cid) > (?, ?, ?)"
+            " ORDER BY accepted_ms, job, cid LIMIT ?) t"
+            " LEFT JOIN receipts r ON r.job = t.job AND r.step = t.step AND r.task = t.cid"
+            " ORDER BY t.accepted_ms, t.job, t.cid, r.at_ms, r.node",
+            "iitti", (int64_t)epoch, after_ms, job, task, limit);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row)
         row_add(q, list);
     return st;

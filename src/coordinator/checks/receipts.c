@@ -211,10 +211,10 @@ static enum emac_status receipt_insert(struct coordinator *c, const struct ctask
                    "INSERT INTO receipts (job, step, task, node, lease, outputs, object, signature,"
                    " units, state, at_ms, loss, accuracy, cid)"
                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   "tittttbbitiddt", d->job, (int64_t)t->step, task, d->did, d->receipt.lease, outputs,
-                   (const void *)d->object.data, d->object.len, (const void *)d->signature.data,
-                   d->signature.len, paid ? t->units : INT64_C(0), paid ? "held" : "unpaid",
-                   (int64_t)wall_ms(c), d->loss, d->accuracy, name);
+                   "tittttbbitiddt", d->job, (int64_t)t->step, task, d->did, d->receipt.lease,
+                   outputs, (const void *)d->object.data, d->object.len,
+                   (const void *)d->signature.data, d->signature.len, paid ? t->units : INT64_C(0),
+                   paid ? "held" : "unpaid", (int64_t)wall_ms(c), d->loss, d->accuracy, name);
 }
 
 static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const struct delivery *d,
@@ -613,7 +613,9 @@ struct errand_take {
     enum emac_status st; /* with `err` */
     struct emac_err err;
     struct answer a;
-    json_t *deposit, *next;
+    uint32_t deposit_count;
+    struct cid deposit[DEPOSITS_ASKED_MAX];
+    struct emac_buf next; /* a lease, JSON; empty: none */
 };
 
 static bool take_run(void *ctx, struct errand *errand)
@@ -630,10 +632,30 @@ static bool take_run(void *ctx, struct errand *errand)
     }
     struct node *n = node_find(c, d->did);
     if (e->st == EMAC_OK && n)
-        deposits_for(c, n, e->deposit);
+        e->deposit_count = deposits_for(c, n, e->deposit);
     if (e->st == EMAC_OK && d->next.asked && node_working(c, d->did, &n, NULL) == EMAC_OK)
-        e->next = poll_at_once(c, n, &d->next, e->base_url);
+        poll_at_once(c, n, &d->next, e->base_url, &e->next);
     return true;
+}
+
+static enum emac_status take_reply(const struct errand_take *e, struct http_response *res,
+                                   struct emac_err *err)
+{
+    struct reply r = {.to = &res->body};
+    reply_raw(&r, e->a.accepted ? "{\"accepted\":true,\"paid_units\":"
+                                : "{\"accepted\":false,\"paid_units\":");
+    reply_units(&r, e->a.paid_units);
+    reply_raw(&r, ",\"reason\":");
+    reply_text(&r, e->a.reason);
+    reply_raw(&r, ",\"deposit\":[");
+    for (uint32_t i = 0; i < e->deposit_count; i++) {
+        reply_raw(&r, i > 0 ? "," : "");
+        reply_cid(&r, &e->deposit[i]);
+    }
+    reply_raw(&r, e->next.len > 0 ? "],\"next\":" : "]");
+    reply_raw(&r, emac_buf_str(&e->next));
+    reply_raw(&r, "}");
+    return reply_end(&r, err);
 }
 
 enum emac_status receipts_post(void *ctx, const struct http_request *req, struct http_response *res,
@@ -648,8 +670,11 @@ enum emac_status receipts_post(void *ctx, const struct http_request *req, struct
         return st;
     struct errand_take e = {.errand = {.run = take_run, .wake_ms = UINT64_MAX},
                             .d = &d,
-                            .base_url = request_base_url(req),
-                            .deposit = json_array()};
+                            .base_url = request_base_url(req)};
+    emac_buf_init(&e.next, HTTP_RESPONSE_MAX / 2);
+    /* Room at once, and not under the lock. */
+    EMAC_TRY(st, emac_buf_reserve(&e.next, d.next.asked ? POLL_ANSWER_USUAL : 0, err));
+    EMAC_TRY(st, emac_buf_reserve(&res->body, POLL_ANSWER_USUAL, err));
     st = errand_do(&c->errands, &e.errand, err);
     res->settled = true;
     if (st == EMAC_OK && e.st != EMAC_OK) {
@@ -657,12 +682,8 @@ enum emac_status receipts_post(void *ctx, const struct http_request *req, struct
         *err = e.err;
     }
     if (st == EMAC_OK)
-        return api_reply(res, 200,
-                         json_pack("{s:b, s:o, s:s, s:o, s:o*}", "accepted", e.a.accepted,
-                                   "paid_units", api_units(e.a.paid_units), "reason", e.a.reason,
-                                   "deposit", e.deposit, "next", e.next),
-                         err);
-    json_decref(e.deposit);
-    json_decref(e.next);
+        st = take_reply(&e, res, err);
+out:
+    emac_buf_release(&e.next);
     return st;
 }

@@ -14,7 +14,6 @@
 
 #define WORK_MAX            16
 #define ASK_AGAIN_MS        30000
-#define ASK_MAX             8
 #define CHECKPOINT_ROWS_MAX 65536
 
 static const char *const STATE_NAMES[] = {"wanted", "complete", "old", "stale"};
@@ -349,14 +348,15 @@ static bool ask(struct coordinator *c, struct node *n, const struct cid *cid, st
     return true;
 }
 
-static void list_cid(json_t *list, const struct cid *cid)
+static void list_cid(struct cid *list, uint32_t *count, const struct cid *cid)
 {
-    if (json_array_size(list) < ASK_MAX)
-        json_array_append_new(list, api_cid(cid));
+    if (*count < DEPOSITS_ASKED_MAX)
+        list[(*count)++] = *cid;
 }
 
-void deposits_for(struct coordinator *c, struct node *n, json_t *list)
+uint32_t deposits_for(struct coordinator *c, struct node *n, struct cid out[DEPOSITS_ASKED_MAX])
 {
+    uint32_t count = 0;
     for (uint32_t i = 0; i < c->job_count; i++) {
         struct cjob *j = c->job[i];
         for (uint32_t k = j->checkpoint_count; k-- > 0;) {
@@ -368,13 +368,14 @@ void deposits_for(struct coordinator *c, struct node *n, json_t *list)
             for (uint32_t v = 0; v < p->kept_count; v++) {
                 struct kept *x = &p->kept[v];
                 if (!x->stored && ask(c, n, &x->value.cid, &x->asked, &x->asked_ms))
-                    list_cid(list, &x->value.cid);
+                    list_cid(out, &count, &x->value.cid);
             }
         }
         for (uint32_t k = 0; k < j->missing_count; k++)
             if (ask(c, n, &j->missing[k].cid, &j->missing[k].asked, &j->missing[k].asked_ms))
-                list_cid(list, &j->missing[k].cid);
+                list_cid(out, &count, &j->missing[k].cid);
     }
+    return count;
 }
 
 bool deposit_wanted(struct coordinator *c, const struct cid *cid, char job[JOB_ID_MAX])

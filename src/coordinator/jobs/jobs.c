@@ -151,11 +151,12 @@ static enum emac_status holders_load(struct coordinator *c, struct cjob *j, stru
     struct db_stmt *q;
     bool row = false;
     int64_t since = (int64_t)j->st.step - NODE_ROUNDS_KEPT;
-    enum emac_status st = db_query(c->db, &q, err,
-                                   "SELECT r.node, r.outputs, t.step FROM receipts r"
-                                   " JOIN tasks t ON t.job = r.job AND t.step = r.step"
-                                   " AND t.cid = r.task WHERE t.job = ? AND t.step >= ? AND r.state <> 'void'",
-                                   "ti", j->id, since);
+    enum emac_status st =
+        db_query(c->db, &q, err,
+                 "SELECT r.node, r.outputs, t.step FROM receipts r"
+                 " JOIN tasks t ON t.job = r.job AND t.step = r.step"
+                 " AND t.cid = r.task WHERE t.job = ? AND t.step >= ? AND r.state <> 'void'",
+                 "ti", j->id, since);
     while (st == EMAC_OK && (st = db_next(q, &row, err)) == EMAC_OK && row) {
         struct node *n = node_find(c, db_text(q, 0));
         struct outputs o;

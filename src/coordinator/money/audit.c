@@ -172,7 +172,8 @@ static const struct rule RULES[] = {
      " WHERE n.state = 'quarantined' AND r.state IN ('held', 'unpaid')"
      " AND (j.state IN ('running', 'paused') OR j.settle_ms > 0)"
      " AND (n.fault <> 'faulty' OR NOT EXISTS (SELECT 1 FROM receipts o WHERE o.job = r.job"
-     " AND o.step = r.step AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs AND NOT EXISTS"
+     " AND o.step = r.step AND o.task = r.task AND o.node <> r.node AND o.outputs = r.outputs AND "
+     "NOT EXISTS"
      " (SELECT 1 FROM nodes x WHERE x.did = o.node AND x.state = 'quarantined')))",
      "receipts of quarantined rigs still count (COORD-7, STAND-5)"},
 };

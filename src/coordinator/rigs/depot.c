@@ -1,11 +1,13 @@
 /* The depot over HTTP, and where bytes can be had. */
 #include "coordinator/storage/deals.h"
+#include "coordinator/rigs/poll.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define UNPINS_MAX (1u << 20)
+#define SOURCES_COMPARED_MAX 64 /* names in a task that are compared with each other, all */
+#define UNPINS_MAX           (1u << 20)
 
 /* ---- pins of a plan ---- */
 
@@ -77,23 +79,35 @@ const char *request_base_url(const struct http_request *req)
     return url;
 }
 
+/* Each URL that `cid` may be fetched from. */
+static void sources_each(struct coordinator *c, const struct cid *cid, const struct node *asker,
+                         const char *base_url, void (*each)(void *ctx, const char *url), void *ctx)
+{
+    struct map_entry e;
+    uint64_t now = now_ms(c);
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
+        const struct node *n = e.value;
+        if (n != asker && n->reachable && node_is_live(c, n, now) && node_holds(n, cid))
+            each(ctx, n->url);
+    }
+    if (cid_set_has(&c->depot_known, cid) || store_block_has(c->depot, cid, NULL))
+        each(ctx, base_url);
+}
+
+static void url_list(void *ctx, const char *url)
+{
+    json_array_append_new(ctx, json_string(url));
+}
+
 void sources_add(struct coordinator *c, json_t *sources, const struct cid *cid,
                  const struct node *asker, const char *base_url)
 {
     char text[CID_TEXT_MAX];
-    struct map_entry e;
-    uint64_t now = now_ms(c);
     cid_text(text, cid);
     if (json_object_get(sources, text))
         return;
     json_t *list = json_array();
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *n = e.value;
-        if (n != asker && n->reachable && node_is_live(c, n, now) && node_holds(n, cid))
-            json_array_append_new(list, json_string(n->url));
-    }
-    if (cid_set_has(&c->depot_known, cid) || store_block_has(c->depot, cid, NULL))
-        json_array_append_new(list, json_string(base_url));
+    sources_each(c, cid, asker, base_url, url_list, list);
     json_object_set_new(sources, text, list);
 }
 
@@ -107,6 +121,58 @@ json_t *sources_json(struct coordinator *c, const struct task *t, const struct n
     for (uint32_t i = 0; i < t->part_count; i++)
         sources_add(c, sources, &t->part[i].cid, asker, base_url);
     return sources;
+}
+
+struct urls {
+    struct reply *r;
+    bool any;
+};
+
+static void url_write(void *ctx, const char *url)
+{
+    struct urls *u = ctx;
+    if (u->any)
+        reply_raw(u->r, ",");
+    reply_text(u->r, url);
+    u->any = true;
+}
+
+static const struct cid *task_names(const struct task *t, uint32_t i)
+{
+    if (i == 0)
+        return &t->program;
+    return i <= t->input_count ? &t->input[i - 1].cid : &t->part[i - 1 - t->input_count].cid;
+}
+
+static bool named_before(const struct task *t, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++)
+        if (cid_equal(task_names(t, k), task_names(t, i)))
+            return true;
+    return false;
+}
+
+void sources_reply(struct coordinator *c, const struct task *t, const struct node *asker,
+                   const char *base_url, struct reply *r)
+{
+    uint32_t count = 1 + t->input_count + t->part_count;
+    if (count > SOURCES_COMPARED_MAX) {
+        reply_json(r, sources_json(c, t, asker, base_url));
+        return;
+    }
+    reply_raw(r, "{");
+    for (uint32_t i = 0; i < count; i++) {
+        struct urls u = {.r = r};
+        if (named_before(t, i))
+            continue;
+        if (i > 0)
+            reply_raw(r, ",");
+        reply_cid(r, task_names(t, i));
+        reply_raw(r, ":[");
+        sources_each(c, task_names(t, i), asker, base_url, url_write, &u);
+        reply_raw(r, "]");
+    }
+    reply_raw(r, "}");
 }
 
 static bool present(struct coordinator *c, const struct cid *cid)

@@ -334,62 +334,82 @@ static enum emac_status poll_parse(const struct http_request *req, struct poll *
     return st;
 }
 
-static enum emac_status lease_json(struct coordinator *c, const struct lease *l,
-                                   const char *base_url, json_t **out, struct emac_err *err)
+static enum emac_status lease_reply(struct coordinator *c, const struct lease *l,
+                                    const char *base_url, struct emac_buf *out,
+                                    struct emac_err *err)
 {
     const struct ctask *t = l->task;
+    struct reply r = {.to = out};
     json_t *keys;
     enum emac_status st = private_lease_keys(c, l, &keys, err);
     if (st != EMAC_OK)
         return st;
-    *out =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o, s:o}", "kind", "task", "lease",
-                  l->id, "job", l->job->id, "slot", t->slot, "round", (json_int_t)t->step, "task",
-                  api_base64(t->object, t->object_len), "deadline_ms", (json_int_t)l->deadline_at,
-                  "fetch_bytes", (json_int_t)l->fetch_bytes, "sources",
-                  sources_json(c, &t->task, l->node, base_url), "units", api_units(l->units));
-    if (keys != NULL && (*out == NULL || json_object_set(*out, "keys", keys) != 0)) {
-        json_decref(*out);
-        *out = NULL;
+    reply_raw(&r, "{\"kind\":\"task\",\"lease\":");
+    reply_text(&r, l->id);
+    reply_raw(&r, ",\"job\":");
+    reply_text(&r, l->job->id);
+    reply_raw(&r, ",\"slot\":");
+    reply_text(&r, t->slot);
+    reply_raw(&r, ",\"round\":");
+    reply_int(&r, t->step);
+    reply_raw(&r, ",\"task\":");
+    reply_base64(&r, t->object, t->object_len);
+    reply_raw(&r, ",\"deadline_ms\":");
+    reply_int(&r, (int64_t)l->deadline_at);
+    reply_raw(&r, ",\"fetch_bytes\":");
+    reply_int(&r, (int64_t)l->fetch_bytes);
+    reply_raw(&r, ",\"sources\":");
+    sources_reply(c, &t->task, l->node, base_url, &r);
+    reply_raw(&r, ",\"units\":");
+    reply_units(&r, l->units);
+    if (keys != NULL) {
+        reply_raw(&r, ",\"keys\":");
+        reply_json(&r, keys);
     }
-    json_decref(keys);
-    return *out ? EMAC_OK : emac_fail(err, EMAC_NO_MEMORY, "no memory for the answer");
+    reply_raw(&r, "}");
+    return reply_end(&r, err);
 }
 
-/* One look for work. *answer stays NULL when there is none; *wake_ms: when to look again. */
+/* What is no task of a job. */
+static json_t *other_work(struct coordinator *c, struct node *n, const char *base_url,
+                          uint64_t *wake_ms)
+{
+    json_t *found = disputes_take(c, n, base_url);
+    return found != NULL ? found : serve_take(c, n, base_url, wake_ms);
+}
+
+/* One look for work. *answer stays empty when there is none; *wake_ms: when to look again. */
 static enum emac_status poll_once(struct coordinator *c, struct node *n, const char *base_url,
-                                  json_t **answer, uint64_t *wake_ms, struct emac_err *err)
+                                  struct emac_buf *answer, uint64_t *wake_ms, struct emac_err *err)
 {
     uint64_t began = mono_us(c);
     *wake_ms = now_ms(c) + WAKE_MAX_MS;
-    *answer = NULL;
     if (!node_is_live(c, n, now_ms(c)))
         return EMAC_OK; /* it asked and went silent: what it would be given is lost */
-    *answer = disputes_take(c, n, base_url);
-    if (*answer == NULL)
-        *answer = serve_take(c, n, base_url, wake_ms);
-    if (*answer)
-        return EMAC_OK;
+    json_t *other = other_work(c, n, base_url, wake_ms);
+    if (other != NULL) {
+        struct reply r = {.to = answer};
+        reply_json(&r, other);
+        return reply_end(&r, err);
+    }
     struct lease *l;
     enum emac_status st = grant_try(c, n, &l, wake_ms, err);
     if (st != EMAC_OK || l == NULL)
         return st;
     l->job->figures.busy_us += (int64_t)(mono_us(c) - began);
     l->job->figures_dirty = true;
-    return lease_json(c, l, base_url, answer, err);
+    return lease_reply(c, l, base_url, answer, err);
 }
 
-json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p,
-                     const char *base_url)
+void poll_at_once(struct coordinator *c, struct node *n, const struct poll *p, const char *base_url,
+                  struct emac_buf *answer)
 {
-    json_t *answer = NULL;
     uint64_t wake;
     struct emac_err why = {0};
     node_holds_say(c, n, p->hold, p->hold_count);
     n->serving = p->serving;
-    if (!c->stopping && poll_once(c, n, base_url, &answer, &wake, &why) != EMAC_OK)
+    if (!c->stopping && poll_once(c, n, base_url, answer, &wake, &why) != EMAC_OK)
         LOG_W("coordinator", "no work for rig '%s': %s", did_short(n->did), why.text);
-    return answer;
 }
 
 /* A rig's long poll: it waits among the coordinator's errands. */
@@ -401,7 +421,7 @@ struct errand_poll {
     struct node *node; /* NULL: it was not looked for yet */
     bool waits;        /* and node->waiting counts it */
     uint64_t end_ms, seq;
-    json_t *answer;
+    struct emac_buf *answer;
     enum emac_status st; /* with `err` */
     struct emac_err err;
 };
@@ -430,9 +450,9 @@ static bool poll_look(struct coordinator *c, struct errand_poll *e)
         e->st = emac_fail(&e->err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
         return true;
     }
-    e->st = poll_once(c, n, e->base_url, &e->answer, &wake, &e->err);
+    e->st = poll_once(c, n, e->base_url, e->answer, &wake, &e->err);
     now = now_ms(c);
-    if (e->st != EMAC_OK || e->answer || now >= e->end_ms)
+    if (e->st != EMAC_OK || e->answer->len > 0 || now >= e->end_ms)
         return true;
     wake = wake < e->end_ms ? wake : e->end_ms;
     e->errand.wake_ms = wake > now ? wake : now + 1;
@@ -457,10 +477,13 @@ enum emac_status lease_post(void *ctx, const struct http_request *req, struct ht
                             struct emac_err *err)
 {
     struct coordinator *c = ctx;
-    struct errand_poll e = {.errand = {.run = poll_run}};
+    struct errand_poll e = {.errand = {.run = poll_run}, .answer = &res->body};
     enum emac_status st = api_rig(c, req, e.did, err);
     if (st == EMAC_OK)
         st = poll_parse(req, &e.poll, err);
+    /* Room at once, and not under the lock. */
+    if (st == EMAC_OK)
+        st = emac_buf_reserve(&res->body, POLL_ANSWER_USUAL, err);
     if (st != EMAC_OK)
         return st;
     e.base_url = request_base_url(req);
@@ -473,10 +496,7 @@ enum emac_status lease_post(void *ctx, const struct http_request *req, struct ht
         st = e.st;
         *err = e.err;
     }
-    if (st == EMAC_OK && e.answer != NULL)
-        return api_reply(res, 200, e.answer, err);
-    json_decref(e.answer);
-    if (st == EMAC_OK)
+    if (st == EMAC_OK && res->body.len == 0)
         api_no_content(res);
     return st;
 }

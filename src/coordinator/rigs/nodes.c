@@ -591,10 +591,13 @@ static json_t *beat(struct coordinator *c, struct node *n, json_t *leases, uint6
                     uint64_t received)
 {
     json_t *cancel = json_array(), *deposit = json_array();
+    struct cid asked[DEPOSITS_ASKED_MAX];
     node_seen(c, n);
     note_traffic(c, n, sent, received);
     beat_leases(c, n, leases, cancel);
-    deposits_for(c, n, deposit);
+    uint32_t count = deposits_for(c, n, asked);
+    for (uint32_t i = 0; i < count; i++)
+        json_array_append_new(deposit, api_cid(&asked[i]));
     return json_pack("{s:o, s:o, s:I}", "cancel", cancel, "deposit", deposit, "deals",
                      (json_int_t)c->deals->version);
 }

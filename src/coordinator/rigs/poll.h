@@ -3,8 +3,7 @@
 #ifndef EMAC_COORDINATOR_POLL_H
 #define EMAC_COORDINATOR_POLL_H
 
-#include <jansson.h>
-
+#include "coordinator/reply.h"
 #include "coordinator/state.h"
 
 struct poll {
@@ -17,8 +16,19 @@ struct poll {
 
 /* From an object {wait_ms, holds}; NULL is no poll. */
 enum emac_status poll_read(json_t *o, struct poll *out, struct emac_err *err);
-/* Under the lock: one look for work for a working rig; NULL when there is none now. */
-json_t *poll_at_once(struct coordinator *c, struct node *n, const struct poll *p,
+#define POLL_ANSWER_USUAL 2048 /* bytes of a lease */
+
+/* Under the lock: one look for work for a working rig. The answer is JSON; it stays empty when
+ * there is none now. */
+void poll_at_once(struct coordinator *c, struct node *n, const struct poll *p, const char *base_url,
+                  struct emac_buf *answer);
+
+/* Where each input of a task is, but for `asker`: an object of lists of URLs (depot.c). */
+void sources_reply(struct coordinator *c, const struct task *t, const struct node *asker,
+                   const char *base_url, struct reply *r);
+json_t *sources_json(struct coordinator *c, const struct task *t, const struct node *asker,
                      const char *base_url);
+void sources_add(struct coordinator *c, json_t *sources, const struct cid *cid,
+                 const struct node *asker, const char *base_url);
 
 #endif

@@ -2,6 +2,7 @@
  * but its price (serving.h) is in the database: a client of a coordinator that dies sees its
  * connection break and asks again. */
 #include "coordinator/serving/serve.h"
+#include "coordinator/rigs/poll.h"
 
 #include <stdlib.h>
 #include <string.h>
