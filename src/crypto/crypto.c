@@ -19,14 +19,34 @@ void crypto_sha256(uint8_t out[SHA256_BYTES], const void *data, size_t n)
     EMAC_ASSERT(ok && SHA256_Final(out, &ctx));
 }
 
+/* RFC 2104: a hash of the key, xored with a byte, and the message; and of that once more. */
+static void hmac_half(uint8_t out[SHA256_BYTES], const uint8_t key[SHA256_CBLOCK], uint8_t pad,
+                      const void *data, size_t n)
+{
+    SHA256_CTX ctx;
+    uint8_t block[SHA256_CBLOCK];
+    for (size_t i = 0; i < sizeof block; i++)
+        block[i] = key[i] ^ pad;
+    int ok = SHA256_Init(&ctx) && SHA256_Update(&ctx, block, sizeof block);
+    if (n > 0)
+        ok = ok && SHA256_Update(&ctx, data, n);
+    EMAC_ASSERT(ok && SHA256_Final(out, &ctx));
+    crypto_wipe(&ctx, sizeof ctx);
+    crypto_wipe(block, sizeof block);
+}
+
 void crypto_hmac_sha256(uint8_t out[SHA256_BYTES], const void *key, size_t key_n, const void *data,
                         size_t n)
 {
-    crypto_auth_hmacsha256_state mac;
-    crypto_auth_hmacsha256_init(&mac, key, key_n);
-    crypto_auth_hmacsha256_update(&mac, data, n);
-    crypto_auth_hmacsha256_final(&mac, out);
-    crypto_wipe(&mac, sizeof mac);
+    uint8_t whole[SHA256_CBLOCK] = {0}, inner[SHA256_BYTES];
+    if (key_n > sizeof whole)
+        crypto_sha256(whole, key, key_n);
+    else if (key_n > 0)
+        memcpy(whole, key, key_n);
+    hmac_half(inner, whole, 0x36, data, n);
+    hmac_half(out, whole, 0x5c, inner, sizeof inner);
+    crypto_wipe(whole, sizeof whole);
+    crypto_wipe(inner, sizeof inner);
 }
 
 void crypto_ed25519_keypair(uint8_t public_key[ED25519_PUBLIC_BYTES],
