@@ -112,6 +112,22 @@ out:
     return st;
 }
 
+enum emac_status cli_list(struct cli *c, const char *path, bool sign, const char *key,
+                          const char *empty, void (*say)(struct cli *c, json_t *item))
+{
+    json_t *reply, *item;
+    size_t i;
+    enum emac_status st = cli_call(c, "GET", path, NULL, sign, &reply);
+    if (st != EMAC_OK)
+        return st;
+    json_t *list = json_object_get(reply, key);
+    if (json_array_size(list) == 0 && empty != NULL)
+        cli_say(c, "%s", empty);
+    json_array_foreach(list, i, item) say(c, item);
+    cli_result(c, reply);
+    return EMAC_OK;
+}
+
 enum emac_status cli_post(struct cli *c, const char *path, json_t *body, json_t **reply)
 {
     enum emac_status st = EMAC_OK;
@@ -210,4 +226,17 @@ enum emac_status cli_await(struct cli *c, const char *what, const char *id,
     }
     return emac_fail(&c->err, EMAC_CANCELLED,
                      "stopped waiting; the %s goes on: see 'emac %s show %s'", what, what, id);
+}
+
+enum emac_status cli_cancel(struct cli *c, const char *what, const char *id)
+{
+    char path[PATH_BYTES];
+    json_t *reply;
+    snprintf(path, sizeof path, "/v1/%ss/%.200s/cancel", what, id);
+    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
+    if (st != EMAC_OK)
+        return st;
+    cli_say(c, "cancelled %s; what was not earned goes back to you", id);
+    cli_result(c, reply);
+    return EMAC_OK;
 }

@@ -130,6 +130,10 @@ enum emac_status cli_http(struct cli *c, struct http_client **out);
  * owned, may be asked for with NULL). sign: with the user's key. */
 enum emac_status cli_call(struct cli *c, const char *method, const char *path, json_t *body,
                           bool sign, json_t **reply);
+/* GET `path` and show the list that is member `key` of the answer: each item by `say`, and what
+ * there is to say of an empty one (NULL: nothing). The answer is the result. */
+enum emac_status cli_list(struct cli *c, const char *path, bool sign, const char *key,
+                          const char *empty, void (*say)(struct cli *c, json_t *item));
 /* Text made fit for the query of a URL (percent-encoded); free it. */
 char *cli_encoded(const char *text);
 /* `bytes` random bytes in hex, with the NUL: what tells a request from those before it. */
@@ -141,6 +145,8 @@ bool cli_ended(const char *state);
  * stop. */
 enum emac_status cli_await(struct cli *c, const char *what, const char *id,
                            void (*progress)(struct cli *c, json_t *now), json_t **out);
+/* Cancel such a one of the user's, and say so. */
+enum emac_status cli_cancel(struct cli *c, const char *what, const char *id);
 /* Make the DAG under cid complete in `s`: fetched from the coordinator when blocks are missing. */
 enum emac_status cli_fetch(struct cli *c, struct store *s, const struct cid *cid);
 /* Upload it to the coordinator's depot, signed with the user's key. */

@@ -80,20 +80,10 @@ static void terms_say(struct cli *c, json_t *a)
     cli_say(c, "income       %s EMAC", income);
 }
 
-static enum emac_status list(struct cli *c)
+static void row_say(struct cli *c, json_t *a)
 {
-    json_t *reply = NULL, *a;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", "/v1/assets?limit=1000", NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    if (json_array_size(json_object_get(reply, "assets")) == 0)
-        cli_say(c, "the catalogue is empty");
-    json_array_foreach(json_object_get(reply, "assets"), i, a)
-        cli_say(c, "%-5s %-8s %-24s %s", cli_str(a, "kind"), cli_str(a, "state"),
-                cli_str(a, "name"), cli_str(a, "asset"));
-    cli_result(c, reply);
-    return EMAC_OK;
+    cli_say(c, "%-5s %-8s %-24s %s", cli_str(a, "kind"), cli_str(a, "state"), cli_str(a, "name"),
+            cli_str(a, "asset"));
 }
 
 static void lineage_say(struct cli *c, json_t *node, int depth)
@@ -169,7 +159,8 @@ enum emac_status cmd_asset(struct cli *c, int argc, char **argv)
     if (st != EMAC_OK)
         return st;
     if (!pos[0] || strcmp(pos[0], "list") == 0)
-        return list(c);
+        return cli_list(c, "/v1/assets?limit=1000", false, "assets", "the catalogue is empty",
+                        row_say);
     bool is_publish = strcmp(pos[0], "publish") == 0;
     bool known = is_publish || strcmp(pos[0], "show") == 0 || strcmp(pos[0], "buy") == 0 ||
                  strcmp(pos[0], "revoke") == 0 || strcmp(pos[0], "lineage") == 0;

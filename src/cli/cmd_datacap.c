@@ -115,28 +115,17 @@ out:
     return st;
 }
 
-static enum emac_status list(struct cli *c)
+static void allowance_say(struct cli *c, json_t *a)
 {
-    json_t *reply = NULL, *m;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", "/v1/datacap/motions?limit=1000", NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    if (json_array_size(json_object_get(reply, "motions")) == 0)
-        cli_say(c, "no notary has voted yet");
-    json_array_foreach(json_object_get(reply, "motions"), i, m)
-    {
-        motion_say(c, m);
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
+    cli_say(c, "%s, by %s%s", cli_str(a, "allowance"), cli_str(a, "origin"),
+            json_is_true(json_object_get(a, "removed")) ? ", over" : "");
+    cli_say(c, "    %.0f bytes: %.0f left, %.0f in deals, %.0f burnt", cli_num(a, "granted_bytes"),
+            cli_num(a, "left_bytes"), cli_num(a, "bound_bytes"), cli_num(a, "burnt_bytes"));
 }
 
 static enum emac_status show(struct cli *c, const char *client)
 {
-    char path[256];
-    json_t *reply = NULL, *a;
-    size_t i;
+    char path[256], empty[DID_KEY_MAX + 32];
     enum emac_status st = client == NULL ? cli_identity(c) : EMAC_OK;
     if (st != EMAC_OK)
         return st;
@@ -145,21 +134,8 @@ static enum emac_status show(struct cli *c, const char *client)
     if (!crypto_did_key_parse(key, client))
         return emac_fail(&c->err, EMAC_INVALID, "'%.80s' is no did:key of a client", client);
     snprintf(path, sizeof(path), "/v1/datacap/allowances?limit=1000&client=%s", client);
-    st = cli_call(c, "GET", path, NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    if (json_array_size(json_object_get(reply, "allowances")) == 0)
-        cli_say(c, "'%s' has no allowance", client);
-    json_array_foreach(json_object_get(reply, "allowances"), i, a)
-    {
-        cli_say(c, "%s, by %s%s", cli_str(a, "allowance"), cli_str(a, "origin"),
-                json_is_true(json_object_get(a, "removed")) ? ", over" : "");
-        cli_say(c, "    %.0f bytes: %.0f left, %.0f in deals, %.0f burnt",
-                cli_num(a, "granted_bytes"), cli_num(a, "left_bytes"), cli_num(a, "bound_bytes"),
-                cli_num(a, "burnt_bytes"));
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
+    snprintf(empty, sizeof(empty), "'%s' has no allowance", client);
+    return cli_list(c, path, false, "allowances", empty, allowance_say);
 }
 
 static enum emac_status use(struct cli *c, struct datacap_args *a, const char *deal)
@@ -209,7 +185,8 @@ static enum emac_status dispatch(struct cli *c, struct datacap_args *a, const ch
 {
     const char *action = pos[0] != NULL ? pos[0] : "list";
     if (strcmp(action, "list") == 0)
-        return list(c);
+        return cli_list(c, "/v1/datacap/motions?limit=1000", false, "motions",
+                        "no notary has voted yet", motion_say);
     if (strcmp(action, "grant") == 0)
         return grant(c, a, pos[1], pos[1] ? pos[2] : NULL);
     if (strcmp(action, "remove") == 0)

@@ -165,25 +165,12 @@ static enum emac_status make(struct cli *c, const struct deal_args *a, const cha
 
 /* ---- list, show, cancel ---- */
 
-static enum emac_status list(struct cli *c)
+static void row_say(struct cli *c, json_t *d)
 {
-    json_t *reply = NULL, *d;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", "/v1/deals?limit=1000", NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    if (json_array_size(json_object_get(reply, "deals")) == 0)
-        cli_say(c, "there are no deals");
-    json_array_foreach(json_object_get(reply, "deals"), i, d)
-    {
-        char size[HUMAN_MAX];
-        human_bytes(size, (uint64_t)cli_num(d, "bytes"));
-        cli_say(c, "%s  %-9s %2.0f x %-10s to epoch %-7.0f %s", cli_str(d, "id"),
-                cli_str(d, "state"), cli_num(d, "replicas"), size, cli_num(d, "last_epoch"),
-                cli_str(d, "cid"));
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
+    char size[HUMAN_MAX];
+    human_bytes(size, (uint64_t)cli_num(d, "bytes"));
+    cli_say(c, "%s  %-9s %2.0f x %-10s to epoch %-7.0f %s", cli_str(d, "id"), cli_str(d, "state"),
+            cli_num(d, "replicas"), size, cli_num(d, "last_epoch"), cli_str(d, "cid"));
 }
 
 static enum emac_status about(struct cli *c, const char *method, const char *id, const char *action)
@@ -340,7 +327,7 @@ enum emac_status cmd_deal(struct cli *c, int argc, char **argv)
     if (st != EMAC_OK)
         return st;
     if (!pos[0] || strcmp(pos[0], "list") == 0)
-        return list(c);
+        return cli_list(c, "/v1/deals?limit=1000", false, "deals", "there are no deals", row_say);
     bool is_make = strcmp(pos[0], "make") == 0;
     if (!is_make && strcmp(pos[0], "show") != 0 && strcmp(pos[0], "cancel") != 0 &&
         strcmp(pos[0], "verify") != 0)

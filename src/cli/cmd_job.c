@@ -27,23 +27,18 @@ out:
     return st;
 }
 
+static void row_say(struct cli *c, json_t *j)
+{
+    cli_say(c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"),
+            cli_str(j, "state"), cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"),
+            cli_str(j, "name"));
+}
+
 static enum emac_status job_list(struct cli *c, const struct job_args *a)
 {
     char path[128];
     snprintf(path, sizeof(path), "/v1/jobs?limit=%llu", (unsigned long long)a->limit);
-    json_t *reply, *j;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    json_array_foreach(json_object_get(reply, "jobs"), i, j)
-    {
-        cli_say(c, "%-18s %-10s step %6.0f/%-6.0f loss %7.4f  %s", cli_str(j, "id"),
-                cli_str(j, "state"), cli_num(j, "step"), cli_num(j, "steps"), cli_num(j, "loss"),
-                cli_str(j, "name"));
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
+    return cli_list(c, path, false, "jobs", NULL, row_say);
 }
 
 static enum emac_status job_show(struct cli *c, const char *id)
@@ -55,19 +50,6 @@ static enum emac_status job_show(struct cli *c, const char *id)
     if (st != EMAC_OK)
         return st;
     job_show_lines(c, reply);
-    cli_result(c, reply);
-    return EMAC_OK;
-}
-
-static enum emac_status job_cancel(struct cli *c, const char *id)
-{
-    char path[256];
-    snprintf(path, sizeof(path), "/v1/jobs/%.200s/cancel", id);
-    json_t *reply;
-    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
-    if (st != EMAC_OK)
-        return st;
-    cli_say(c, "cancelled %s; what was not earned goes back to you", id);
     cli_result(c, reply);
     return EMAC_OK;
 }
@@ -149,7 +131,7 @@ enum emac_status cmd_job(struct cli *c, int argc, char **argv)
     if (strcmp(pos[0], "watch") == 0)
         return job_watch(c, pos[1], a.tensorboard);
     if (strcmp(pos[0], "cancel") == 0)
-        return job_cancel(c, pos[1]);
+        return cli_cancel(c, "job", pos[1]);
     if (strcmp(pos[0], "receipts") == 0)
         return job_receipts(c, pos[1]);
     if (strcmp(pos[0], "audit") == 0)

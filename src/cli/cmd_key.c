@@ -65,23 +65,6 @@ static void key_say(struct cli *c, json_t *k)
             cli_str(k, "name"));
 }
 
-static enum emac_status list(struct cli *c)
-{
-    json_t *reply = NULL, *k;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", "/v1/keys", NULL, true, &reply);
-    if (st != EMAC_OK)
-        return st;
-    if (json_array_size(json_object_get(reply, "keys")) == 0)
-        cli_say(c, "you have no API keys: 'emac key new' makes one");
-    json_array_foreach(json_object_get(reply, "keys"), i, k)
-    {
-        key_say(c, k);
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
-}
-
 static enum emac_status id_check(struct cli *c, const char *id)
 {
     if (strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16)
@@ -138,7 +121,8 @@ enum emac_status cmd_key(struct cli *c, int argc, char **argv)
     if (st != EMAC_OK)
         return st;
     if (!pos[0] || strcmp(pos[0], "list") == 0)
-        return list(c);
+        return cli_list(c, "/v1/keys", true, "keys",
+                        "you have no API keys: 'emac key new' makes one", key_say);
     if (strcmp(pos[0], "new") == 0)
         return key_new(c, &a);
     bool is_revoke = strcmp(pos[0], "revoke") == 0;

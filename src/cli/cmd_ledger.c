@@ -21,44 +21,37 @@ static void amount_column(char out[32], json_t *item)
         ledger_amount_text(out, units);
 }
 
+static void balance_say(struct cli *c, json_t *item)
+{
+    char amount[32];
+    amount_column(amount, item);
+    cli_say(c, "%20s  %s", amount, cli_str(item, "account"));
+}
+
 static enum emac_status show_balances(struct cli *c, const struct ledger_args *a)
 {
-    char amount[32], *prefix = cli_encoded(a->prefix);
+    char *prefix = cli_encoded(a->prefix);
     char *path = emac_asprintf("/v1/ledger/balances?prefix=%s", prefix);
-    json_t *reply, *item;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
+    enum emac_status st = cli_list(c, path, false, "balances", NULL, balance_say);
     free(path);
     free(prefix);
-    if (st != EMAC_OK)
-        return st;
-    json_array_foreach(json_object_get(reply, "balances"), i, item)
-    {
-        amount_column(amount, item);
-        cli_say(c, "%20s  %s", amount, cli_str(item, "account"));
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
+    return st;
+}
+
+static void entry_say(struct cli *c, json_t *item)
+{
+    char amount[32];
+    amount_column(amount, item);
+    cli_say(c, "%6.0f %-8s %-18s %20s  %s", cli_num(item, "posting"), cli_str(item, "cause"),
+            cli_str(item, "job"), amount, cli_str(item, "account"));
 }
 
 static enum emac_status show_journal(struct cli *c, const struct ledger_args *a)
 {
-    char path[512], amount[32];
+    char path[512];
     snprintf(path, sizeof(path), "/v1/ledger/journal?after=%llu&limit=%llu",
              (unsigned long long)a->after, (unsigned long long)a->limit);
-    json_t *reply, *item;
-    size_t i;
-    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    json_array_foreach(json_object_get(reply, "journal"), i, item)
-    {
-        amount_column(amount, item);
-        cli_say(c, "%6.0f %-8s %-18s %20s  %s", cli_num(item, "posting"), cli_str(item, "cause"),
-                cli_str(item, "job"), amount, cli_str(item, "account"));
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
+    return cli_list(c, path, false, "journal", NULL, entry_say);
 }
 
 static enum emac_status show_audit(struct cli *c)

@@ -367,35 +367,17 @@ static enum emac_status sweep_show(struct cli *c, const char *id, const struct s
     return st;
 }
 
+static void line_say(struct cli *c, json_t *sweep)
+{
+    cli_say(c, "%-20s %-10s %s", cli_str(sweep, "id"), cli_str(sweep, "state"),
+            cli_str(sweep, "name"));
+}
+
 static enum emac_status sweep_list(struct cli *c, const struct sweep_args *a)
 {
     char path[PATH_BYTES];
-    json_t *reply, *one;
-    size_t i;
     snprintf(path, sizeof path, "/v1/sweeps?limit=%llu", (unsigned long long)a->limit);
-    enum emac_status st = cli_call(c, "GET", path, NULL, false, &reply);
-    if (st != EMAC_OK)
-        return st;
-    json_array_foreach(json_object_get(reply, "sweeps"), i, one)
-    {
-        cli_say(c, "%-20s %-10s %s", cli_str(one, "id"), cli_str(one, "state"),
-                cli_str(one, "name"));
-    }
-    cli_result(c, reply);
-    return EMAC_OK;
-}
-
-static enum emac_status sweep_cancel(struct cli *c, const char *id)
-{
-    char path[PATH_BYTES];
-    json_t *reply;
-    snprintf(path, sizeof path, "/v1/sweeps/%.100s/cancel", id);
-    enum emac_status st = cli_call(c, "POST", path, json_object(), true, &reply);
-    if (st != EMAC_OK)
-        return st;
-    cli_say(c, "cancelled %s; what was not earned goes back to you", id);
-    cli_result(c, reply);
-    return EMAC_OK;
+    return cli_list(c, path, false, "sweeps", NULL, line_say);
 }
 
 enum emac_status cmd_sweep(struct cli *c, int argc, char **argv)
@@ -424,5 +406,5 @@ enum emac_status cmd_sweep(struct cli *c, int argc, char **argv)
     st = cli_id_check(c, "sweep", pos[1]);
     if (st != EMAC_OK)
         return st;
-    return show ? sweep_show(c, pos[1], &a) : sweep_cancel(c, pos[1]);
+    return show ? sweep_show(c, pos[1], &a) : cli_cancel(c, "sweep", pos[1]);
 }
