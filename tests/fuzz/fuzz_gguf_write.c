@@ -39,7 +39,7 @@ static void files_release(struct files *f)
 }
 
 /* What `emac model import` makes of a file. */
-static enum emac_status import(const void *data, size_t n, struct files *out)
+static enum emac_status read_in(const void *data, size_t n, struct files *out)
 {
     struct gguf g;
     struct llama_source *source = NULL;
@@ -73,7 +73,8 @@ static enum emac_status weights_read(void *ctx, uint64_t offset, void *out, size
 }
 
 /* What `emac model export` makes of it; without its tokenizer when that cannot be said. */
-static enum emac_status export(struct files *f, int type, bool *tokenizer, struct emac_buf *out) {
+static enum emac_status write_out(struct files *f, int type, bool *tokenizer, struct emac_buf *out)
+{
     const struct language_files texts = {.config = emac_buf_slice(&f->config),
                                          .generation = emac_buf_slice(&f->generation),
                                          .tokenizer = emac_buf_slice(&f->tokenizer),
@@ -84,10 +85,12 @@ static enum emac_status export(struct files *f, int type, bool *tokenizer, struc
     gguf_writer_init(&w);
     EMAC_TRY(st, st_index_parse(&idx, f->weights.data, f->weights.len, f->weights.len, NULL));
     EMAC_TRY(st, llama_to_gguf(&w, &f->c, &idx, type, "fuzz", NULL));
-    if (*tokenizer) EMAC_TRY(st, tokenizer_to_gguf(&w, &texts, f->c.vocab_size, NULL));
+    if (*tokenizer)
+        EMAC_TRY(st, tokenizer_to_gguf(&w, &texts, f->c.vocab_size, NULL));
     EMAC_TRY(st, gguf_write_begin(&w, (struct gguf_sink){sink, out}, NULL));
     st = llama_to_gguf_data(&w, &f->c, &idx, type, (struct weights_reader){weights_read, f}, NULL);
-    out : st_index_release(&idx);
+out:
+    st_index_release(&idx);
     gguf_writer_release(&w);
     return st;
 }
@@ -104,16 +107,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     files_init(&f);
     files_init(&back);
     emac_buf_init(&out, BYTES_MAX);
-    if (import(data, n, &f) == EMAC_OK) {
+    if (read_in(data, n, &f) == EMAC_OK) {
         bool tokenizer = f.has_tokenizer;
-        enum emac_status st = export(&f, GGUF_AS_IT_IS, &tokenizer, &out);
+        enum emac_status st = write_out(&f, GGUF_AS_IT_IS, &tokenizer, &out);
         if (st != EMAC_OK && tokenizer) { /* it may be of a kind that is only read */
             emac_buf_clear(&out);
             tokenizer = false;
-            st = export(&f, GGUF_AS_IT_IS, &tokenizer, &out);
+            st = write_out(&f, GGUF_AS_IT_IS, &tokenizer, &out);
         }
         if (st == EMAC_OK) {
-            EMAC_ASSERT(import(out.data, out.len, &back) == EMAC_OK);
+            EMAC_ASSERT(read_in(out.data, out.len, &back) == EMAC_OK);
             EMAC_ASSERT(back.has_tokenizer == tokenizer);
             check_same(&f.config, &back.config);
             check_same(&f.weights, &back.weights);
@@ -122,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         }
         emac_buf_clear(&out);
         tokenizer = false;
-        st = export(&f, GGUF_Q8_0, &tokenizer, &out); /* NUMERIC for what is not finite */
+        st = write_out(&f, GGUF_Q8_0, &tokenizer, &out); /* NUMERIC for what is not finite */
         EMAC_ASSERT(st == EMAC_OK || st == EMAC_NUMERIC || st == EMAC_UNSUPPORTED);
     }
     emac_buf_release(&out);
