@@ -20,7 +20,8 @@
  * SLOT-3  What ends one answer (its end, its client, what it asks for, its numbers) ends that one.
  *
  * SLOT-4  While a question of a dispute waits, or a task has waited for SERVE_RUN_MS of a run, the
- *         run takes in nobody, and what waits comes before the next run.
+ *         run takes nobody out of the queue, and what waits comes before the next run. One that it
+ *         took before and that waits for room is its own still.
  *
  * SLOT-5  A model is answered on the card if that has room for it, else on the processor. It stays
  *         on the card until a task finds less than half of the card's memory free, or too little.

@@ -43,6 +43,8 @@ struct fake {
     /* what came */
     int by_session; /* calls that were authenticated by it */
     int hellos, answers, polls, beats, receipts, failures, pieces, bad_signatures, deposits;
+    int disputes;
+    size_t said_before; /* requests of which something was said when a dispute was answered */
     json_t *last_hello, *last_answer, *last_poll, *last_receipt, *last_failure, *last_beat;
     struct emac_buf text; /* of pieces */
     json_t *last_piece;

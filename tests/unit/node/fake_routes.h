@@ -170,6 +170,23 @@ static inline enum emac_status fake_failure(void *ctx, const struct http_request
     return fake_reply(res, json_object(), err);
 }
 
+static inline enum emac_status fake_dispute(void *ctx, const struct http_request *req,
+                                            struct http_response *res, struct emac_err *err)
+{
+    struct fake *f = ctx;
+    json_t *body = NULL;
+    enum emac_status st = fake_begin(f, req, &body, err);
+    json_decref(body);
+    if (st != EMAC_OK)
+        return st;
+    os_mutex_lock(&f->lock);
+    f->disputes++;
+    f->said_before = json_object_size(f->said);
+    os_cond_broadcast(&f->changed);
+    os_mutex_unlock(&f->lock);
+    return fake_reply(res, json_object(), err);
+}
+
 /* What came of a lease so far: the last piece, with all of its text. One that came already is not
  * taken again. */
 static inline void fake_said_add(json_t *said, const char *lease, const json_t *piece)
@@ -271,6 +288,7 @@ static const struct http_route FAKE_ROUTES[] = {
     {"POST", "/v1/failures", 1 << 20, fake_failure},
     {"POST", "/v1/deals/duties", 1 << 20, fake_duties},
     {"POST", "/v1/serve/{lease}", 1 << 20, fake_piece},
+    {"POST", "/v1/disputes/{id}", 1 << 20, fake_dispute},
     {"GET", "/v1/providers/{cid}", 0, fake_providers},
     {"GET", "/ipfs/{cid}", 0, fake_block},
     {"GET", "/v1/depot/{cid}/missing", 0, fake_missing},

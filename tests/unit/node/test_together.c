@@ -1,9 +1,11 @@
 /* Several requests answered by one rig at once: each gets the text it would get alone (BATCH-1),
- * they come and go by themselves (SLOT-1 to SLOT-3, node/serving.h). */
+ * they come and go by themselves, and what else waits has its turn (SLOT-1 to SLOT-4,
+ * node/serving.h). */
 #include "generation.h"
 
 #include "base/assert.h"
 #include "model/session.h"
+#include "node/serving.h"
 
 #define ENDLESS 1000000
 
@@ -240,6 +242,94 @@ static void test_too_much_memory(void **state)
     agent_end(&a);
 }
 
+/* SLOT-4, in the queue alone: a run asks for somebody, and then the worker for what is next. */
+static const struct turn {
+    const char *name;
+    bool has_task;
+    enum leased_kind kind;
+    enum leased_inputs inputs;
+    uint32_t outbox;
+    uint64_t run_ms;
+    bool takes, next_is_task;
+} turns[] = {
+    {"nothing else waits", false, LEASED_TASK, INPUTS_DONE, 0, SERVE_RUN_MS, true, false},
+    {"a task waits", true, LEASED_TASK, INPUTS_DONE, 0, SERVE_RUN_MS - 1, true, false},
+    {"a task waited", true, LEASED_TASK, INPUTS_DONE, 0, SERVE_RUN_MS, false, true},
+    {"its inputs come", true, LEASED_TASK, INPUTS_COMING, 0, SERVE_RUN_MS, true, false},
+    {"a question waits", true, LEASED_DISPUTE, INPUTS_DONE, 0, 0, false, true},
+    {"no room for a receipt", true, LEASED_TASK, INPUTS_DONE, NODE_OUTBOX_MAX, SERVE_RUN_MS, false,
+     false},
+};
+
+static uint64_t turn_clock(struct os *os)
+{
+    return UINT64_C(1000000000000);
+}
+
+static void test_turns(void **state)
+{
+    for (size_t i = 0; i < EMAC_COUNT(turns); i++) {
+        const struct turn *t = &turns[i];
+        struct os os = *os_real();
+        struct leased asked[2] = {{.kind = LEASED_SERVE}, {.kind = LEASED_SERVE}};
+        struct leased task = {.kind = t->kind, .inputs = t->inputs, .job = "job-1"};
+        static struct node n;
+        os.mono_ns = turn_clock;
+        n = (struct node){.os = &os,
+                          .slots = 2,
+                          .asked = {&asked[0], &asked[1]},
+                          .asked_count = 2,
+                          .ready = {&task},
+                          .ready_count = t->has_task,
+                          .outbox_count = t->outbox};
+        os_mutex_init(&n.lock);
+        os_cond_init(&n.wake);
+        const struct leased *in = agent_ahead_asked(&n, turn_clock(&os) - t->run_ms * 1000000);
+        const struct leased *next = agent_ahead_next(&n);
+        const struct leased *first = t->takes ? &asked[1] : &asked[0];
+        const struct leased *after = t->next_is_task ? agent_ahead_next(&n) : first;
+        if (in != (t->takes ? &asked[0] : NULL) || next != (t->next_is_task ? &task : first) ||
+            after != first)
+            fail_msg("%s: %s", t->name, in != NULL ? "the run takes somebody" : "it takes nobody");
+        os_cond_release(&n.wake);
+        os_mutex_release(&n.lock);
+    }
+}
+
+/* Leases that the rig has not polled for. */
+static uint32_t fake_queued(struct fake *f)
+{
+    os_mutex_lock(&f->lock);
+    uint32_t queued = f->queued;
+    os_mutex_unlock(&f->lock);
+    return queued;
+}
+
+/* SLOT-4: while a question of a dispute waits nobody joins the run, and it is answered before the
+ * next one. */
+static void test_a_question_comes_between(void **state)
+{
+    struct fake *f = &fake;
+    struct agent a;
+    start(&a, 4, 0);
+    fake_queue(f, lease_as("long", "on and on", ENDLESS, 1));
+    json_decref(wait_said(f, "long", 20));
+    fake_queue(f, json_pack("{s:s,s:s}", "kind", "dispute", "lease", "asked-1"));
+    fake_queue(f, lease_as("behind", "y", 30, 2));
+    while (fake_queued(f) > 0)
+        os_real()->sleep_ms(os_real(), 5);
+    fake_wait(f, pieces, fake_get(f, &f->pieces) + 5);
+    assert_int_equal(fake_get(f, &f->disputes), 0);
+    cancel(f, "long");
+    assert_alone(f, "behind", "y", 30, 2);
+    assert_int_equal(fake_get(f, &f->disputes), 1);
+    os_mutex_lock(&f->lock);
+    assert_int_equal(f->said_before, 1); /* of "long" alone */
+    os_mutex_unlock(&f->lock);
+    assert_error(f, "long", "cancelled");
+    agent_end(&a);
+}
+
 /* Leases with keys share what they open, with nobody else; it goes with the last of them. */
 static void test_private(void **state)
 {
@@ -281,6 +371,8 @@ int main(void)
         TEST(test_memory),
         TEST(test_too_much_memory),
         TEST(test_private),
+        cmocka_unit_test(test_turns),
+        TEST(test_a_question_comes_between),
     };
     log_open();
     return cmocka_run_group_tests(tests, NULL, NULL);
