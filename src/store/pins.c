@@ -47,7 +47,8 @@ static bool name_of(const char *file, char name[STORE_PIN_NAME_MAX + 1])
         unsigned byte;
         if (plain(*file)) {
             name[n++] = *file;
-        } else if (*file == '%' && sscanf(file + 1, "%2x", &byte) == 1 && byte != 0) {
+        } else if (*file == '%' && strlen(file) >= 3 && sscanf(file + 1, "%2x", &byte) == 1 &&
+                   byte != 0) {
             name[n++] = (char)byte;
             file += 2;
         } else {

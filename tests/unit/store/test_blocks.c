@@ -161,8 +161,8 @@ static void test_foreign(void **state)
     char path[256], text[CID_TEXT_MAX];
     struct cid cid = put(c, 9, 100), other = cid_of(CID_RAW, "x", 1);
     cid_text(text, &other);
-    static const char *const names[] = {"blocks/zz", "blocks/README", "blocks/1",
-                                        "pins/..x",  "pins/%zz",      "pins/a b"};
+    static const char *const names[] = {"blocks/zz", "blocks/README", "blocks/1", "pins/..x",
+                                        "pins/%zz",  "pins/x%a",      "pins/a b"};
     for (size_t i = 0; i < EMAC_COUNT(names); i++) {
         snprintf(path, sizeof path, "%s/%s", c->dir, names[i]);
         overwrite(path, "junk", 4);
