@@ -180,20 +180,6 @@ static enum emac_status to_target(void *ctx, const void *data, size_t n, struct 
     return st;
 }
 
-/* A name beside `path` that says of itself that it is of no use when it is left over. */
-static enum emac_status tmp_name(struct target *t, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    int dir = slash != NULL ? (int)(slash - path) + 1 : 0;
-    uint64_t r;
-    t->c->os->entropy(t->c->os, &r, sizeof r);
-    int n = snprintf(t->tmp, sizeof t->tmp, "%.*s%s%016llx", dir, path, OS_TMP_PREFIX,
-                     (unsigned long long)r);
-    if (n < 0 || n >= (int)sizeof t->tmp)
-        return emac_fail(&t->c->err, EMAC_INVALID, "the path '%s' is too long", path);
-    return EMAC_OK;
-}
-
 /* The last part of a path or a CID, with no slash behind it. The caller's. */
 static char *name_of(const char *name)
 {
@@ -231,21 +217,6 @@ out:
     return st;
 }
 
-static enum emac_status target_write(struct target *t, struct origin *o, const char *name, int type,
-                                     const char *path)
-{
-    struct os *os = t->c->os;
-    struct emac_err *err = &t->c->err;
-    enum emac_status st;
-    EMAC_TRY(st, contents_write(t, o, name, type));
-    EMAC_TRY(st, os->file_sync(os, t->tmp, err));
-    EMAC_TRY(st, os->file_rename(os, t->tmp, path, err));
-    return os->file_sync(os, path, err);
-out:
-    os->file_remove(os, t->tmp, NULL);
-    return st;
-}
-
 bool model_gguf_named(const char *path)
 {
     size_t n = strlen(path);
@@ -258,13 +229,14 @@ enum emac_status model_gguf_export(struct cli *c, const char *name, const char *
     int type = format != NULL ? gguf_type_find(format) : GGUF_AS_IT_IS;
     struct target t = {.c = c};
     struct origin o;
-    enum emac_status st = tmp_name(&t, path);
+    enum emac_status st = os_beside(c->os, path, t.tmp, &c->err);
     if (st != EMAC_OK)
         return st;
     emac_buf_init(&t.piece, PIECE_BYTES);
     st = origin_open(&o, c, name);
     if (st == EMAC_OK)
-        st = target_write(&t, &o, name, type, path);
+        st = contents_write(&t, &o, name, type);
+    st = os_beside_end(c->os, st, t.tmp, path, &c->err);
     origin_close(&o);
     emac_buf_release(&t.piece);
     if (st != EMAC_OK)

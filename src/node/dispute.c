@@ -26,20 +26,13 @@ struct asked {
 
 static enum emac_status asked_parse(struct leased *l, struct asked *a, struct emac_err *err)
 {
-    struct emac_buf bytes;
     enum emac_status st;
     *a = (struct asked){.l = l};
-    emac_buf_init(&bytes, TASK_BYTES_MAX);
-    EMAC_TRY(st, agent_field_str(l->reply, "job", NODE_JOB_MAX - 1, &l->job, err));
-    EMAC_TRY(st, agent_field_str(l->reply, "slot", NODE_SLOT_MAX - 1, &l->slot, err));
-    EMAC_TRY(st, agent_field_u64(l->reply, "round", INT64_MAX, &l->round, err));
+    EMAC_TRY(st, agent_task_parse(l, err));
     EMAC_TRY(st, agent_field_str(l->reply, "stage", 16, &a->stage, err));
     EMAC_TRY(st, agent_field_u64(l->reply, "first", TRACE_LEAVES_MAX, &a->first, err));
-    EMAC_TRY(st, agent_field_u64(l->reply, "count", TRACE_LEAVES_MAX, &a->count, err));
-    EMAC_TRY(st, agent_field_bytes(l->reply, "task", &bytes, err));
-    st = task_decode(&l->task, bytes.data, bytes.len, err);
+    st = agent_field_u64(l->reply, "count", TRACE_LEAVES_MAX, &a->count, err);
 out:
-    emac_buf_release(&bytes);
     return st;
 }
 

@@ -104,7 +104,7 @@ void agent_leased_failed(struct node *n, struct leased *l, const struct emac_err
 
 /* ---- a lease comes ---- */
 
-static enum emac_status task_parse(struct leased *l, struct emac_err *err)
+enum emac_status agent_task_parse(struct leased *l, struct emac_err *err)
 {
     struct emac_buf bytes;
     enum emac_status st;
@@ -115,10 +115,16 @@ static enum emac_status task_parse(struct leased *l, struct emac_err *err)
     EMAC_TRY(st, agent_field_bytes(l->reply, "task", &bytes, err));
     EMAC_TRY(st, task_decode(&l->task, bytes.data, bytes.len, err));
     l->cid = cid_of(CID_DAG_CBOR, bytes.data, bytes.len);
-    if (agent_field_u64(l->reply, "fetch_bytes", INT64_MAX, &l->bytes, NULL) != EMAC_OK)
-        l->bytes = 0;
 out:
     emac_buf_release(&bytes);
+    return st;
+}
+
+static enum emac_status work_parse(struct leased *l, struct emac_err *err)
+{
+    enum emac_status st = agent_task_parse(l, err);
+    if (agent_field_u64(l->reply, "fetch_bytes", INT64_MAX, &l->bytes, NULL) != EMAC_OK)
+        l->bytes = 0;
     return st;
 }
 
@@ -178,7 +184,7 @@ static void take_in(struct node *n, struct leased *l)
         return;
     }
     if (l->kind == LEASED_TASK)
-        st = task_parse(l, &err);
+        st = work_parse(l, &err);
     if (st == EMAC_OK && agent_lease_cancelled(n, l->lease))
         st = emac_fail(&err, EMAC_CANCELLED, "the lease was taken back");
     if (st == EMAC_OK) {

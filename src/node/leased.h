@@ -80,6 +80,8 @@ enum emac_status agent_work(struct node *n, struct emac_err *err);
 void agent_leased_free(struct node *n, struct leased *l);
 /* Say that it failed, unless the coordinator took it back. */
 void agent_leased_failed(struct node *n, struct leased *l, const struct emac_err *why);
+/* What every lease of a task says: job, slot, round, the task. */
+enum emac_status agent_task_parse(struct leased *l, struct emac_err *err);
 /* Tell the coordinator that a lease failed; *why is told, and, if `l` is given, what is missing and
  * which input made it fail. */
 void agent_lease_fail(struct node *n, const char *lease, const struct leased *l,

@@ -61,6 +61,15 @@ struct os {
 /* The real one; a constant. */
 struct os *os_real(void);
 
+/* A file that is written in pieces and takes its name when it is whole. os_beside: a name for it
+ * beside `path`, of OS_TMP_PREFIX, so that it says of itself that it is of no use when left over;
+ * INVALID when that is too long. os_beside_end: its writing went as `st`. When that is OK it is
+ * made durable and becomes `path`; else it is removed and what was there stays. */
+enum emac_status os_beside(struct os *os, const char *path, char out[OS_PATH_MAX],
+                           struct emac_err *err);
+enum emac_status os_beside_end(struct os *os, enum emac_status st, const char *beside,
+                               const char *path, struct emac_err *err);
+
 /* Exclusive advisory lock on `path` (created when missing), held until os_lock_release or death of
  * the process. CONFLICT naming the pid of the holder when somebody else holds it. */
 struct os_lock;

@@ -156,17 +156,12 @@ enum emac_status store_car_export(struct store *s, const struct cid *root, const
     char tmp[OS_PATH_MAX];
     struct os *os = s->os;
     struct car_file f = {.os = os, .path = tmp};
-    enum emac_status st = store_tmp_path(s, path, tmp, err);
+    enum emac_status st = os_beside(os, path, tmp, err);
     if (st != EMAC_OK)
         return st;
-    EMAC_TRY(st, store_car_read(s, root, 0, UINT64_MAX, sink_file, &f, err));
-    EMAC_TRY(st, os->file_sync(os, tmp, err));
-    EMAC_TRY(st, os->file_rename(os, tmp, path, err));
+    st = store_car_read(s, root, 0, UINT64_MAX, sink_file, &f, err);
     *size = f.size;
-    return os->file_sync(os, path, err);
-out:
-    os->file_remove(os, tmp, NULL);
-    return st;
+    return os_beside_end(os, st, tmp, path, err);
 }
 
 static enum emac_status keep_block(void *ctx, const struct cid *cid, const void *data, size_t n,

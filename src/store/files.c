@@ -302,20 +302,6 @@ static enum emac_status sink_file(struct reading *r, const uint8_t *data, size_t
     return r->s->os->file_append(r->s->os, r->ctx, data, n, 0600, err);
 }
 
-enum emac_status store_tmp_path(struct store *s, const char *path, char tmp[OS_PATH_MAX],
-                                struct emac_err *err)
-{
-    const char *slash = strrchr(path, '/');
-    int dir = slash != NULL ? (int)(slash - path) + 1 : 0;
-    uint64_t r;
-    s->os->entropy(s->os, &r, sizeof r);
-    int n = snprintf(tmp, OS_PATH_MAX, "%.*s%s%016llx", dir, path, OS_TMP_PREFIX,
-                     (unsigned long long)r);
-    if (n < 0 || n >= OS_PATH_MAX)
-        return emac_fail(err, EMAC_INVALID, "the path '%s' is too long", path);
-    return EMAC_OK;
-}
-
 enum emac_status store_file_export(struct store *s, const struct cid *root, const char *path,
                                    struct emac_err *err)
 {
@@ -324,17 +310,13 @@ enum emac_status store_file_export(struct store *s, const struct cid *root, cons
     struct os *os = s->os;
     enum emac_status st = store_file_size(s, root, &size, err);
     if (st == EMAC_OK)
-        st = store_tmp_path(s, path, tmp, err);
+        st = os_beside(os, path, tmp, err);
     if (st != EMAC_OK)
         return st;
     struct reading r = {.s = s, .to = UINT64_MAX, .sink = sink_file, .ctx = tmp};
     /* An empty file has no pieces, yet there must be a file. */
     EMAC_TRY(st, os->file_append(os, tmp, "", 0, 0600, err));
-    EMAC_TRY(st, read_range(&r, root, err));
-    EMAC_TRY(st, os->file_sync(os, tmp, err));
-    EMAC_TRY(st, os->file_rename(os, tmp, path, err));
-    return os->file_sync(os, path, err);
+    st = read_range(&r, root, err);
 out:
-    os->file_remove(os, tmp, NULL);
-    return st;
+    return os_beside_end(os, st, tmp, path, err);
 }

@@ -169,9 +169,4 @@ void store_pins_release(struct store *s);
 /* Write what is in memory only, and sync what is on disk, of the whole DAG. */
 enum emac_status store_dag_sync(struct store *s, const struct cid *root, struct emac_err *err);
 
-/* ---- files.c ---- */
-/* A temporary beside `path`, so that it can take its name in one step. */
-enum emac_status store_tmp_path(struct store *s, const char *path, char tmp[OS_PATH_MAX],
-                                struct emac_err *err);
-
 #endif

@@ -412,8 +412,10 @@ enum emac_status sealed_file_export(struct store *store, struct os *os, const st
 {
     struct sealed s;
     uint8_t *plain = NULL;
-    char *part = emac_asprintf("%s.part", path);
-    enum emac_status st;
+    char part[OS_PATH_MAX];
+    enum emac_status st = os_beside(os, path, part, err);
+    if (st != EMAC_OK)
+        return st;
     EMAC_TRY(st, sealed_load(store, cid, &s, err));
     EMAC_TRY(st, emac_alloc_aligned(&plain, SEALED_CHUNK, err));
     EMAC_TRY(st, os->file_write_fast(os, part, "", 0, 0600, err));
@@ -422,12 +424,7 @@ enum emac_status sealed_file_export(struct store *store, struct os *os, const st
         if (st == EMAC_OK)
             st = os->file_append(os, part, plain, sealed_chunk_bytes(&s, i), 0600, err);
     }
-    if (st == EMAC_OK)
-        st = os->file_rename(os, part, path, err);
-    if (st != EMAC_OK)
-        (void)os->file_remove(os, part, NULL);
 out:
     sealed_wipe(plain, SEALED_CHUNK);
-    free(part);
-    return st;
+    return os_beside_end(os, st, part, path, err);
 }

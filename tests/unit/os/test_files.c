@@ -190,6 +190,37 @@ static void append_sync_rename(void **state)
     assert_entries("f ");
 }
 
+/* It has its name when it is whole; when it fails what was there stays, and nothing is left over.
+ */
+static void beside(void **state)
+{
+    struct emac_err err = {0};
+    char tmp[OS_PATH_MAX], other[OS_PATH_MAX], longest[OS_PATH_MAX];
+    assert_int_equal(os_beside(os, at("f"), tmp, &err), EMAC_OK);
+    assert_int_equal(os_beside(os, at("f"), other, &err), EMAC_OK);
+    assert_string_not_equal(tmp, other);
+    assert_memory_equal(tmp, at(OS_TMP_PREFIX), strlen(at(OS_TMP_PREFIX)));
+    assert_int_equal(os->file_append(os, tmp, "one", 3, 0600, &err), EMAC_OK);
+    assert_int_equal(os_beside_end(os, EMAC_OK, tmp, at("f"), &err), EMAC_OK);
+    assert_entries("f ");
+    assert_int_equal(os->file_append(os, other, "tw", 2, 0600, &err), EMAC_OK);
+    (void)emac_fail(&err, EMAC_NO_SPACE, "full");
+    assert_int_equal(os_beside_end(os, EMAC_NO_SPACE, other, at("f"), &err), EMAC_NO_SPACE);
+    assert_string_equal(err.text, "full");
+    assert_entries("f ");
+    assert_content(at("f"), "one");
+    assert_int_equal(os->dir_make(os, at("d"), &err), EMAC_OK); /* a name that it cannot take */
+    assert_int_equal(os->file_append(os, tmp, "two", 3, 0600, &err), EMAC_OK);
+    assert_int_not_equal(os_beside_end(os, EMAC_OK, tmp, at("d"), &err), EMAC_OK);
+    assert_entries("d f ");
+    assert_int_equal(os_beside(os, "f", tmp, &err), EMAC_OK); /* in the current directory */
+    assert_memory_equal(tmp, OS_TMP_PREFIX, strlen(OS_TMP_PREFIX));
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    longest[sizeof longest - 10] = '/';
+    assert_int_equal(os_beside(os, longest, tmp, &err), EMAC_INVALID);
+}
+
 static void directories(void **state)
 {
     struct emac_err err = {0};
@@ -285,12 +316,19 @@ static void clocks_and_entropy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(write_replaces),      T(failed_write_keeps_the_old),
-        T(write_to_bad_places), T(read_is_bounded),
-        T(large_read),          T(pread_is_exact),
-        T(append_sync_rename),  T(directories),
-        T(nested_directories),  T(disk_has_space),
-        T(lock_excludes),       T(lock_dies_with_its_holder),
+        T(write_replaces),
+        T(failed_write_keeps_the_old),
+        T(write_to_bad_places),
+        T(read_is_bounded),
+        T(large_read),
+        T(pread_is_exact),
+        T(append_sync_rename),
+        T(beside),
+        T(directories),
+        T(nested_directories),
+        T(disk_has_space),
+        T(lock_excludes),
+        T(lock_dies_with_its_holder),
         T(clocks_and_entropy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
