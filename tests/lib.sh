@@ -72,6 +72,18 @@ is_plain_curve() {
     awk '/\|/ { rows++ } /\033/ || /[^ -~\t]/ { bad = 1 } END { exit rows < 13 || bad }' "$1"
 }
 
+# url_from FILE PID: EMAC_URL is what the process, whose output the file is, says it to be.
+url_from() {
+    for _ in $(seq 1 200); do
+        EMAC_URL=$(sed -n 's/^EMAC_URL=//p' "$1" | head -n 1)
+        [ -n "$EMAC_URL" ] && break
+        kill -0 "$2" 2>/dev/null || break
+        sleep 0.1
+    done
+    export EMAC_URL
+    [ -n "$EMAC_URL" ]
+}
+
 # up DIR NODES [OPTION...]: start a network in the background, set EMAC_URL.
 up() {
     updir=$1 upnodes=$2
@@ -79,14 +91,7 @@ up() {
     : >"$WORK/up.out" # there before it is read
     "$EMAC" up --dir "$updir" --nodes "$upnodes" "$@" >"$WORK/up.out" 2>"$WORK/up.err" &
     UP_PID=$!
-    for _ in $(seq 1 200); do
-        EMAC_URL=$(sed -n '1s/^EMAC_URL=//p' "$WORK/up.out")
-        [ -n "$EMAC_URL" ] && break
-        kill -0 "$UP_PID" 2>/dev/null || break
-        sleep 0.1
-    done
-    export EMAC_URL
-    [ -n "$EMAC_URL" ] || { echo "not ok - the network did not start"; cat "$WORK/up.err"; exit 1; }
+    url_from "$WORK/up.out" "$UP_PID" || { echo "not ok - the network did not start"; cat "$WORK/up.err"; exit 1; }
 }
 
 down() {

@@ -22,12 +22,7 @@ expect "rules that are not there" '[0-9]+' 'nowhere' "$EMAC" coordinator --dir "
 : >"$WORK/co.out"
 bg "$EMAC" coordinator --dir "$WORK/c" --port 0 --dev --deal-epoch 1 --datacap "$WORK/rules" >"$WORK/co.out" 2>"$WORK/co.err"
 coordinator=$BG
-for _ in $(seq 1 200); do
-    EMAC_URL=$(sed -n '1s/^EMAC_URL=//p' "$WORK/co.out")
-    [ -n "$EMAC_URL" ] && break
-    sleep 0.1
-done
-export EMAC_URL
+url_from "$WORK/co.out" "$coordinator"
 expect "nobody has voted" 0 'no notary' "$EMAC" datacap
 check "a notary" as n1 grant "$client" 2G --application weather --json
 same "one is not enough" "open 1" "$(json '"\(.outcome) \(.votes)"')"

@@ -6,12 +6,7 @@ coordinator() {
     "$EMAC" coordinator --dir "$WORK/net" --port "$1" --dev --deal-epoch 1.5 >"$WORK/co.out" 2>>"$WORK/co.err" &
     CO=$!
     BG_PIDS="$BG_PIDS $CO"
-    for _ in $(seq 1 200); do
-        EMAC_URL=$(sed -n 's/^EMAC_URL=//p' "$WORK/co.out")
-        [ -n "$EMAC_URL" ] && break
-        sleep 0.1
-    done
-    export EMAC_URL
+    url_from "$WORK/co.out" "$CO"
 }
 rig() { # name
     bg "$EMAC" node --dir "$WORK/$1" --name "$1" --threads 1 --offer-mb 64 >"$WORK/$1.out" 2>"$WORK/$1.err"

@@ -181,12 +181,7 @@ datacap_network() {
     "$EMAC" coordinator --dir "$WORK/value" --port 0 --dev --deal-epoch 1 --datacap "$WORK/rules" \
         --chain "$WORK/n1/chain.json" >"$WORK/co.out" 2>"$WORK/co.err" &
     UP_PID=$!
-    for _ in $(seq 1 200); do
-        EMAC_URL=$(sed -n 's/^EMAC_URL=//p' "$WORK/co.out")
-        [ -n "$EMAC_URL" ] && break
-        sleep 0.1
-    done
-    export EMAC_URL
+    url_from "$WORK/co.out" "$UP_PID"
     check "followed to the start" followed
 }
 
