@@ -19,6 +19,7 @@
 
 struct flow {
     struct coordinator *c;
+    const struct http_request *req; /* while its handler runs; then NULL: a stream sees it itself */
     struct serve_ticket *ticket;
     struct gateway_head head;
     struct serve_piece piece; /* its text: what was not sent yet */
@@ -69,6 +70,8 @@ static enum emac_status flow_wait(struct flow *f, uint64_t limit_ms, struct emac
     uint64_t end = os->mono_ns(os) + limit_ms * NS_PER_MS;
     do {
         size_t before = f->piece.text.len;
+        if (f->req != NULL && http_request_gone(f->req))
+            return emac_fail(err, EMAC_CANCELLED, "the client is gone");
         enum emac_status st = serve_next(f->c, f->ticket, WAIT_MS, &f->piece, err);
         if (st != EMAC_OK)
             return st;
@@ -157,6 +160,7 @@ static enum emac_status flow_stream(struct flow *f, struct http_response *res, s
     if (!http_header_add(&res->headers, "Cache-Control", "no-cache"))
         return emac_fail(err, EMAC_INTERNAL, "no room for another header");
     f->silent = f->piece.text.len == 0;
+    f->req = NULL;
     res->content_type = "text/event-stream";
     res->stream = flow_more;
     res->stream_free = flow_free;
@@ -184,12 +188,14 @@ static enum emac_status model_choose(struct coordinator *c, struct gateway_reque
 }
 
 static enum emac_status answer(struct coordinator *c, const struct gateway_request *q,
-                               struct http_response *res, struct emac_err *err)
+                               const struct http_request *req, struct http_response *res,
+                               struct emac_err *err)
 {
     struct flow *f;
     enum emac_status st = flow_new(c, q, &f, err);
     if (st != EMAC_OK)
         return st;
+    f->req = req;
     st = q->stream ? flow_stream(f, res, err) : flow_whole(f, res, err);
     if (st != EMAC_OK || !q->stream)
         flow_free(f);
@@ -252,7 +258,7 @@ static enum emac_status post(struct coordinator *c, enum gateway_kind kind,
     if (kind == GATEWAY_CHAT)
         EMAC_TRY(st, chat_prompt(c, &q, &prompt, &param, err));
     seed_choose(&q, serve_os(c));
-    st = answer(c, &q, res, err);
+    st = answer(c, &q, req, res, err);
 out:
     gateway_request_release(&q);
     emac_buf_release(&prompt);

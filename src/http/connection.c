@@ -2,6 +2,7 @@
  *
  * INV-1  A connection is in its server's list from MHD's STARTED to its CLOSED; MHD closes the
  *        socket after CLOSED, so an fd read from the list under the lock is open. */
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -23,6 +24,15 @@ static struct connection *connection_of(struct MHD_Connection *connection)
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info != NULL ? info->socket_context : NULL;
+}
+
+bool http_request_gone(const struct http_request *req)
+{
+    char byte;
+    if (!req->has_socket)
+        return false;
+    ssize_t n = recv(req->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 static void opened(struct http_server *s, struct MHD_Connection *connection, void **ctx)

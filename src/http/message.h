@@ -36,6 +36,8 @@ struct http_request {
     const char *peer;                      /* address of the client */
     struct arena *arena;                   /* dies with the request */
     const struct http_path_params *params; /* set by the router; NULL: none */
+    bool has_socket;                       /* it came by `socket`, which is open until the answer */
+    int socket;
 };
 
 const char *http_header_get(const struct http_headers *h, const char *name); /* NULL when absent */

@@ -61,6 +61,8 @@ struct http_route {
     size_t body_max;    /* bytes; larger requests get 413 before they are read whole */
     http_handler *handler;
 };
+/* Has its client closed the connection, or his side of it? For a handler that computes long. */
+bool http_request_gone(const struct http_request *req);
 /* Value of a path parameter in the current request; NULL when absent. */
 const char *http_path_param(const struct http_request *req, const char *name);
 /* The route of the table for req's method and path (target must be set), with the path parameters

@@ -81,6 +81,10 @@ static void peer_set(struct turn *t)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(t->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(t->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    t->req.has_socket = fd != NULL;
+    t->req.socket = fd != NULL ? fd->connect_fd : -1;
     t->req.peer = t->peer;
     if (info == NULL || info->client_addr == NULL)
         return;

@@ -34,8 +34,8 @@ struct net {
     struct http_client *http;
     struct identity rig;
     struct os_thread thread;
-    atomic_bool stop, cancelled; /* cancelled: the rig was told to end a generation */
-    atomic_llong seed;           /* of the last request that the rig saw */
+    atomic_bool stop, begun, cancelled; /* the last: the rig was told to end a generation */
+    atomic_llong seed;                  /* of the last request that the rig saw */
 };
 
 /* ---- the rig ---- */
@@ -87,6 +87,7 @@ static void rig_serve(struct net *n, json_t *lease)
         piece(n, id, "half", 4, NULL, NULL);
         piece(n, id, "", 0, NULL, "the device failed");
     } else if (strcmp(prompt, "endless") == 0) {
+        atomic_store(&n->begun, true);
         while (piece(n, id, "more ", 5, NULL, NULL) && !atomic_load(&n->stop))
             os_real()->sleep_ms(os_real(), 10);
         atomic_store(&n->cancelled, true);
@@ -345,6 +346,13 @@ static void broken_stream(void **state)
     free(text);
 }
 
+static void wait_true(atomic_bool *flag)
+{
+    for (int i = 0; i < 2000 && !atomic_load(flag); i++)
+        os_real()->sleep_ms(os_real(), 10);
+    assert_true(atomic_load(flag));
+}
+
 static void client_gone(void **state)
 {
     struct net *n = *state;
@@ -354,9 +362,20 @@ static void client_gone(void **state)
     assert_true(read(fd, part, sizeof part) > 0);
     assert_false(atomic_load(&n->cancelled));
     close(fd);
-    for (int i = 0; i < 500 && !atomic_load(&n->cancelled); i++)
-        os_real()->sleep_ms(os_real(), 10);
-    assert_true(atomic_load(&n->cancelled));
+    wait_true(&n->cancelled);
+}
+
+/* Who asked for the answer as a whole, and hangs up while it is made. */
+static void client_gone_before_the_answer(void **state)
+{
+    struct net *n = *state;
+    atomic_store(&n->begun, false);
+    atomic_store(&n->cancelled, false);
+    int fd = dial(n, "POST", "/v1/completions", "{\"model\":\"tiny\",\"prompt\":\"endless\"}");
+    wait_true(&n->begun);
+    assert_false(atomic_load(&n->cancelled));
+    close(fd);
+    wait_true(&n->cancelled);
 }
 
 static void description(void **state)
@@ -500,10 +519,15 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models),        cmocka_unit_test(whole),
-        cmocka_unit_test(streamed),      cmocka_unit_test(failures),
-        cmocka_unit_test(broken_stream), cmocka_unit_test(client_gone),
-        cmocka_unit_test(description),   cmocka_unit_test(queue_full),
+        cmocka_unit_test(models),
+        cmocka_unit_test(whole),
+        cmocka_unit_test(streamed),
+        cmocka_unit_test(failures),
+        cmocka_unit_test(broken_stream),
+        cmocka_unit_test(client_gone),
+        cmocka_unit_test(client_gone_before_the_answer),
+        cmocka_unit_test(description),
+        cmocka_unit_test(queue_full),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
