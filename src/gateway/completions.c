@@ -19,7 +19,8 @@
 
 struct flow {
     struct coordinator *c;
-    const struct http_request *req; /* while its handler runs; then NULL: a stream sees it itself */
+    const struct http_request *req; /* whose client may hang up while the handler runs; NULL: he may
+                                       not, or a stream goes on and sees it itself */
     struct serve_ticket *ticket;
     struct gateway_head head;
     struct serve_piece piece; /* its text: what was not sent yet */
@@ -195,7 +196,8 @@ static enum emac_status answer(struct coordinator *c, const struct gateway_reque
     enum emac_status st = flow_new(c, q, &f, err);
     if (st != EMAC_OK)
         return st;
-    f->req = req;
+    /* Who names a key may come back for the answer (SERVE-6). */
+    f->req = q->serve.idempotency == NULL ? req : NULL;
     st = q->stream ? flow_stream(f, res, err) : flow_whole(f, res, err);
     if (st != EMAC_OK || !q->stream)
         flow_free(f);

@@ -34,8 +34,9 @@ struct net {
     struct http_client *http;
     struct identity rig;
     struct os_thread thread;
-    atomic_bool stop, begun, cancelled; /* the last: the rig was told to end a generation */
-    atomic_llong seed;                  /* of the last request that the rig saw */
+    atomic_bool stop, begun, go, ended;
+    atomic_bool cancelled; /* the rig was told to end a generation */
+    atomic_llong seed;     /* of the last request that the rig saw */
 };
 
 /* ---- the rig ---- */
@@ -91,6 +92,14 @@ static void rig_serve(struct net *n, json_t *lease)
         while (piece(n, id, "more ", 5, NULL, NULL) && !atomic_load(&n->stop))
             os_real()->sleep_ms(os_real(), 10);
         atomic_store(&n->cancelled, true);
+    } else if (strcmp(prompt, "twenty") == 0) {
+        atomic_store(&n->begun, true);
+        while (!atomic_load(&n->go) && !atomic_load(&n->stop))
+            os_real()->sleep_ms(os_real(), 5);
+        for (int i = 0; i < 20 && piece(n, id, "more ", 5, NULL, NULL); i++)
+            os_real()->sleep_ms(os_real(), 5);
+        atomic_store(&n->cancelled, !piece(n, id, "end", 1, "stop", NULL));
+        atomic_store(&n->ended, true);
     } else {
         piece(n, id, "Hello ", 6, NULL, NULL);
         piece(n, id, "w\xc3\xb6rld\n\"", 8, "stop", NULL);
@@ -114,14 +123,15 @@ static void *rig_main(void *arg)
 
 /* ---- the client ---- */
 
-/* One request on a connection of its own. */
-static int dial(struct net *n, const char *method, const char *path, const char *body)
+/* One request on a connection of its own, with `header`, a line and its end, or "". */
+static int dial_with(struct net *n, const char *header, const char *method, const char *path,
+                     const char *body)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(coordinator_port(n->c))};
     struct timeval limit = {20, 0};
-    char *text = emac_asprintf("%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    char *text = emac_asprintf("%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s"
                                "Content-Length: %zu\r\n\r\n%s",
-                               method, path, strlen(body), body);
+                               method, path, header, strlen(body), body);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_true(fd >= 0);
@@ -130,6 +140,11 @@ static int dial(struct net *n, const char *method, const char *path, const char 
     assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     free(text);
     return fd;
+}
+
+static int dial(struct net *n, const char *method, const char *path, const char *body)
+{
+    return dial_with(n, "", method, path, body);
 }
 
 /* The whole answer with its headers; free it. */
@@ -378,6 +393,20 @@ static void client_gone_before_the_answer(void **state)
     wait_true(&n->cancelled);
 }
 
+/* He named a key, by which he may ask for the answer again: it is made. */
+static void client_gone_who_may_come_back(void **state)
+{
+    struct net *n = *state;
+    atomic_store(&n->begun, false);
+    int fd = dial_with(n, "Idempotency-Key: twenty\r\n", "POST", "/v1/completions",
+                       "{\"model\":\"tiny\",\"prompt\":\"twenty\"}");
+    wait_true(&n->begun);
+    close(fd);
+    atomic_store(&n->go, true);
+    wait_true(&n->ended);
+    assert_false(atomic_load(&n->cancelled));
+}
+
 static void description(void **state)
 {
     char *answer = ask(*state, "GET", "/v1/openapi.yaml", "");
@@ -526,6 +555,7 @@ int main(void)
         cmocka_unit_test(broken_stream),
         cmocka_unit_test(client_gone),
         cmocka_unit_test(client_gone_before_the_answer),
+        cmocka_unit_test(client_gone_who_may_come_back),
         cmocka_unit_test(description),
         cmocka_unit_test(queue_full),
     };
