@@ -195,6 +195,12 @@ static enum emac_status start_all(struct up *u)
     return st;
 }
 
+/* It was asked for what is not there (a device, say), and would be again. */
+static bool is_hopeless(int code)
+{
+    return code == emac_status_exit(EMAC_INVALID) || code == emac_status_exit(EMAC_NOT_FOUND);
+}
+
 /* A child that ended is started again a second later, on the same port and directory. */
 static enum emac_status watch_one(struct up *u, uint32_t i)
 {
@@ -203,6 +209,10 @@ static enum emac_status watch_one(struct up *u, uint32_t i)
     int code;
     if (ch->running && os_process_poll(ch->pid, &code)) {
         ch->running = false;
+        if (!u->a->no_restart && is_hopeless(code))
+            return emac_fail(&u->c->err, EMAC_INVALID,
+                             "%s cannot run as it is told to (exit code %d): see '%s/%s/log'",
+                             ch->name, code, u->dir, ch->name);
         ch->start_at_ns = now + UINT64_C(1000000) * RESTART_WAIT_MS;
         LOG_W("up", "%s ended with code %d%s", ch->name, code,
               u->a->no_restart ? "" : "; starting it again");
