@@ -135,7 +135,8 @@ static inline json_t *fake_session(struct fake *f)
                      "life_ms", 3600000);
 }
 
-/* Signature and body of a call; *out is the caller's. */
+/* Signature and body of a call. When it is OK the lock is taken, until fake_end, and *out is the
+ * caller's. */
 static inline enum emac_status fake_begin(struct fake *f, const struct http_request *req,
                                           json_t **out, struct emac_err *err)
 {
@@ -147,14 +148,25 @@ static inline enum emac_status fake_begin(struct fake *f, const struct http_requ
     f->bad_signatures += st != EMAC_OK;
     if (st == EMAC_OK)
         set_text(f->did, did);
-    bool refuse = f->refuse;
-    os_mutex_unlock(&f->lock);
+    if (st == EMAC_OK && f->refuse)
+        st = emac_fail(err, EMAC_FORBIDDEN, "this rig is quarantined: it lied about 'grad'");
+    if (st == EMAC_OK) {
+        *out = json_loadb((const char *)req->body.data, req->body.len, 0, NULL);
+        if (!json_is_object(*out)) {
+            json_decref(*out);
+            st = emac_fail(err, EMAC_INVALID, "no JSON");
+        }
+    }
     if (st != EMAC_OK)
-        return st;
-    if (refuse)
-        return emac_fail(err, EMAC_FORBIDDEN, "this rig is quarantined: it lied about 'grad'");
-    *out = json_loadb((const char *)req->body.data, req->body.len, 0, NULL);
-    return json_is_object(*out) ? EMAC_OK : emac_fail(err, EMAC_INVALID, "no JSON");
+        os_mutex_unlock(&f->lock);
+    return st;
+}
+
+/* What the test waits for may have come. */
+static inline void fake_end(struct fake *f)
+{
+    os_cond_broadcast(&f->changed);
+    os_mutex_unlock(&f->lock);
 }
 
 #endif

@@ -12,7 +12,6 @@ static inline enum emac_status fake_nodes(void *ctx, const struct http_request *
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     f->hellos++;
     f->forget = false;
     keep(&f->last_hello, body);
@@ -31,8 +30,7 @@ static inline enum emac_status fake_nodes(void *ctx, const struct http_request *
     json_t *reply = json_pack("{s:s,s:b,s:o?,s:i,s:i,s:o?}", "state", f->hello, "reachable",
                               (int)f->reachable, "challenge", challenge, "heartbeat_ms", 50,
                               "lease_ttl_ms", 4000, "session", fake_session(f));
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return fake_reply(res, reply, err);
 }
 
@@ -44,11 +42,9 @@ static inline enum emac_status fake_challenge(void *ctx, const struct http_reque
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     f->answers++;
     keep(&f->last_answer, body);
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return fake_reply(res, json_pack("{s:s,s:f}", "state", "admitted", "gflops", 12.5), err);
 }
 
@@ -60,7 +56,6 @@ static inline enum emac_status fake_lease(void *ctx, const struct http_request *
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     f->polls++;
     keep(&f->last_poll, body);
     os_cond_broadcast(&f->changed);
@@ -80,8 +75,7 @@ static inline enum emac_status fake_lease(void *ctx, const struct http_request *
         f->leases++;
         f->last_lease_ns = os_real()->mono_ns(os_real());
     }
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     if (st != EMAC_OK || reply != NULL)
         return st != EMAC_OK ? st : fake_reply(res, reply, err);
     res->status = 204;
@@ -96,7 +90,6 @@ static inline enum emac_status fake_heartbeat(void *ctx, const struct http_reque
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     f->beats++;
     keep(&f->last_beat, body);
     /* Copies: the reply is written after the lock is gone, and the test goes on filling both. */
@@ -106,8 +99,7 @@ static inline enum emac_status fake_heartbeat(void *ctx, const struct http_reque
         json_decref(reply);
         st = emac_fail(err, EMAC_CONFLICT, "say hello first");
     }
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return st == EMAC_OK ? fake_reply(res, reply, err) : st;
 }
 
@@ -118,13 +110,11 @@ static inline enum emac_status fake_duties(void *ctx, const struct http_request 
     struct fake *f = ctx;
     json_t *body = NULL;
     enum emac_status st = fake_begin(f, req, &body, err);
-    json_decref(body);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
+    json_decref(body);
     f->duties++;
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return emac_fail(err, EMAC_UNAVAILABLE, "the database is busy");
 }
 
@@ -136,7 +126,6 @@ static inline enum emac_status fake_receipt(void *ctx, const struct http_request
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     if (f->receipt_failures > 0) {
         f->receipt_failures--;
         json_decref(body);
@@ -146,8 +135,7 @@ static inline enum emac_status fake_receipt(void *ctx, const struct http_request
         f->last_receipt_ns = os_real()->mono_ns(os_real());
         keep(&f->last_receipt, body);
     }
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     if (st != EMAC_OK)
         return st;
     return fake_reply(
@@ -162,11 +150,9 @@ static inline enum emac_status fake_failure(void *ctx, const struct http_request
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     f->failures++;
     keep(&f->last_failure, body);
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return fake_reply(res, json_object(), err);
 }
 
@@ -176,14 +162,12 @@ static inline enum emac_status fake_dispute(void *ctx, const struct http_request
     struct fake *f = ctx;
     json_t *body = NULL;
     enum emac_status st = fake_begin(f, req, &body, err);
-    json_decref(body);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
+    json_decref(body);
     f->disputes++;
     f->said_before = json_object_size(f->said);
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return fake_reply(res, json_object(), err);
 }
 
@@ -210,7 +194,6 @@ static inline enum emac_status fake_piece(void *ctx, const struct http_request *
     enum emac_status st = fake_begin(f, req, &body, err);
     if (st != EMAC_OK)
         return st;
-    os_mutex_lock(&f->lock);
     f->pieces++;
     json_t *text = json_object_get(body, "text");
     emac_buf_append(&f->text, json_string_value(text), json_string_length(text), NULL);
@@ -222,8 +205,7 @@ static inline enum emac_status fake_piece(void *ctx, const struct http_request *
         json_decref(reply);
         st = emac_fail(err, EMAC_UNAVAILABLE, "the database is busy");
     }
-    os_cond_broadcast(&f->changed);
-    os_mutex_unlock(&f->lock);
+    fake_end(f);
     return st == EMAC_OK ? fake_reply(res, reply, err) : st;
 }
 
