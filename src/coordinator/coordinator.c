@@ -58,6 +58,8 @@ static void tick(struct coordinator *c, uint64_t count)
     /* What goes from the depot must not be needed again after a power failure. */
     if (db_sync(c->db, NULL) != EMAC_OK)
         return;
+    if (flush)
+        receipt_names_file(c, NAMES_AT_ONCE);
     checkpoints_work(c);
     evaluations_work(c);
     lost_work(c);

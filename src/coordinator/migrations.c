@@ -298,7 +298,8 @@ const struct db_migration COORDINATOR_MIGRATIONS[] = {{"101_coordinator", CREATE
                                                       {"137_private_models", PRIVATE_MODELS},
                                                       {"133_draws_in_time", DRAWS_IN_TIME},
                                                       {"116_plain_checks", PLAIN_CHECKS},
-                                                      {"117_receipts_by_step", RECEIPTS_BY_STEP}};
+                                                      {"117_receipts_by_step", RECEIPTS_BY_STEP},
+                                                      {"118_receipts_filed", RECEIPTS_FILED}};
 const size_t COORDINATOR_MIGRATION_COUNT = EMAC_COUNT(COORDINATOR_MIGRATIONS);
 
 enum emac_status coordinator_migrate(struct db *db, struct emac_err *err)

@@ -71,4 +71,21 @@ enum emac_status trust_note(struct coordinator *c, struct node *n, bool good, st
 
 http_handler draws_get, draws_epoch_get;
 
+/* ---- receipt_names.c: receipts by name ----
+ *
+ * NAMES-1  A receipt that has a name is in receipt_names, by the end of it, or its id is above that
+ *          in receipts_filed, and those above it are few: the ticker files NAMES_AT_ONCE of them
+ *          when there are so many.
+ * A receipt that is made again has another name from then on; the old one finds nothing. */
+#define NAMES_AT_ONCE 8192
+extern const char RECEIPTS_FILED[];
+/* Without the lock. NOT_FOUND. */
+enum emac_status receipt_find(struct coordinator *c, const char *name, int64_t *id,
+                              struct emac_err *err);
+/* In tx: the receipt of rig `did` for `t` got this name. */
+enum emac_status receipt_renamed(struct coordinator *c, const char *job, const struct ctask *t,
+                                 const char *did, const char *name, struct emac_err *err);
+/* Without the lock, own transaction: file the next NAMES_AT_ONCE, if there are at least `least`. */
+void receipt_names_file(struct coordinator *c, uint32_t least);
+
 #endif

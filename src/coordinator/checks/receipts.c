@@ -217,20 +217,29 @@ static enum emac_status receipt_insert(struct coordinator *c, const struct ctask
                    paid ? "held" : "unpaid", (int64_t)wall_ms(c), d->loss, d->accuracy, name);
 }
 
-static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const struct delivery *d,
-                                   struct emac_err *err)
+/* It was made again after its result was withdrawn. */
+static enum emac_status receipt_update(struct coordinator *c, const struct ctask *t,
+                                       const struct delivery *d, struct emac_err *err)
 {
     char task[CID_TEXT_MAX], name[CID_TEXT_MAX];
     cid_text(task, &t->cid);
     cid_text(name, &d->name);
-    if (ctask_vote(t, d->did)) /* made again after its result was withdrawn */
-        return db_exec(c->db, err,
-                       "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?,"
-                       " loss = ?, accuracy = ?, cid = ?"
-                       " WHERE job = ? AND step = ? AND task = ? AND node = ?",
-                       "tbbiddttitt", d->receipt.lease, (const void *)d->object.data, d->object.len,
-                       (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c),
-                       d->loss, d->accuracy, name, d->job, (int64_t)t->step, task, d->did);
+    enum emac_status st =
+        db_exec(c->db, err,
+                "UPDATE receipts SET lease = ?, object = ?, signature = ?, at_ms = ?,"
+                " loss = ?, accuracy = ?, cid = ?"
+                " WHERE job = ? AND step = ? AND task = ? AND node = ?",
+                "tbbiddttitt", d->receipt.lease, (const void *)d->object.data, d->object.len,
+                (const void *)d->signature.data, d->signature.len, (int64_t)wall_ms(c), d->loss,
+                d->accuracy, name, d->job, (int64_t)t->step, task, d->did);
+    return st == EMAC_OK ? receipt_renamed(c, d->job, t, d->did, name, err) : st;
+}
+
+static enum emac_status vote_write(struct coordinator *c, struct ctask *t, const struct delivery *d,
+                                   struct emac_err *err)
+{
+    if (ctask_vote(t, d->did))
+        return receipt_update(c, t, d, err);
     /* The first is accepted whatever it says: its row is written once, when it is known what is
      * paid for it (accept). */
     bool first = t->state == RESULT_OPEN && t->vote_count == 0;

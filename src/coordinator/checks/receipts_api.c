@@ -131,9 +131,12 @@ enum emac_status receipt_get(void *ctx, const struct http_request *req, struct h
 {
     struct coordinator *c = ctx;
     const char *cid = http_path_param(req, "cid");
-    struct db_stmt *q;
-    enum emac_status st = db_first(c->db, &q, err, COLUMNS " WHERE r.cid = ?", "t", cid);
-    if (st == EMAC_OK && q == NULL)
+    struct db_stmt *q = NULL;
+    int64_t id = 0;
+    enum emac_status st = receipt_find(c, cid, &id, err);
+    if (st == EMAC_OK)
+        st = db_first(c->db, &q, err, COLUMNS " WHERE r.id = ? AND r.cid = ?", "it", id, cid);
+    if (st == EMAC_NOT_FOUND || (st == EMAC_OK && q == NULL))
         st = emac_fail(err, EMAC_NOT_FOUND, "there is no receipt '%.64s'", cid);
     if (st != EMAC_OK)
         return st;

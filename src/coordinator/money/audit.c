@@ -45,6 +45,10 @@ static const struct rule RULES[] = {
     {"SELECT COUNT(*) FROM receipts r LEFT JOIN tasks t ON t.job = r.job AND t.cid = r.task"
      " WHERE t.step IS NULL OR t.step <> r.step",
      "receipts are not of the step of their task: they would not be found (COORD-3)"},
+    {"SELECT COUNT(*) FROM receipts r WHERE r.cid <> '' AND r.id <= (SELECT id FROM receipts_filed)"
+     " AND NOT EXISTS (SELECT 1 FROM receipt_names n"
+     " WHERE n.tail = substr(r.cid, length(r.cid) - 15) AND n.receipt = r.id)",
+     "receipts would not be found by their names (NAMES-1)"},
     {"SELECT COUNT(*) FROM receipts r JOIN tasks t ON t.job = r.job AND t.cid = r.task"
      " WHERE r.state IN ('held', 'settled') AND t.state = 'accepted' AND r.outputs <> t.outputs",
      "paid receipts differ from the accepted result"},

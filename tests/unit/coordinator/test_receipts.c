@@ -1,6 +1,7 @@
 /* Answers written as text (coordinator/reply.h), and receipts as they are listed and found. */
 #include "harness.h"
 
+#include "coordinator/checks/checks.h"
 #include "coordinator/internal.h"
 #include "coordinator/rigs/poll.h"
 
@@ -161,6 +162,50 @@ static json_t *pages(struct net *n, int *steps)
     return all;
 }
 
+static void all_are_found(struct net *n, json_t *all)
+{
+    json_t *r;
+    size_t i;
+    json_array_foreach(all, i, r)
+    {
+        char path[200];
+        snprintf(path, sizeof path, "/v1/receipts/%s", str_of(r, "receipt"));
+        json_t *one = get(n, path);
+        assert_string_equal(str_of(one, "receipt"), str_of(r, "receipt"));
+        assert_string_equal(str_of(one, "task"), str_of(r, "task"));
+        assert_string_equal(str_of(one, "node"), str_of(r, "node"));
+        json_decref(one);
+    }
+}
+
+/* NAMES-1: the last that is found by the table of names. */
+static int64_t filed(struct net *n)
+{
+    int64_t id;
+    assert_ok(db_one_i64(n->c->db, &id, err, "SELECT id FROM receipts_filed", ""));
+    return id;
+}
+
+/* It was filed, and gets another name. */
+static void renamed_is_found(struct net *n, json_t *r)
+{
+    static struct ctask t;
+    static const char NAME[] = "bafyreianothernamethatisaslongasoneofacid22222222222222222";
+    struct db *db = n->c->db;
+    int64_t id = 0, now = 0;
+    t.cid = cid_from_text(str_of(r, "task"));
+    t.step = (uint32_t)int_of(r, "step");
+    assert_ok(receipt_find(n->c, str_of(r, "receipt"), &id, err));
+    assert_ok(db_begin(db, err));
+    assert_ok(db_exec(db, err, "UPDATE receipts SET cid = ? WHERE id = ?", "ti", NAME, id));
+    assert_ok(receipt_renamed(n->c, n->job, &t, str_of(r, "node"), NAME, err));
+    assert_ok(db_commit(db, err));
+    assert_ok(receipt_find(n->c, NAME, &now, err));
+    assert_int_equal(now, id);
+    assert_int_equal(receipt_find(n->c, str_of(r, "receipt"), &now, NULL), EMAC_NOT_FOUND);
+    assert_int_equal(receipt_find(n->c, "short", &now, NULL), EMAC_NOT_FOUND);
+}
+
 static void receipts_are_listed_by_pages_and_found_by_name(void **state)
 {
     struct net n = {0};
@@ -174,27 +219,26 @@ static void receipts_are_listed_by_pages_and_found_by_name(void **state)
     job.check = 0.5;
     net_submit(&n, &job);
     run_until(&n, "succeeded");
-    json_t *all = pages(&n, &steps), *r;
+    json_t *all = pages(&n, &steps);
     snprintf(path, sizeof path, "/v1/jobs/%s/receipts?limit=1000", n.job);
     json_t *whole = get(&n, path);
     assert_true(json_equal(all, json_object_get(whole, "receipts")));
     assert_true(steps >= 3 && json_array_size(all) > 6);
-    size_t i;
-    json_array_foreach(all, i, r)
-    {
-        snprintf(path, sizeof path, "/v1/receipts/%s", str_of(r, "receipt"));
-        json_t *one = get(&n, path);
-        assert_string_equal(str_of(one, "task"), str_of(r, "task"));
-        assert_string_equal(str_of(one, "node"), str_of(r, "node"));
-        json_decref(one);
-    }
+    all_are_found(&n, all); /* by looking through them */
+    receipt_names_file(n.c, (uint32_t)json_array_size(all) + 1);
+    assert_int_equal(filed(&n), 0);
+    receipt_names_file(n.c, (uint32_t)json_array_size(all));
+    assert_int_equal(filed(&n), json_array_size(all));
+    all_are_found(&n, all);
     snprintf(path, sizeof path, "/v1/receipts/%s", str_of(json_array_get(all, 0), "task"));
     assert_int_equal(call(&n, NULL, "GET", path, NULL, NULL), 404); /* a task's name is none's */
     assert_int_equal(list_status(&n, "nonsense"), 400);
     assert_int_equal(list_status(&n, "nonsense/did:key:z6Mk"), 400);
+    assert_audit(&n);
+    renamed_is_found(&n, json_array_get(all, 0));
+    assert_audit(&n);
     json_decref(all);
     json_decref(whole);
-    assert_audit(&n);
     net_close(&n);
 }
 
