@@ -1,5 +1,6 @@
 /* Uploading a DAG: ask what is missing, send it in CARs, ask again. Parents go before children, so
- * after a broken upload the depot can tell what it lacks. */
+ * after a broken upload the depot can tell what it lacks. What it names is its own word: only
+ * blocks of the DAG go out, whatever else the store holds. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 #define MISSING_REPLY_MAX (1u << 20)
 
-static char SENT;
+static char SENT, OURS;
 
 struct push {
     struct store *s;
@@ -20,7 +21,8 @@ struct push {
     const char *base_url;
     const struct http_signer *signer;
     uint64_t *bytes;
-    struct cid_map sent;
+    struct cid_map sent, ours; /* ours: the DAG's blocks, once a depot lacks a part of it */
+    bool partial;              /* we lack some, so what is below them may be asked for */
     struct emac_buf car;
     size_t posts;
 };
@@ -70,6 +72,30 @@ static enum emac_status missing_ask(struct push *p, struct cid *out, size_t *cou
         st = missing_parse(&reply.body, out, count, err);
     http_reply_release(&reply);
     free(url);
+    return st;
+}
+
+static enum emac_status our_block(void *ctx, const struct cid *cid, bool present)
+{
+    struct push *p = ctx;
+    p->partial = p->partial || !present;
+    return cid_map_put(&p->ours, cid, &OURS, NULL);
+}
+
+/* All of them, where we can tell. */
+static enum emac_status missing_check(struct push *p, const struct cid *missing, size_t count,
+                                      struct emac_err *err)
+{
+    enum emac_status st = EMAC_OK;
+    bool rest = count > 1 || (count == 1 && !cid_equal(&missing[0], &p->root));
+    if (rest && p->ours.count == 0)
+        st = store_dag_walk(p->s, &p->root, our_block, p, err);
+    for (size_t i = 0; rest && !p->partial && st == EMAC_OK && i < count; i++)
+        if (cid_map_get(&p->ours, &missing[i]) == NULL)
+            st = emac_fail(err, EMAC_CORRUPT,
+                           "the depot at '%.200s' asks for block '%s', which is no part of '%s'",
+                           p->base_url, exchange_name_of(&missing[i]).text,
+                           exchange_name_of(&p->root).text);
     return st;
 }
 
@@ -145,6 +171,7 @@ static enum emac_status round_run(struct push *p, struct cid *missing, bool *who
     size_t count = 0, before = p->sent.count;
     enum emac_status st;
     EMAC_TRY(st, missing_ask(p, missing, &count, err));
+    EMAC_TRY(st, missing_check(p, missing, count, err));
     *whole = count == 0;
     /* All is there, yet perhaps by chance and unpinned: a CAR of no blocks asks the depot to keep
      * it. */
@@ -177,10 +204,12 @@ enum emac_status exchange_push(struct store *s, struct http_client *http, const 
     if (st != EMAC_OK)
         return st;
     cid_map_init(&p.sent, (uint64_t)(uintptr_t)&p * 0x9e3779b97f4a7c15u);
+    cid_map_init(&p.ours, p.sent.secret);
     emac_buf_init(&p.car, CAR_UPLOAD_MAX);
     while (st == EMAC_OK && !whole)
         st = round_run(&p, missing, &whole, err);
     cid_map_release(&p.sent);
+    cid_map_release(&p.ours);
     emac_buf_release(&p.car);
     free(missing);
     return st;

@@ -76,7 +76,8 @@ enum misdeed {
     PARTIAL_END, /* ends cleanly after `cut_at` bytes */
     HTML,        /* 200 and a page */
     RAW_ONLY,    /* knows no CARs */
-    BROKEN       /* 500 */
+    BROKEN,      /* 500 */
+    CURIOUS      /* a depot that says that it misses `wanted` */
 };
 
 struct peer {
@@ -85,6 +86,7 @@ struct peer {
     char url[64];
     enum misdeed misdeed;
     size_t cut_at;
+    struct cid wanted; /* CURIOUS: what it says it misses */
     atomic_uint requests, cars, raws, uploads;
     atomic_ullong sent;
 };
@@ -185,7 +187,12 @@ static inline enum emac_status peer_get(void *ctx, const struct http_request *re
 static inline enum emac_status peer_missing(void *ctx, const struct http_request *req,
                                             struct http_response *res, struct emac_err *err)
 {
-    return exchange_depot_missing(((struct peer *)ctx)->s, req, res, err);
+    struct peer *p = ctx;
+    char text[CID_TEXT_MAX];
+    if (p->misdeed != CURIOUS)
+        return exchange_depot_missing(p->s, req, res, err);
+    cid_text(text, &p->wanted);
+    return emac_buf_printf(&res->body, err, "{\"missing\": [\"%s\"]}", text);
 }
 
 static inline enum emac_status peer_post(void *ctx, const struct http_request *req,

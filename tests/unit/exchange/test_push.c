@@ -103,6 +103,21 @@ static void test_refusals(void **state)
     peer_stop(&p);
 }
 
+/* A depot that names a block of ours that is no part of what we upload does not get it. */
+static void test_a_curious_depot(void **state)
+{
+    struct ctx *c = *state;
+    struct emac_err err;
+    struct peer p;
+    peer_start(&p, c->depot, CURIOUS);
+    p.wanted = block_add(c->mine, 100, 5);
+    assert_int_equal(push(c, &p, &err), EMAC_CORRUPT);
+    assert_non_null(strstr(err.text, "no part of"));
+    assert_int_equal(atomic_load(&p.uploads), 0);
+    assert_false(store_block_has(c->depot, &p.wanted, NULL));
+    peer_stop(&p);
+}
+
 struct car {
     struct emac_buf buf;
     struct store *s;
@@ -157,6 +172,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pin_only, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resume, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_curious_depot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_receive, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
