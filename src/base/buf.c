@@ -29,6 +29,22 @@ void emac_buf_clear(struct emac_buf *buf)
         buf->data[0] = 0;
 }
 
+#define LARGE_PAGE ((size_t)2 << 20)
+#define PAGE       ((size_t)4096)
+
+/* Memory of many pages is asked for in large ones where the system has them: walks through tensors
+ * spend up to a quarter of their time on the translation of addresses. Only a wish. It is for whole
+ * mappings, the page of malloc's own words with them, because realloc moves none that is in parts.
+ */
+static void prefer_large_pages(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    size_t before = (uintptr_t)p % PAGE;
+    if (bytes >= 2 * LARGE_PAGE)
+        madvise((uint8_t *)p - before, bytes + before, MADV_HUGEPAGE);
+#endif
+}
+
 /* Double, so that appending is linear in total, but never pass the maximum. */
 static size_t grown_cap(const struct emac_buf *buf, size_t need)
 {
@@ -51,6 +67,7 @@ enum emac_status emac_buf_reserve(struct emac_buf *buf, size_t extra, struct ema
     uint8_t *data = realloc(buf->data, cap + 1); /* + the NUL that always follows */
     if (data == NULL)
         return emac_fail(err, EMAC_NO_MEMORY, "out of memory for a buffer of %zu bytes", cap);
+    prefer_large_pages(data, cap + 1);
     data[buf->len] = 0;
     buf->data = data;
     buf->cap = cap;
@@ -151,18 +168,6 @@ enum emac_status emac_grow(void *array_ptr, size_t count, size_t *cap, size_t si
     memcpy(array_ptr, &p, sizeof p);
     *cap = grown;
     return EMAC_OK;
-}
-
-#define LARGE_PAGE ((size_t)2 << 20)
-
-/* Memory of many pages is asked for in large ones where the system has them: walks through tensors
- * spend up to a quarter of their time on the translation of addresses. Only a wish. */
-static void prefer_large_pages(void *p, size_t bytes)
-{
-#ifdef MADV_HUGEPAGE
-    if (bytes >= 2 * LARGE_PAGE)
-        madvise(p, bytes, MADV_HUGEPAGE);
-#endif
 }
 
 enum emac_status emac_alloc_aligned(void *out_ptr, size_t bytes, struct emac_err *err)

@@ -116,14 +116,16 @@ TILES(plain, false, false)
 TILES(mins, true, false)
 TILES(groups, false, true)
 
+#include "compute/cpu/leaf_quant_one.h"
+
 static void panel(float *c, size_t c_row, const struct cpu_quant_x *x, size_t row, size_t rows,
                   const void *packed, const struct cpu_quant_w *w)
 {
     bool mins = w->format == QUANT_Q4_1, groups = w->format == QUANT_Q6_K;
     void (*many)(const struct tile *) = groups ? tile_groups : mins ? tile_mins : tile_plain;
-    void (*one)(const struct tile *) = groups ? tile_groups_one
-                                       : mins ? tile_mins_one
-                                              : tile_plain_one;
+    void (*single)(const struct tile *) = groups ? tile_groups_one
+                                          : mins ? tile_mins_one
+                                                 : tile_plain_one;
     struct tile t = {.w = packed,
                      .q_row = x->parts * QUANT_PART,
                      .parts = w->parts,
@@ -138,7 +140,7 @@ static void panel(float *c, size_t c_row, const struct cpu_quant_x *x, size_t ro
         t.e = x->e + at;
         t.bias = x->bias + 2 * at;
         t.c = c + i * c_row;
-        (step == 1 ? one : many)(&t);
+        (step == 1 ? single : many)(&t);
     }
 }
 
@@ -152,4 +154,6 @@ const struct cpu_quant_kernels LEAF_CAT(cpu_quant, CPU_ISA) = {
     .activations = activations,
     .pack = pack,
     .panel = panel,
+    .one = one,
+    .one_cols = LANES,
 };

@@ -17,6 +17,7 @@ typedef float vecf __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias)
 #define low64(a, b)        ((vec)_mm512_unpacklo_epi64((__m512i)(a), (__m512i)(b)))
 #define high64(a, b)       ((vec)_mm512_unpackhi_epi64((__m512i)(a), (__m512i)(b)))
 #define dot(acc, w, x)     ((vec)_mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(w), (__m512i)(x)))
+#define lanes_splat(p)     ((vec)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(p))))
 #define lanes_load(p, row) ((vec)lanes_from(p, row))
 
 static inline __attribute__((always_inline)) __m512i lanes_from(const unsigned char *p,

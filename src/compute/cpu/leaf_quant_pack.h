@@ -13,6 +13,7 @@
 #define COLS        (2 * LANES)
 #define ROW_MAX     272 /* bytes of 256 weights in the widest format */
 #define GROUP_WORDS (GROUP / 4)
+#define CACHE_LINE  64
 
 typedef uint8_t vec_bytes __attribute__((vector_size(VEC_BYTES), may_alias));
 
@@ -65,10 +66,19 @@ INLINE vecf halves_widen(vec h)
     return (vecf)((vec)x | (no_number & vec_splat((int)FN_INF)) | (h & vec_splat(0x8000)) << 16);
 }
 
-static void pack_q8_0(struct packed *to, const uint8_t *p, size_t row, size_t parts)
+/* While part `part` is worked on. Not into the first level, where what is worked on lies. */
+INLINE void ahead_fetch(const struct cpu_quant_ahead *a, size_t part)
+{
+    const uint8_t *p = a->data + part * a->part;
+    for (size_t at = 0; at < a->part; at += CACHE_LINE)
+        __builtin_prefetch(p + at, 0, 2);
+}
+
+static void pack_q8_0(struct packed *to, const uint8_t *p, size_t row, const struct cpu_quant_w *w)
 {
     const vec flip = vec_splat((int)0x80808080u);
-    for (size_t i = 0; i < parts; i++, p += 34) {
+    for (size_t i = 0; i < w->parts; i++, p += 34) {
+        ahead_fetch(&w->ahead, i);
         for (size_t v = 0; v < 2; v++) {
             const uint8_t *block = p + v * LANES * row;
             to->d[i][v] = halves_widen(turn_first(block, row));
@@ -83,11 +93,12 @@ static void pack_q8_0(struct packed *to, const uint8_t *p, size_t row, size_t pa
 }
 
 /* q4_0 (skip = 2) and q4_1 (skip = 4) */
-INLINE void pack_halves(struct packed *to, const uint8_t *p, size_t row, size_t parts, size_t skip,
-                        int offset)
+INLINE void pack_halves(struct packed *to, const uint8_t *p, size_t row,
+                        const struct cpu_quant_w *w, size_t skip, int offset)
 {
     const vec low = vec_splat(0x0f0f0f0f);
-    for (size_t i = 0; i < parts; i++, p += skip + 16) {
+    for (size_t i = 0; i < w->parts; i++, p += skip + 16) {
+        ahead_fetch(&w->ahead, i);
         for (size_t v = 0; v < 2; v++) {
             const uint8_t *block = p + v * LANES * row;
             vec word[4], scales = turn_first(block, row);
@@ -103,14 +114,14 @@ INLINE void pack_halves(struct packed *to, const uint8_t *p, size_t row, size_t 
     }
 }
 
-static void pack_q4_0(struct packed *to, const uint8_t *p, size_t row, size_t parts)
+static void pack_q4_0(struct packed *to, const uint8_t *p, size_t row, const struct cpu_quant_w *w)
 {
-    pack_halves(to, p, row, parts, 2, 8);
+    pack_halves(to, p, row, w, 2, 8);
 }
 
-static void pack_q4_1(struct packed *to, const uint8_t *p, size_t row, size_t parts)
+static void pack_q4_1(struct packed *to, const uint8_t *p, size_t row, const struct cpu_quant_w *w)
 {
-    pack_halves(to, p, row, parts, 4, 0);
+    pack_halves(to, p, row, w, 4, 0);
 }
 
 /* 16 bytes of high bits complete 16 weights in each of the parts 4n..4n+3. */
@@ -146,13 +157,15 @@ INLINE void pack_q6_k_scales(struct packed *to, const uint8_t *p, size_t row, si
     }
 }
 
-static void pack_q6_k(struct packed *to, const uint8_t *p, size_t row)
+static void pack_q6_k(struct packed *to, const uint8_t *p, size_t row, const struct cpu_quant_w *w)
 {
     for (size_t v = 0; v < 2; v++) {
         const uint8_t *block = p + v * LANES * row;
         pack_q6_k_scales(to, block, row, v);
-        for (size_t quarter = 0; quarter < 4; quarter++)
+        for (size_t quarter = 0; quarter < 4; quarter++) {
+            ahead_fetch(&w->ahead, 4 * v + quarter);
             pack_q6_k_quarter(to, block, row, v, quarter / 2, quarter % 2);
+        }
     }
 }
 
@@ -172,16 +185,16 @@ static void pack(void *packed, const struct cpu_quant_w *w)
     }
     switch (w->format) {
     case QUANT_Q4_0:
-        pack_q4_0(packed, p, row, w->parts);
+        pack_q4_0(packed, p, row, w);
         break;
     case QUANT_Q4_1:
-        pack_q4_1(packed, p, row, w->parts);
+        pack_q4_1(packed, p, row, w);
         break;
     case QUANT_Q8_0:
-        pack_q8_0(packed, p, row, w->parts);
+        pack_q8_0(packed, p, row, w);
         break;
     case QUANT_Q6_K:
-        pack_q6_k(packed, p, row);
+        pack_q6_k(packed, p, row, w);
         break;
     }
 }

@@ -14,6 +14,7 @@ typedef float vecf __attribute__((vector_size(VEC_BYTES), aligned(4), may_alias)
 #define high32(a, b)       ((vec)_mm256_unpackhi_epi32((__m256i)(a), (__m256i)(b)))
 #define low64(a, b)        ((vec)_mm256_unpacklo_epi64((__m256i)(a), (__m256i)(b)))
 #define high64(a, b)       ((vec)_mm256_unpackhi_epi64((__m256i)(a), (__m256i)(b)))
+#define lanes_splat(p)     ((vec)_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(p))))
 #define lanes_load(p, row) ((vec)lanes_from(p, row))
 
 static inline __attribute__((always_inline)) __m256i lanes_from(const unsigned char *p,

@@ -1,5 +1,5 @@
 /* Rule 7's product on all threads. A unit of work is a panel of columns of C by
- * up to 1024 of its rows; units are handed out by a counter. With one row of
+ * up to 1024 of its rows; units are handed out in runs. With one row of
  * activations (generation) the time is that of reading the weights once. */
 #include "compute/cpu/quant.h"
 
@@ -14,7 +14,7 @@
 #define UNIT_ROWS        1024   /* 256 KiB of activations for a block of weights */
 #define PARALLEL_WEIGHTS 100000 /* about 10 us on one thread */
 #define ALIGN            64
-#define CACHE_LINE       64
+#define CLAIMS           4 /* runs of units a thread would have if none got shorter */
 
 extern const struct cpu_quant_kernels cpu_quant_portable, cpu_quant_avx2, cpu_quant_avxvnni,
     cpu_quant_avx512vnni;
@@ -66,7 +66,8 @@ struct work {
     float *c;
     enum quant_format format;
     size_t m, n, parts, row_bytes;
-    size_t panels, units;
+    bool one; /* by the leaf's kernel for one row */
+    size_t cols, panels, units;
     struct cpu_quant_x x;
     uint8_t *packed; /* a panel for each part */
     size_t packed_bytes;
@@ -91,40 +92,64 @@ static void activations_part(void *ctx, uint32_t part, uint32_t parts)
         w->k->activations(&w->x, row, (const float *)w->in[0].data + row * k, w->format);
 }
 
-/* The block of weights after this one, while this one is worked on: a panel is more streams than
- * processors foresee. */
-static void prefetch(const struct cpu_quant_w *w, size_t block_bytes)
+/* Rows of weights from `col` on, and as what is read next those after them in memory: a panel is
+ * more streams than processors foresee, but the order of addresses is one they do. */
+static struct cpu_quant_w panel_at(const struct work *w, size_t col)
 {
-    size_t end = w->row_bytes - w->first / CPU_PARTS * block_bytes;
-    end = min_size(end, 2 * block_bytes);
-    for (size_t r = 0; r < w->rows; r++)
-        for (size_t at = block_bytes; at < end; at += CACHE_LINE)
-            __builtin_prefetch(w->data + r * w->row_bytes + at);
+    size_t rows = min_size(w->n - col, w->cols), bytes = rows * w->row_bytes;
+    const uint8_t *data = (const uint8_t *)w->in[1].data + col * w->row_bytes;
+    return (struct cpu_quant_w){
+        .format = w->format,
+        .data = data,
+        .row_bytes = w->row_bytes,
+        .rows = rows,
+        .ahead = {data + bytes, min_size(bytes, (w->n - col - rows) * w->row_bytes) / w->parts}};
 }
 
 static void run_unit(const struct work *w, size_t u, void *packed)
 {
     size_t row = u / w->panels * UNIT_ROWS, rows = min_size(w->m - row, UNIT_ROWS);
-    size_t col = u % w->panels * w->k->cols, block_bytes = 0;
-    struct cpu_quant_w panel = {.format = w->format,
-                                .data = (const uint8_t *)w->in[1].data + col * w->row_bytes,
-                                .row_bytes = w->row_bytes,
-                                .rows = min_size(w->n - col, w->k->cols)};
+    size_t col = u % w->panels * w->cols, block_bytes = 0;
+    struct cpu_quant_w panel = panel_at(w, col);
     bool ok = quant_row_bytes(w->format, CPU_BLOCK, &block_bytes);
     EMAC_ASSERT(ok);
     for (; panel.first < w->parts; panel.first += CPU_PARTS, panel.data += block_bytes) {
         panel.parts = min_size(w->parts - panel.first, CPU_PARTS);
-        prefetch(&panel, block_bytes);
         w->k->pack(packed, &panel);
         w->k->panel(w->c + row * w->n + col, w->n, &w->x, row, rows, packed, &panel);
+        panel.ahead.data += panel.parts * panel.ahead.part;
     }
+}
+
+static void run_one(const struct work *w, size_t u)
+{
+    struct cpu_quant_w panel = panel_at(w, u * w->cols);
+    panel.parts = w->parts;
+    w->k->one(w->c + u * w->cols, &w->x, &panel);
+}
+
+/* A run of units, shorter the fewer are left: what a thread reads lies together, and all are done
+ * at about the same time. */
+static bool claim(struct work *w, uint32_t threads, size_t *first, size_t *end)
+{
+    *first = atomic_load(&w->next);
+    do {
+        if (*first >= w->units)
+            return false;
+        *end = *first + div_up(w->units - *first, CLAIMS * (size_t)threads);
+    } while (!atomic_compare_exchange_weak(&w->next, first, *end));
+    return true;
 }
 
 static void units_part(void *ctx, uint32_t part, uint32_t parts)
 {
     struct work *w = ctx;
-    for (size_t u; (u = atomic_fetch_add(&w->next, 1)) < w->units;)
-        run_unit(w, u, w->packed + part * w->packed_bytes);
+    for (size_t u, end; claim(w, parts, &u, &end);)
+        for (; u < end; u++)
+            if (w->one)
+                run_one(w, u);
+            else
+                run_unit(w, u, w->packed + part * w->packed_bytes);
 }
 
 /* One block of scratch memory: the panels, then the arrays of x, widest elements first. Less than
@@ -160,7 +185,9 @@ enum emac_status cpu_qmatmul(struct cpu *cpu, enum quant_format format, const st
     double weights = (double)w.n * (double)w.parts * QUANT_PART;
     enum emac_status st;
     w.packed_bytes = div_up(w.k->packed_bytes, ALIGN) * ALIGN;
-    w.panels = div_up(w.n, w.k->cols);
+    w.one = w.m == 1 && format == QUANT_Q8_0 && w.k->one != NULL;
+    w.cols = w.one ? w.k->one_cols : w.k->cols;
+    w.panels = div_up(w.n, w.cols);
     w.units = w.panels * div_up(w.m, UNIT_ROWS);
     atomic_init(&w.next, 0);
     st = scratch(cpu, &w, err);
