@@ -23,7 +23,8 @@ check "another seed" "$EMAC" generate "$WORK/m" -p "one and two" --seed 4 -n 40 
 [ "$one" != "$(json .text)" ] && pass "gives another text" || fail "same text for another seed"
 check "past the window" "$EMAC" generate "$WORK/m" -p "one" -n 300 --json
 stopped() { # until it speaks, then a signal: no result is told as if it were whole
-    "$EMAC" generate "$WORK/m" -p "one" -n 1000000 >"$WORK/spoken" 2>"$WORK/said" </dev/null &
+    : >"$WORK/spoken" # there before it is looked at
+    "$EMAC" generate "$WORK/m" -p "one" -n 1000000 >>"$WORK/spoken" 2>"$WORK/said" </dev/null &
     p=$!
     while [ "$(wc -c <"$WORK/spoken")" -lt 10 ] && kill -0 $p; do sleep 0.02; done
     kill -TERM $p
