@@ -16,6 +16,15 @@ class Missing(Exception):
     """Something that a row needs is not to be had; the sentence says what."""
 
 
+def bible(path):
+    """The King James Bible as a file, the text that rows train on: Debian's bible-kjv prints it."""
+    try:
+        with open(path, "wb") as f:
+            subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f, stdin=subprocess.DEVNULL, check=True)
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise Missing("the text of the package bible-kjv is not there: install it") from e
+
+
 class Bench:
     """One run of bench/run: the build directory, and the rows so far."""
 

@@ -4,10 +4,9 @@ rigs behind thin links computed, and how near `emac job plan` came to time and s
 import os
 import shutil
 import statistics
-import subprocess
 import tempfile
 
-from harness import ROOT, Missing
+from harness import ROOT, bible
 from network import Network, get, last_json
 
 LINK = "10M,50M,60ms"
@@ -46,9 +45,7 @@ def run(net, job):
 def measure(bench, name, what):
     work = tempfile.mkdtemp(prefix="emac-bench-")
     try:
-        with open(os.path.join(work, "corpus.txt"), "wb") as f:
-            if subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f).returncode:
-                raise Missing("the corpus of bible-kjv")
+        bible(os.path.join(work, "corpus.txt"))
         with Network(bench.emac, work) as net:
             for _ in range(RIGS):
                 net.rig("--link", LINK)

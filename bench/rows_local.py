@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import CORES, ROOT, Missing
+from harness import CORES, ROOT, bible
 from network import Network, get, last_json
 
 RIGS = 4
@@ -129,9 +129,7 @@ def curve_write(path, points):
 def measure(bench):
     work = tempfile.mkdtemp(prefix="emac-bench-")
     try:
-        with open(os.path.join(work, "corpus.txt"), "wb") as f:
-            if subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f).returncode:
-                raise Missing("the corpus of bible-kjv")
+        bible(os.path.join(work, "corpus.txt"))
         first = next(iter(RECIPES.values()))
         sync = bytes_per_round(bench, work, None, False)
         local = bytes_of_training(bench, work, *first, planned=False)

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import tempfile
 
-from harness import ROOT
+from harness import ROOT, bible
 from network import Network, last_json
 
 
@@ -32,9 +32,7 @@ def two_rigs(bench, work, job):
 def measure(bench):
     work = tempfile.mkdtemp(prefix="emac-bench-")
     try:
-        corpus = os.path.join(work, "corpus.txt")
-        with open(corpus, "wb") as f:
-            subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f, check=True)
+        bible(os.path.join(work, "corpus.txt"))
         job = shutil.copy(os.path.join(ROOT, "bench", "3m.yaml"), work)
         ours, peer, moved, spent = [], [], [], []
         for _ in range(3):

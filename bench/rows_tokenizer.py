@@ -7,24 +7,16 @@ import subprocess
 import tempfile
 import time
 
-from harness import ROOT, Missing, Server
+from harness import ROOT, Server, bible
 
 ROUNDS = 7
-
-
-def corpus(path):
-    try:
-        with open(path, "wb") as f:
-            subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f, check=True)
-    except (OSError, subprocess.CalledProcessError) as e:
-        raise Missing("the text of the package bible-kjv is not there") from e
 
 
 def measure(bench):
     python = bench.python("tokenizers")
     with tempfile.TemporaryDirectory() as work:
         text, words = work + "/text", work + "/words"
-        corpus(text)
+        bible(text)
         start = time.monotonic()
         subprocess.run([bench.emac, "tokenizer", "train", text, "--vocab", "8192", "--out", words, "--quiet"], check=True)
         bench.figure("tokenizer_train", round(time.monotonic() - start, 2), "s, 4.3 MB, 8192 tokens")

@@ -4,10 +4,9 @@ import os
 import re
 import shutil
 import statistics
-import subprocess
 import tempfile
 
-from harness import CORES, ROOT
+from harness import CORES, ROOT, bible
 from network import Network
 
 SPEEDS = (1, 0.5, 0.25, 0.1)
@@ -43,8 +42,7 @@ def together(bench, work, job):
 def measure(bench, pairs=3):
     work = tempfile.mkdtemp(prefix="emac-bench-")
     try:
-        with open(os.path.join(work, "corpus.txt"), "wb") as f:
-            subprocess.run(["bible", "gen1:1-rev22:21"], stdout=f, check=True)
+        bible(os.path.join(work, "corpus.txt"))
         job = shutil.copy(os.path.join(ROOT, "bench", "unlike.yaml"), work)
         short = variant(job, ALONE_STEPS, work)
         ours, peer, models = [], [], set()
