@@ -376,6 +376,9 @@ static enum emac_status piece_parse(json_t *root, struct piece *p, struct emac_e
     EMAC_TRY(st, api_u64_opt(root, "tokens", UINT32_MAX, &p->tokens, err));
     EMAC_TRY(st, api_bool_opt(root, "done", &p->done, err));
     EMAC_TRY(st, api_str_opt(root, "finish_reason", 15, &p->finish_reason, err));
+    if (p->finish_reason != NULL && strcmp(p->finish_reason, "stop") != 0 &&
+        strcmp(p->finish_reason, "length") != 0) /* clients get it as it is */
+        return emac_fail(err, EMAC_INVALID, "field 'finish_reason' must be 'stop' or 'length'");
     EMAC_TRY(st, api_u64_opt(root, "prompt_tokens", UINT32_MAX, &p->prompt_tokens, err));
     p->has_seq = json_is_integer(json_object_get(root, "seq"));
     EMAC_TRY(st, api_u64_opt(root, "seq", INT64_MAX, &p->seq, err));

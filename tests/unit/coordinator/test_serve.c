@@ -258,7 +258,8 @@ static json_t *numbered(int seq, json_t *body)
     return body;
 }
 
-/* The rig did not hear our answer and sends its piece again; and one that leaves out a piece. */
+/* The rig did not hear our answer and sends its piece again; one that ends for a reason of its own;
+ * and one that leaves out a piece. */
 static void a_piece_counts_once(void **state)
 {
     struct net n = {0};
@@ -272,6 +273,9 @@ static void a_piece_counts_once(void **state)
     assert_false(piece(&n, r, lease, numbered(0, words(" two", 2))));
     assert_false(piece(&n, r, lease, numbered(1, words(" three", 3))));
     assert_false(piece(&n, r, lease, numbered(0, words(" two", 2))));
+    char path[96];
+    snprintf(path, sizeof(path), "/v1/serve/%s", str_of(lease, "lease"));
+    assert_int_equal(call(&n, &r->id, "POST", path, numbered(2, the_end("tool_calls")), NULL), 400);
     assert_false(piece(&n, r, lease, numbered(2, the_end("stop"))));
     client_end(&c);
     assert_int_equal(c.status, 200);
