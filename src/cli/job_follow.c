@@ -18,6 +18,13 @@ void job_show_progress(struct cli *c, json_t *j)
                  moved, eta);
 }
 
+static void checks_show(struct cli *c, json_t *figures)
+{
+    cli_say(c, "checks     %.0f of %.0f results made by a second rig, %.0f differed, %.0f lapsed",
+            cli_num(figures, "checked"), cli_num(figures, "tasks"), cli_num(figures, "mismatches"),
+            cli_num(figures, "lapsed"));
+}
+
 void job_show_lines(struct cli *c, json_t *j)
 {
     char spent[32], escrow[32];
@@ -37,6 +44,7 @@ void job_show_lines(struct cli *c, json_t *j)
         cli_say(c, "model      %s", cli_str(j, "model"));
     if (*cli_str(j, "evaluation"))
         cli_say(c, "evaluation %s", cli_str(j, "evaluation"));
+    checks_show(c, json_object_get(j, "figures"));
     cli_say(c, "money      spent %s EMAC, in escrow %s EMAC", spent, escrow);
 }
 

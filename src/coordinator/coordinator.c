@@ -203,6 +203,8 @@ static enum emac_status config_take(struct coordinator *c, const struct coordina
     c->cfg.lease_ttl_ms = or_default(cfg->lease_ttl_ms, COORDINATOR_LEASE_TTL_MS);
     c->cfg.heartbeat_ms = or_default(cfg->heartbeat_ms, COORDINATOR_HEARTBEAT_MS);
     c->cfg.check_lapse_ms = or_default(cfg->check_lapse_ms, COORDINATOR_CHECK_LAPSE_MS);
+    c->cfg.check_wait_ms = or_default(cfg->check_wait_ms, COORDINATOR_CHECK_WAIT_MS);
+    c->cfg.back_ms = or_default(cfg->back_ms, COORDINATOR_BACK_MS);
     c->cfg.dispute_ms = or_default(cfg->dispute_ms, COORDINATOR_DISPUTE_MS);
     c->cfg.lost_grace_ms = or_default(cfg->lost_grace_ms, c->cfg.lease_ttl_ms);
     c->cfg.rate_per_s = or_default(cfg->rate_per_s, COORDINATOR_RATE_PER_S);
@@ -278,6 +280,7 @@ enum emac_status coordinator_start(const struct coordinator_config *cfg, struct 
     EMAC_TRY(st, nodes_load(c, err));
     c->stakes_stale = true;
     EMAC_TRY(st, jobs_open(c, err));
+    c->back_ms = c->job_count > 0 ? now_ms(c) + c->cfg.back_ms : 0;
     EMAC_TRY(st, sweeps_open(c, err));
     EMAC_TRY(st, deals_open(c, err));
     EMAC_TRY(st, disputes_start(c, err));

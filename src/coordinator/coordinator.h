@@ -24,7 +24,7 @@
  *     a result counts for step s only if it was computed from the parameters
  *     that the accepted results before it lead to.
  *  6  A job succeeds only when it is scored, every due check on its lineage was
- *     made (or lapsed, which is logged and counted), no dispute is open, and its
+ *     made (or lapsed, which is logged and counted: BEHIND-4), no dispute is open, and its
  *     final parameters lie in the depot. Then held money is settled and the rest
  *     of the escrow goes back to the user.
  *  7  A quarantined rig gets 403 from then on; its unsettled receipts are void (of a
@@ -53,6 +53,8 @@
 #define COORDINATOR_LEASE_TTL_MS    4000
 #define COORDINATOR_HEARTBEAT_MS    1000
 #define COORDINATOR_CHECK_LAPSE_MS  10000
+#define COORDINATOR_CHECK_WAIT_MS   15000
+#define COORDINATOR_BACK_MS         6000 /* rigs back off for 5 s (node/agent.h) */
 #define COORDINATOR_DISPUTE_MS      600000
 #define COORDINATOR_RATE_PER_S      1000
 #define COORDINATOR_CONNECTIONS     1024
@@ -81,6 +83,8 @@ struct coordinator_config {
     uint32_t lease_ttl_ms;    /* a lease not heard of for this long is given to another rig */
     uint32_t heartbeat_ms;    /* what rigs are told */
     uint32_t check_lapse_ms;  /* a check lapses after so long without a second rig */
+    uint32_t check_wait_ms;   /* quick rounds wait so long for a check (BEHIND-3) */
+    uint32_t back_ms;         /* rigs of jobs that ran before the start may be away so long */
     uint32_t lost_grace_ms;   /* state that no live rig holds is given up after; lease_ttl_ms */
     uint64_t window_ms;       /* pay is held for so long after its job; 0: none (STAND-1) */
     uint32_t rate_per_s;      /* signed requests a second and signer; bursts of twice that */

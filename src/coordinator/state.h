@@ -67,8 +67,8 @@ struct node {
     struct trust trust; /* the rest: checks.h */
     char owner[DID_KEY_MAX], wallet[EVM_ADDRESS_MAX], subnet[DRAW_SUBNET_MAX];
     char device[DEVICE_TEXT_MAX], driver[DEVICE_TEXT_MAX];
-    uint64_t point, seen_ms, seen_at, poll_seq, waiting; /* waiting: polls that do */
-    bool present;                                        /* said hello to this process */
+    uint64_t point, seen_ms, seen_at, asked_ms, poll_seq, waiting; /* asked: polled; polls wait */
+    bool present;                                                  /* said hello to this process */
     bool stored;    /* has a row; others point to it: never freed while we run */
     bool reachable; /* serves blocks at `url` */
     double gflops;
@@ -78,7 +78,7 @@ struct node {
     struct lease *lease[NODE_LEASES_MAX]; /* in order of their grants, then NULL */
     uint32_t hold_count, made_count, made_next;
     struct held hold[NODE_HOLDS_MAX]; /* states: as its last poll said, and what it made since */
-    struct made made[NODE_MADE_MAX];  /* sums: until it is two rounds further */
+    struct made made[NODE_MADE_MAX];  /* sums: until two rounds later, and no check is due */
     uint64_t queue_ms;                /* grant.c: what waits for it in the job that is looked at */
     struct cjob *last_job;
     uint64_t last_job_ms, sent_bytes, received_bytes;
@@ -142,7 +142,7 @@ struct ctask {
     uint32_t holders;   /* and as many rigs may */
     uint64_t born_ms, expected_ms;
     struct drawn drawn;
-    uint64_t alone_ms; /* since when no rig could give the vote that is due; 0: one could */
+    struct due_vote due; /* the vote that is */
 };
 
 /* A value of a kept state on its way into the depot. */
@@ -219,8 +219,8 @@ struct cjob {
     } rate[RATE_SAMPLES];            /* ring of accepted steps */
     uint32_t rate_count, class_said; /* class_said: bit of each draw_class that its log told of */
     int64_t plain_units;             /* what its work costs when nothing is done twice */
-    uint32_t hold; /* no training from the state after so many rounds on; 0: none (sweeps.h) */
-    bool waits;    /* nothing is laid out: it is not its turn in the sweep */
+    uint32_t hold, vain; /* no training after so many rounds, 0: any (sweeps.h); waits (BEHIND-3) */
+    bool waits, behind;  /* for its turn in the sweep; for checks (BEHIND-1) */
 };
 
 struct csweep;     /* sweeps.h */
@@ -246,7 +246,7 @@ struct coordinator {
     size_t route_count;
     struct nonce_cache *nonces;
     uint8_t secret[32];
-    uint64_t start_ms, start_at;
+    uint64_t start_ms, start_at, back_ms; /* back_ms: until then rigs of before may be away */
 
     struct os_mutex lock;
     struct os_cond changed; /* something that a thread under the lock may wait for */

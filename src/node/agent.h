@@ -22,13 +22,15 @@
  * INV-1  A task's outputs are in the store before its receipt is sent. They and
  *        its inputs are held until a lease of the same job two rounds later
  *        comes, or 10 minutes have passed without a lease of that job, so that
- *        peers find them; and for 20 s after their last use in any case, so that
- *        a task can be checked by another rig. Then their memory is given back.
- *        Earlier goes, those used longest ago first: what is two rounds old when
- *        all together pass half of memory_quota; when they pass the whole, sums and
- *        the like, and states when those that count pass it alone (what a step takes
- *        and what it makes are there together for a moment, and the loss of a state
- *        takes the job back); but nothing that a task under way or ready needs.
+ *        peers find them; and for 20 s after their last use in any case, and as
+ *        long as leases say that checks of their round are due, so that a task
+ *        can be checked by another rig. Then their memory is given back.
+ *        Earlier goes, those used longest ago first: what is two rounds old, and
+ *        no check is due of, when all together pass half of memory_quota; when they
+ *        pass the whole, what else is two rounds old, sums and the like, and states
+ *        when those that count pass it alone (what a step takes and what it makes
+ *        are there together for a moment, and the loss of a state takes the job
+ *        back); but nothing that a task under way or ready needs.
  * INV-2  A receipt is sent until the coordinator has answered it, across any
  *        outage; the work is not thrown away because the coordinator is away. It
  *        lives in memory, as the outputs do that it speaks for.

@@ -52,6 +52,7 @@ struct retained {
     uint64_t seen_ns;     /* last lease of the job */
     uint64_t used_ns;     /* last made or used */
     bool past;            /* two rounds old: kept for checks, while there is room */
+    bool wanted;          /* past, but a check of its round, or of the next, is due */
     bool state;           /* parameters or optimiser state: told to the coordinator */
     bool superseded;      /* state: this rig made what took its place */
     uint32_t tasks;       /* leases that need it as input: it stays as long as there are some */
@@ -224,7 +225,8 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
                                   uint64_t round, const char *name, bool task,
                                   struct emac_err *err);
 void agent_retain_leave(struct node *n, const struct store_value *v, const char *job);
-void agent_retain_round(struct node *n, const char *job, uint64_t round);
+/* A lease of this round came; checks may come of rounds from `keep` on. */
+void agent_retain_round(struct node *n, const char *job, uint64_t round, uint64_t keep);
 /* v is a job's new `name` ("params.1"): what was that before is superseded. */
 void agent_retain_supersede(struct node *n, const struct store_value *v, const char *job,
                             const char *name);

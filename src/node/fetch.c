@@ -279,7 +279,7 @@ static enum emac_status bring(struct node *n, struct leased *l, struct wanted *w
     size_t absent = 0;
     enum emac_status st;
     EMAC_TRY(st, keep(n, l, want, count, false, err));
-    agent_retain_round(n, l->job, l->round);
+    agent_retain_round(n, l->job, l->round, l->keep);
     for (size_t i = 0; i < count; i++)
         absent += want[i].value == NULL;
     fetch_all(n, l, want, count, absent);

@@ -115,6 +115,8 @@ enum emac_status agent_task_parse(struct leased *l, struct emac_err *err)
     EMAC_TRY(st, agent_field_bytes(l->reply, "task", &bytes, err));
     EMAC_TRY(st, task_decode(&l->task, bytes.data, bytes.len, err));
     l->cid = cid_of(CID_DAG_CBOR, bytes.data, bytes.len);
+    if (agent_field_u64(l->reply, "keep", INT64_MAX, &l->keep, NULL) != EMAC_OK)
+        l->keep = l->round;
 out:
     emac_buf_release(&bytes);
     return st;

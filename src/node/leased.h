@@ -35,8 +35,8 @@ struct leased {
     enum leased_kind kind;
     bool fetched;
     bool answered; /* its receipt is in the outbox, to which its place among ours belongs now */
-    uint64_t round;
-    uint64_t bytes; /* inputs that the coordinator thinks are not here; 0: unknown or none */
+    uint64_t round, keep; /* keep: rounds from this one on are wanted still (INV-1) */
+    uint64_t bytes;       /* inputs that the coordinator thinks are not here; 0: unknown or none */
     uint64_t fetch_ns;
     struct cid cid;
     struct task task;

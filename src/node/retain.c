@@ -20,7 +20,8 @@ static void remove_at(struct node *n, size_t i)
     *e = n->retained[--n->retained_count];
 }
 
-/* What goes first, and what then: past rounds and superseded states; results, which are made again
+/* What goes first, and what then: past rounds that no check wants; all past ones and superseded
+ * states; results, which are made again
  * from the state; states, whose loss takes the job back to its last checkpoint. */
 enum sort { SORT_PAST, SORT_OLD, SORT_RESULTS, SORT_ALL, SORTS };
 
@@ -28,7 +29,7 @@ static bool is_of(const struct retained *e, enum sort sort)
 {
     switch (sort) {
     case SORT_PAST:
-        return e->past;
+        return e->past && !e->wanted;
     case SORT_OLD:
         return e->past || e->superseded;
     case SORT_RESULTS:
@@ -198,7 +199,7 @@ enum emac_status agent_retain_add(struct node *n, const struct store_value *v, c
         e->round = e->round > round ? e->round : round;
         e->used = ++n->used;
         e->used_ns = e->seen_ns = n->os->mono_ns(n->os);
-        e->past = e->superseded = false;
+        e->past = e->wanted = e->superseded = false;
         e->state = e->state || plan_name_is_state(name);
         e->tasks += task;
         make_room(n);
@@ -221,8 +222,8 @@ static void idle(struct node *n)
     uint64_t now = n->os->mono_ns(n->os);
     for (size_t i = n->retained_count; i-- > 0;) {
         const struct retained *e = &n->retained[i];
-        bool due =
-            (e->past && now - e->used_ns > NODE_CHECK_NS) || now - e->seen_ns > NODE_JOB_IDLE_NS;
+        bool over = e->past && !e->wanted && now - e->used_ns > NODE_CHECK_NS;
+        bool due = over || now - e->seen_ns > NODE_JOB_IDLE_NS;
         if (due && e->tasks == 0)
             remove_at(n, i);
     }
@@ -235,7 +236,7 @@ void agent_retain_idle(struct node *n)
     os_mutex_unlock(&n->retain_lock);
 }
 
-void agent_retain_round(struct node *n, const char *job, uint64_t round)
+void agent_retain_round(struct node *n, const char *job, uint64_t round, uint64_t keep)
 {
     uint64_t now = n->os->mono_ns(n->os);
     os_mutex_lock(&n->retain_lock);
@@ -245,6 +246,7 @@ void agent_retain_round(struct node *n, const char *job, uint64_t round)
             continue;
         e->seen_ns = now;
         e->past = e->past || (round >= NODE_ROUNDS_KEPT && e->round <= round - NODE_ROUNDS_KEPT);
+        e->wanted = e->round + 1 >= keep; /* what a round takes was made in the one before */
     }
     idle(n);
     make_room(n);

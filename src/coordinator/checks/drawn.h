@@ -41,4 +41,14 @@ struct drawn {
     struct node *passed[PASSED_MAX];
 };
 
+/* Of a vote that is due (behind.h); in memory only. */
+struct due_vote {
+    uint64_t alone_ms;  /* since when no rig could give it; 0: one could */
+    uint64_t gone_ms;   /* since when nobody holds what the task takes; 0: somebody does */
+    uint64_t waited_ms; /* since when the rounds of its job wait for it; 0: they never did */
+    bool company;       /* somebody could give it, some time */
+    bool spared;        /* it is not waited for, or no longer */
+    bool traced;        /* who answered the task was taken to hold what it takes */
+};
+
 #endif

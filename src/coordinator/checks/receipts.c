@@ -8,6 +8,7 @@
  *   lease open, expired or failed                     a vote: accepted, agrees, or disputes */
 #include "coordinator/internal.h"
 #include "coordinator/assets/private.h"
+#include "coordinator/checks/behind.h"
 #include "coordinator/checks/checks.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/jobs/cut.h"
@@ -316,8 +317,11 @@ static enum emac_status accept(struct coordinator *c, struct cjob *j, struct cta
     t->loss = d->loss;
     t->accuracy = d->accuracy;
     j->figures.tasks++;
+    j->figures.checked += t->vote_count == 2;
     EMAC_TRY(st, surplus_cancel(c, t, err));
     checks_draw(c, j, t, d->did, &d->name);
+    if (t->vote_count > 1)
+        EMAC_TRY(st, checks_agreed(c, j, t, d->did, err));
     EMAC_TRY(st, verify_pay(c, j, t, d->did, &a->paid_units, err));
     if (t->vote[0].unwritten) {
         EMAC_TRY(st, receipt_insert(c, t, d, t->vote[0].paid, err));
@@ -496,11 +500,14 @@ static void follow_up(struct coordinator *c, struct cjob *j, struct ctask *t, st
     if (!was_accepted && t->state == RESULT_ACCEPTED)
         round_accept(c, j, t);
     t = ctask_find(j, &cid);
+    if (t)
+        behind_answered(j, t);
     /* Rigs that wait are woken when there is something for them, not for each receipt. This one may
      * ask already: with nothing left to do it may have what it could not have at work (AHEAD-1). */
     bool idle = n && n->waiting > 0 && node_leases(n) == 0;
     if (!j->laid || j->stale || idle || (t && ctask_wants_lease(t)))
         errands_changed(&c->errands);
+    behind_lift(c, j);
     if (t)
         task_done_with(j, t);
 }

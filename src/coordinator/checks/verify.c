@@ -9,14 +9,14 @@
 #include "coordinator/assets/private.h"
 #include "coordinator/jobs/suspects.h"
 #include "coordinator/checks/disputes.h"
+#include "coordinator/checks/behind.h"
 #include "coordinator/checks/checks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DISPUTE_SAY_MS  30000
-#define CHECK_TRIES_MAX 3
+#define DISPUTE_SAY_MS 30000
 
 enum verdict verify_votes(const struct vote *vote, uint32_t count, uint32_t *winner)
 {
@@ -335,72 +335,15 @@ uint32_t verify_others(struct coordinator *c, const struct ctask *t)
         const struct node *n = e.value;
         bool tried = ctask_vote(t, n->did) != NULL;
         for (uint32_t i = 0; i < t->refusal_count; i++)
-            tried = tried || (t->refusal[i].node == n && t->refusal[i].times >= CHECK_TRIES_MAX);
+            tried = tried || (t->refusal[i].node == n && check_refused(&t->refusal[i]));
         count += !tried && node_is_live(c, n, now);
     }
     return count;
 }
 
-/* Is there a live rig that could still answer? */
-static bool somebody_could(struct coordinator *c, const struct ctask *t)
-{
-    return verify_others(c, t) > 0;
-}
-
-/* The task needs no more votes than it has. */
-static bool votes_suffice(struct coordinator *c, struct cjob *j, struct ctask *t, bool lapsed)
-{
-    struct emac_err err = {0};
-    struct figures f = j->figures;
-    uint32_t need = t->need;
-    f.lapsed += lapsed;
-    t->need = t->vote_count;
-    enum emac_status st = db_begin(c->db, &err);
-    if (st == EMAC_OK) {
-        st = ctask_update(c, j, t, &err);
-        if (st == EMAC_OK)
-            st = job_figures_write(c, j, &f, &err);
-        st = db_end(c->db, st, &err);
-    }
-    if (st != EMAC_OK) {
-        t->need = need;
-        LOG_W("coordinator", "cannot let a check of '%s' lapse, will retry: %s", j->id, err.text);
-        return false;
-    }
-    j->figures = f;
-    return true;
-}
-
-/* An accepted task that wants votes. */
-static void check_tick(struct coordinator *c, struct cjob *j, struct ctask *t, uint64_t now)
-{
-    struct cid gone = {0};
-    if (!t->current && t->vote_count >= 2) {
-        /* Further copies of a state that was left behind serve nobody. */
-        if (votes_suffice(c, j, t, false))
-            ctask_remove(j, t);
-        return;
-    }
-    bool alone = !somebody_could(c, t);
-    bool lost = !alone && !t->current && !inputs_present(c, t, &gone);
-    if (!alone && !lost) {
-        t->alone_ms = 0;
-        return;
-    }
-    if (t->alone_ms == 0)
-        t->alone_ms = now;
-    if (now - t->alone_ms < c->cfg.check_lapse_ms || !votes_suffice(c, j, t, true))
-        return;
-    job_log(c, j->id, LOG_WARN, "the check of '%s' lapses: %s", t->slot,
-            alone ? "there is no second rig that could make it"
-                  : "its inputs are no longer anywhere");
-    if (!t->current)
-        ctask_remove(j, t);
-}
-
 static void dispute_tick(struct coordinator *c, struct cjob *j, struct ctask *t, uint64_t now)
 {
-    if (somebody_could(c, t)) {
+    if (verify_others(c, t) > 0) {
         j->reason[0] = 0;
         return;
     }
@@ -421,10 +364,11 @@ void verify_tick(struct coordinator *c, struct cjob *j)
     for (uint32_t i = j->task_count; i-- > 0;) {
         struct ctask *t = j->task[i];
         if (t->lease_count > 0)
-            t->alone_ms = 0;
+            t->due.alone_ms = 0;
         else if (t->state == RESULT_DISPUTED)
             dispute_tick(c, j, t, now);
-        else if (t->state == RESULT_ACCEPTED && t->vote_count < t->need)
-            check_tick(c, j, t, now);
+        else if (check_is_due(t))
+            behind_tick(c, j, t, now);
     }
+    behind_lift(c, j);
 }

@@ -1,5 +1,6 @@
 /* Jobs: from submission to their end. coordinator.h holds the table of states. */
 #include "coordinator/assets/private.h"
+#include "coordinator/checks/behind.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/jobs/evaluations.h"
 #include "coordinator/jobs/shares.h"
@@ -150,7 +151,7 @@ static enum emac_status holders_load(struct coordinator *c, struct cjob *j, stru
 {
     struct db_stmt *q;
     bool row = false;
-    int64_t since = (int64_t)j->st.step - NODE_ROUNDS_KEPT;
+    int64_t since = (int64_t)behind_keep(j) - NODE_ROUNDS_KEPT;
     enum emac_status st =
         db_query(c->db, &q, err,
                  "SELECT r.node, r.outputs, t.step FROM receipts r"

@@ -201,6 +201,7 @@ static enum emac_status from_row(struct coordinator *c, struct db_stmt *q, struc
     emac_strcpy(t->drawn.of, sizeof(t->drawn.of), db_text(q, 18));
     t->drawn.class = draw_class_find(db_text(q, 19));
     t->stored = true;
+    t->due.company = true; /* whoever was there may come back */
     t->born_ms = now_ms(c);
     bool sound = outputs_parse(&t->outputs, db_text(q, 11));
     EMAC_ASSERT(sound);

@@ -1,5 +1,6 @@
 /* Which task a rig gets: checks first, then the job that had least so far; within a job what
  * sched/place.h says. */
+#include "coordinator/checks/behind.h"
 #include "coordinator/checks/checks.h"
 
 #include <stdio.h>
@@ -12,7 +13,6 @@
 #include "sched/predict.h"
 #include "work/sealed.h"
 
-#define CHECK_TRIES_MAX 3
 #define STAGE_TRIES_MAX 3
 
 bool grant_eligible(const struct cjob *j, const struct ctask *t, const struct node *n,
@@ -35,7 +35,7 @@ bool grant_eligible(const struct cjob *j, const struct ctask *t, const struct no
         const struct refusal *r = &t->refusal[i];
         if (r->node != n)
             continue;
-        if (check && r->times >= CHECK_TRIES_MAX)
+        if (check && check_refused(r))
             return false;
         *wait_ms = r->until_ms;
     }
@@ -275,7 +275,7 @@ static void consider(struct asking *a, struct ctask *t)
         return;
     }
     if (is_check(t) && !t->current && !inputs_present(c, t, &gone))
-        return; /* an old check whose inputs went: verify_tick lets it lapse */
+        return; /* behind_tick sees to it */
     if (is_check(t) && !checks_may(c, j, t, a->node, a->own.now_ms, &a->best.wake_ms))
         return;
     struct sched_task task = books_task(j, t);
@@ -439,7 +439,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
         return t->stored || st != EMAC_CONFLICT ? st : row_was_there(c, j);
     }
     t->stored = true;
-    t->alone_ms = 0;
+    t->due.alone_ms = 0;
     shown_note(n, &t->task);
     if (w->recalled)
         recalled_forget(c, w, n);
@@ -447,7 +447,7 @@ static enum emac_status grant(struct coordinator *c, struct node *n, const struc
     node_lease_add(n, l);
     n->last_job = j;
     n->last_job_ms = l->granted_ms;
-    node_round(n, j, t->step);
+    node_round(n, j, t->step, behind_keep(j));
     j->owed_units += l->units;
     j->vtime += (double)t->flops;
     EMAC_ASSERT(cjob_free_units(j) >= 0); /* COORD-4 */
@@ -516,6 +516,8 @@ static enum emac_status try_job(struct coordinator *c, struct cjob *j, struct no
                                 struct lease **out, uint64_t *wake_ms, struct emac_err *err)
 {
     struct emac_err lay_err = {0};
+    if (behind_waits(c, j))
+        return EMAC_OK;
     /* Twice: when the best is a range that others are late with, it is laid out anew (CUT-1). */
     for (bool cut = true; cut;) {
         if (round_lay(c, j, &lay_err) != EMAC_OK) {

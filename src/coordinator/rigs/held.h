@@ -40,9 +40,13 @@ bool node_holds(const struct node *n, const struct cid *cid);
 bool holder_exists(struct coordinator *c, const struct cid *cid, const struct node *but);
 /* The rig holds these outputs now; it has come to this round of the job. */
 void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o);
+/* One value of that name. */
+void node_keeps(struct node *n, const struct cjob *j, uint32_t round, const char *name,
+                const struct cid *cid);
 /* Its poll says that these states are what it holds (HELD-1). */
 void node_holds_say(struct coordinator *c, struct node *n, const struct cid *cid, uint32_t count);
-void node_round(struct node *n, const struct cjob *j, uint32_t round);
+/* It has come to this round; `keep`: BEHIND-2 of checks/behind.h. */
+void node_round(struct node *n, const struct cjob *j, uint32_t round, uint32_t keep);
 void node_forget(struct node *n, const struct cid *cid);
 void holders_forget(struct coordinator *c, const struct cid *cid);
 

@@ -1,4 +1,5 @@
 /* Leases: handing them out (the long poll), losing them, failing them. */
+#include "coordinator/checks/behind.h"
 #include "coordinator/checks/disputes.h"
 #include "coordinator/internal.h"
 #include "coordinator/assets/private.h"
@@ -352,6 +353,8 @@ static enum emac_status lease_reply(struct coordinator *c, const struct lease *l
     reply_text(&r, t->slot);
     reply_raw(&r, ",\"round\":");
     reply_int(&r, t->step);
+    reply_raw(&r, ",\"keep\":");
+    reply_int(&r, behind_keep(l->job));
     reply_raw(&r, ",\"task\":");
     reply_base64(&r, t->object, t->object_len);
     reply_raw(&r, ",\"deadline_ms\":");
@@ -406,6 +409,7 @@ void poll_at_once(struct coordinator *c, struct node *n, const struct poll *p, c
 {
     uint64_t wake;
     struct emac_err why = {0};
+    n->asked_ms = now_ms(c);
     node_holds_say(c, n, p->hold, p->hold_count);
     n->serving = p->serving;
     if (!c->stopping && poll_once(c, n, base_url, answer, &wake, &why) != EMAC_OK)
@@ -450,6 +454,7 @@ static bool poll_look(struct coordinator *c, struct errand_poll *e)
         e->st = emac_fail(&e->err, EMAC_FORBIDDEN, "this rig is quarantined: %s", n->reason);
         return true;
     }
+    n->asked_ms = now_ms(c);
     e->st = poll_once(c, n, e->base_url, e->answer, &wake, &e->err);
     now = now_ms(c);
     if (e->st != EMAC_OK || e->answer->len > 0 || now >= e->end_ms)

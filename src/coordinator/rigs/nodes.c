@@ -154,21 +154,25 @@ void node_holds_say(struct coordinator *c, struct node *n, const struct cid *cid
             hold_add(n, &cid[i], false);
 }
 
+void node_keeps(struct node *n, const struct cjob *j, uint32_t round, const char *name,
+                const struct cid *cid)
+{
+    if (node_holds(n, cid))
+        return;
+    if (plan_name_is_state(name)) {
+        hold_add(n, cid, true);
+        return;
+    }
+    n->made[n->made_next] = (struct made){*cid, j, round};
+    n->made_next = (n->made_next + 1) % NODE_MADE_MAX;
+    if (n->made_count < NODE_MADE_MAX)
+        n->made_count++;
+}
+
 void node_made(struct node *n, const struct cjob *j, uint32_t round, const struct outputs *o)
 {
-    for (uint32_t i = 0; i < o->count; i++) {
-        const struct task_output *out = &o->at[i];
-        if (node_holds(n, &out->cid))
-            continue;
-        if (plan_name_is_state(out->name)) {
-            hold_add(n, &out->cid, true);
-            continue;
-        }
-        n->made[n->made_next] = (struct made){out->cid, j, round};
-        n->made_next = (n->made_next + 1) % NODE_MADE_MAX;
-        if (n->made_count < NODE_MADE_MAX)
-            n->made_count++;
-    }
+    for (uint32_t i = 0; i < o->count; i++)
+        node_keeps(n, j, round, o->at[i].name, &o->at[i].cid);
 }
 
 static void made_remove(struct node *n, uint32_t i)
@@ -177,10 +181,11 @@ static void made_remove(struct node *n, uint32_t i)
     n->made_next = n->made_count;
 }
 
-void node_round(struct node *n, const struct cjob *j, uint32_t round)
+void node_round(struct node *n, const struct cjob *j, uint32_t round, uint32_t keep)
 {
     for (uint32_t i = n->made_count; i-- > 0;)
-        if (n->made[i].job == j && n->made[i].round + NODE_ROUNDS_KEPT <= round)
+        if (n->made[i].job == j && n->made[i].round + NODE_ROUNDS_KEPT <= round &&
+            n->made[i].round + 1 < keep)
             made_remove(n, i);
 }
 
@@ -478,6 +483,8 @@ static enum emac_status hello(struct coordinator *c, const struct hello *h, stru
     n->link = h->link;
     sched_speed_link(&n->speed, h->link.up_bps, h->link.down_bps);
     n->reachable = h->reachable;
+    if (!n->present)
+        n->asked_ms = now_ms(c); /* it is about to */
     n->present = true;
     node_seen(c, n);
     if (challenge) {

@@ -123,13 +123,13 @@ static inline void list_push(struct cid *list, uint32_t *count, uint32_t max, st
 
 static inline void holds_note(const struct net *n, struct rigbot *r, const struct made_up *m)
 {
-    uint32_t jobs = n->jobs ? n->jobs : 1;
+    uint32_t jobs = n->jobs ? n->jobs : 1, rounds = n->keep ? n->keep : 2 * jobs;
     for (uint32_t i = 0; i < m->receipt.output_count; i++) {
         const struct task_output *o = &m->receipt.output[i];
         if (strcmp(o->name, "params") == 0 || strcmp(o->name, "opt") == 0)
-            list_push(r->holds, &r->hold_count, 4 * jobs, o->cid);
+            list_push(r->holds, &r->hold_count, 2 * rounds, o->cid);
         else
-            list_push(r->sums, &r->sum_count, 16 * jobs, o->cid);
+            list_push(r->sums, &r->sum_count, 8 * rounds, o->cid);
     }
 }
 

@@ -30,9 +30,9 @@ struct rigbot {
     bool lies;            /* about gradients, or */
     const char *about;    /* what slots begin with */
     uint32_t lie_after;   /* only from this step on */
-    struct cid holds[16]; /* states of the last two rounds */
+    struct cid holds[32]; /* states of the last two rounds, or as many as they keep */
     uint32_t hold_count;
-    struct cid sums[64]; /* its last ones */
+    struct cid sums[128]; /* its last ones */
     uint32_t sum_count;
     char lease[64];      /* under way, for heartbeats */
     json_t *deposits;    /* asked for and not yet done */
@@ -57,6 +57,7 @@ struct net {
     char job[32];
     struct os *moved; /* the coordinator's, with a clock of its own; NULL: the real one */
     uint32_t jobs;    /* that rigs keep states of side by side, at most 4; 0: one */
+    uint32_t keep;    /* rounds of one job that they keep, at most 16; 0: two, whatever is asked */
     float (*score)(struct net *n, json_t *lease); /* held-out losses; NULL: those of training */
 };
 

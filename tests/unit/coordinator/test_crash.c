@@ -16,7 +16,7 @@ static void a_job_goes_on_after_a_stop(void **state)
     struct rigbot *r = rig_add(&n);
     struct job job = net_job(&n, 5, 2);
     job.check = 0.5;
-    n.cfg.check_lapse_ms = 200;
+    n.cfg.check_lapse_ms = n.cfg.back_ms = 200;
     net_submit(&n, &job);
     run_to_step(&n, 2);
     json_t *lease = NULL, *reply;
@@ -308,7 +308,7 @@ static void kills_at_any_moment_lose_nothing(void **state)
     (void)state;
     snprintf(n.dir, sizeof(n.dir), "/tmp/emac-test-%ld-kill", (long)getpid());
     remove_tree(n.dir);
-    n.cfg.check_lapse_ms = 1500;
+    n.cfg.check_lapse_ms = n.cfg.back_ms = 1500;
     n.cfg.lease_ttl_ms = 400; /* a lease whose answer died on its way is open until then */
     victim_start(&n, &v);     /* before this process has threads or connections */
     net_open(&n, "kill");

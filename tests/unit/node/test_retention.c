@@ -24,8 +24,8 @@ static size_t resident_bytes(void)
 }
 
 /* Each round takes the last one's result. Returns what round i made. */
-static struct cid chain_round(struct fake *f, const struct cid *program, const struct cid *in,
-                              int i)
+static struct cid chain_kept(struct fake *f, const struct cid *program, const struct cid *in, int i,
+                             int keep)
 {
     struct receipt r;
     struct task t = scale_task(program, in, i % 2 ? 0.5f : 2.0f);
@@ -33,10 +33,19 @@ static struct cid chain_round(struct fake *f, const struct cid *program, const s
     t.step = (uint32_t)i;
     t.arg[0].value[0] += (float)i * 1e-3f; /* something new */
     snprintf(id, sizeof id, "lease-%d", i);
-    fake_queue(f, task_lease(id, "step", (uint64_t)i, &t, NULL, NULL));
+    json_t *lease = task_lease(id, "step", (uint64_t)i, &t, NULL, NULL);
+    if (keep < i)
+        json_object_set_new(lease, "keep", json_integer(keep));
+    fake_queue(f, lease);
     fake_wait(f, receipts, i + 1);
     receipt_read(f, &r);
     return *receipt_output(&r, "out");
+}
+
+static struct cid chain_round(struct fake *f, const struct cid *program, const struct cid *in,
+                              int i)
+{
+    return chain_kept(f, program, in, i, i);
 }
 
 static uint64_t skipped_ns;
@@ -63,6 +72,27 @@ static void test_retention(void **state)
             assert_int_equal(serves(&a, &made[k]), i < 5 || k >= i - 2);
         if (i >= 4)
             __atomic_add_fetch(&skipped_ns, 21000000000u, __ATOMIC_RELAXED);
+    }
+    agent_end(&a);
+}
+
+/* Leases say that a check of round 3 is due: what was used from round 2 on stays, whatever the
+ * time, until they say it no more. */
+static void test_retention_for_checks(void **state)
+{
+    struct fake *f = &fake;
+    struct node_config cfg = agent_config(f->url);
+    struct agent a;
+    struct os skipping = *os_real();
+    struct cid made[10], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
+    skipping.mono_ns = skipping_ns;
+    cfg.os = &skipping;
+    agent_start_as(&a, cfg);
+    for (int i = 0; i < 10; i++) {
+        made[i] = chain_kept(f, &program, i == 0 ? &in : &made[i - 1], i, i < 8 ? 3 : i);
+        __atomic_add_fetch(&skipped_ns, 21000000000u, __ATOMIC_RELAXED);
+        for (int k = 0; k <= i; k++)
+            assert_int_equal(serves(&a, &made[k]), k >= i - 2 || (i < 8 && k >= 1));
     }
     agent_end(&a);
 }
@@ -158,9 +188,8 @@ static void test_retention_of_states(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_retention),
-        TEST(test_retention_is_flat),
-        TEST(test_retention_of_states),
+        TEST(test_retention),         TEST(test_retention_for_checks),
+        TEST(test_retention_is_flat), TEST(test_retention_of_states),
         TEST(test_retention_bounds),
     };
     log_open();
