@@ -49,7 +49,8 @@ static const struct rule RULES[] = {
      " AND NOT EXISTS (SELECT 1 FROM receipt_names n"
      " WHERE n.tail = substr(r.cid, length(r.cid) - 15) AND n.receipt = r.id)",
      "receipts would not be found by their names (NAMES-1)"},
-    {"SELECT COUNT(*) FROM receipts r JOIN tasks t ON t.job = r.job AND t.cid = r.task"
+    {"SELECT COUNT(*) FROM receipts r JOIN tasks t ON t.job = r.job AND t.step = r.step AND t.cid "
+     "= r.task"
      " WHERE r.state IN ('held', 'settled') AND t.state = 'accepted' AND r.outputs <> t.outputs",
      "paid receipts differ from the accepted result"},
     {"SELECT COUNT(*) FROM receipts r JOIN jobs j ON j.id = r.job WHERE r.state = 'held'"
