@@ -16,13 +16,6 @@ bool check_refused(const struct refusal *r)
 
 /* ---- who could make it ---- */
 
-/* One that says it is alive and never asks for work makes no check. */
-static bool is_at_work(const struct coordinator *c, const struct node *n, uint64_t now)
-{
-    uint64_t patience = (uint64_t)c->cfg.lease_ttl_ms + c->cfg.check_lapse_ms;
-    return n->waiting > 0 || node_leases(n) > 0 || now - n->asked_ms < patience;
-}
-
 static bool has_refused(const struct ctask *t, const struct node *n)
 {
     for (uint32_t i = 0; i < t->refusal_count; i++)
@@ -31,15 +24,24 @@ static bool has_refused(const struct ctask *t, const struct node *n)
     return false;
 }
 
+bool check_open_to(struct coordinator *c, const struct ctask *t, const struct node *n, uint64_t now)
+{
+    return node_is_live(c, n, now) && !has_refused(t, n) && ctask_vote(t, n->did) == NULL;
+}
+
+/* One that says it is alive and never asks for work makes no check. */
+static bool is_at_work(const struct coordinator *c, const struct node *n, uint64_t now)
+{
+    uint64_t patience = (uint64_t)c->cfg.lease_ttl_ms + c->cfg.check_lapse_ms;
+    return n->waiting > 0 || node_leases(n) > 0 || now - n->asked_ms < patience;
+}
+
 static bool somebody_could(struct coordinator *c, const struct ctask *t, uint64_t now)
 {
     struct map_entry e;
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *n = e.value;
-        if (node_is_live(c, n, now) && is_at_work(c, n, now) && !has_refused(t, n) &&
-            ctask_vote(t, n->did) == NULL)
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        if (check_open_to(c, t, e.value, now) && is_at_work(c, e.value, now))
             return true;
-    }
     return false;
 }
 

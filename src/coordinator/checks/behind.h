@@ -37,6 +37,10 @@
 bool check_is_due(const struct ctask *t);
 /* Did it fail so often that it is not asked again? */
 bool check_refused(const struct refusal *r);
+/* Could this rig answer it still? It is live, and has neither answered nor refused for good. One
+ * that waits to try again could. */
+bool check_open_to(struct coordinator *c, const struct ctask *t, const struct node *n,
+                   uint64_t now);
 /* BEHIND-1: nothing but checks of this job is handed out now. */
 bool behind_waits(struct coordinator *c, struct cjob *j);
 /* t has one more vote. */

@@ -325,19 +325,13 @@ void verify_after(struct coordinator *c)
 
 /* ---- what cannot be checked ---- */
 
-/* One that waits to try again counts. */
 uint32_t verify_others(struct coordinator *c, const struct ctask *t)
 {
     struct map_entry e;
     uint64_t now = now_ms(c);
     uint32_t count = 0;
-    for (size_t at = 0; map_next(&c->nodes, &at, &e);) {
-        const struct node *n = e.value;
-        bool tried = ctask_vote(t, n->did) != NULL;
-        for (uint32_t i = 0; i < t->refusal_count; i++)
-            tried = tried || (t->refusal[i].node == n && check_refused(&t->refusal[i]));
-        count += !tried && node_is_live(c, n, now);
-    }
+    for (size_t at = 0; map_next(&c->nodes, &at, &e);)
+        count += check_open_to(c, t, e.value, now);
     return count;
 }
 

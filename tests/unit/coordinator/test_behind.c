@@ -1,5 +1,6 @@
 /* Checks of rounds that last milliseconds: none is overtaken (BEHIND-1 to BEHIND-5). */
 #include "harness.h"
+#include "rows.h"
 
 #include "coordinator/checks/behind.h"
 #include "coordinator/internal.h"
@@ -24,15 +25,6 @@ static void slow_open(struct net *n, struct os *os, const char *name)
     n->keep = CHECKS_BEHIND_MAX + 2;
     n->cfg.rate_per_s = 1000 * SLOWER;
     net_open(n, name);
-}
-
-static int64_t number(struct net *n, const char *text)
-{
-    int64_t out = 0;
-    os_mutex_lock(&n->c->lock);
-    assert_ok(db_one_i64(n->c->db, &out, err, text, ""));
-    os_mutex_unlock(&n->c->lock);
-    return out;
 }
 
 static int64_t step_now(struct net *n)
@@ -90,16 +82,21 @@ static void others_wait(struct net *n, struct rigbot *slow)
     assert_int_equal(step_now(n), most);
 }
 
-static void rounds_wait_for_a_check_under_way(void **state)
+/* With `killed` the process after a kill waits as well, for a rig that is not even back. */
+static void rounds_wait(const char *name, bool killed)
 {
     struct net n = {0};
     struct os os;
-    (void)state;
-    slow_open(&n, &os, "underway");
+    slow_open(&n, &os, name);
     struct rigbot *a = rig_add(&n), *slow = rig_add(&n);
     json_t *lease = check_of_first(&n, a, slow);
     rig_add(&n);
     others_wait(&n, slow);
+    if (killed) {
+        net_restart(&n);
+        assert_int_equal(hello(&n, slow), 200);
+        others_wait(&n, slow);
+    }
     assert_int_equal(int_of(lease, "keep"), 0);
     assert_int_equal(answer(&n, slow, lease, false, NULL), 200);
     json_decref(lease);
@@ -109,26 +106,16 @@ static void rounds_wait_for_a_check_under_way(void **state)
     net_close(&n);
 }
 
-/* The process after a kill waits as well, for a rig that is not even back. */
+static void rounds_wait_for_a_check_under_way(void **state)
+{
+    (void)state;
+    rounds_wait("underway", false);
+}
+
 static void rounds_wait_after_a_restart(void **state)
 {
-    struct net n = {0};
-    struct os os;
     (void)state;
-    slow_open(&n, &os, "restarted");
-    struct rigbot *a = rig_add(&n), *slow = rig_add(&n);
-    json_t *lease = check_of_first(&n, a, slow);
-    rig_add(&n);
-    others_wait(&n, slow);
-    net_restart(&n);
-    assert_int_equal(hello(&n, slow), 200);
-    others_wait(&n, slow);
-    assert_int_equal(answer(&n, slow, lease, false, NULL), 200);
-    json_decref(lease);
-    run_until(&n, "succeeded");
-    assert_checked(&n);
-    assert_audit(&n);
-    net_close(&n);
+    rounds_wait("restarted", true);
 }
 
 /* It says that it is alive, and that is all: the others go on without its answer, which counts when

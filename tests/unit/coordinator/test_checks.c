@@ -1,26 +1,11 @@
 /* Checks by lot in a coordinator: who is checked, by whom, and that anybody can draw again (CHECK-1
  * to CHECK-3, DRAW-1 to DRAW-3). */
 #include "harness.h"
+#include "rows.h"
 
 #include "coordinator/checks/checks.h"
 
 /* ---- helpers ---- */
-
-static int64_t number(struct net *n, const char *text)
-{
-    int64_t out = 0;
-    os_mutex_lock(&n->c->lock);
-    assert_ok(db_one_i64(n->c->db, &out, err, text, ""));
-    os_mutex_unlock(&n->c->lock);
-    return out;
-}
-
-static void sql(struct net *n, const char *text)
-{
-    os_mutex_lock(&n->c->lock);
-    assert_ok(db_exec(n->c->db, err, text, ""));
-    os_mutex_unlock(&n->c->lock);
-}
 
 /* What stands behind a rig, as if it spoke from there; the subnet of tests is one for all. */
 static void behind(struct net *n, const struct rigbot *r, const char *owner, const char *subnet)

@@ -1,5 +1,6 @@
 /* What rigs have at stake, and how they lose it (STAND-1 to STAND-6). */
 #include "harness.h"
+#include "rows.h"
 
 #include "coordinator/money/bonds.h"
 
@@ -63,22 +64,6 @@ static void bonds_due(struct net *n)
     os_mutex_lock(&n->c->lock);
     bonds_return_due(n->c);
     os_mutex_unlock(&n->c->lock);
-}
-
-static void sql(struct net *n, const char *text)
-{
-    os_mutex_lock(&n->c->lock);
-    assert_ok(db_exec(n->c->db, err, text, ""));
-    os_mutex_unlock(&n->c->lock);
-}
-
-static int64_t number(struct net *n, const char *text)
-{
-    int64_t out = 0;
-    os_mutex_lock(&n->c->lock);
-    assert_ok(db_one_i64(n->c->db, &out, err, text, ""));
-    os_mutex_unlock(&n->c->lock);
-    return out;
 }
 
 /* Two rigs, all work of the job done twice, the window open for an hour. */

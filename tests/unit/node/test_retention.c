@@ -55,17 +55,24 @@ static uint64_t skipping_ns(struct os *os)
     return os_real()->mono_ns(os_real()) + __atomic_load_n(&skipped_ns, __ATOMIC_RELAXED);
 }
 
+/* A rig whose time skips. */
+static void skipping_start(struct fake *f, struct agent *a, struct os *os)
+{
+    struct node_config cfg = agent_config(f->url);
+    *os = *os_real();
+    os->mono_ns = skipping_ns;
+    cfg.os = os;
+    agent_start_as(a, cfg);
+}
+
 /* Made in round i, used in i + 1: held until the lease of round i + 3, if 20 s have passed. */
 static void test_retention(void **state)
 {
     struct fake *f = &fake;
-    struct node_config cfg = agent_config(f->url);
     struct agent a;
-    struct os skipping = *os_real();
+    struct os os;
     struct cid made[10], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
-    skipping.mono_ns = skipping_ns;
-    cfg.os = &skipping;
-    agent_start_as(&a, cfg);
+    skipping_start(f, &a, &os);
     for (int i = 0; i < 10; i++) {
         made[i] = chain_round(f, &program, i == 0 ? &in : &made[i - 1], i);
         for (int k = 0; k <= i; k++)
@@ -81,13 +88,10 @@ static void test_retention(void **state)
 static void test_retention_for_checks(void **state)
 {
     struct fake *f = &fake;
-    struct node_config cfg = agent_config(f->url);
     struct agent a;
-    struct os skipping = *os_real();
+    struct os os;
     struct cid made[10], program = chain_program(f->rig.store, LARGE), in = large_put(f, 1);
-    skipping.mono_ns = skipping_ns;
-    cfg.os = &skipping;
-    agent_start_as(&a, cfg);
+    skipping_start(f, &a, &os);
     for (int i = 0; i < 10; i++) {
         made[i] = chain_kept(f, &program, i == 0 ? &in : &made[i - 1], i, i < 8 ? 3 : i);
         __atomic_add_fetch(&skipped_ns, 21000000000u, __ATOMIC_RELAXED);
