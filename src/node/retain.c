@@ -21,8 +21,8 @@ static void remove_at(struct node *n, size_t i)
 }
 
 /* What goes first, and what then: past rounds that no check wants; all past ones and superseded
- * states; results, which are made again
- * from the state; states, whose loss takes the job back to its last checkpoint. */
+ * states; results, which are made again from the state; states, whose loss takes the job back to
+ * its last checkpoint. */
 enum sort { SORT_PAST, SORT_OLD, SORT_RESULTS, SORT_ALL, SORTS };
 
 static bool is_of(const struct retained *e, enum sort sort)
@@ -158,25 +158,13 @@ static struct retained *find(struct node *n, const struct store_value *v, const 
     return NULL;
 }
 
-static enum emac_status grow(struct node *n, struct emac_err *err)
-{
-    if (n->retained_count < n->retained_cap)
-        return EMAC_OK;
-    size_t cap = n->retained_cap == 0 ? 64 : n->retained_cap * 2;
-    struct retained *more = realloc(n->retained, cap * sizeof *more);
-    if (more == NULL)
-        return emac_fail(err, EMAC_NO_MEMORY, "out of memory for a list of %zu values", cap);
-    n->retained = more;
-    n->retained_cap = cap;
-    return EMAC_OK;
-}
-
 static enum emac_status add(struct node *n, const struct store_value *v, const char *job,
                             const char *name, struct retained **out, struct emac_err *err)
 {
     struct retained *e = find(n, v, job);
     if (e == NULL) {
-        enum emac_status st = grow(n, err);
+        enum emac_status st =
+            emac_grow(&n->retained, n->retained_count, &n->retained_cap, sizeof *n->retained, err);
         if (st != EMAC_OK)
             return st;
         e = &n->retained[n->retained_count++];
